@@ -1,0 +1,329 @@
+"""The types that flow between rooms: Clip, Conditioning, Trajectory, Check, PhysicsReport.
+
+Frozen dataclasses of tensors. Shapes: B clips, T frames, N objects, H rows, W columns, L tokens, D channels.
+World frame: z up, SI units. Change one with `dataclasses.replace`; every change is validated again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Source = Literal["truth", "readout", "replay"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera per clip: x right, y up, looking along its own -z (MuJoCo's convention)."""
+
+    position: Float[Tensor, "B 3"]
+    """Metres, world frame."""
+    rotation: Float[Tensor, "B 3 3"]
+    """Columns are the camera's x, y and z axes in the world frame."""
+    fovy: Float[Tensor, " B"]
+    """Vertical field of view in degrees."""
+
+    def __post_init__(self) -> None:
+        batch = _batch_of(self.position, "Camera.position", rank=2)
+        _require_shape(self.position, (batch, 3), "Camera.position")
+        _require_shape(self.rotation, (batch, 3, 3), "Camera.rotation")
+        _require_shape(self.fovy, (batch,), "Camera.fovy")
+        if not bool(((self.fovy > 0) & (self.fovy < 180)).all()):
+            raise ValueError(f"Camera.fovy must lie in (0, 180) degrees; got {self.fovy.tolist()}.")
+
+    def project(self, points: Float[Tensor, "B T N 3"], height: int, width: int) -> Float[Tensor, "B T N 2"]:
+        """Pixel coordinates (x right, y down) of world points; the centre of the first pixel is (0, 0)."""
+        local = torch.einsum("btni,bij->btnj", points - self.position[:, None, None], self.rotation)
+        focal = self._focal(height)[:, None, None]
+        depth = -local[..., 2]
+        x = focal * local[..., 0] / depth + (width - 1) / 2
+        y = -focal * local[..., 1] / depth + (height - 1) / 2
+        return torch.stack([x, y], dim=-1)
+
+    def unproject(
+        self, pixels: Float[Tensor, "B T N 2"], height: int, width: int, plane_y: float = 0.0
+    ) -> Float[Tensor, "B T N 3"]:
+        """World points where the pixels' rays meet the vertical plane ``y = plane_y`` (metres)."""
+        focal = self._focal(height)[:, None, None]
+        right = (pixels[..., 0] - (width - 1) / 2) / focal
+        up = -(pixels[..., 1] - (height - 1) / 2) / focal
+        local = torch.stack([right, up, -torch.ones_like(up)], dim=-1)
+        ray = torch.einsum("btnj,bij->btni", local, self.rotation)
+        origin = self.position[:, None, None]
+        distance = (plane_y - origin[..., 1]) / ray[..., 1]
+        return origin + distance[..., None] * ray
+
+    def _focal(self, height: int) -> Float[Tensor, " B"]:
+        return height / 2 / torch.tan(torch.deg2rad(self.fovy) / 2)
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Contacts of one clip, K of them, in order of time."""
+
+    time: Float[Tensor, " K"]
+    """Seconds since the first frame."""
+    bodies: Int[Tensor, "K 2"]
+    """Object indices; -1 is the fixed world."""
+    point: Float[Tensor, "K 3"]
+    """Metres, world frame."""
+    normal: Float[Tensor, "K 3"]
+    """Unit vector from the first body to the second."""
+    impulse: Float[Tensor, " K"]
+    """Normal impulse in N s."""
+
+    def __post_init__(self) -> None:
+        count = _batch_of(self.time, "Contacts.time", rank=1)
+        _require_shape(self.bodies, (count, 2), "Contacts.bodies")
+        _require_shape(self.point, (count, 3), "Contacts.point")
+        _require_shape(self.normal, (count, 3), "Contacts.normal")
+        _require_shape(self.impulse, (count,), "Contacts.impulse")
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States of N rigid bodies over T frames. Rows with ``present`` False carry no meaning."""
+
+    position: Float[Tensor, "B T N 3"]
+    """Centre of mass, metres (pixels only where a foreign video has no scale: see ``metric``)."""
+    rotation: Float[Tensor, "B T N 4"]
+    """Unit quaternion, w first."""
+    velocity: Float[Tensor, "B T N 3"]
+    """m/s."""
+    spin: Float[Tensor, "B T N 3"]
+    """rad/s, world frame."""
+    mass: Float[Tensor, "B N"]
+    """kg."""
+    extent: Float[Tensor, "B N 3"]
+    """Half sizes, metres."""
+    present: Bool[Tensor, "B T N"]
+    """True where the object exists and was seen."""
+    dt: Float[Tensor, " B"]
+    """Seconds between frames."""
+    contacts: tuple[Contacts, ...] | None = None
+    """One entry per clip, where known."""
+    metric: bool = True
+    """True when lengths are metres, False when they are pixels of a video without scale."""
+
+    def __post_init__(self) -> None:
+        if self.position.ndim != 4 or self.position.shape[-1] != 3:
+            raise ValueError(f"Trajectory.position must be (B T N 3); got {tuple(self.position.shape)}.")
+        batch, time, count, _ = self.position.shape
+        _require_shape(self.rotation, (batch, time, count, 4), "Trajectory.rotation")
+        _require_shape(self.velocity, (batch, time, count, 3), "Trajectory.velocity")
+        _require_shape(self.spin, (batch, time, count, 3), "Trajectory.spin")
+        _require_shape(self.mass, (batch, count), "Trajectory.mass")
+        _require_shape(self.extent, (batch, count, 3), "Trajectory.extent")
+        _require_shape(self.present, (batch, time, count), "Trajectory.present")
+        _require_shape(self.dt, (batch,), "Trajectory.dt")
+        if self.present.dtype != torch.bool:
+            raise ValueError(
+                f"Trajectory.present must be bool; got {self.present.dtype}. Compare with 0 first."
+            )
+        if not bool((self.dt > 0).all()):
+            raise ValueError(f"Trajectory.dt must be positive seconds; got {self.dt.tolist()}.")
+        norm = self.rotation.norm(dim=-1)[self.present]
+        if norm.numel() and not bool(((norm - 1).abs() < 1e-3).all()):
+            worst = norm[(norm - 1).abs().argmax()].item()
+            raise ValueError(
+                f"Trajectory.rotation must be unit quaternions; got a norm of {worst:.4g}. Normalize first."
+            )
+        if self.contacts is not None and len(self.contacts) != batch:
+            raise ValueError(
+                f"Trajectory.contacts must hold one entry per clip; got {len(self.contacts)} for {batch}."
+            )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A batch of videos of equal length and size, with whatever else is known about them."""
+
+    frames: Float[Tensor, "B T 3 H W"]
+    """RGB in [0, 1]."""
+    fps: Float[Tensor, " B"]
+    """Frames per second."""
+    prompts: tuple[str, ...]
+    """One caption per clip; "" where there is none."""
+    sound: Float[Tensor, "B S"] | None = None
+    """Mono, 16 kHz, in [-1, 1]."""
+    depth: Float[Tensor, "B T 1 H W"] | None = None
+    """Distance along the camera axis in metres."""
+    masks: Bool[Tensor, "B T N H W"] | None = None
+    """Visible pixels of each object."""
+    imu: Float[Tensor, "B S 6"] | None = None
+    """Accelerometer (m/s^2) and gyroscope (rad/s)."""
+    camera: Camera | None = None
+    truth: Trajectory | None = None
+    scenes: tuple[str, ...] | None = None
+    """MJCF of the world that was filmed, where it was simulated."""
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 5 or self.frames.shape[2] != 3:
+            raise ValueError(f"Clip.frames must be (B T 3 H W) RGB; got shape {tuple(self.frames.shape)}.")
+        batch, time, _, height, width = self.frames.shape
+        if 0 in self.frames.shape:
+            raise ValueError(
+                f"Clip.frames must hold at least one frame and pixel; got shape {tuple(self.frames.shape)}."
+            )
+        if not self.frames.is_floating_point():
+            raise ValueError(
+                f"Clip.frames must be floating point in [0, 1]; got {self.frames.dtype}. Divide by 255 first."
+            )
+        low, high = (extreme.item() for extreme in torch.aminmax(self.frames))
+        if not (low >= 0.0 and high <= 1.0):
+            raise ValueError(
+                f"Clip.frames must be RGB in [0, 1]; got [{low:.4g}, {high:.4g}]. Divide by 255 or clamp."
+            )
+        _require_shape(self.fps, (batch,), "Clip.fps")
+        if not bool((self.fps > 0).all()):
+            raise ValueError(f"Clip.fps must be positive; got {self.fps.tolist()}.")
+        for name in ("prompts", "scenes"):
+            texts = getattr(self, name)
+            if texts is not None and len(texts) != batch:
+                raise ValueError(
+                    f"Clip.{name} must hold one text per clip; got {len(texts)} for {batch} clips."
+                )
+        if self.sound is not None:
+            _require_shape(self.sound, (batch, self.sound.shape[-1]), "Clip.sound")
+            if self.sound.numel() and self.sound.abs().max() > 1:
+                raise ValueError(
+                    f"Clip.sound must lie in [-1, 1]; got a peak of {self.sound.abs().max():.4g}."
+                )
+        if self.depth is not None:
+            _require_shape(self.depth, (batch, time, 1, height, width), "Clip.depth")
+        if self.masks is not None:
+            _require_shape(self.masks, (batch, time, self.masks.shape[2], height, width), "Clip.masks")
+            if self.masks.dtype != torch.bool:
+                raise ValueError(f"Clip.masks must be bool; got {self.masks.dtype}. Compare with 0 first.")
+        if self.imu is not None:
+            _require_shape(self.imu, (batch, self.imu.shape[1], 6), "Clip.imu")
+        if self.camera is not None and len(self.camera.fovy) != batch:
+            raise ValueError(
+                f"Clip.camera must hold one camera per clip; got {len(self.camera.fovy)} for {batch} clips."
+            )
+        if self.truth is not None and self.truth.position.shape[:2] != (batch, time):
+            raise ValueError(
+                f"Clip.truth must cover the clip's {batch} clips and {time} frames; "
+                f"got {tuple(self.truth.position.shape[:2])}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Clip:
+        """One clip of the batch, as a batch of one."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of a batch of {len(self)}")
+        return select(self, slice(index % len(self), index % len(self) + 1))
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the denoiser attends to."""
+
+    tokens: Float[Tensor, "B L D"]
+    mask: Bool[Tensor, "B L"]
+    """True where a token is real."""
+    pooled: Float[Tensor, "B D"]
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 3:
+            raise ValueError(f"Conditioning.tokens must be (B L D); got {tuple(self.tokens.shape)}.")
+        batch, length, dim = self.tokens.shape
+        _require_shape(self.mask, (batch, length), "Conditioning.mask")
+        _require_shape(self.pooled, (batch, dim), "Conditioning.pooled")
+        if self.mask.dtype != torch.bool:
+            raise ValueError(f"Conditioning.mask must be bool; got {self.mask.dtype}.")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One physical check of one clip; ``value`` is None where it does not apply, and ``note`` says why."""
+
+    name: str
+    value: float | None
+    unit: str
+    limit: float
+    """The value at which a careful reader stops believing the clip."""
+    score: float | None
+    """In [0, 1], 1 = physical; None where the check does not apply."""
+    note: str = ""
+    blind_to: tuple[str, ...] = ()
+    """Violations that this check cannot see, by theory."""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != (self.score is None):
+            raise ValueError(f"Check {self.name!r} must have both a value and a score, or neither.")
+        if self.score is not None and not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"Check {self.name!r} must score in [0, 1]; got {self.score:.4g}.")
+        if self.value is None and not self.note:
+            raise ValueError(f"Check {self.name!r} does not apply, and must say why in its note.")
+
+    @property
+    def applies(self) -> bool:
+        return self.value is not None
+
+
+@dataclass(frozen=True)
+class PhysicsReport:
+    """The checks of one clip. ``source`` says whose states were checked; sources are never averaged."""
+
+    clip: str
+    source: Source
+    checks: tuple[Check, ...]
+
+    def __post_init__(self) -> None:
+        if self.source not in ("truth", "readout", "replay"):
+            raise ValueError(f"PhysicsReport.source must be truth, readout or replay; got {self.source!r}.")
+        names = [check.name for check in self.checks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"PhysicsReport must name each check once; got {names}.")
+
+    def __getitem__(self, name: str) -> Check:
+        for check in self.checks:
+            if check.name == name:
+                return check
+        raise KeyError(f"no check {name!r}; there are {[check.name for check in self.checks]}")
+
+
+def select(value: _T, rows: slice) -> _T:
+    """The chosen rows of the batch axis of a Clip, Trajectory, Camera or Conditioning."""
+    assert is_dataclass(value) and not isinstance(value, type)
+    return replace(
+        value, **{field.name: _select_rows(getattr(value, field.name), rows) for field in fields(value)}
+    )
+
+
+def to_device(value: _T, device: torch.device | str) -> _T:
+    """The same Clip, Trajectory, Camera or Conditioning with every tensor on the device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{field.name: to_device(getattr(value, field.name), device) for field in fields(value)}
+        )
+    if isinstance(value, tuple):
+        return tuple(to_device(item, device) for item in value)
+    return value
+
+
+def _select_rows(value: object, rows: slice) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return select(value, rows)
+    return value[rows] if isinstance(value, (Tensor, tuple)) else value
+
+
+def _batch_of(tensor: Tensor, name: str, rank: int) -> int:
+    if tensor.ndim != rank:
+        raise ValueError(f"{name} must have {rank} axes; got shape {tuple(tensor.shape)}.")
+    return tensor.shape[0]
+
+
+def _require_shape(tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {tuple(tensor.shape)}.")
