@@ -1,0 +1,142 @@
+"""One clip as the members of a tar shard, and back.
+
+``video.u8.zst``       frames, uint8 (T H W 3), zstd-3 like every ``.zst`` here
+``depth.f16.zst``      metres, float16 (T H W): at 12 m rounded to 4 mm
+``masks.u8.zst``       object k of a pixel is bit k % 8 of byte k // 8, uint8 (T ceil(N/8) H W)
+``state.safetensors``  fps, truth.*, contacts.*, camera.*, sound, imu, as in `worldgen.types`
+``scene.xml.zst``      MJCF
+``caption.txt``        the prompt
+``meta.json``          family, seed, versions, platform, shapes
+
+A member is there when the clip has it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from importlib.metadata import version
+
+import numpy as np
+import torch
+import zstandard
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from worldgen import __version__
+from worldgen.types import Camera, Clip, Contacts, Trajectory
+
+
+def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
+    """The members of one clip (B = 1) by suffix, in the order in which they are written."""
+    frames = (clip.frames[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1)  # (T, H, W, 3)
+    shapes = {"video": list(frames.shape)}
+    members = {"video.u8.zst": _compress(frames.contiguous().numpy().tobytes())}
+    if clip.depth is not None:
+        depth = clip.depth[0, :, 0].to(torch.float16)  # (T, H, W)
+        shapes["depth"] = list(depth.shape)
+        members["depth.f16.zst"] = _compress(depth.contiguous().numpy().tobytes())
+    if clip.masks is not None:
+        bits = np.packbits(clip.masks[0].numpy(), axis=1, bitorder="little")  # (T, ceil(N/8), H, W)
+        shapes["masks"] = list(clip.masks.shape[1:])
+        members["masks.u8.zst"] = _compress(bits.tobytes())
+    members["state.safetensors"] = save_tensors(_state_of(clip))
+    if clip.scenes is not None:
+        members["scene.xml.zst"] = _compress(clip.scenes[0].encode())
+    members["caption.txt"] = clip.prompts[0].encode()
+    meta = {
+        "family": family,
+        "seed": seed,
+        "shapes": shapes,
+        "metric": clip.truth.metric if clip.truth is not None else None,
+        "worldgen": __version__,
+        "mujoco": version("mujoco-core"),
+        "platform": f"{platform.system()}-{platform.machine()}",
+    }
+    members["meta.json"] = json.dumps(meta, sort_keys=True).encode()
+    return members
+
+
+def decode_clip(members: Mapping[str, memoryview]) -> Clip:
+    """The clip (B = 1) that the members hold.
+
+    Raises:
+        ValueError: A member is missing or does not hold what its name and ``meta.json`` say.
+    """
+    try:
+        meta = json.loads(bytes(members["meta.json"]))
+        state = load_tensors(bytes(members["state.safetensors"]))
+        shapes = meta["shapes"]
+        frames = _tensor(members["video.u8.zst"], np.uint8, shapes["video"])
+        depth = masks = scenes = None
+        if "depth.f16.zst" in members:
+            depth = _tensor(members["depth.f16.zst"], np.float16, shapes["depth"]).float()[None, :, None]
+        if "masks.u8.zst" in members:
+            time, count, height, width = shapes["masks"]
+            bits = _tensor(members["masks.u8.zst"], np.uint8, (time, -(-count // 8), height, width)).numpy()
+            unpacked = np.unpackbits(bits, axis=1, count=count, bitorder="little")
+            masks = torch.from_numpy(unpacked).bool()[None]  # (1, T, N, H, W)
+        if "scene.xml.zst" in members:
+            scenes = (_decompress(members["scene.xml.zst"]).decode(),)
+        camera = Camera(**_part(state, "camera")) if "camera.fovy" in state else None
+        return Clip(
+            frames=(frames.permute(0, 3, 1, 2).contiguous().float() / 255)[None],
+            fps=state["fps"],
+            prompts=(bytes(members["caption.txt"]).decode(),),
+            sound=state.get("sound"),
+            depth=depth,
+            masks=masks,
+            imu=state.get("imu"),
+            camera=camera,
+            truth=_trajectory_of(state, meta["metric"]),
+            scenes=scenes,
+        )
+    except (KeyError, ValueError, TypeError, SafetensorError, zstandard.ZstdError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _state_of(clip: Clip) -> dict[str, Tensor]:
+    state = {"fps": clip.fps}
+    for name in ("sound", "imu"):
+        if getattr(clip, name) is not None:
+            state[name] = getattr(clip, name)
+    parts: list[tuple[str, Camera | Trajectory | Contacts | None]] = [
+        ("camera", clip.camera),
+        ("truth", clip.truth),
+        ("contacts", clip.truth.contacts[0] if clip.truth is not None and clip.truth.contacts else None),
+    ]
+    for prefix, part in parts:
+        if part is not None:
+            for field in fields(part):
+                value = getattr(part, field.name)
+                if isinstance(value, Tensor):
+                    state[f"{prefix}.{field.name}"] = value
+    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+
+
+def _trajectory_of(state: dict[str, Tensor], metric: bool | None) -> Trajectory | None:
+    if "truth.position" not in state:
+        return None
+    contacts = (Contacts(**_part(state, "contacts")),) if "contacts.time" in state else None
+    return Trajectory(**_part(state, "truth"), contacts=contacts, metric=bool(metric))
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{prefix}.")}
+
+
+def _tensor(data: memoryview, dtype: type[np.generic], shape: Iterable[int]) -> Tensor:
+    array = np.frombuffer(bytearray(_decompress(data)), dtype)  # torch wants it writable
+    return torch.from_numpy(array.reshape(tuple(shape)))
+
+
+def _compress(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=3).compress(data)
+
+
+def _decompress(data: memoryview) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(data)

@@ -1,0 +1,276 @@
+"""Shards of clips: tar files in WebDataset layout, with a sidecar index for random access.
+
+Members are named ``{id}.{suffix}``; `worldgen.data.members` says which there are and how each is encoded.
+Beside ``shard-000000.tar`` lies ``shard-000000.index.jsonl``, one line per clip with the offset, size and
+CRC-32 of every member. Both are written under a temporary name and renamed, the index last: a shard counts
+when both exist.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import warnings
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from worldgen.data.members import decode_clip, encode_clip
+from worldgen.types import Clip
+
+OPEN_SHARDS = 64
+"""File handles that one process keeps open per folder."""
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """Where one clip lies, and what it is."""
+
+    shard: Path
+    id: str
+    family: str
+    seed: int | None
+    caption: str
+    shape: tuple[int, int, int]
+    """Frames, rows, columns."""
+    members: dict[str, tuple[int, int, int]]
+    """Suffix such as ``video.u8.zst``: byte offset in the tar, bytes, CRC-32."""
+
+
+class ShardWriter:
+    """Writes one shard; it appears under its name when closed, whole, or not at all.
+
+    Use as a context manager; an exception inside discards what was written.
+
+    Args:
+        folder: Where; created when missing.
+        number: The shard's number, six digits in its name.
+    """
+
+    def __init__(self, folder: str | Path, number: int) -> None:
+        self.tar_path, self.index_path = shard_paths(folder, number)
+        self.tar_path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.tar_path.with_name(f".{self.tar_path.name}.{os.getpid()}.partial")
+        self._file = open(self._partial, "wb")  # noqa: SIM115 closed in close() or discard()
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._lines: list[str] = []
+        self._ids: set[str] = set()
+
+    def add(self, clip: Clip, id: str, family: str = "", seed: int | None = None) -> None:
+        """Append one clip (B = 1).
+
+        Raises:
+            ValueError: A batch of several clips; an id that cannot name tar members or is taken.
+        """
+        if len(clip) != 1:
+            raise ValueError(f"ShardWriter.add takes one clip at a time; got a batch of {len(clip)}.")
+        if not id or len(id.encode()) > 80 or not set(id).isdisjoint("./\\\0"):
+            raise ValueError(f"A clip id must be 1 to 80 bytes without dots and slashes; got {id!r}.")
+        if id in self._ids:
+            raise ValueError(f"Clip ids must be unique in a shard; {id!r} came twice.")
+        members = encode_clip(clip, family, seed)
+        places = {}
+        for suffix, data in members.items():
+            info = tarfile.TarInfo(f"{id}.{suffix}")  # time, owner and group stay 0: same clips, same bytes
+            info.size = len(data)
+            places[suffix] = (self._tar.offset + tarfile.BLOCKSIZE, len(data), zlib.crc32(data))
+            self._tar.addfile(info, io.BytesIO(data))
+        _, time, _, height, width = clip.frames.shape
+        row = {"id": id, "family": family, "seed": seed, "caption": clip.prompts[0]}
+        self._lines.append(json.dumps({**row, "shape": [time, height, width], "members": places}) + "\n")
+        self._ids.add(id)
+
+    def close(self) -> None:
+        """Put the shard and then its index in place."""
+        self._tar.close()
+        _sync_and_close(self._file)
+        self.index_path.unlink(missing_ok=True)  # never an old index beside a new tar
+        os.replace(self._partial, self.tar_path)
+        write_atomically(self.index_path, "".join(self._lines).encode())
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class ShardIndex:
+    """Every clip of a folder of shards, in order of shards; reads any of them by its number.
+
+    Safe in forked, spawned and threaded readers: handles belong to a process and reads give their own offset.
+
+    Args:
+        folder: Holds ``*.tar`` and ``*.index.jsonl``. Half of a pair is left out, with a warning.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ValueError: No complete shard, or a shard that is damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"No folder of shards at {self.folder}. Check the path, or write shards there first."
+            )
+        tars = {path.name.removesuffix(".tar") for path in self.folder.glob("*.tar")}
+        indices = {path.name.removesuffix(".index.jsonl") for path in self.folder.glob("*.index.jsonl")}
+        for stem in sorted(tars ^ indices):
+            part = "index" if stem in tars else "tar"
+            warnings.warn(f"{self.folder / stem} has no {part} and is left out.", stacklevel=2)
+        if not tars & indices:
+            raise ValueError(
+                f"{self.folder} must hold shards (*.tar beside *.index.jsonl); got {len(tars)} tar and "
+                f"{len(indices)} index files, none complete. Write or simulate the shards again."
+            )
+        self.entries: list[ShardEntry] = []
+        for stem in sorted(tars & indices):
+            self.entries.extend(read_index(self.folder / f"{stem}.tar"))
+        self._handles: dict[Path, int] = {}
+        self._process = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def read(self, number: int) -> Clip:
+        """One clip, B = 1.
+
+        Raises:
+            ValueError: The clip's bytes are missing or damaged.
+        """
+        entry = self.entries[number]
+        begin = min(offset for offset, _, _ in entry.members.values())
+        end = max(offset + size for offset, size, _ in entry.members.values())
+        data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
+        members = {}
+        for suffix, (offset, size, checksum) in entry.members.items():
+            part = data[offset - begin : offset - begin + size]
+            if len(part) < size or zlib.crc32(part) != checksum:
+                raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))
+            members[suffix] = part
+        try:
+            return decode_clip(members)
+        except ValueError as error:
+            raise ValueError(_damage(entry.shard, entry.id, f"cannot be decoded ({error})")) from error
+
+    def _handle(self, path: Path) -> int:
+        if self._process != os.getpid():
+            self._handles, self._process = {}, os.getpid()
+        if path not in self._handles:
+            if len(self._handles) >= OPEN_SHARDS:
+                os.close(self._handles.pop(next(iter(self._handles))))
+            self._handles[path] = os.open(path, os.O_RDONLY)
+        return self._handles[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}, "_process": -1}
+
+    def __del__(self) -> None:
+        if getattr(self, "_process", -1) == os.getpid():
+            for handle in self._handles.values():
+                os.close(handle)
+
+
+def write_shards(clips: Iterable[Clip], out: str | Path, clips_per_shard: int = 64, family: str = "") -> int:
+    """Write clips as shards 0, 1, ... of an empty folder; batches are taken apart. Returns how many clips.
+
+    Raises:
+        ValueError: ``out`` holds shards already, or ``clips_per_shard`` is not positive.
+    """
+    if clips_per_shard < 1:
+        raise ValueError(f"clips_per_shard must be at least 1; got {clips_per_shard}.")
+    if any(Path(out).glob("*.tar")):
+        raise ValueError(f"{out} holds shards already. Choose an empty folder or remove them.")
+    writer, count = None, 0
+    try:
+        for batch in clips:
+            for clip in (batch[row] for row in range(len(batch))):
+                writer = writer or ShardWriter(out, count // clips_per_shard)
+                writer.add(clip, f"clip-{count:08d}", family)
+                count += 1
+                if count % clips_per_shard == 0:
+                    writer.close()
+                    writer = None
+        if writer:
+            writer.close()
+            writer = None
+    finally:
+        if writer:
+            writer.discard()
+    return count
+
+
+def shard_paths(folder: str | Path, number: int) -> tuple[Path, Path]:
+    """The tar and the index of shard ``number``."""
+    stem = Path(folder) / f"shard-{number:06d}"
+    return stem.with_suffix(".tar"), stem.with_suffix(".index.jsonl")
+
+
+def read_index(shard: Path) -> list[ShardEntry]:
+    """The entries of one shard.
+
+    Raises:
+        ValueError: The index cannot be read, or the tar ends before its last clip does.
+    """
+    index = shard.with_suffix(".index.jsonl")
+    entries = []
+    try:
+        for line in index.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            members = {suffix: (place[0], place[1], place[2]) for suffix, place in row["members"].items()}
+            shape = (row["shape"][0], row["shape"][1], row["shape"][2])
+            entries.append(
+                ShardEntry(shard, row["id"], row["family"], row["seed"], row["caption"], shape, members)
+            )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"Line {len(entries) + 1} of {index} is damaged. Delete it and {shard.name}, and write the "
+            "shard again."
+        ) from error
+    length = shard.stat().st_size
+    for entry in entries:
+        if any(offset + size > length for offset, size, _ in entry.members.values()):
+            raise ValueError(_damage(shard, entry.id, f"is cut off at byte {length}"))
+    return entries
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, also after a power cut."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+def _sync_and_close(file: io.BufferedWriter) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+def _damage(shard: Path, id: str, what: str) -> str:
+    index = shard.with_suffix(".index.jsonl").name
+    return f"Clip {id!r} of {shard} {what}. Delete {shard.name} and {index}, and write the shard again."

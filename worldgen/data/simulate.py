@@ -1,0 +1,254 @@
+"""Simulate a folder of shards: parallel, resumable, the same bytes for any number of processes.
+
+Clip i is of family ``families[i % len(families)]`` and has the seed ``1_000_000 * seed + i``; shard k holds
+the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure function of the configuration and k: any
+shard may be deleted and made again, and a run that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from worldgen import __version__
+from worldgen.data.shards import ShardWriter, read_index, shard_paths, write_atomically
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.scenes import FAMILIES
+
+CLIPS_PER_SEED = 1_000_000
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """What decides every byte of a folder of simulated shards; kept in its ``config.json``."""
+
+    families: tuple[str, ...]
+    clips: int
+    size: int
+    """Rows and columns of a frame."""
+    frames: int
+    fps: float
+    seed: int
+    clips_per_shard: int
+    worldgen: str = __version__
+    mujoco: str = version("mujoco-core")
+
+    def __post_init__(self) -> None:
+        unknown = [family for family in self.families if family not in FAMILIES]
+        if unknown or not self.families:
+            raise ValueError(
+                f"Scene families must be among {', '.join(FAMILIES)}; got {', '.join(unknown) or 'none'}."
+            )
+        for name in ("clips", "size", "frames", "fps", "clips_per_shard"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+        if self.clips > CLIPS_PER_SEED:
+            raise ValueError(
+                f"One seed makes at most {CLIPS_PER_SEED} clips; got {self.clips}. "
+                "Use a second folder and seed."
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative; got {self.seed}.")
+
+    @property
+    def shards(self) -> int:
+        return math.ceil(self.clips / self.clips_per_shard)
+
+    def clips_of(self, shard: int) -> range:
+        """The numbers of the clips of one shard."""
+        return range(shard * self.clips_per_shard, min((shard + 1) * self.clips_per_shard, self.clips))
+
+
+@dataclass(frozen=True)
+class SimulationSummary:
+    """What a folder of shards holds after `simulate_shards`."""
+
+    clips: int
+    skipped: int
+    """Clips that could not be simulated, in this run or when their shard was made."""
+    seconds: float
+    folder: Path
+
+
+def simulate_shards(
+    out: str | Path,
+    families: Sequence[str],
+    clips: int,
+    size: int = 64,
+    frames: int = 16,
+    fps: float = 25.0,
+    seed: int = 0,
+    processes: int | None = None,
+    clips_per_shard: int = 64,
+) -> SimulationSummary:
+    """Fill a folder with simulated clips; shards that are there already are kept.
+
+    A clip that cannot be simulated is reported, left out and counted. With more than one process the caller's
+    script needs the usual ``if __name__ == "__main__":``.
+
+    Args:
+        out: The folder, created when missing.
+        families: Scene families, taken in turn.
+        clips: How many clips.
+        size: Rows and columns in pixels.
+        frames: Frames per clip.
+        fps: Frames per second.
+        seed: Base seed.
+        processes: Simulating processes, one thread each; all cores when None.
+        clips_per_shard: Clips per tar file.
+
+    Raises:
+        ValueError: Bad arguments; ``out`` holds clips of another configuration; no clip of a shard could be
+            simulated.
+        OSError: The disk failed, or a simulating process was killed.
+    """
+    begun = time.monotonic()
+    processes = processes or os.cpu_count() or 1
+    config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard)
+    folder = Path(out)
+    _claim_folder(folder, config)
+    missing = []
+    written = skipped = 0
+    for shard in range(config.shards):
+        count = _clips_in(folder, shard)
+        if count is None:
+            missing.append(shard)
+        else:
+            written += count
+            skipped += len(config.clips_of(shard)) - count
+    with _progress_bar() as progress:
+        task = progress.add_task(f"Simulating {folder.name}", total=clips, completed=written + skipped)
+        for shard, failures in _make_shards(folder, config, missing, processes):
+            for failure in failures:
+                progress.console.print(f"Skipped {failure}", markup=False, highlight=False)
+            wanted = len(config.clips_of(shard))
+            written, skipped = written + wanted - len(failures), skipped + len(failures)
+            progress.advance(task, wanted)
+    return SimulationSummary(written, skipped, time.monotonic() - begun, folder)
+
+
+def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
+    """Simulate and write shard ``shard``. Returns one line per clip that failed.
+
+    Raises:
+        ValueError: Every clip failed.
+    """
+    failures: list[str] = []
+    for leftover in folder.glob(f".{shard_paths(folder, shard)[0].stem}.*.partial"):
+        leftover.unlink(missing_ok=True)  # of a run that was killed
+    with ShardWriter(folder, shard) as writer:
+        for number in config.clips_of(shard):
+            family = config.families[number % len(config.families)]
+            seed = config.seed * CLIPS_PER_SEED + number
+            try:
+                clip = simulate_clip(family, seed, config.size, config.frames, config.fps)
+            except Exception as error:  # whatever one scene does, the other clips are wanted
+                failures.append(f"clip {number} ({family}, seed {seed}): {type(error).__name__}: {error}")
+            else:
+                writer.add(clip, f"{family}-{seed:09d}", family, seed)
+        if len(failures) == len(config.clips_of(shard)):
+            raise ValueError(f"No clip of shard {shard} could be simulated; the first failure: {failures[0]}")
+    return failures
+
+
+def _make_shards(
+    folder: Path, config: SimulationConfig, shards: Sequence[int], processes: int
+) -> Iterator[tuple[int, list[str]]]:
+    if min(processes, len(shards)) <= 1:
+        for shard in shards:
+            yield shard, make_shard(folder, config, shard)
+        return
+    with _one_thread_per_process():
+        context = multiprocessing.get_context("spawn")  # fork is unsafe after torch has started threads
+        pool = ProcessPoolExecutor(min(processes, len(shards)), mp_context=context)
+        try:
+            tasks = {pool.submit(make_shard, folder, config, shard): shard for shard in shards}
+            for task in as_completed(tasks):
+                yield tasks[task], task.result()
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "A simulating process was killed, often for want of memory; run the same command again with "
+                "fewer processes: finished shards are kept."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _claim_folder(folder: Path, config: SimulationConfig) -> None:
+    path = folder / "config.json"
+    text = json.dumps(asdict(config), indent=2) + "\n"
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged. Choose another folder, or delete this one.") from error
+        wanted = json.loads(text)
+        if found != wanted:
+            keys = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+            there = {key: found.get(key) for key in keys} if isinstance(found, dict) else found
+            asked = {key: wanted[key] for key in keys}
+            raise ValueError(
+                f"{folder} holds clips of another configuration ({there} there, {asked} asked for). "
+                " Choose another folder, or delete this one."
+            )
+    else:
+        if folder.is_dir() and any(folder.glob("*.tar")):
+            raise ValueError(f"{folder} holds shards without a config.json. Choose another folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+
+
+def _clips_in(folder: Path, shard: int) -> int | None:
+    tar, index = shard_paths(folder, shard)
+    if not (tar.exists() and index.exists()):
+        return None
+    try:
+        return len(read_index(tar))
+    except ValueError:  # cut off or damaged: made again
+        return None
+
+
+@contextmanager
+def _one_thread_per_process() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)  # children read it when they import numpy, torch and numba
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("clips"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
