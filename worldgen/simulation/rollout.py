@@ -1,0 +1,198 @@
+"""From a scene to what happens in it: states at frame times, energy, and every contact with its impulse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from worldgen.simulation.engine import mujoco
+from worldgen.simulation.film import model_of, object_bodies
+from worldgen.simulation.scenes import TIMESTEP, Scene
+from worldgen.types import Contacts, Trajectory
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One simulated scene: T frames of N objects."""
+
+    trajectory: Trajectory
+    """B = 1, float64, with contacts."""
+    energy: np.ndarray
+    """(T) mechanical energy in J, potential plus kinetic, as MuJoCo's own sensor gives it."""
+    qpos: np.ndarray
+    """(T nq) MuJoCo's generalized positions."""
+    xml: str
+    """The MJCF that was simulated."""
+    model: mujoco.MjModel
+    """The same, compiled, with the step fitted to the frame rate."""
+
+
+def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None) -> Rollout:
+    """Simulate a scene and read it off at every frame.
+
+    The step is ``1 / (fps n)`` with the whole number n that brings it nearest to 2 ms, so frames fall on steps exactly.
+
+    Args:
+        scene: What to simulate.
+        frames: How many frames, the first at time zero.
+        fps: Frames per second.
+        gravity: m/s^2, downward, in place of the scene's own.
+
+    Raises:
+        ValueError: Fewer than one frame, or a rate that is not positive.
+    """
+    check_timing(frames, fps)
+    xml = scene.spec.to_xml()
+    model = model_of(xml)
+    steps = max(1, round(1 / (fps * TIMESTEP)))
+    model.opt.timestep = 1 / (fps * steps)
+    if gravity is not None:
+        model.opt.gravity[:] = 0, 0, -gravity
+
+    data, probe = mujoco.MjData(model), mujoco.MjData(model)
+    data.qvel[:] = scene.velocity
+    bodies = object_bodies(model)
+    observer = _ContactObserver(model, bodies)
+    states = _States(model, bodies, frames)
+    states.read(0, data, probe)
+    for frame in range(1, frames):
+        for _ in range(steps):
+            before = data.qvel.copy()
+            mujoco.mj_step(model, data)
+            observer.watch(data, before)
+        states.read(frame, data, probe)
+    return Rollout(states.trajectory(1 / fps, observer.contacts()), states.energy, states.qpos, xml, model)
+
+
+def check_timing(frames: int, fps: float) -> None:
+    """Raise ValueError for fewer than one frame, or a rate that is not a positive number."""
+    if frames < 1:
+        raise ValueError(f"frames must be at least 1; got {frames}.")
+    if not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be a positive number of frames per second; got {fps}.")
+
+
+class _States:
+    """Object states, energy and qpos at frame times."""
+
+    def __init__(self, model: mujoco.MjModel, bodies: list[int], frames: int):
+        self.model, self.bodies = model, bodies
+        self.qpos, self.energy = np.empty((frames, model.nq)), np.empty(frames)
+        self.position, self.velocity, self.spin = (np.empty((frames, len(bodies), 3)) for _ in range(3))
+        self.rotation = np.empty((frames, len(bodies), 4))
+
+    def read(self, frame: int, data: mujoco.MjData, probe: mujoco.MjData) -> None:
+        # A second MjData: reading must not touch the warm start, and after RK4 the first holds a stage, not the state.
+        probe.qpos[:], probe.qvel[:] = data.qpos, data.qvel
+        mujoco.mj_forward(self.model, probe)
+        self.qpos[frame], self.energy[frame] = probe.qpos, probe.energy.sum()
+        motion = np.empty(6)
+        for index, body in enumerate(self.bodies):
+            mujoco.mj_objectVelocity(self.model, probe, mujoco.mjtObj.mjOBJ_BODY, body, motion, 0)
+            self.spin[frame, index], self.velocity[frame, index] = motion[:3], motion[3:]
+            self.position[frame, index], self.rotation[frame, index] = probe.xipos[body], probe.xquat[body]
+
+    def trajectory(self, dt: float, contacts: Contacts) -> Trajectory:
+        model, bodies = self.model, self.bodies
+        extent = [model.geom_aabb[model.body_geomadr[body], 3:] for body in bodies]
+        position, rotation, velocity, spin = (
+            torch.from_numpy(states)[None]
+            for states in (self.position, self.rotation, self.velocity, self.spin)
+        )
+        return Trajectory(
+            position=position,
+            rotation=rotation,
+            velocity=velocity,
+            spin=spin,
+            mass=torch.from_numpy(model.body_mass[bodies].copy())[None],
+            extent=torch.from_numpy(np.array(extent).reshape(len(bodies), 3))[None],
+            present=torch.ones(position.shape[:3], dtype=torch.bool),
+            dt=torch.tensor([dt], dtype=torch.float64),
+            contacts=(contacts,),
+        )
+
+
+@dataclass
+class _Episode:
+    """One touch of two bodies, from the first step with contact to the last."""
+
+    time: float
+    pair: tuple[int, int]
+    point: np.ndarray
+    normal: np.ndarray
+    """At the first step."""
+    push: np.ndarray
+    """The normal of the latest step."""
+    impulse: float = 0.0
+
+
+class _ContactObserver:
+    """Collects contact episodes and their normal impulses, step by step.
+
+    The impulse comes from the momentum balance of the touching balls, ``m (v' - v) - m g dt = sum of J n``, which is
+    exact for any integrator; the contact forces left in MjData are those of one Runge-Kutta stage.
+    """
+
+    def __init__(self, model: mujoco.MjModel, bodies: list[int]):
+        index = {body: number for number, body in enumerate(bodies)}
+        self.object_of_geom = [index.get(int(body), -1) for body in model.geom_bodyid]
+        self.mass = model.body_mass[bodies]
+        # A free joint's first three velocities are linear, in the world frame.
+        self.dof = np.array([model.body_dofadr[body] for body in bodies])[:, None] + np.arange(3)
+        self.fall = model.opt.gravity * model.opt.timestep
+        self.open: dict[tuple[int, int], _Episode] = {}
+        self.closed: list[_Episode] = []
+
+    def watch(self, data: mujoco.MjData, before: np.ndarray) -> None:
+        """Book one step that took the velocities ``before`` (nv) to those of ``data``."""
+        if not data.ncon and not self.open:
+            return
+        geoms, places, axes = data.contact.geom.tolist(), data.contact.pos, data.contact.frame
+        touching = set()
+        for number, (first, second) in enumerate(geoms):
+            pair = self.object_of_geom[first], self.object_of_geom[second]
+            touching.add(pair)
+            if pair not in self.open:
+                self.open[pair] = _Episode(
+                    data.time, pair, places[number].copy(), axes[number, :3].copy(), axes[number, :3]
+                )
+            self.open[pair].push = axes[number, :3].copy()
+        self._share_impulse(data.qvel - before)
+        for pair in [pair for pair in self.open if pair not in touching]:
+            self.closed.append(self.open.pop(pair))
+
+    def contacts(self) -> Contacts:
+        """All episodes, those that are still going on included."""
+        episodes = sorted([*self.closed, *self.open.values()], key=lambda episode: episode.time)
+        count = len(episodes)
+        return Contacts(
+            time=torch.tensor([episode.time for episode in episodes], dtype=torch.float64),
+            bodies=torch.tensor([episode.pair for episode in episodes], dtype=torch.int64).reshape(count, 2),
+            point=torch.from_numpy(np.array([e.point for e in episodes]).reshape(count, 3)),
+            normal=torch.from_numpy(np.array([e.normal for e in episodes]).reshape(count, 3)),
+            impulse=torch.tensor([episode.impulse for episode in episodes], dtype=torch.float64),
+        )
+
+    def _share_impulse(self, change: np.ndarray) -> None:
+        episodes = list(self.open.values())
+        linear = change[self.dof]  # (N 3)
+        received = self.mass[:, None] * (linear - self.fall)
+        touched = [body for episode in episodes for body in episode.pair if body >= 0]
+        if len(set(touched)) == len(touched):  # no ball is touched twice
+            for episode in episodes:
+                first, second = episode.pair
+                episode.impulse += float(
+                    received[second] @ episode.push if second >= 0 else -received[first] @ episode.push
+                )
+            return
+        pushes = np.zeros((*received.shape, len(episodes)))
+        for column, episode in enumerate(episodes):
+            for body, sign in zip(episode.pair, (-1.0, 1.0), strict=True):
+                if body >= 0:
+                    pushes[body, :, column] = sign * episode.push
+        received[[body for body in range(len(received)) if body not in touched]] = 0.0
+        shares = np.linalg.lstsq(pushes.reshape(-1, len(episodes)), received.ravel(), rcond=None)[0]
+        for episode, share in zip(episodes, shares.tolist(), strict=True):
+            episode.impulse += share
