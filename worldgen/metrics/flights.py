@@ -1,0 +1,157 @@
+"""Ballistic segments: the stretches of a track in which gravity alone acts.
+
+A contact that lies between two frames leaves both of them free, so geometry at the frame rate cannot find it: a
+drop filmed at 24 fps then looks as wrong as a frozen ball. Contacts are found as velocity kinks instead, where the
+second difference leaves its running median; touching objects are cut out by geometry where sizes are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from worldgen.physics.laws import fit_parabola
+from worldgen.types import Trajectory
+
+MINIMUM_SAMPLES = 6
+"""Shortest flight that is fitted: three samples are the parabola, three more test it."""
+_HALF_WINDOW = 6
+_CLEARANCE = 0.1
+"""Share of the radius under which a gap counts as contact."""
+_NOISE_SHARE = 0.05
+"""Scatter beyond this share of the radius is motion, not tracker noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """One object's free flight over frames ``start .. stop - 1``, with its parabola."""
+
+    index: int
+    start: int
+    stop: int
+    acceleration: Float[np.ndarray, " 3"]
+    """m/s^2, or pixels/s^2 without scale."""
+    squared_residual: float
+    """Sum over samples and axes."""
+    axes: int
+    """Axes along which the object moves at all."""
+    span: float
+    """Diagonal of the box that the flight fills."""
+
+    @property
+    def samples(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def relative_residual(self) -> float:
+        """Root mean square of the distance from the parabola, over ``span``."""
+        return float(np.sqrt(self.squared_residual / self.samples) / max(self.span, 1e-12))
+
+
+def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0) -> tuple[Flight, ...]:
+    """Every ballistic segment of at least six samples in a trajectory of one clip.
+
+    Args:
+        trajectory: B = 1.
+        floor: Height of the floor; None where it is unknown. Objects of extent 0 are points and touch nothing.
+        sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
+    """
+    position = trajectory.position[0].double().numpy()
+    touching = _touching(trajectory, floor)
+    dt = float(trajectory.dt[0])
+    found = []
+    for index in range(position.shape[1]):
+        for start, stop in smooth_runs(trajectory, index, sigma, cut=touching[:, index]):
+            if stop - start < MINIMUM_SAMPLES:
+                continue
+            window = position[start:stop, index]
+            fit = fit_parabola(torch.from_numpy(window), dt)
+            ranges = np.ptp(window, axis=0)
+            found.append(
+                Flight(
+                    index,
+                    start,
+                    stop,
+                    fit.acceleration.numpy(),
+                    float(fit.residual.square().sum()),
+                    max(int((ranges > 1e-9 * max(ranges.max(), 1e-12)).sum()), 1),
+                    float(np.linalg.norm(ranges)),
+                )
+            )
+    return tuple(found)
+
+
+def smooth_runs(
+    trajectory: Trajectory, index: int, sigma: float = 0.0, cut: Bool[np.ndarray, " T"] | None = None
+) -> Iterator[tuple[int, int]]:
+    """Maximal runs ``(start, stop)`` of frames in which one object is present and its velocity has no kink.
+
+    A kinked frame belongs to no run: its neighbors' own second differences are clean by construction.
+    """
+    usable = trajectory.present[0, :, index].numpy().copy()
+    usable &= ~find_kinks(trajectory.position[0, :, index].double().numpy(), usable, sigma)
+    if cut is not None:
+        usable &= ~cut
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], usable.astype(int), [0]])))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def find_kinks(
+    position: Float[np.ndarray, "T 3"], present: Bool[np.ndarray, " T"], sigma: float = 0.0
+) -> Bool[np.ndarray, " T"]:
+    """Frames whose second difference leaves the running median of its neighbors: the velocity jumped there.
+
+    The threshold is six robust deviations (median absolute deviation) plus 15 % of the median, and at least four
+    deviations of tracker noise, ``4 sqrt(6) sigma``.
+    """
+    kinked = np.zeros(len(position), dtype=bool)
+    known = present[2:] & present[1:-1] & present[:-2]
+    bend = position[2:] - 2 * position[1:-1] + position[:-2]
+    visible = position[present]
+    if not known.any():
+        return kinked
+    smallest = 1e-5 * float(np.linalg.norm(np.ptp(visible, axis=0)))
+    for frame in np.flatnonzero(known):
+        low, high = max(0, frame - _HALF_WINDOW), frame + _HALF_WINDOW + 1
+        window = bend[low:high][known[low:high]]
+        median = np.median(window, axis=0)
+        spread = 1.4826 * np.median(np.linalg.norm(window - median, axis=1))
+        limit = max(6 * spread + 0.15 * np.linalg.norm(median) + smallest, 4 * np.sqrt(6) * sigma)
+        kinked[frame + 1] = np.linalg.norm(bend[frame] - median) > limit
+    return kinked
+
+
+def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float | None:
+    """Noise of one coordinate of the track, from how far flights stray from their parabolas; None without flights.
+
+    At most 5 % of the largest radius (where sizes are known): what strays further is motion, not noise.
+    """
+    freedom = sum((flight.samples - 3) * flight.axes for flight in flights)
+    if not freedom:
+        return None
+    sigma = (sum(flight.squared_residual for flight in flights) / freedom) ** 0.5
+    radius = float(trajectory.extent.max())
+    return min(sigma, _NOISE_SHARE * radius) if radius > 0 else sigma
+
+
+def _touching(trajectory: Trajectory, floor: float | None) -> Bool[np.ndarray, "T N"]:
+    """Frames in which an object rests on the floor or against another object, as far as sizes tell."""
+    position = trajectory.position[0].double().numpy()
+    present = trajectory.present[0].numpy()
+    radius = trajectory.extent[0].double().numpy()[:, 2]
+    solid = radius > 0
+    touching = np.zeros(present.shape, dtype=bool)
+    if floor is not None:
+        touching |= solid & (position[..., 2] - floor < (1 + _CLEARANCE) * radius)
+    for one in range(len(radius)):
+        for two in range(one):
+            gap = np.linalg.norm(position[:, one] - position[:, two], axis=-1) - radius[one] - radius[two]
+            near = solid[one] & solid[two] & present[:, one] & present[:, two]
+            near = near & (gap < _CLEARANCE * min(radius[one], radius[two]))
+            touching[:, one] |= near
+            touching[:, two] |= near
+    return touching
