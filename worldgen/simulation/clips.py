@@ -16,9 +16,7 @@ from worldgen.simulation.scenes import Scene, draw_scene
 from worldgen.types import Clip, Contacts, Trajectory
 
 _ATTEMPTS = 200
-_HORIZON = (
-    0.6  # seconds over which a scene is judged at least, so that a short clip is the start of a long one
-)
+_HORIZON = 0.6  # seconds of every scene that are judged, so that a short clip is the start of a long one
 _CAUSE, _EFFECT = (
     0.12,
     0.5,
@@ -36,8 +34,8 @@ def simulate_clip(
 ) -> Clip:
     """Simulate, film and caption one scene: the same family and seed give the same bits.
 
-    Draws whose balls leave the view, or that touch too early or too late to see cause and effect, are replaced by
-    the next draw of the same seed.
+    Draws whose balls leave the view, or touch too early or too late to see cause and effect, give way to the next
+    draw of the same seed.
 
     Args:
         family: "drop", "bounce" or "collide".
@@ -45,14 +43,14 @@ def simulate_clip(
         size: Height and width in pixels.
         frames: How many.
         fps: Frames per second.
-        gravity: m/s^2, downward; other than 9.81 it makes the counterfactual of the scene: same start, other world.
+        gravity: m/s^2, downward, in place of 9.81: the same start in another world, which may leave the view.
 
     Returns:
         A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt and MJCF.
 
     Raises:
-        ValueError: An unknown family, a negative seed, a size or length below 1, a rate that is not positive, or a
-            clip too long for any draw to stay in view.
+        ValueError: An unknown family, a negative seed, a size or length below 1, a rate that is not positive, or
+            a clip too long for any draw to stay in view.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}.")
@@ -91,12 +89,12 @@ def _play(family: str, seed: int, frames: int, fps: float, gravity: float | None
                 return scene, played
             return scene, rollout(scene, frames, fps, gravity)
     raise ValueError(
-        f"no {family!r} scene of seed {seed} stays in view for {frames / fps:.3g} s; ask for fewer frames."
+        f"no {family!r} scene of seed {seed} stays in view for {judged / fps:.3g} s; ask for fewer frames."
     )
 
 
 def _is_watchable(scene: Scene, played: Rollout) -> bool:
-    """Every ball stays wholly in view, and the first touch leaves time to see what led to it and what follows."""
+    """Every ball stays wholly in view, and the first touch leaves time to see what led to it and what came."""
     trajectory = played.trajectory
     assert trajectory.contacts is not None
     contacts = trajectory.contacts[0]

@@ -20,6 +20,9 @@ SHADOW_BIAS = 2e-3
 FAR = 100.0
 """Metres beyond which nothing is drawn."""
 
+EDGE = 0.03
+"""Change between neighboring pixels, summed over RGB, that is smoothed: low enough for the faint shadows."""
+
 
 @dataclass(frozen=True)
 class Film:
@@ -85,9 +88,7 @@ def camera_of(model: mujoco.MjModel) -> Camera:
         ValueError: The model has no camera.
     """
     if not model.ncam:
-        raise ValueError(
-            "the scene must have a camera; got an MJCF without one. Add <camera> to its worldbody."
-        )
+        raise ValueError("the scene must have a camera; got an MJCF without. Add <camera> to its worldbody.")
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     mujoco.mj_camlight(model, data)

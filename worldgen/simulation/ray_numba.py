@@ -1,7 +1,7 @@
 """The fast renderer: an analytic ray tracer for planes, spheres and boxes, compiled by Numba.
 
-One ray through each pixel's center gives color, depth and object; pixels whose neighbors differ get four rays more.
-One thread and no fast math, so the same scene gives the same bits.
+One ray through each pixel's center gives color, depth and object; pixels whose neighbors differ get four
+more. One thread and no fast math, so the same scene gives the same bits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import FAR, SHADOW_BIAS, SKY, Film, stage_of, view_of
+from worldgen.simulation.film import EDGE, FAR, SHADOW_BIAS, SKY, Film, stage_of, view_of
 from worldgen.types import Camera
 
 _PLANE, _SPHERE, _BOX = (
@@ -20,7 +20,6 @@ _PLANE, _SPHERE, _BOX = (
     for kind in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_BOX)
 )
 _MISS = 1e30
-_EDGE = 0.03  # sum over RGB; the faint shadow's edge is smoothed as well
 
 
 def render_numba(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, size: int) -> Film:
@@ -87,7 +86,7 @@ def _is_edge(image, hits, j, i):
             change = 0.0
             for channel in range(3):
                 change += abs(image[y, x, channel] - image[j, i, channel])
-            if hits[y, x] != hits[j, i] or change > _EDGE:
+            if hits[y, x] != hits[j, i] or change > EDGE:
                 return True
     return False
 

@@ -32,7 +32,7 @@ class Rollout:
 def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None) -> Rollout:
     """Simulate a scene and read it off at every frame.
 
-    The step is ``1 / (fps n)`` with the whole number n that brings it nearest to 2 ms, so frames fall on steps exactly.
+    The step is ``1 / (fps n)``, with the whole number n that brings it near 2 ms: frames fall on steps.
 
     Args:
         scene: What to simulate.
@@ -84,7 +84,7 @@ class _States:
         self.rotation = np.empty((frames, len(bodies), 4))
 
     def read(self, frame: int, data: mujoco.MjData, probe: mujoco.MjData) -> None:
-        # A second MjData: reading must not touch the warm start, and after RK4 the first holds a stage, not the state.
+        # In a second MjData: reading must not touch the warm start, and RK4 leaves its last stage in the first.
         probe.qpos[:], probe.qvel[:] = data.qpos, data.qvel
         mujoco.mj_forward(self.model, probe)
         self.qpos[frame], self.energy[frame] = probe.qpos, probe.energy.sum()
@@ -131,8 +131,8 @@ class _Episode:
 class _ContactObserver:
     """Collects contact episodes and their normal impulses, step by step.
 
-    The impulse comes from the momentum balance of the touching balls, ``m (v' - v) - m g dt = sum of J n``, which is
-    exact for any integrator; the contact forces left in MjData are those of one Runge-Kutta stage.
+    The impulse comes from the momentum balance of the touching balls, ``m (v' - v) - m g dt = sum of J n``. It is
+    exact for any integrator, while the contact forces left in MjData are those of one Runge-Kutta stage.
     """
 
     def __init__(self, model: mujoco.MjModel, bodies: list[int]):
@@ -183,9 +183,8 @@ class _ContactObserver:
         if len(set(touched)) == len(touched):  # no ball is touched twice
             for episode in episodes:
                 first, second = episode.pair
-                episode.impulse += float(
-                    received[second] @ episode.push if second >= 0 else -received[first] @ episode.push
-                )
+                gained = received[second] if second >= 0 else -received[first]
+                episode.impulse += float(gained @ episode.push)
             return
         pushes = np.zeros((*received.shape, len(episodes)))
         for column, episode in enumerate(episodes):

@@ -1,8 +1,9 @@
 """The nano world: three families of scenes with plain balls, all motion in the plane y = 0.
 
-``drop``: one or two balls released at rest. ``bounce``: one ball thrown sideways onto the floor. ``collide``: two balls
-that slide toward each other. Every contact is frictionless, so spin stays zero and momentum along x changes only
-where balls touch. The material sets the restitution and nothing else: it cannot be seen, only read in the caption.
+``drop``: one or two balls released at rest. ``bounce``: one ball thrown sideways onto the floor. ``collide``: two
+balls that slide toward each other. Every contact is frictionless, so spin stays zero and a ball's momentum along x
+changes only where balls touch. The material sets the restitution and nothing else: it cannot be seen, only read
+in the caption.
 
 The camera, the lamp and the wall are symmetric in x, so a mirrored clip is a clip of the mirrored world.
 """
@@ -40,9 +41,7 @@ _WALL_GREYS = (0.80, 0.86, 0.92, 0.98)
 _FLOOR_GREYS = (0.42, 0.50, 0.58)
 _RADII = (0.18, 0.26)
 _DENSITY = 100.0
-_CONTACT_FREQUENCY = (
-    200.0  # rad/s; times the step it is 0.4, the most that RK4 resolves to 0.02 in restitution
-)
+_CONTACT_FREQUENCY = 200.0  # rad/s; with RK4 a step of 0.4 / frequency keeps restitution to 0.03
 _IMPEDANCE = 0.99
 _EYE, _TARGET = np.array([0.0, -12.0, 3.0]), np.array([0.0, 0.0, 1.02])
 _VIEW = 64 / 26  # metres across the image at the target
@@ -120,7 +119,7 @@ def collide(rng: np.random.Generator, gravity: float = GRAVITY) -> Scene:
     balls = []
     for color, side in zip(_pick_colors(rng, 2), (-1.0, 1.0), strict=True):
         radius, speed = _draw(rng, *_RADII), _draw(rng, 0.3, 2.0)
-        # Gravity alone would press a ball this far into the floor: it starts at rest there, and does not chatter.
+        # Its weight presses a ball this far into the floor: starting there, it does not chatter.
         sunk = _IMPEDANCE * (1 - _IMPEDANCE) * GRAVITY / _CONTACT_FREQUENCY**2
         position = (round(side * _draw(rng, 0.4, 0.95), 4), 0.0, round(radius - sunk, 6))
         balls.append(Ball(color, material, radius, position, (-side * speed, 0.0, 0.0)))
@@ -151,9 +150,9 @@ def draw_scene(family: str, seed: int, attempt: int = 0, gravity: float = GRAVIT
 
 
 def restitution_of_damping(zeta: float) -> float:
-    """Restitution of a damped spring that cannot pull: the contact ends when the force is zero, not the overlap.
+    """Restitution of a damped spring that cannot pull: contact ends when the force, not the overlap, is zero.
 
-    ``e = exp(-zeta / s * atan2(2 zeta s, 2 zeta^2 - 1))`` with ``s = sqrt(1 - zeta^2)``, for a damping ratio in [0, 1).
+    ``e = exp(-zeta / s * atan2(2 zeta s, 2 zeta^2 - 1))`` with ``s = sqrt(1 - zeta^2)``, for zeta in [0, 1).
     """
     s = math.sqrt(1 - zeta**2)
     return math.exp(-zeta / s * math.atan2(2 * zeta * s, 2 * zeta**2 - 1))
@@ -164,7 +163,7 @@ def damping_of_restitution(restitution: float) -> float:
     """The damping ratio whose contact has this restitution, by bisection.
 
     Raises:
-        ValueError: The restitution is not in (0, 1]; a ratio below 1 cannot stop a ball dead.
+        ValueError: The restitution is not in [0.15, 1]; a damping ratio below 1 cannot stop a ball dead.
     """
     if not 0.15 <= restitution <= 1:
         raise ValueError(
@@ -206,7 +205,7 @@ def _stage(family: str, balls: tuple[Ball, ...], gravity: float, rng: np.random.
         size=[0, 0, 0.05],
         rgba=[floor] * 3 + [1],
         condim=1,
-        # Where balls slide the floor has the say, and is dead: unequal balls would rattle on it after they collide.
+        # Where balls slide, a dead floor has the say: unequal balls would rattle on it after they collide.
         priority=2 if family == "collide" else 0,
         solref=[-(_CONTACT_FREQUENCY**2), -2 * _CONTACT_FREQUENCY],
         solimp=[_IMPEDANCE, _IMPEDANCE, 0.001, 0.5, 2],
