@@ -31,8 +31,9 @@ def check_energy_gain(
 ) -> Check:
     """A4: largest rise of the system's energy from one smooth stretch of motion to any later one.
 
-    Energy is ``sum m (v^2 / 2 + g z)`` with central differences of position, averaged over each stretch of frames
-    in which no object has a velocity kink. Zero for a passive world; a reversed one gains what it had lost.
+    Energy is ``sum m (v^2 / 2 + g z)`` with central differences of position, averaged over each stretch of
+    frames in which no object has a velocity kink. Zero for a passive world; a reversed one gains what it had
+    lost.
 
     Args:
         trajectory: B = 1.
@@ -70,8 +71,8 @@ def check_chord_energy(
     """A4: share of steps whose chord energy exceeds the initial energy by more than 1 % and tracker noise.
 
     The initial energy is the median of the first three chords (of the reference, where there is one). Exactly
-    zero for passive motion, because a bounce inside a step only shortens its chord; teleports and shuffled frames
-    need speeds that the energy does not allow.
+    zero for passive motion, because a bounce inside a step only shortens its chord; teleports and shuffled
+    frames need speeds that the energy does not allow.
 
     Args:
         trajectory: B = 1.
@@ -84,7 +85,9 @@ def check_chord_energy(
         return refused(_CHORD_ENERGY, "pixels without scale have no energy")
     level = _level(trajectory if reference is None else reference, floor)
     total = _system_chords(trajectory, gravity, level)
-    known = total if reference is None else _system_chords(reference, gravity, level)
+    # A tracked radius is a little off and its mass three times as much: compare speeds and heights, not masses.
+    weighed = trajectory if reference is None else replace(reference, mass=trajectory.mass)
+    known = _system_chords(weighed, gravity, level)
     known = known[np.isfinite(known)][:_REFERENCE_STEPS]
     if not len(known) or not np.isfinite(total).any():
         return refused(_CHORD_ENERGY, "no step with every object visible at both ends")
@@ -134,7 +137,7 @@ def _common_stretches(trajectory: Trajectory, sigma: float) -> list[tuple[int, i
 
 
 def _energy_noise(trajectory: Trajectory, sigma: float | None) -> float:
-    """Scatter of one frame's energy from the noise of its central difference, ``m |v| sigma / (sqrt(2) dt)``."""
+    """Scatter of one frame's energy from noise of its central difference, ``m |v| sigma / (sqrt(2) dt)``."""
     speed = trajectory.velocity[0].norm(dim=-1)[trajectory.present[0]]
     mass = float(trajectory.mass.max())
     return float(speed.mean()) * mass * (sigma or 0.0) / (2**0.5 * float(trajectory.dt[0]))

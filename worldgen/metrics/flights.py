@@ -1,8 +1,9 @@
 """Ballistic segments: the stretches of a track in which gravity alone acts.
 
-A contact that lies between two frames leaves both of them free, so geometry at the frame rate cannot find it: a
-drop filmed at 24 fps then looks as wrong as a frozen ball. Contacts are found as velocity kinks instead, where the
-second difference leaves its running median; touching objects are cut out by geometry where sizes are known.
+A contact that lies between two frames leaves both of them free, so geometry at the frame rate cannot find it:
+a drop filmed at 24 fps then looks as wrong as a frozen ball. Contacts are found as velocity kinks instead,
+where the second difference leaves its running median; touching objects are cut out by geometry where sizes
+are known.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0
 
     Args:
         trajectory: B = 1.
-        floor: Height of the floor; None where it is unknown. Objects of extent 0 are points and touch nothing.
-        sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
+        floor: Height of the floor; None where it is unknown. Objects of extent 0 are points and touch
+        nothing. sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
     """
     position = trajectory.position[0].double().numpy()
     touching = _touching(trajectory, floor)
@@ -70,7 +71,6 @@ def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0
                 continue
             window = position[start:stop, index]
             fit = fit_parabola(torch.from_numpy(window), dt)
-            ranges = np.ptp(window, axis=0)
             found.append(
                 Flight(
                     index,
@@ -78,8 +78,8 @@ def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0
                     stop,
                     fit.acceleration.numpy(),
                     float(fit.residual.square().sum()),
-                    max(int((ranges > 1e-9 * max(ranges.max(), 1e-12)).sum()), 1),
-                    float(np.linalg.norm(ranges)),
+                    _moving_axes(window),
+                    float(np.linalg.norm(np.ptp(window, axis=0))),
                 )
             )
     return tuple(found)
@@ -105,8 +105,8 @@ def find_kinks(
 ) -> Bool[np.ndarray, " T"]:
     """Frames whose second difference leaves the running median of its neighbors: the velocity jumped there.
 
-    The threshold is six robust deviations (median absolute deviation) plus 15 % of the median, and at least four
-    deviations of tracker noise, ``4 sqrt(6) sigma``.
+    The threshold is six robust deviations (median absolute deviation) plus 15 % of the median, and at least
+    four deviations of tracker noise, ``4 sqrt(6) sigma``.
     """
     kinked = np.zeros(len(position), dtype=bool)
     known = present[2:] & present[1:-1] & present[:-2]
@@ -126,16 +126,31 @@ def find_kinks(
 
 
 def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float | None:
-    """Noise of one coordinate of the track, from how far flights stray from their parabolas; None without flights.
+    """Noise of one coordinate of the track: how far it strays from the parabolas of its flights.
 
-    At most 5 % of the largest radius (where sizes are known): what strays further is motion, not noise.
+    Without flights, from the parabolas of the other smooth runs (a ball that slides). At most 5 % of the largest
+    radius, where sizes are known: what strays further is motion, not noise. None where nothing moves smoothly.
     """
     freedom = sum((flight.samples - 3) * flight.axes for flight in flights)
+    strayed = sum(flight.squared_residual for flight in flights)
+    if not flights:
+        position, dt = trajectory.position[0].double(), float(trajectory.dt[0])
+        for index in range(position.shape[1]):
+            for start, stop in smooth_runs(trajectory, index):
+                if stop - start >= MINIMUM_SAMPLES - 1:
+                    run = position[start:stop, index]
+                    strayed += float(fit_parabola(run, dt).residual.square().sum())
+                    freedom += (stop - start - 3) * _moving_axes(run.numpy())
     if not freedom:
         return None
-    sigma = (sum(flight.squared_residual for flight in flights) / freedom) ** 0.5
+    sigma = (strayed / freedom) ** 0.5
     radius = float(trajectory.extent.max())
     return min(sigma, _NOISE_SHARE * radius) if radius > 0 else sigma
+
+
+def _moving_axes(window: Float[np.ndarray, "W 3"]) -> int:
+    ranges = np.ptp(window, axis=0)
+    return max(int((ranges > 1e-9 * max(ranges.max(), 1e-12)).sum()), 1)
 
 
 def _touching(trajectory: Trajectory, floor: float | None) -> Bool[np.ndarray, "T N"]:

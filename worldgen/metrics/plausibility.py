@@ -1,8 +1,8 @@
 """Physical checks of one trajectory: what moved as gravity, energy and permanence demand, and what did not.
 
-No single check sees every violation (acceleration is even in time, so a reversed fall has the right one), so each
-says in ``blind_to`` what it cannot see, and they are never averaged. A clip in which nothing moves satisfies every
-law trivially: the motion gate refuses it before anything else is scored.
+No single check sees every violation (acceleration is even in time, so a reversed fall has the right one), so
+each says in ``blind_to`` what it cannot see, and they are never averaged. A clip in which nothing moves
+satisfies every law trivially: the motion gate refuses it before anything else is scored.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def assess(
         expected: Where each object ought to be visible; everywhere that the reference has it, or everywhere,
             when None.
         spurious: Objects seen per frame that belong to nobody (`tracks.count_spurious`).
-        floor: Height of the floor in metres; None where it is unknown. Not used for pixels, nor for objects of
-            extent 0, which are points.
+        floor: Height of the floor in metres; None where it is unknown. Not used for pixels, nor for objects
+            of extent 0, which are points.
         sigma: Tracker noise of one coordinate; estimated from the flights when None.
     """
     _require_comparable(trajectory, reference, expected)
@@ -124,17 +124,19 @@ def check_free_fall(
     if not sharp:
         return refused(
             _FREE_FALL,
-            f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g; {_NOISE_LIMIT} is the most",
+            f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g, more than {_NOISE_LIMIT}",
         )
     down = np.array([0.0, 0.0, -gravity])
     errors = [float(np.linalg.norm(flight.acceleration - down)) / gravity for flight in sharp]
     fitted = _by_length(sharp, [-float(flight.acceleration[2]) for flight in sharp])
-    note = f"a = {fitted:.3f} m/s^2 in {len(sharp)} flights, noise {max(noise[f] for f in sharp) / gravity:.1e} g"
+    worst = max(noise[flight] for flight in sharp) / gravity
+    note = f"a = {fitted:.3f} m/s^2 in {len(sharp)} flights, noise {worst:.1e} g"
     return passed(_FREE_FALL, _by_length(sharp, errors), note)
 
 
 def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]) -> Check:
-    """A2: root mean square distance from the fitted parabola over the flight's range; needs no scale, fps or g.
+    """A2: root mean square distance from the fitted parabola over the flight's range; needs no scale, fps or
+        g.
 
     Flights shorter than one radius say nothing: there the residual is tracker noise over nothing.
     """
@@ -150,7 +152,7 @@ def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]
 def check_permanence(
     trajectory: Trajectory, expected: Bool[Tensor, "T N"] | None, spurious: Int[Tensor, " T"] | None = None
 ) -> Check:
-    """A7: ``1 - (missed + spurious) / expected`` object-frames; 1 when everything stays and nothing is added."""
+    """A7: ``1 - (missed + spurious) / expected`` object-frames; 1 when all stays and nothing is added."""
     seen = trajectory.present[0]
     expected = torch.ones_like(seen) if expected is None else expected
     total = int(expected.sum())
@@ -164,7 +166,7 @@ def check_permanence(
 
 
 def check_trajectory_error(trajectory: Trajectory, reference: Trajectory | None) -> Check:
-    """A8: root mean square distance from what truly happened, where both are seen; the limit is one radius."""
+    """A8: root mean square distance from what truly happened, where both are seen; limit one radius."""
     unit = _unit(trajectory)
     check = replace(_TRAJECTORY_ERROR, unit=unit)
     if reference is None:
@@ -203,7 +205,7 @@ def _require_comparable(
         raise ValueError(f"assess needs at least 3 frames; got {frames}. Use a longer clip.")
     if reference is not None and reference.position.shape != trajectory.position.shape:
         raise ValueError(
-            f"The reference must have the trajectory's frames and objects {tuple(trajectory.position.shape)}; "
+            f"The reference must have the trajectory's shape {tuple(trajectory.position.shape)}; "
             f"got {tuple(reference.position.shape)}. Track it from the same clip."
         )
     if reference is not None and reference.metric != trajectory.metric:

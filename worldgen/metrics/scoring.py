@@ -10,8 +10,8 @@ from worldgen.types import Check
 def tolerance(value: float, limit: float) -> float:
     """Score of a violation: ``1 / (1 + (value / limit)^2)``, 1 at zero and 1/2 at the limit.
 
-    The long-tail tolerance of the DeepMind Control Suite (Tassa et al. 2018, arXiv:1801.00690, section 2) with
-    value 1/2 at the margin: smooth, and still falling for gross violations.
+    The long-tail tolerance of the DeepMind Control Suite (Tassa et al. 2018, arXiv:1801.00690, section 2)
+    with value 1/2 at the margin: smooth, and still falling for gross violations.
     """
     return 1.0 / (1.0 + (value / limit) ** 2)
 

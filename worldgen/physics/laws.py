@@ -1,8 +1,8 @@
 """The laws of rigid motion as residuals: pure, differentiable functions of a Trajectory.
 
-What the regularizer differentiates, the metrics report and the tests hold against MuJoCo is the same function.
-World frame, z up, SI units; ``gravity`` is the magnitude g, pointing along -z. Frames where an object is not
-``present`` give numbers without meaning: mask them with ``trajectory.present``.
+What the regularizer differentiates, the metrics report and the tests hold against MuJoCo is the same
+function. World frame, z up, SI units; ``gravity`` is the magnitude g, pointing along -z. Frames where an
+object is not ``present`` give numbers without meaning: mask them with ``trajectory.present``.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def acceleration(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
 def central_velocity(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
     """Velocity by central differences of position, exact for parabolas: ``(x[t+1] - x[t-1]) / (2 dt)``.
 
-    A simulator's own velocity belongs to another instant than its position under semi-implicit Euler (energy then
-    drifts by 1 % of mgz in a second at 2 ms steps); this one does not.
+    A simulator's own velocity belongs to another instant than its position under semi-implicit Euler (energy
+    then drifts by 1 % of mgz in a second at 2 ms steps); this one does not.
 
     Returns:
         m/s at frames 1 .. T-2.
@@ -53,7 +53,7 @@ def central_velocity(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
     return (x[:, 2:] - x[:, :-2]) / (2 * trajectory.dt[:, None, None, None])
 
 
-def fit_parabola(position: Float[Tensor, "... W 3"], dt: float | Float[Tensor, "..."]) -> ParabolaFit:
+def fit_parabola(position: Float[Tensor, "... W 3"], dt: float | Float[Tensor, " *window"]) -> ParabolaFit:
     """Closed-form least-squares parabola through W >= 3 equally spaced positions.
 
     With centered time ``t`` the polynomials 1, t and ``p = t^2 - mean(t^2)`` are orthogonal, so
@@ -79,7 +79,8 @@ def fit_parabola(position: Float[Tensor, "... W 3"], dt: float | Float[Tensor, "
 def acceleration_noise(count: int, dt: float, sigma: float) -> float:
     """Standard deviation of `fit_parabola`'s acceleration when each position has independent noise ``sigma``.
 
-    ``sigma_a = sigma / dt^2 * sqrt(720 / (n (n^2 - 1) (n^2 - 4)))``, the exact form of sqrt(720/n) sigma / T^2.
+    ``sigma_a = sigma / dt^2 * sqrt(720 / (n (n^2 - 1) (n^2 - 4)))``, the exact form of sqrt(720/n) sigma /
+    T^2.
     """
     return sigma / dt**2 * (720.0 / (count * (count**2 - 1) * (count**2 - 4))) ** 0.5
 
@@ -91,8 +92,8 @@ def kinetic_energy(
 
     Args:
         trajectory: Object states.
-        inertia: Principal moments in kg m^2 along the body axes; those of the solid ellipsoid whose half axes are
-            ``extent`` when None, ``m (b^2 + c^2) / 5``, which is exact for a solid ball.
+        inertia: Principal moments in kg m^2 along the body axes; those of the solid ellipsoid whose half axes
+            are ``extent`` when None, ``m (b^2 + c^2) / 5``, which is exact for a solid ball.
     """
     if inertia is None:
         square = trajectory.extent**2
@@ -124,11 +125,12 @@ def energy(
 def chord_energy(
     trajectory: Trajectory, gravity: float = STANDARD_GRAVITY, floor: float = 0.0
 ) -> Float[Tensor, "B T-1 N"]:
-    """Energy that the straight line between two frames proves, ``m (|dx/dt|^2 / 2 + g (z_mean + g dt^2 / 8))``, J.
+    """Energy that the straight line between two frames proves, ``m (|dx/dt|^2 / 2 + g (z_mean + g dt^2 /
+    8))``, J.
 
-    Equal to the mechanical energy in free flight, because the chord of a parabola has the velocity of its middle
-    and lies g dt^2 / 8 below it; a bounce inside the step only shortens the chord. In passive motion it therefore
-    never exceeds the initial energy, whatever the frame rate; a jump does.
+    Equal to the mechanical energy in free flight, because the chord of a parabola has the velocity of its
+    middle and lies g dt^2 / 8 below it; a bounce inside the step only shortens the chord. In passive motion
+    it therefore never exceeds the initial energy, whatever the frame rate; a jump does.
     """
     dt = trajectory.dt[:, None, None]
     start, end = trajectory.position[:, :-1], trajectory.position[:, 1:]
@@ -149,8 +151,8 @@ def momentum_residual(
 
     Args:
         trajectory: Object states, SI units, world frame.
-        impulse: Outside impulse per frame in N s, ``impulse[:, t]`` acting between frames t and t+1 (the last one is
-            not used); gravity over ``dt`` when None.
+        impulse: Outside impulse per frame in N s, ``impulse[:, t]`` acting between frames t and t+1 (the last
+            one is not used); gravity over ``dt`` when None.
         gravity: m/s^2, used when ``impulse`` is None.
 
     Returns:
@@ -166,7 +168,7 @@ def momentum_residual(
 
 
 def floor_penetration(trajectory: Trajectory, floor: float = 0.0) -> Float[Tensor, "B T N"]:
-    """Depth by which each ball sinks into the floor, ``max(0, floor + r - z)``, in m; zero where it is above."""
+    """Depth by which each ball sinks into the floor, ``max(0, floor + r - z)``, in m; zero above it."""
     return (floor + _radius(trajectory)[:, None] - trajectory.position[..., 2]).clamp(min=0)
 
 
