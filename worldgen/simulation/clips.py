@@ -15,7 +15,7 @@ from worldgen.simulation.rollout import Rollout, check_timing, rollout
 from worldgen.simulation.scenes import Scene, draw_scene
 from worldgen.types import Clip, Contacts, Trajectory
 
-_ATTEMPTS = 200
+_ATTEMPTS = 50
 _HORIZON = 0.6  # seconds of every scene that are judged, so that a short clip is the start of a long one
 _CAUSE, _EFFECT = (
     0.12,
@@ -34,8 +34,8 @@ def simulate_clip(
 ) -> Clip:
     """Simulate, film and caption one scene: the same family and seed give the same bits.
 
-    Draws whose balls leave the view, or touch too early or too late to see cause and effect, give way to the next
-    draw of the same seed.
+    Draws whose balls leave the view, or touch too early or too late to see cause and effect, give way to
+    the next draw of the same seed.
 
     Args:
         family: "drop", "bounce" or "collide".
@@ -49,8 +49,8 @@ def simulate_clip(
         A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt and MJCF.
 
     Raises:
-        ValueError: An unknown family, a negative seed, a size or length below 1, a rate that is not positive, or
-            a clip too long for any draw to stay in view.
+        ValueError: An unknown family, a negative seed, a size or length below 1, a rate that is not
+            positive, or a clip too long for any draw to stay in view.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}.")
@@ -94,7 +94,7 @@ def _play(family: str, seed: int, frames: int, fps: float, gravity: float | None
 
 
 def _is_watchable(scene: Scene, played: Rollout) -> bool:
-    """Every ball stays wholly in view, and the first touch leaves time to see what led to it and what came."""
+    """Every ball stays wholly in view, and the first touch leaves time to see its cause and its effect."""
     trajectory = played.trajectory
     assert trajectory.contacts is not None
     contacts = trajectory.contacts[0]

@@ -1,7 +1,7 @@
 """The renderer that is always there: MuJoCo's own ray caster, shaded with NumPy.
 
-It draws every geom that MuJoCo can hit with a ray, meshes included, with the rays, the light and the smoothing of
-edges of the compiled renderer.
+It draws every geom that MuJoCo can hit with a ray, meshes included, with the rays, the light and the
+smoothing of edges of the compiled renderer.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def render(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, size: int) -
 def film_trajectory(trajectory: Trajectory, scenes: tuple[str, ...], size: int) -> Float[Tensor, "B T 3 H W"]:
     """Film a trajectory in its scenes: the bodies go where it says, the rest of each scene stays.
 
-    Object n is the n-th free body of the scene; rows with ``present`` False are left out of the picture. Sizes
-    and colors are the scene's. No gradient flows through the picture.
+    Object n is the n-th free body of the scene; rows with ``present`` False are left out of the picture.
+    Sizes and colors are the scene's. No gradient flows through the picture.
 
     Args:
         trajectory: Object states in metres.
@@ -50,8 +50,8 @@ def film_trajectory(trajectory: Trajectory, scenes: tuple[str, ...], size: int) 
         Frames in [0, 1], float32, on the trajectory's device.
 
     Raises:
-        ValueError: Another number of scenes than clips, lengths in pixels, present objects without a body or with
-            states that are not finite, or a size below 1.
+        ValueError: Another number of scenes than clips, lengths in pixels, present objects without a body
+            or with states that are not finite, or a size below 1.
     """
     batch = len(trajectory.position)
     if len(scenes) != batch:

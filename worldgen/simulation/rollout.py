@@ -84,7 +84,8 @@ class _States:
         self.rotation = np.empty((frames, len(bodies), 4))
 
     def read(self, frame: int, data: mujoco.MjData, probe: mujoco.MjData) -> None:
-        # In a second MjData: reading must not touch the warm start, and RK4 leaves its last stage in the first.
+        # In a second MjData: reading must not touch the warm start, and RK4 leaves its last stage in the
+        # first.
         probe.qpos[:], probe.qvel[:] = data.qpos, data.qvel
         mujoco.mj_forward(self.model, probe)
         self.qpos[frame], self.energy[frame] = probe.qpos, probe.energy.sum()
@@ -131,8 +132,9 @@ class _Episode:
 class _ContactObserver:
     """Collects contact episodes and their normal impulses, step by step.
 
-    The impulse comes from the momentum balance of the touching balls, ``m (v' - v) - m g dt = sum of J n``. It is
-    exact for any integrator, while the contact forces left in MjData are those of one Runge-Kutta stage.
+    The impulse comes from the momentum balance of the touching balls, ``m (v' - v) - m g dt = sum of J n``.
+    It is exact for any integrator, while the contact forces left in MjData are those of one Runge-Kutta
+    stage.
     """
 
     def __init__(self, model: mujoco.MjModel, bodies: list[int]):

@@ -1,9 +1,9 @@
 """The nano world: three families of scenes with plain balls, all motion in the plane y = 0.
 
-``drop``: one or two balls released at rest. ``bounce``: one ball thrown sideways onto the floor. ``collide``: two
-balls that slide toward each other. Every contact is frictionless, so spin stays zero and a ball's momentum along x
-changes only where balls touch. The material sets the restitution and nothing else: it cannot be seen, only read
-in the caption.
+``drop``: one or two balls released at rest. ``bounce``: one ball thrown sideways onto the floor.
+``collide``: two balls that slide toward each other. Every contact is frictionless, so spin stays zero and a
+ball's momentum along x changes only where balls touch. The material sets the restitution and nothing else:
+it cannot be seen, only read in the caption.
 
 The camera, the lamp and the wall are symmetric in x, so a mirrored clip is a clip of the mirrored world.
 """
@@ -186,12 +186,12 @@ def _stage(family: str, balls: tuple[Ball, ...], gravity: float, rng: np.random.
     option.impratio, option.tolerance, option.iterations = 10, 1e-10, 100
     option.enableflags |= int(mujoco.mjtEnableBit.mjENBL_ENERGY)
 
-    # Mostly ambient light: a ball is almost flat-colored, so the centroid of its pixels is its center.
-    spec.visual.headlight.ambient = [0.70] * 3
+    # Mostly ambient light: a ball is almost flat, so the centroid of its colored pixels is its center to 0.2 px.
+    spec.visual.headlight.ambient = [0.74] * 3
     spec.visual.headlight.diffuse = [0.10] * 3
     spec.visual.headlight.specular = [0.0] * 3
     lamp = spec.worldbody.add_light(name="lamp", pos=[0, -3, 30], dir=[0, 0.1, -1], castshadow=True)
-    lamp.diffuse, lamp.ambient, lamp.specular = [0.18] * 3, [0.0] * 3, [0.0] * 3
+    lamp.diffuse, lamp.ambient, lamp.specular = [0.14] * 3, [0.0] * 3, [0.0] * 3
 
     backward = (_EYE - _TARGET) / np.linalg.norm(_EYE - _TARGET)
     right = np.array([1.0, 0.0, 0.0])
