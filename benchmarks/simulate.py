@@ -1,7 +1,7 @@
 """Clips per second of the simulator, split into build, physics and rendering, for both renderers.
 
-Run: ``OMP_NUM_THREADS=1 python benchmarks/simulate.py`` (about 20 s on one core). Both renderers film the same
-states in turn, in one run; only such numbers can be compared.
+Run: ``OMP_NUM_THREADS=1 python benchmarks/simulate.py`` (about 20 s on one core). Both renderers film the
+same states in turn, in one run; only such numbers can be compared.
 """
 
 import argparse

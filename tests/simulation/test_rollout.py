@@ -110,7 +110,7 @@ def test_energy_is_kinetic_plus_potential(family):
         potential = trajectory.mass[:, None] * GRAVITY * trajectory.position[..., 2]
         found = (kinetic + potential).sum(dim=-1)[0]
         torch.testing.assert_close(found, torch.from_numpy(played.energy), rtol=1e-12, atol=1e-12)
-        # While balls touch, the contact stores energy that belongs to no body; apart again, they have lost some.
+        # While balls touch, the contact stores energy that belongs to no body; apart again, some is lost.
         gap = (trajectory.position[0, :, :, 2] - trajectory.extent[0, :, 2]).amin(dim=1)
         apart = (gap > 0).numpy() if family != "collide" else np.arange(16) % 15 == 0
         assert (np.diff(played.energy[apart]) < 1e-9).all() and played.energy[apart][-1] < played.energy[0]

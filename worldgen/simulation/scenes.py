@@ -186,7 +186,7 @@ def _stage(family: str, balls: tuple[Ball, ...], gravity: float, rng: np.random.
     option.impratio, option.tolerance, option.iterations = 10, 1e-10, 100
     option.enableflags |= int(mujoco.mjtEnableBit.mjENBL_ENERGY)
 
-    # Mostly ambient light: a ball is almost flat, so the centroid of its colored pixels is its center to 0.2 px.
+    # Mostly ambient light: balls look flat, and the centroid of their pixels is their center to 0.2 px.
     spec.visual.headlight.ambient = [0.74] * 3
     spec.visual.headlight.diffuse = [0.10] * 3
     spec.visual.headlight.specular = [0.0] * 3
