@@ -1,8 +1,8 @@
 """Simulate a folder of shards: parallel, resumable, the same bytes for any number of processes.
 
 Clip i is of family ``families[i % len(families)]`` and has the seed ``1_000_000 * seed + i``; shard k holds
-the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure function of the configuration and k: any
-shard may be deleted and made again, and a run that was killed goes on where it stopped.
+the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure function of the configuration and k:
+any shard may be deleted and made again, and a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from worldgen import __version__
 from worldgen.data.shards import ShardWriter, read_index, shard_paths, write_atomically
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes import FAMILIES
+from worldgen.types import Clip
 
 CLIPS_PER_SEED = 1_000_000
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -49,7 +50,7 @@ class SimulationConfig:
     frames: int
     fps: float
     seed: int
-    clips_per_shard: int
+    clips_per_shard: int = 64
     worldgen: str = __version__
     mujoco: str = version("mujoco-core")
 
@@ -77,6 +78,22 @@ class SimulationConfig:
     def clips_of(self, shard: int) -> range:
         """The numbers of the clips of one shard."""
         return range(shard * self.clips_per_shard, min((shard + 1) * self.clips_per_shard, self.clips))
+
+    def family_of(self, number: int) -> str:
+        """The scene family of clip ``number``."""
+        return self.families[number % len(self.families)]
+
+    def seed_of(self, number: int) -> int:
+        """The seed that clip ``number`` is simulated with."""
+        return self.seed * CLIPS_PER_SEED + number
+
+    def name_of(self, number: int) -> str:
+        """The id of clip ``number``, such as ``bounce-003000017``."""
+        return f"{self.family_of(number)}-{self.seed_of(number):09d}"
+
+    def simulate(self, number: int) -> Clip:
+        """Clip ``number``, B = 1."""
+        return simulate_clip(self.family_of(number), self.seed_of(number), self.size, self.frames, self.fps)
 
 
 @dataclass(frozen=True)
@@ -158,14 +175,13 @@ def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
         leftover.unlink(missing_ok=True)  # of a run that was killed
     with ShardWriter(folder, shard) as writer:
         for number in config.clips_of(shard):
-            family = config.families[number % len(config.families)]
-            seed = config.seed * CLIPS_PER_SEED + number
+            name = config.name_of(number)
             try:
-                clip = simulate_clip(family, seed, config.size, config.frames, config.fps)
+                clip = config.simulate(number)
             except Exception as error:  # whatever one scene does, the other clips are wanted
-                failures.append(f"clip {number} ({family}, seed {seed}): {type(error).__name__}: {error}")
+                failures.append(f"clip {number} ({name}): {type(error).__name__}: {error}")
             else:
-                writer.add(clip, f"{family}-{seed:09d}", family, seed)
+                writer.add(clip, name, config.family_of(number), config.seed_of(number))
         if len(failures) == len(config.clips_of(shard)):
             raise ValueError(f"No clip of shard {shard} could be simulated; the first failure: {failures[0]}")
     return failures

@@ -1,0 +1,105 @@
+"""The clips that a run trains, validates and tests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from worldgen.data.batching import stack_clips
+from worldgen.data.loader import ResumableLoader
+from worldgen.data.sources import ShardedClips, VideoFolder, open_source
+from worldgen.types import Clip, to_device
+
+
+@final
+class ClipDataModule(LightningDataModule):
+    """Folders of shards or of videos, as batches of clips.
+
+    Training clips come in an order that ``seed`` decides and a checkpoint remembers, see `ResumableLoader`;
+    validation and test clips come in order, all of them.
+
+    Args:
+        train: Folder to train on; of shards or videos, whichever it holds.
+        val: Folder to validate on.
+        test: Folder to test on.
+        batch_size: Clips per batch and process.
+        workers: Reading processes, 0 to read in the training process.
+        seed: Of the order of the training clips.
+        size: Rows and columns of a frame; needed for videos, checked for shards.
+        frames: Frames per clip; needed for videos, checked for shards.
+    """
+
+    def __init__(
+        self,
+        train: str | Path | None = None,
+        val: str | Path | None = None,
+        test: str | Path | None = None,
+        batch_size: int = 16,
+        workers: int = 0,
+        seed: int = 0,
+        size: int | None = None,
+        frames: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.train, self.val, self.test = train, val, test
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.size, self.frames = size, frames
+        self._instead: tuple[Dataset, Callable[[list], object]] | None = None
+
+    def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
+        """Train on what a task computed of the training clips, item by item, in place of the clips."""
+        self._instead = (dataset, collate)
+
+    def train_source(self) -> ShardedClips | VideoFolder:
+        """The training clips as a map-style dataset, for a caller that builds its own loader.
+
+        Raises:
+            ValueError: No training folder was named.
+        """
+        return self._open(self.train, "train")
+
+    def val_source(self) -> ShardedClips | VideoFolder:
+        """The validation clips as a map-style dataset.
+
+        Raises:
+            ValueError: No validation folder was named.
+        """
+        return self._open(self.val, "val")
+
+    def test_source(self) -> ShardedClips | VideoFolder:
+        """The test clips as a map-style dataset.
+
+        Raises:
+            ValueError: No test folder was named.
+        """
+        return self._open(self.test, "test")
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled, full batches only."""
+        dataset, collate = self._instead or (self.train_source(), stack_clips)
+        return ResumableLoader(dataset, self.batch_size, collate, self.seed, self.workers)
+
+    def val_dataloader(self) -> DataLoader[Clip] | list[DataLoader[Clip]]:
+        """In order; nothing where no folder was named."""
+        return [] if self.val is None else self._in_order(self.val_source())
+
+    def test_dataloader(self) -> DataLoader[Clip]:
+        """In order."""
+        return self._in_order(self.test_source())
+
+    def transfer_batch_to_device(self, batch: Clip, device: torch.device, dataloader_idx: int) -> Clip:
+        """Lightning's own transfer writes into what it is given, and our types are frozen."""
+        return to_device(batch, device)
+
+    def _in_order(self, source: ShardedClips | VideoFolder) -> DataLoader[Clip]:
+        return DataLoader(source, self.batch_size, collate_fn=stack_clips, num_workers=self.workers)
+
+    def _open(self, folder: str | Path | None, name: str) -> ShardedClips | VideoFolder:
+        if folder is None:
+            raise ValueError(f"The data module needs a folder to {name} on; set data.{name}.")
+        return open_source(folder, self.size, self.frames)

@@ -1,0 +1,205 @@
+"""Read and write video and pictures, and lay frames out as a filmstrip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.error import FFmpegError
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from torch import Tensor
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".gif", ".mov", ".avi"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+CRF = "12"
+"""x264's constant rate factor: about 40 dB."""
+LABEL_HEIGHT = 16
+GAP = 2
+
+
+def read_video(path: str | Path) -> tuple[UInt8[Tensor, "T 3 H W"], float]:
+    """Every frame of a video as 8-bit RGB, and its frames per second.
+
+    A still picture is a video of one frame, at 1 frame per second. A phone's rotation mark is obeyed.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a video or picture, cut off, or without frames.
+    """
+    frames, times = [], []
+    for frame, seconds in iterate_frames(path):
+        frames.append(torch.from_numpy(frame))
+        times.append(seconds)
+    return torch.stack(frames).permute(0, 3, 1, 2).contiguous(), mean_rate(times)
+
+
+def iterate_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+    """Frame after frame as uint8 (H W 3) with its time in seconds; memory for one frame only.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a video or picture, cut off, or without frames.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No video at {path}. Check the path.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes). Copy or record it again.")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        yield _read_image(path), 0.0
+        return
+    try:
+        with av.open(str(path)) as container:
+            yield from _decode(container, path)
+    except FFmpegError as error:
+        raise ValueError(
+            f"{path} cannot be decoded ({error.strerror or error}): damaged, cut off, or not a video. "
+            "Copy or convert it again."
+        ) from error
+
+
+def mean_rate(times: Sequence[float]) -> float:
+    """Frames per second of frames at these times; 1 for a single frame."""
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1.0
+
+
+def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, upscale: int = 1) -> None:
+    """Write an h264 mp4 that every browser plays (yuv420p, crf 12); it appears whole or not at all.
+
+    Odd sizes are padded by repeating the last row or column, since yuv420p wants even ones.
+
+    Args:
+        path: Ends in ``.mp4``.
+        frames: RGB in [0, 1].
+        fps: Frames per second.
+        upscale: Every pixel becomes a square of this many rows and columns.
+
+    Raises:
+        ValueError: Another ending, shape, range, rate or factor.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise ValueError(f"write_video writes .mp4; got {path.name!r}. Name the file so.")
+    if not fps > 0:
+        raise ValueError(f"fps must be positive; got {fps}.")
+    pixels = _to_pixels(frames, upscale)  # (T, H, W, 3)
+    odd_rows, odd_columns = pixels.shape[1] % 2, pixels.shape[2] % 2
+    pixels = np.pad(pixels, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
+
+    def write(partial: Path) -> None:
+        with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width = pixels.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            stream.options = {"crf": CRF}
+            stream.thread_count = 1  # same frames, same bytes on any machine
+            for image in pixels:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+
+    _write_then_rename(path, write)
+
+
+def write_png(path: str | Path, image: Image.Image | Float[Tensor, "3 H W"]) -> None:
+    """Write a picture, given as such or as RGB in [0, 1]; it appears whole or not at all."""
+    if isinstance(image, Tensor):
+        image = Image.fromarray(_to_pixels(image[None], 1)[0])
+    picture = image
+    _write_then_rename(Path(path), lambda partial: picture.save(partial, format="PNG"))
+
+
+def filmstrip(
+    rows: Sequence[tuple[str, Float[Tensor, "T 3 H W"]]], every: int = 2, upscale: int = 2
+) -> Image.Image:
+    """Videos one under another, each a row of its frames under a small label.
+
+    Args:
+        rows: Label and frames in [0, 1] of each row.
+        every: Show frame 0, ``every``, 2 ``every``, ...
+        upscale: Every pixel becomes a square of this many rows and columns.
+
+    Raises:
+        ValueError: No rows, or frames of another shape or range.
+    """
+    if not rows or every < 1:
+        raise ValueError(f"A filmstrip needs rows and every >= 1; got {len(rows)} rows and every = {every}.")
+    strips = [(label, _to_pixels(frames[::every], upscale)) for label, frames in rows]
+    width = max(len(strip) * (strip.shape[2] + GAP) for _, strip in strips) - GAP
+    height = sum(LABEL_HEIGHT + strip.shape[1] + GAP for _, strip in strips) - GAP
+    sheet = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    top = 0
+    for label, strip in strips:
+        draw.text((2, top + 1), label, fill="black", font=font)
+        top += LABEL_HEIGHT
+        for column, image in enumerate(strip):
+            sheet.paste(Image.fromarray(image), (column * (strip.shape[2] + GAP), top))
+        top += strip.shape[1] + GAP
+    return sheet
+
+
+def _decode(container: InputContainer, path: Path) -> Iterator[tuple[np.ndarray, float]]:
+    if not container.streams.video:
+        raise ValueError(f"{path} must hold a video; it holds none or is cut off. Copy it again.")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    count, seconds, first = 0, 0.0, None
+    for frame in container.decode(stream):
+        image = frame.to_ndarray(format="rgb24")
+        first = first or image.shape[:2]
+        if image.shape[:2] != first:  # a stream may change its size in the middle
+            image = frame.to_ndarray(format="rgb24", width=first[1], height=first[0])
+        seconds = frame.time if frame.time is not None else count / float(rate)
+        count += 1
+        yield np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90))), seconds
+    if count == 0:
+        raise ValueError(f"{path} must hold at least one frame; got none. Record or convert it again.")
+    if stream.frames and count < stream.frames:
+        raise ValueError(
+            f"{path} is cut off: {count} of its {stream.frames} frames are there. Copy it again."
+        )
+    if container.duration and len(container.streams) == 1:
+        begun = (container.start_time or 0) / av.time_base
+        missing = container.duration / av.time_base - (seconds - begun + 1 / float(rate))
+        if missing > max(2 / float(rate), 0.1):
+            raise ValueError(f"{path} is cut off: its last {missing:.2f} s are missing. Copy it again.")
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as a picture. Copy or convert it again.") from error
+
+
+def _to_pixels(frames: Tensor, upscale: int) -> np.ndarray:
+    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames must be (T 3 H W) RGB; got shape {tuple(frames.shape)}.")
+    if not frames.is_floating_point() or frames.min() < 0 or frames.max() > 1:
+        raise ValueError(
+            f"frames must be RGB in [0, 1]; got {frames.dtype} up to {frames.max().item():.4g}. "
+            "Divide by 255 or clamp."
+        )
+    if upscale < 1:
+        raise ValueError(f"upscale must be a whole factor of at least 1; got {upscale}.")
+    pixels = (frames.detach().float().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pixels.repeat(upscale, axis=1).repeat(upscale, axis=2)  # (T, H, W, 3)
+
+
+def _write_then_rename(path: Path, write: Callable[[Path], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
