@@ -39,7 +39,7 @@ class Appearance:
 
 
 def read_appearance(clip: Clip, reference: Clip) -> Appearance:
-    """Colors from the masked first frame of ``reference``; the background is that frame with its holes filled."""
+    """Colors from the masked first frame of ``reference``; the background is that frame, holes filled."""
     if reference.masks is None:
         raise ValueError(
             "track_objects needs the first frame's masks to know the objects; the clip has none. "

@@ -12,7 +12,7 @@ _SMALLEST = 1e-10
 
 
 def psnr(frames: Float[Tensor, "B T 3 H W"], true: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, " B"]:
-    """Peak signal-to-noise ratio per clip, ``-10 log10(mean squared error)`` for a peak of 1, in dB (100 at most)."""
+    """Peak signal-to-noise ratio per clip, ``-10 log10(mean squared error)`` in dB, 100 at most."""
     _require_same(frames, true)
     return -10 * (frames - true).square().flatten(1).mean(dim=1).clamp(min=_SMALLEST).log10()
 
@@ -46,5 +46,5 @@ def moving_psnr(
 def _require_same(frames: Tensor, true: Tensor) -> None:
     if frames.shape != true.shape:
         raise ValueError(
-            f"Generated and true frames must have one shape; got {tuple(frames.shape)} and {tuple(true.shape)}."
+            f"Frames and truth must have one shape; got {tuple(frames.shape)} and {tuple(true.shape)}."
         )

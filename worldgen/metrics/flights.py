@@ -58,8 +58,8 @@ def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0
 
     Args:
         trajectory: B = 1.
-        floor: Height of the floor; None where it is unknown. Objects of extent 0 are points and touch
-        nothing. sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
+        floor: Height of the floor; None where it is unknown. Objects of extent 0 touch nothing.
+        sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
     """
     position = trajectory.position[0].double().numpy()
     touching = _touching(trajectory, floor)
@@ -126,10 +126,10 @@ def find_kinks(
 
 
 def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float | None:
-    """Noise of one coordinate of the track: how far it strays from the parabolas of its flights.
+    """Noise of one coordinate of a track: how far it strays from the parabolas of its flights.
 
-    Without flights, from the parabolas of the other smooth runs (a ball that slides). At most 5 % of the largest
-    radius, where sizes are known: what strays further is motion, not noise. None where nothing moves smoothly.
+    Without flights, from the parabolas of the other smooth runs (a ball that slides). At most 5 % of the
+    largest radius, where sizes are known: what strays further is motion. None where nothing moves smoothly.
     """
     freedom = sum((flight.samples - 3) * flight.axes for flight in flights)
     strayed = sum(flight.squared_residual for flight in flights)

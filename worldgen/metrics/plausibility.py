@@ -124,7 +124,7 @@ def check_free_fall(
     if not sharp:
         return refused(
             _FREE_FALL,
-            f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g, more than {_NOISE_LIMIT}",
+            f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g, above {_NOISE_LIMIT}",
         )
     down = np.array([0.0, 0.0, -gravity])
     errors = [float(np.linalg.norm(flight.acceleration - down)) / gravity for flight in sharp]
@@ -135,8 +135,7 @@ def check_free_fall(
 
 
 def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]) -> Check:
-    """A2: root mean square distance from the fitted parabola over the flight's range; needs no scale, fps or
-        g.
+    """A2: root mean square distance from the fitted parabola over the flight's range; unit-free.
 
     Flights shorter than one radius say nothing: there the residual is tracker noise over nothing.
     """

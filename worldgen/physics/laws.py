@@ -125,8 +125,7 @@ def energy(
 def chord_energy(
     trajectory: Trajectory, gravity: float = STANDARD_GRAVITY, floor: float = 0.0
 ) -> Float[Tensor, "B T-1 N"]:
-    """Energy that the straight line between two frames proves, ``m (|dx/dt|^2 / 2 + g (z_mean + g dt^2 /
-    8))``, J.
+    """Energy that the line between two frames proves: ``m (|dx/dt|^2 / 2 + g (z_mean + g dt^2 / 8))``, J.
 
     Equal to the mechanical energy in free flight, because the chord of a parabola has the velocity of its
     middle and lies g dt^2 / 8 below it; a bounce inside the step only shortens the chord. In passive motion
