@@ -136,7 +136,7 @@ class LinearRegression:
         if key not in self.weights:
             known = ", ".join(f"{name} with {count}" for name, count in sorted(self.weights))
             raise ValueError(
-                f"LinearRegression was fitted on {known} objects; got {group} with {len(objects)}. Fit it too."
+                f"LinearRegression was fitted on {known} objects; got {group} with {len(objects)}."
             )
         later = _features(trajectory, objects, self.context) @ self.weights[key]
         position = trajectory.position.clone()

@@ -23,7 +23,9 @@ _CHORD_ENERGY = blank(
     "chord_energy", "of steps", 0.01, ("zero or weak gravity", "slow motion", "reversal", "vanishing")
 )
 _SLACK = 0.1
-"""Excess of energy that is forgiven: a scale of length 5 % off, as in careful hand tracks, shifts it so far."""
+"""Excess of energy that is forgiven: a length scale 5 % off, as in careful hand tracks, shifts it so far."""
+_NOISE_SHARE = 0.05
+"""Scatter beyond this share of the radius is motion, not noise, and excuses no energy."""
 _REFERENCE_STEPS = 3
 """The median of so many first chords is the initial energy, whatever one bounce or jump among them does."""
 
@@ -51,7 +53,7 @@ def check_energy_gain(
     moving = replace(trajectory, velocity=velocity, spin=torch.zeros_like(velocity))
     energies = kinetic_energy(moving) + potential_energy(moving, gravity, level)
     total = torch.where(moving.present, energies, 0.0)[0].sum(dim=-1).double().numpy()  # (T,)
-    stretches = _common_stretches(trajectory, sigma or 0.0)
+    stretches = _common_stretches(trajectory, _excused(trajectory, sigma))
     if len(stretches) < 2:
         return refused(_ENERGY_GAIN, f"{len(stretches)} smooth stretch of motion; a gain needs two")
     means = np.array([total[start:stop].mean() for start, stop in stretches])
@@ -87,7 +89,7 @@ def check_chord_energy(
         return refused(_CHORD_ENERGY, "pixels without scale have no energy")
     level = _level(trajectory if reference is None else reference, floor)
     total = _system_chords(trajectory, gravity, level)
-    # A tracked radius is a little off and its mass three times as much: compare speeds and heights, not masses.
+    # A tracked radius is a little off and its mass three times as much: compare speeds and heights only.
     weighed = trajectory if reference is None else replace(reference, mass=trajectory.mass)
     known = _system_chords(weighed, gravity, level)
     known = known[np.isfinite(known)][:_REFERENCE_STEPS]
@@ -96,12 +98,19 @@ def check_chord_energy(
     start = max(float(np.median(known)), 1e-12)
     speed = trajectory.position[:, 1:] - trajectory.position[:, :-1]
     mass = trajectory.mass[:, None]
-    scatter = (mass * speed.norm(dim=-1) * (sigma or 0.0) * 2**0.5 / trajectory.dt[:, None, None] ** 2)[0]
+    scatter = (
+        mass * speed.norm(dim=-1) * _excused(trajectory, sigma) * 2**0.5 / trajectory.dt[:, None, None] ** 2
+    )[0]
     allowed = (1 + _SLACK) * start + 3 * scatter.norm(dim=-1).double().numpy()
     measured = np.isfinite(total)
     share = float((total[measured] > allowed[measured]).mean())
     worst = float(np.nanmax(total)) / start
     return passed(_CHORD_ENERGY, share, f"{measured.sum()} steps, highest {worst:.2f} of the initial energy")
+
+
+def _excused(trajectory: Trajectory, sigma: float | None) -> float:
+    radius = float(trajectory.extent.max())
+    return min(sigma or 0.0, _NOISE_SHARE * radius) if radius > 0 else sigma or 0.0
 
 
 def _level(trajectory: Trajectory, floor: float | None) -> float:

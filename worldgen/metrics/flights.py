@@ -23,8 +23,6 @@ MINIMUM_SAMPLES = 6
 _HALF_WINDOW = 6
 _CLEARANCE = 0.1
 """Share of the radius under which a gap counts as contact."""
-_NOISE_SHARE = 0.05
-"""Scatter beyond this share of the radius is motion, not tracker noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +126,7 @@ def find_kinks(
 def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float | None:
     """Noise of one coordinate of a track: how far it strays from the parabolas of its flights.
 
-    Without flights, from the parabolas of the other smooth runs (a ball that slides). At most 5 % of the
-    largest radius, where sizes are known: what strays further is motion. None where nothing moves smoothly.
+    Without flights, from the parabolas of the other smooth runs (a ball that slides); None without those.
     """
     freedom = sum((flight.samples - 3) * flight.axes for flight in flights)
     strayed = sum(flight.squared_residual for flight in flights)
@@ -143,9 +140,7 @@ def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float 
                     freedom += (stop - start - 3) * _moving_axes(run.numpy())
     if not freedom:
         return None
-    sigma = (strayed / freedom) ** 0.5
-    radius = float(trajectory.extent.max())
-    return min(sigma, _NOISE_SHARE * radius) if radius > 0 else sigma
+    return (strayed / freedom) ** 0.5
 
 
 def _moving_axes(window: Float[np.ndarray, "W 3"]) -> int:
