@@ -1,0 +1,208 @@
+"""Write a report: the page to read, and the same numbers as json and csv to compute with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from worldgen import __version__
+from worldgen.data.media import filmstrip
+from worldgen.metrics.exhibits import Case, Exhibit, Kind, Row, Tally, check_names, kinds_of, tally
+from worldgen.metrics.page import DrawTracks, render_page
+from worldgen.types import Trajectory
+
+__all__ = ["Case", "Exhibit", "Row", "write_report"]
+
+_STRIPS = 6
+"""Cases in filmstrip.png."""
+_STRIP_FRAMES = 12
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    introduction: str,
+    cases: Sequence[Case],
+    summary: Sequence[Row],
+    skipped: Sequence[tuple[str, str]],
+    command: str,
+    notes: Sequence[str] = (),
+    draw_tracks: DrawTracks | None = None,
+) -> Path:
+    """Write report.html, report.json, checks.csv and filmstrip.png; an older report stays if this one fails.
+
+    Args:
+        folder: Made if it is missing.
+        title: Headline of the page.
+        introduction: A few lines; each becomes a paragraph.
+        cases: What was judged; the page pictures the first 12, json and csv hold all.
+        summary: Lines of the first table.
+        skipped: Name and reason of each clip that could not be judged.
+        command: Repeats this report.
+        notes: What else a reader must know before believing the numbers.
+        draw_tracks: Draws labelled tracks and how many frames were given: `plots.plot_tracks`. No plots when
+            None.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        ValueError: There are no cases.
+    """
+    if not cases:
+        counted = f"; {len(skipped)} skipped, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise ValueError(f"A report needs at least one clip; got none{counted}. Check the folder of clips.")
+    versions = _versions()
+    page = render_page(
+        title=title,
+        introduction=introduction,
+        cases=cases,
+        summary=summary,
+        skipped=skipped,
+        command=command,
+        versions=versions,
+        notes=notes,
+        draw_tracks=draw_tracks,
+    )
+    numbers = {
+        "title": title,
+        "command": command,
+        "versions": dict(versions),
+        "summary": [asdict(row) for row in summary],
+        "tally": [
+            _tally_numbers(tally(cases, name, kind))
+            for name in check_names(cases)
+            for kind in kinds_of(cases)
+        ],
+        "cases": [_case_numbers(case) for case in cases],
+        "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
+        "notes": list(notes),
+    }
+    _replace_together(
+        Path(folder),
+        [
+            ("checks.csv", _checks_csv(cases).encode()),
+            ("report.json", json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()),
+            ("filmstrip.png", _filmstrip_png(cases)),
+            ("report.html", page.encode()),
+        ],
+    )
+    return Path(folder) / "report.html"
+
+
+def _case_numbers(case: Case) -> dict[str, object]:
+    return {
+        "name": case.name,
+        "prompt": case.prompt,
+        "known": case.known,
+        "exhibits": [
+            {
+                "label": item.label,
+                "is_control": item.is_control,
+                "clip": item.report.clip,
+                "source": item.report.source,
+                "frames": item.clip.frames.shape[1],
+                "fps": float(item.clip.fps[0]),
+                "checks": [asdict(check) for check in item.report.checks],
+                "tracks": None if item.tracks is None else _track_numbers(item.tracks),
+            }
+            for item in case.exhibits
+        ],
+    }
+
+
+def _track_numbers(tracks: Trajectory) -> dict[str, object]:
+    """Positions as [object][frame][x, y, z], null in frames without the object."""
+    position = tracks.position[0].detach().double().cpu()
+    present = tracks.present[0].tolist()
+    return {
+        "unit": "m" if tracks.metric else "px",
+        "dt": float(tracks.dt[0]),
+        "position": [
+            [
+                [round(number, 6) for number in position[frame, index].tolist()]
+                if present[frame][index]
+                else None
+                for frame in range(len(position))
+            ]
+            for index in range(position.shape[1])
+        ],
+    }
+
+
+def _tally_numbers(item: Tally) -> dict[str, object]:
+    kind: Kind = item.kind
+    numbers = {key: value for key, value in asdict(item).items() if key != "kind"}
+    return {"label": kind.label, "source": kind.source, "is_control": kind.is_control, **numbers}
+
+
+def _checks_csv(cases: Sequence[Case]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "exhibit", "source", "check", "value", "unit", "limit", "score", "note"])
+    for case in cases:
+        for item in case.exhibits:
+            for check in item.report.checks:
+                numbers = [check.value, check.unit, check.limit, check.score, check.note]
+                writer.writerow([case.name, item.label, item.report.source, check.name, *numbers])
+    return text.getvalue()
+
+
+def _filmstrip_png(cases: Sequence[Case]) -> bytes:
+    rows = [
+        (f"{case.name}: {item.label}", item.clip.frames[0].clamp(0, 1))
+        for case in cases[:_STRIPS]
+        for item in case.exhibits
+        if not item.is_control
+    ] or [(cases[0].exhibits[0].label, cases[0].exhibits[0].clip.frames[0])]
+    longest = max(len(frames) for _, frames in rows)
+    side = max(max(frames.shape[-2:]) for _, frames in rows)
+    file = io.BytesIO()
+    strip = filmstrip(rows, every=math.ceil(longest / _STRIP_FRAMES), upscale=max(1, 128 // side))
+    strip.save(file, "PNG")
+    return file.getvalue()
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [("worldgen", __version__), ("torch", torch.__version__)]
+    for name in ("mujoco", "mujoco-core"):
+        try:
+            return [*found, ("mujoco", version(name))]
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _finite(value: object) -> object:
+    """The same, with null for numbers that json does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _replace_together(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
+    """Write every file beside its name first; only when all are there do they take their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partials = [(folder / f".{name}.{os.getpid()}.partial", folder / name, data) for name, data in files]
+    try:
+        for partial, _, data in partials:
+            partial.write_bytes(data)
+        for partial, path, _ in partials:
+            os.replace(partial, path)
+    finally:
+        for partial, _, _ in partials:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,257 @@
+"""Every figure: one quiet style, in colors that color-blind readers can tell apart.
+
+All ink is black of various strength on white, so that a page may turn it into its own text color. Nothing
+here touches pyplot: figures are plain objects, and whoever asked for one saves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from worldgen.types import Trajectory
+
+COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, without its yellow and black."""
+INK = "black"
+_FAINT = 0.12
+_SOFT = 0.6
+_SIZE = 9.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval: one bar of `plot_intervals`."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0) -> Figure:
+    """Height and sideways position over time, a column for each clip, against the first of them.
+
+    Dots on a line are what was tracked, in a color per object; a frame without the object leaves a gap. From
+    the second column on the thin line in ink is the first clip. Dotted verticals are the first clip's
+    contacts, where it knows them; the shaded frames are those that were given.
+
+    Args:
+        tracks: Label and B = 1 trajectory of each clip; None where nothing could be tracked.
+        known: Frames that the model was given.
+
+    Raises:
+        ValueError: No tracks, a trajectory of several clips, or metres beside pixels.
+    """
+    _require_tracks(tracks)
+    first = tracks[0][1]
+    unit = next(("m" if track.metric else "px" for _, track in tracks if track is not None), "m")
+    figure = _figure(1.0 + 2.3 * len(tracks), 3.5)
+    axes = figure.subplots(2, len(tracks), sharex=True, sharey="row", squeeze=False)
+    for column, (label, track) in enumerate(tracks):
+        for row, (axis, name) in enumerate(((2, "height z"), (0, "sideways x"))):
+            panel = _calm(axes[row, column])
+            if column == 0:
+                panel.set_ylabel(f"{name} ({unit})")
+            if row == 1:
+                panel.set_xlabel("time (s)")
+            if first is not None:
+                _draw_given(panel, known, float(first.dt[0]))
+                _draw_contacts(panel, first)
+                if column > 0:
+                    _draw_reference(panel, first, axis)
+            if track is None:
+                panel.text(0.5, 0.5, "not tracked", transform=panel.transAxes, ha="center", alpha=_SOFT)
+            else:
+                _draw_track(panel, track, axis)
+        axes[0, column].set_title(label, fontsize=_SIZE + 1, loc="left")
+    figure.legend(
+        handles=_track_legend(tracks, known), loc="outside lower left", ncols=6, frameon=False, fontsize=_SIZE
+    )
+    return figure
+
+
+def plot_noise_bins(sigma: Sequence[float], curves: Sequence[tuple[str, Sequence[float]]]) -> Figure:
+    """Validation loss over the noise level, a line per curve: where in the denoising a model is weak.
+
+    Args:
+        sigma: Noise levels in [0, 1], 1 = noise.
+        curves: Label and one loss per level.
+    """
+    for label, losses in curves:
+        if len(losses) != len(sigma):
+            raise ValueError(
+                f"Curve {label!r} must hold one loss per noise level; got {len(losses)} for {len(sigma)}."
+            )
+    figure = _figure(5.0, 3.2)
+    panel = _calm(figure.subplots())
+    for index, (label, losses) in enumerate(curves):
+        panel.plot(sigma, losses, "o-", color=_color(index), markersize=3.5, linewidth=1.4, label=label)
+    panel.set_xlabel("noise level sigma")
+    panel.set_ylabel("loss")
+    panel.set_ylim(bottom=0)
+    if curves:
+        panel.legend(frameon=False, fontsize=_SIZE)
+    return figure
+
+
+def plot_learning_curve(
+    rows: Iterable[Mapping[str, str]], columns: Sequence[str] = ("train/loss", "val/loss")
+) -> Figure:
+    """Losses over steps on a log axis, from the rows of Lightning's ``metrics.csv``.
+
+    Args:
+        rows: As `csv.DictReader` gives them: a "step", and empty cells where nothing was logged.
+        columns: Which to draw; those logged rarely get dots.
+
+    Raises:
+        ValueError: None of the columns holds a number.
+    """
+    rows = list(rows)
+    figure = _figure(5.0, 3.2)
+    panel = _calm(figure.subplots())
+    for index, column in enumerate(columns):
+        points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+        if points:
+            style = "o-" if len(points) <= 30 else "-"
+            steps, losses = zip(*points, strict=True)
+            panel.plot(steps, losses, style, color=_color(index), markersize=3, linewidth=1.2, label=column)
+    if not panel.lines:
+        raise ValueError(
+            f"A learning curve needs a column of numbers; none of {', '.join(columns)} holds any. "
+            "Name the columns of the csv to draw."
+        )
+    panel.set_yscale("log")
+    panel.set_xlabel("step")
+    panel.set_ylabel("loss")
+    panel.legend(frameon=False, fontsize=_SIZE)
+    return figure
+
+
+def plot_intervals(estimates: Sequence[Estimate], unit: str) -> Figure:
+    """Values as horizontal bars with their intervals as whiskers, the first on top.
+
+    Args:
+        estimates: Value and interval of each arm or model; bars without an interval have no whisker.
+        unit: Written under the axis.
+    """
+    if not estimates:
+        raise ValueError("plot_intervals needs at least one estimate; got none.")
+    figure = _figure(5.5, 0.9 + 0.34 * len(estimates))
+    panel = _calm(figure.subplots())
+    for place, item in enumerate(estimates):
+        panel.barh(place, item.value, height=0.56, color=COLORS[1], alpha=0.85)
+        if item.low is not None and item.high is not None:
+            panel.plot([item.low, item.high], [place, place], color=INK, linewidth=1.4, marker="|")
+    panel.set_yticks(range(len(estimates)), [item.name for item in estimates])
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel(unit)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _calm(panel: Axes) -> Axes:
+    """No box, thin grid, small ticks."""
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        panel.spines[side].set_alpha(_SOFT)
+        panel.spines[side].set_linewidth(0.6)
+    panel.grid(color=INK, alpha=_FAINT, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.tick_params(labelsize=_SIZE - 1, length=2.5, width=0.6)
+    panel.xaxis.label.set_size(_SIZE)
+    panel.yaxis.label.set_size(_SIZE)
+    return panel
+
+
+def _color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
+
+
+def _times(track: Trajectory) -> Float[np.ndarray, " T"]:
+    return np.arange(track.position.shape[1]) * float(track.dt[0])
+
+
+def _seen(track: Trajectory, index: int, axis: int) -> Float[np.ndarray, " T"]:
+    """One coordinate of one object, NaN in frames without it, so that lines break there."""
+    values = track.position[0, :, index, axis].detach().double().cpu().numpy()
+    return np.where(track.present[0, :, index].cpu().numpy(), values, np.nan)
+
+
+def _draw_track(panel: Axes, track: Trajectory, axis: int) -> None:
+    for index in range(track.position.shape[2]):
+        panel.plot(
+            _times(track), _seen(track, index, axis), "o-", color=_color(index), markersize=3, linewidth=1.0
+        )
+
+
+def _draw_reference(panel: Axes, track: Trajectory, axis: int) -> None:
+    for index in range(track.position.shape[2]):
+        panel.plot(_times(track), _seen(track, index, axis), "-", color=INK, alpha=_SOFT, linewidth=1.0)
+
+
+def _draw_given(panel: Axes, known: int, dt: float) -> None:
+    if known > 0:
+        panel.axvspan(-dt / 2, (known - 0.5) * dt, color=INK, alpha=_FAINT / 1.5, linewidth=0)
+
+
+def _draw_contacts(panel: Axes, track: Trajectory) -> None:
+    for seconds in _contact_times(track):
+        panel.axvline(seconds, color=INK, alpha=_SOFT, linewidth=0.8, linestyle=(0, (1, 2)))
+
+
+def _contact_times(track: Trajectory) -> list[float]:
+    """Contacts that begin while we watch: what rests on the floor from the start is no event."""
+    if track.contacts is None:
+        return []
+    return [seconds for seconds in track.contacts[0].time.tolist() if seconds > float(track.dt[0]) / 2]
+
+
+def _track_legend(tracks: Sequence[tuple[str, Trajectory | None]], known: int) -> list[Line2D | Patch]:
+    counts = [track.position.shape[2] for _, track in tracks if track is not None]
+    label, first = tracks[0]
+    handles: list[Line2D | Patch] = [
+        Line2D(
+            [], [], color=_color(index), marker="o", markersize=3, linewidth=1, label=f"object {index + 1}"
+        )
+        for index in range(max(counts, default=0))
+    ]
+    if first is not None and len(tracks) > 1:
+        handles.append(Line2D([], [], color=INK, alpha=_SOFT, linewidth=1, label=label))
+    if first is not None and _contact_times(first):
+        handles.append(
+            Line2D([], [], color=INK, alpha=_SOFT, linewidth=0.8, linestyle=(0, (1, 2)), label="contact")
+        )
+    if known > 0:
+        handles.append(Patch(color=INK, alpha=_FAINT / 1.5, linewidth=0, label="given frames"))
+    return handles
+
+
+def _require_tracks(tracks: Sequence[tuple[str, Trajectory | None]]) -> None:
+    if not tracks:
+        raise ValueError("plot_tracks needs at least one clip; got none.")
+    for label, track in tracks:
+        if track is not None and len(track.position) != 1:
+            raise ValueError(
+                f"plot_tracks draws trajectories of one clip; {label!r} holds {len(track.position)}. "
+                "Use select(trajectory, slice(i, i + 1))."
+            )
+    if len({track.metric for _, track in tracks if track is not None}) > 1:
+        raise ValueError(
+            "plot_tracks needs one unit; got metres beside pixels. Project the metric ones first."
+        )
