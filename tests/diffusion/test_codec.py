@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from worldgen.diffusion.codec import IdentityCodec, KLCodec, load_codec
+from worldgen.diffusion.context import encode_held, hold, known_mask
+from worldgen.types import Clip
+
+
+def clip_of(frames):
+    return Clip(frames, torch.full((len(frames),), 25.0), ("",) * len(frames))
+
+
+@pytest.fixture(scope="module")
+def codec():
+    torch.manual_seed(0)
+    codec = KLCodec(channels=4, widths=(16, 16, 32), temporal_stride=3)
+    codec.shift.normal_()
+    codec.spread.uniform_(0.5, 2.0)
+    return codec.requires_grad_(False)
+
+
+@pytest.fixture
+def frames():
+    return torch.rand(2, 10, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+
+
+def test_shapes_and_the_image_is_a_video_of_one_frame(codec, frames):
+    z = codec.encode(clip_of(frames))
+    assert z.shape == (2, 4, 4, 2, 3)
+    assert codec.decode(z, clip_of(frames)).shape == frames.shape
+    image = codec.encode(clip_of(frames[:, :1]))
+    assert image.shape == (2, 1, 4, 2, 3)
+    assert_close(z[:, :1], image)
+
+
+def test_encoding_is_causal(codec, frames):
+    z = codec.encode(clip_of(frames))
+    later = frames.clone()
+    later[:, 7:] = 1 - later[:, 7:]
+    changed = codec.encode(clip_of(later))
+    assert_close(changed[:, :3], z[:, :3])
+    assert (changed[:, 3] - z[:, 3]).abs().max() > 1e-3
+
+
+def test_decoding_is_causal(codec, frames):
+    z = codec.encode(clip_of(frames))
+    changed = z.clone()
+    changed[:, 3] += 1
+    before, after = (codec.reconstruct(latent) for latent in (z, changed))
+    assert_close(after[:, :7], before[:, :7])
+    assert (after[:, 7:] - before[:, 7:]).abs().max() > 1e-4
+
+
+def test_normalization_is_taken_back_by_decode(codec, frames):
+    mean, _ = codec.posterior(frames)
+    restored = codec.decode(codec.encode(clip_of(frames)), clip_of(frames))
+    assert_close(restored, codec.reconstruct(mean).clamp(0, 1), atol=1e-5, rtol=1e-4)
+
+
+def test_clips_of_a_batch_do_not_see_each_other(codec, frames):
+    assert_close(codec.encode(clip_of(frames))[1:], codec.encode(clip_of(frames[1:])), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("known", [1, 2, 4, 5])
+def test_the_short_way_to_a_still_world_is_the_long_way(codec, frames, known):
+    clip = clip_of(frames)
+    assert_close(
+        encode_held(codec, clip, known, 10), codec.encode(hold(clip, known, 10)), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_hold_keeps_known_frames_and_repeats_the_last(frames):
+    held = hold(clip_of(frames), 2, 5)
+    assert_close(held.frames[:, :2], frames[:, :2])
+    assert_close(held.frames[:, 2:], frames[:, 1:2].expand(-1, 3, -1, -1, -1))
+    with pytest.raises(ValueError, match="Context must be 1 to 10 frames of the clip; got 11"):
+        hold(clip_of(frames), 11, 12)
+
+
+def test_known_mask_marks_frames_of_each_step(codec):
+    expected = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 0]])
+    assert_close(known_mask(codec, 2, 7), expected)
+    assert_close(known_mask(IdentityCodec(), 2, 4), torch.tensor([[1.0], [1], [0], [0]]))
+
+
+def test_save_then_load_gives_the_same_latents(codec, frames, tmp_path):
+    codec.save(tmp_path)
+    again = load_codec(str(tmp_path))
+    assert_close(
+        again.encode(clip_of(frames)), codec.encode(clip_of(frames)), atol=2e-2, rtol=2e-2
+    )  # half precision
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_bad_input_gets_a_sentence(codec, frames, tmp_path):
+    with pytest.raises(ValueError, match=r"takes 1 \+ 3 n frames; got 9. Cut the clip to 7"):
+        codec.encode(clip_of(frames[:, :9]))
+    with pytest.raises(ValueError, match="multiples of 8 pixels; got 12 x 24"):
+        codec.encode(clip_of(frames[..., :12, :]))
+    with pytest.raises(FileNotFoundError, match="must hold config.json"):
+        load_codec(str(tmp_path))
+    codec.save(tmp_path)
+    (tmp_path / "config.json").write_text('{"channels": 5, "widths": [16, 16, 32], "temporal_stride": 3}')
+    with pytest.raises(ValueError, match="must hold a KLCodec of its config.json"):
+        load_codec(str(tmp_path))
+
+
+def test_identity_is_its_own_inverse(frames):
+    codec, clip = IdentityCodec(), clip_of(frames)
+    assert_close(codec.decode(codec.encode(clip), clip), frames)

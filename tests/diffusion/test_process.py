@@ -1,0 +1,109 @@
+import diffusers
+import pytest
+import torch
+from torch.testing import assert_close
+
+from worldgen.diffusion.process import CleanFlowMatching, FlowMatching
+from worldgen.diffusion.sampler import Sampler
+
+
+def draw(seed=0, count=4):
+    generator = torch.Generator().manual_seed(seed)
+    x, eps = (torch.randn(count, 3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    return x, eps, torch.rand(count, generator=generator, dtype=torch.float64) * 0.9 + 0.05
+
+
+def test_corrupt_equals_diffusers():
+    x, eps, sigma = draw(count=1)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(sigmas=[float(sigma)])
+    theirs = scheduler.scale_noise(x.float(), scheduler.timesteps[:1], eps.float())
+    assert_close(FlowMatching().corrupt(x.float(), eps.float(), sigma.float()), theirs)
+
+
+def test_recover_is_the_inverse_of_corrupt():
+    x, eps, sigma = draw()
+    process = FlowMatching()
+    assert_close(process.recover(eps - x, process.corrupt(x, eps, sigma), sigma), x)
+
+
+def test_velocity_of_the_true_clean_latent_is_the_true_velocity():
+    x, eps, sigma = draw()
+    process = CleanFlowMatching()
+    assert_close(process.velocity(x, process.corrupt(x, eps, sigma), sigma), eps - x)
+
+
+def test_both_predictions_have_one_loss_above_the_floor():
+    x, eps, sigma = draw()
+    sigma = sigma.clamp(min=0.3)
+    guess = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    clean, plain = CleanFlowMatching(floor=0.15), FlowMatching()
+    velocity = clean.velocity(guess, clean.corrupt(x, eps, sigma), sigma)
+    assert_close(clean.loss(guess, x, eps, sigma), plain.loss(velocity, x, eps, sigma))
+
+
+def test_below_the_floor_the_weight_stays():
+    x, eps, _ = draw()
+    low = torch.full((4,), 0.01, dtype=torch.float64)
+    loss = CleanFlowMatching(floor=0.15).loss(x + 1, x, eps, low)
+    assert_close(loss, torch.full_like(loss, 1 / 0.15**2))
+
+
+def test_shift_moves_noise_levels_as_the_formula_says():
+    generator = torch.Generator().manual_seed(0)
+    plain = FlowMatching(shift=1.0).draw_sigma(1000, generator)
+    shifted = FlowMatching(shift=3.0).draw_sigma(1000, torch.Generator().manual_seed(0))
+    assert_close(shifted, 3 * plain / (1 + 2 * plain))
+    assert float(plain.min()) > 0 and float(plain.max()) < 1
+
+
+def test_sampler_equals_diffusers_euler_loop():
+    noise = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    field = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+
+    def velocity(x, sigma):
+        return field * sigma[:, None, None] + 0.1 * x
+
+    *_, ours = Sampler(steps=5).sample(velocity, noise)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(5)
+    theirs = noise
+    for time in scheduler.timesteps:
+        theirs = scheduler.step(velocity(theirs, (time / 1000).expand(2)), time, theirs).prev_sample
+    assert_close(ours, theirs)
+
+
+def test_sampler_lands_on_the_data_when_the_velocity_is_true():
+    x, eps, _ = draw()
+    latents = list(Sampler(steps=4).sample(lambda x_sigma, sigma: (eps - x).float(), eps.float()))
+    assert len(latents) == 4
+    assert_close(latents[-1], x.float(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", [diffusers.FlowMatchHeunDiscreteScheduler(shift=3.0)])
+def test_other_schedulers_of_diffusers_land_there_too(scheduler):
+    x, eps, _ = draw()
+    *_, last = Sampler(steps=4, scheduler=scheduler).sample(
+        lambda x_sigma, sigma: (eps - x).float(), eps.float()
+    )
+    assert_close(last, x.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_extrapolates_from_the_null_velocity():
+    x = torch.zeros(1, 2)
+    sigma = torch.ones(1)
+
+    def conditioned(x, sigma):
+        return torch.full_like(x, 3.0)
+
+    def null(x, sigma):
+        return torch.full_like(x, 1.0)
+
+    assert_close(Sampler(guidance=2.0).guide(conditioned, null)(x, sigma), torch.full((1, 2), 5.0))
+    assert_close(Sampler(guidance=0.0).guide(conditioned, null)(x, sigma), torch.ones(1, 2))
+    assert Sampler(guidance=1.0).guide(conditioned, null) is conditioned
+
+
+def test_no_steps_is_refused():
+    with pytest.raises(ValueError, match="Sampler.steps must be at least 1; got 0"):
+        Sampler(steps=0)

@@ -1,0 +1,218 @@
+"""Codecs: a Clip becomes a latent z (B T C H W) and comes back.
+
+Every codec answers the same three questions (`channels`, `encode`, `decode`), so the denoiser never knows
+whether its latent is a grid of patches, the states of objects, or the pixels themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldgen.types import Clip
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+class Codec(nn.Module, ABC):
+    """What every latent space offers. Latents are normalized: about zero mean and unit spread per channel."""
+
+    channels: int
+    """C of z."""
+    temporal_stride: int = 1
+    """Frames in one latent step; the first frame is a step of its own."""
+
+    @abstractmethod
+    def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:
+        """The latent of a clip; latent step 0 is frame 0, step j holds frames ``(j-1) s + 1 .. j s``."""
+
+    @abstractmethod
+    def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
+        """Frames of a latent. ``context`` is the clip that was continued: codecs that render need its scene."""
+
+    def steps(self, frames: int) -> int:
+        """Latent steps of a clip of ``frames`` frames."""
+        if (frames - 1) % self.temporal_stride:
+            raise ValueError(
+                f"This codec takes 1 + {self.temporal_stride} n frames; got {frames}. "
+                f"Cut the clip to {frames - (frames - 1) % self.temporal_stride} frames."
+            )
+        return 1 + (frames - 1) // self.temporal_stride
+
+
+class IdentityCodec(Codec):
+    """Pixels are the latent, moved to [-1, 1]. For tests, and for very small videos."""
+
+    channels = 3
+
+    def encode(self, clip: Clip) -> Float[Tensor, "B T 3 H W"]:
+        return clip.frames * 2 - 1
+
+    def decode(self, z: Float[Tensor, "B T 3 H W"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
+        return ((z + 1) / 2).clamp(0, 1)
+
+
+class KLCodec(Codec):
+    """Causal video autoencoder with a Gaussian latent (Kingma & Welling 2014; MAGVIT-v2, 2310.05737).
+
+    Frames are coded 8 x 8 pixels and ``temporal_stride`` frames to a latent cell. Time is causal: the first
+    frame is coded alone (it is repeated in front of itself), and a step sees only itself and the step
+    before, so an image is a video of one frame and a prefix of the latent is the latent of the prefix. From
+    pixels to latent to pixels there is a path without normalization: a group norm in it would make the
+    brightness of a flat background hard to pass on.
+
+    Args:
+        channels: C of z.
+        widths: Features at 1/4, at 1/8 resolution, and in the latent.
+        temporal_stride: Frames in a latent step after the first.
+    """
+
+    def __init__(
+        self, channels: int = 16, widths: tuple[int, int, int] = (32, 96, 160), temporal_stride: int = 3
+    ) -> None:
+        super().__init__()
+        self.channels, self.temporal_stride = channels, temporal_stride
+        self.widths = tuple(widths)
+        fine, coarse, deep = widths
+        self.read = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, fine, 3, padding=1),
+            _Block(fine),
+            nn.Conv2d(fine, coarse, 2, stride=2),
+            _Block(coarse),
+        )
+        self.merge = nn.Conv2d(temporal_stride * coarse, deep, 1)
+        self.encoder_past = _Past(deep)
+        self.to_posterior = nn.Sequential(_Block(deep), nn.Conv2d(deep, 2 * channels, 1))
+        self.from_latent = nn.Sequential(nn.Conv2d(channels, deep, 3, padding=1), _Block(deep))
+        self.decoder_past = _Past(deep)
+        self.split = nn.Sequential(_Block(deep), nn.Conv2d(deep, temporal_stride * coarse, 1))
+        self.write = nn.Sequential(
+            _Block(coarse),
+            nn.Conv2d(coarse, 4 * fine, 1),
+            nn.PixelShuffle(2),
+            _Block(fine),
+            nn.Conv2d(fine, 48, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        self.register_buffer("shift", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:
+        mean, _ = self.posterior(clip.frames)
+        return (mean - self.shift[:, None, None]) / self.spread[:, None, None]
+
+    def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
+        return self.reconstruct(z * self.spread[:, None, None] + self.shift[:, None, None]).clamp(0, 1)
+
+    def posterior(
+        self, frames: Float[Tensor, "B T 3 H W"]
+    ) -> tuple[Float[Tensor, "B L C h w"], Float[Tensor, "B L C h w"]]:
+        """Mean and log variance of the latent, before normalization.
+
+        Raises:
+            ValueError: If the frames do not divide into the codec's cells.
+        """
+        batch, time, _, height, width = frames.shape
+        if height % 8 or width % 8:
+            raise ValueError(
+                f"Frames must be multiples of 8 pixels; got {height} x {width}. Resize them first."
+            )
+        steps = self.steps(time)
+        x = self.read(frames.flatten(0, 1) * 2 - 1).unflatten(0, (batch, time))
+        x = torch.cat([x[:, :1].expand(-1, self.temporal_stride - 1, -1, -1, -1), x], dim=1)
+        x = x.unflatten(1, (steps, self.temporal_stride)).flatten(2, 3).flatten(0, 1)  # (B L, s C, h, w)
+        x = self.encoder_past(self.merge(x), batch)
+        mean, log_variance = self.to_posterior(x).unflatten(0, (batch, steps)).chunk(2, dim=2)
+        return mean, log_variance.clamp(-20, 4)
+
+    def reconstruct(self, z: Float[Tensor, "B L C h w"]) -> Float[Tensor, "B T 3 H W"]:
+        """Frames of a latent that is not normalized, not clamped."""
+        batch = len(z)
+        x = self.decoder_past(self.from_latent(z.flatten(0, 1)), batch)
+        x = self.split(x).unflatten(0, (batch, -1)).unflatten(2, (self.temporal_stride, -1)).flatten(1, 2)
+        x = x[:, self.temporal_stride - 1 :]  # (B, T, C, h, w)
+        return (self.write(x.flatten(0, 1)).unflatten(0, (batch, -1)) + 1) / 2
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`, the format that `load_codec` reads."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"channels": self.channels, "widths": self.widths, "temporal_stride": self.temporal_stride}
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
+        partial = folder / (WEIGHTS_FILE + ".partial")
+        save_file(weights, partial)
+        partial.replace(folder / WEIGHTS_FILE)
+
+
+def load_codec(checkpoint: str) -> KLCodec:
+    """A trained `KLCodec` from its folder.
+
+    Args:
+        checkpoint: Folder with `config.json` and `model.safetensors`, as `KLCodec.save` writes them.
+
+    Raises:
+        FileNotFoundError: If the folder has no codec.
+        ValueError: If the weights are of another model.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(checkpoint)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"A codec folder must hold {name}; {folder} does not. Train it: `worldgen pretrain codec`."
+            )
+    codec = KLCodec(**json.loads((folder / CONFIG_FILE).read_text()))
+    weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
+    expected = {name: tuple(value.shape) for name, value in codec.state_dict().items()}
+    if expected != {name: tuple(value.shape) for name, value in weights.items()}:
+        raise ValueError(
+            f"{folder / WEIGHTS_FILE} must hold a KLCodec of its config.json; its tensors differ."
+        )
+    codec.load_state_dict(weights)
+    return codec
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions with a skip; each frame is normalized by itself, which keeps time causal."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _norm(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            _norm(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return x + self.layers(x)
+
+
+class _Past(nn.Module):
+    """Each latent step looks at the step before it; the first looks at itself."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Float[Tensor, "n c h w"], batch: int) -> Float[Tensor, "n c h w"]:
+        steps = x.unflatten(0, (batch, -1))
+        before = torch.cat([steps[:, :1], steps[:, :-1]], dim=1).flatten(0, 1)
+        return x + self.mix(F.silu(torch.cat([x, before], dim=1)))
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(width // 16 if width % 16 == 0 else 1, width)

@@ -1,0 +1,55 @@
+"""Known first frames: how they are laid beside the noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldgen.diffusion.codec import Codec
+from worldgen.types import Clip, Trajectory
+
+_Timed = TypeVar("_Timed", Clip, Trajectory)
+
+
+def hold(clip: Clip, known: int, frames: int) -> Clip:
+    """A clip of ``frames`` frames in which the world stands still after the first ``known`` ones.
+
+    Raises:
+        ValueError: If the clip has fewer than ``known`` frames, or none are known.
+    """
+    if not 1 <= known <= clip.frames.shape[1]:
+        raise ValueError(f"Context must be 1 to {clip.frames.shape[1]} frames of the clip; got {known}.")
+    index = torch.arange(frames).clamp(max=known - 1)
+    truth = clip.truth and replace(
+        _take_frames(clip.truth, index, ("position", "rotation", "velocity", "spin", "present")),
+        contacts=None,
+    )
+    return replace(_take_frames(replace(clip, truth=None), index, ("frames", "depth", "masks")), truth=truth)
+
+
+def encode_held(codec: Codec, clip: Clip, known: int, frames: int) -> Float[Tensor, "B L C h w"]:
+    """``codec.encode(hold(clip, known, frames))``, without coding the same still frames again and again.
+
+    A step of our codecs sees itself and the step before; so after two steps of a world that stands still the
+    latent stands still too, and is repeated.
+    """
+    stride, steps = codec.temporal_stride, codec.steps(frames)
+    changing = min(steps, 1 + -(-(known - 1) // stride) + 2)
+    z = codec.encode(hold(clip, known, 1 + (changing - 1) * stride))
+    return torch.cat([z, z[:, -1:].expand(-1, steps - changing, -1, -1, -1)], dim=1)
+
+
+def known_mask(codec: Codec, known: int, frames: int) -> Float[Tensor, "L s"]:
+    """1 where a frame of a latent step is known; the first step is one frame, ``s`` times."""
+    stride = codec.temporal_stride
+    frame = (torch.arange(codec.steps(frames) * stride) - (stride - 1)).clamp(min=0)
+    return (frame < known).float().unflatten(0, (-1, stride))
+
+
+def _take_frames(value: _Timed, index: Tensor, names: tuple[str, ...]) -> _Timed:
+    taken = {name: getattr(value, name)[:, index] for name in names if getattr(value, name) is not None}
+    return replace(value, **taken)

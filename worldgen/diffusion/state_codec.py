@@ -1,0 +1,87 @@
+"""A codec whose latent is the object states of a clip: a cheap bench, and the ceiling for pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldgen.diffusion.codec import Codec
+from worldgen.types import Clip, Trajectory
+
+Renderer = Callable[[Trajectory, tuple[str, ...], int], Float[Tensor, "B T 3 H W"]]
+"""Films a trajectory in the scenes (MJCF) it belongs to, at a size in pixels."""
+
+
+class StateCodec(Codec):
+    """States in, states out; pixels are drawn by a renderer that is handed in.
+
+    The latent holds, for each of ``objects`` objects, position, displacement since the frame before (zero in
+    the first), half size and presence: 8 numbers, laid out as (B T 8N 1 1). It does not generate appearance:
+    shapes, colors and lights come from the scene of the context clip, and what is reported of it must say so.
+
+    Args:
+        objects: N, the most objects that a clip may have.
+        renderer: Draws the decoded states; None where only `states` is asked for.
+        length: Metres that make a latent number of 1.
+    """
+
+    features = 8
+    velocity_gain = 8.0
+    """A displacement in a frame is about this much smaller than the way through a clip."""
+
+    def __init__(self, objects: int = 2, renderer: Renderer | None = None, length: float = 0.5) -> None:
+        super().__init__()
+        self.objects, self.renderer, self.length = objects, renderer, length
+        self.channels = objects * self.features
+
+    def encode(self, clip: Clip) -> Float[Tensor, "B T C 1 1"]:
+        """Raises ValueError if the clip's states are unknown, or more than ``objects``."""
+        truth = clip.truth
+        if truth is None:
+            raise ValueError("StateCodec needs Clip.truth, and the clip has none. Use simulated clips.")
+        batch, time, count, _ = truth.position.shape
+        if count > self.objects:
+            raise ValueError(
+                f"StateCodec holds {self.objects} objects; got {count}. Raise StateCodec.objects."
+            )
+        present = truth.present.to(truth.position.dtype)[..., None]
+        position = truth.position / self.length * present
+        step = torch.diff(position, dim=1, prepend=position[:, :1]) * self.velocity_gain
+        size = truth.extent[:, None, :, :1].expand(-1, time, -1, -1) / self.length * present
+        z = torch.cat([position, step, size, present], dim=-1)  # (B, T, N, 8)
+        z = torch.nn.functional.pad(z, (0, 0, 0, self.objects - count))
+        return z.flatten(2)[..., None, None].float()
+
+    def states(self, z: Float[Tensor, "B T C 1 1"], context: Clip) -> Trajectory:
+        """The trajectory that a latent says; bodies, sizes and time step are those of the context."""
+        truth = context.truth
+        if truth is None:
+            raise ValueError("StateCodec needs Clip.truth of the context, and the clip has none.")
+        count, time = truth.position.shape[2], z.shape[1]
+        z = z[..., 0, 0].unflatten(-1, (self.objects, self.features))[:, :, :count]
+        position = z[..., :3] * self.length
+        dt = truth.dt[:, None, None, None].to(position)
+        rotation = torch.zeros(*position.shape[:3], 4).to(position)
+        rotation[..., 0] = 1
+        return replace(
+            truth,
+            position=position,
+            rotation=rotation,
+            velocity=torch.gradient(position, dim=1)[0] / dt if time > 1 else torch.zeros_like(position),
+            spin=torch.zeros_like(position),
+            present=(z[..., 7] > 0.5) & truth.present[:, :1],
+            contacts=None,
+        )
+
+    def decode(self, z: Float[Tensor, "B T C 1 1"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
+        """Raises ValueError without a renderer, or if the context has no scene to draw in."""
+        if self.renderer is None or context.scenes is None:
+            raise ValueError(
+                "StateCodec.decode needs a renderer and Clip.scenes. "
+                "Hand it worldgen.simulation.film.film_trajectory, and simulated clips."
+            )
+        return self.renderer(self.states(z, context), context.scenes, context.frames.shape[-1])
