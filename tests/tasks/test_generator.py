@@ -1,0 +1,200 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from worldgen.conditioning import Conditioner
+from worldgen.data.simulate import simulate_shards
+from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.process import CleanFlowMatching
+from worldgen.diffusion.sampler import Sampler
+from worldgen.diffusion.state_codec import StateCodec
+from worldgen.simulation.clips import simulate_clip
+from worldgen.study.runs import open_run
+from worldgen.tasks.generator import WorldGenerator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build(seed=0, **changes):
+    torch.manual_seed(seed)
+    return WorldGenerator(
+        codec=StateCodec(),
+        conditioner=Conditioner(dim=16, queries=2),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
+        process=CleanFlowMatching(),
+        sampler=Sampler(steps=2),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return simulate_clip("collide", 5, size=16, frames=8)
+
+
+def arguments(model, clip, seed=0):
+    latents = model.encode(clip)
+    eps = torch.randn(latents.z.shape, generator=torch.Generator().manual_seed(seed))
+    return latents, torch.ones(1, dtype=torch.long), torch.tensor([0.7]), eps, torch.tensor([True])
+
+
+def test_an_untrained_denoiser_has_the_loss_of_predicting_stillness(clip):
+    model = build()
+    latents, which, sigma, eps, keep = arguments(model, clip)
+    x = latents.z - latents.still[:, 1]
+    assert_close(model.loss(latents, which, sigma, eps, keep), (x.square() / 0.49).flatten(1).mean(dim=1))
+
+
+def test_what_is_known_is_given_exactly(clip):
+    model = build()
+    latents = model.encode(clip)
+    assert_close(latents.still[:, 1, :2], latents.z[:, :2])
+    assert (latents.still[:, 0, 1] - latents.z[:, 1]).abs().max() > 1e-3
+
+
+def test_loss_reaches_every_trained_weight_and_no_frozen_one(clip):
+    model = build()
+    torch.nn.init.normal_(model.denoiser.to_patch.weight, std=0.1)
+    torch.nn.init.normal_(model.denoiser.modulation[-1].weight, std=0.1)
+    torch.nn.init.normal_(model.denoiser.blocks[0].cross_attention.out.weight, std=0.1)
+    model.loss(*arguments(model, clip)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+
+
+def test_generation_is_seeded_and_keeps_the_known_frames(clip):
+    model = build()
+    model.codec.renderer = lambda trajectory, scenes, size: (
+        trajectory.position.sum(dim=(2, 3)).sigmoid()[:, :, None, None, None].expand(-1, -1, 3, size, size)
+    )
+    torch.nn.init.normal_(model.denoiser.to_patch.weight, std=0.1)
+    first, again, other = (model.generate(clip, 8, seed).frames for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(first[:, :2], clip.frames[:, :2])
+    assert len(list(model.generate_steps(clip, 8, 1))) == 2
+
+
+def test_checkpoints_hold_no_frozen_weight_and_know_their_frozen_parts():
+    model, checkpoint = build(), {}
+    model.on_save_checkpoint(checkpoint)
+    assert not any(name.startswith("codec.") for name in checkpoint["state_dict"])
+    model.on_load_checkpoint(dict(checkpoint))
+    with pytest.raises(ValueError, match="The checkpoint must have been trained with"):
+        model.on_load_checkpoint({**checkpoint, "frozen": "KLCodec:123456789abc"})
+
+
+def test_too_few_first_frames_are_refused(clip):
+    with pytest.raises(ValueError, match="needs at least 2 first frames; got 1"):
+        build(contexts={2: 1.0}).generate(type(clip)(clip.frames[:, :1], clip.fps, clip.prompts), 8, 0)
+
+
+# ------------------------------------------------------------------- whole runs, in processes of their own
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    simulate_shards(folder, ("drop", "collide"), 48, size=16, frames=8, processes=1, clips_per_shard=16)
+    return folder
+
+
+def command(shards, out, *more):
+    config = out / "config.yaml"
+    out.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "model": {
+                    "codec": {
+                        "class_path": "worldgen.diffusion.state_codec.StateCodec",
+                        "init_args": {"objects": 2},
+                    },
+                    "conditioner": {"text": None, "dim": 16, "queries": 2},
+                    "denoiser": {"init_args": {"dim": 24, "depth": 1, "heads": 2, "patch": [1, 1, 1]}},
+                    "cache": str(out.parent / "cache"),
+                    "sampled": 0,
+                },
+                "data": {"train": str(shards), "batch_size": 8},
+                "trainer": {
+                    "max_steps": 60,
+                    "logger": {
+                        "class_path": "lightning.pytorch.loggers.CSVLogger",
+                        "init_args": {"save_dir": str(out), "name": "", "version": ""},
+                    },
+                    "log_every_n_steps": 1,
+                    "callbacks": [
+                        {
+                            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                            "init_args": {"every_n_train_steps": 5, "save_last": True, "save_top_k": 0},
+                        }
+                    ],
+                },
+            }
+        )
+    )
+    return [
+        sys.executable,
+        "-m",
+        "worldgen",
+        "fit",
+        "-c",
+        str(ROOT / "configs/base.yaml"),
+        "-c",
+        str(config),
+        *more,
+    ]
+
+
+def run(words):
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_a_killed_run_that_is_resumed_ends_with_the_same_bits(shards, tmp_path):
+    whole = run(command(shards, tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr
+    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        command(shards, tmp_path / "killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists()
+    step = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert 0 < step < 60, "killed too late to show anything"
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    resumed = run(command(shards, tmp_path / "resumed", "--ckpt_path", str(checkpoint)))
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    model = open_run(tmp_path / "resumed")
+    assert_close(model.denoiser.to_patch.weight, found["denoiser.to_patch.weight"].float())
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--model.lrr", "1"], "lrr"),
+        (["--data.train", "nowhere"], "No folder of clips at nowhere"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(shards, tmp_path, words, sentence):
+    done = run(command(shards, tmp_path, *words))
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("worldgen: ") and sentence in last
+    assert "Traceback" not in done.stderr

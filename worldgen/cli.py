@@ -1,0 +1,233 @@
+"""The command table. Heavy imports live inside the commands: ``worldgen --help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MUJOCO_GL", "off")
+
+LISTS = ("--families",)
+
+
+def simulate(
+    out: Path,
+    families: list[str] = ["drop", "bounce", "collide"],  # noqa: B006 never written to
+    clips: int = 512,
+    size: int = 64,
+    frames: int = 16,
+    fps: float = 25.0,
+    seed: int = 0,
+    processes: int | None = None,
+) -> None:
+    """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
+
+    Args:
+        out: Folder of the shards.
+        families: Scene families, taken in turn.
+        clips: How many clips.
+        size: Rows and columns in pixels.
+        frames: Frames per clip.
+        fps: Frames per second.
+        seed: Same seed, same bits.
+        processes: Simulating processes; all cores when left out.
+    """
+    from worldgen.data.simulate import simulate_shards
+
+    summary = simulate_shards(out, families, clips, size, frames, fps, seed, processes)
+    print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
+
+
+def generate(
+    run: Path, prompt: str, first_frames: Path, out: Path, seed: int = 0, frames: int = 16, known: int = 2
+) -> None:
+    """Continue first frames as a caption says.
+
+    Args:
+        run: Folder of a trained generator, such as assets/nano/generator.
+        prompt: What happens.
+        first_frames: Video or picture that the clip begins with.
+        out: Video to write (mp4).
+        seed: Same seed, same bits.
+        frames: Frames of the result, the known ones included.
+        known: How many frames of ``first_frames`` are used, at most.
+    """
+    from worldgen.study.generation import generate_video
+
+    generate_video(run, prompt, first_frames, out, seed, frames, known)
+    print(f"{frames} frames in {out}.")
+
+
+def evaluate(
+    run: Path | None = None,
+    data: Path | None = None,
+    videos: Path | None = None,
+    out: Path = Path("report"),
+    known: int = 2,
+    seed: int = 0,
+    clips: int | None = None,
+) -> None:
+    """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
+
+    Args:
+        run: Folder of a trained generator.
+        data: Folder of simulated shards that it was not trained on.
+        videos: Folder of videos, instead of a run.
+        out: Folder of the report.
+        known: First frames that the model is given.
+        seed: Of the noise.
+        clips: Judge only the first so many.
+    """
+    if (run is None) == (videos is None) or (run is None) != (data is None):
+        raise ValueError(
+            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
+        )
+    if videos is not None:
+        from worldgen.study.videos import evaluate_videos
+
+        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}")
+    else:
+        from worldgen.study.evaluation import evaluate_folder
+
+        page = evaluate_folder(run, data, out, known, seed, clips)
+    print(f"Report: {page}")
+
+
+def demo(
+    out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
+) -> None:
+    """Simulate held-out scenes, continue them with the nano weights, and check both against physics.
+
+    Args:
+        out: Folder of the report; with --from-scratch also of data and weights.
+        from_scratch: Simulate, train codec, text encoder and generator first; what is done already is reused.
+        clips: Held-out scenes.
+        seed: Of the noise.
+    """
+    from worldgen.study.demo import run_demo
+    from worldgen.study.recipe import shipped_weights, train_from_scratch
+
+    run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
+    command = (
+        f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from_scratch true" * from_scratch
+    )
+    page = run_demo(run, out, command, clips, seed)
+    for name in (page.name, "generated.mp4", "filmstrip.png"):
+        print(page.parent / name)
+
+
+def _fit(subcommand: str, arguments: Sequence[str]) -> None:
+    from worldgen.data.datamodule import ClipDataModule
+    from worldgen.study.training import run_lightning
+    from worldgen.tasks.generator import WorldGenerator
+
+    run_lightning(WorldGenerator, ClipDataModule, [subcommand, *arguments])
+
+
+def _pretrain(arguments: Sequence[str]) -> None:
+    from worldgen.study.training import run_lightning
+
+    if not arguments or arguments[0] not in ("codec", "t5"):
+        raise ValueError(
+            f"worldgen pretrain takes codec or t5; got {arguments[0] if arguments else 'nothing'}."
+        )
+    if arguments[0] == "codec":
+        from worldgen.data.datamodule import ClipDataModule
+        from worldgen.tasks.codec import CodecTask
+
+        run_lightning(CodecTask, ClipDataModule, ["fit", *arguments[1:]])
+    else:
+        from worldgen.data.captions import CaptionDataModule
+        from worldgen.tasks.t5 import T5Task
+
+        run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
+
+
+def _plain(function: Callable[..., None]) -> Callable[[Sequence[str]], None]:
+    def run(arguments: Sequence[str]) -> None:
+        from jsonargparse import ArgumentParser
+
+        parser = ArgumentParser(
+            prog=f"worldgen {function.__name__}", description=function.__doc__, exit_on_error=False
+        )
+        parser.add_function_arguments(function, as_positional=True)
+        values = parser.instantiate_classes(parser.parse_args(_join_lists(arguments)))
+        function(**values.as_dict())
+
+    return run
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "demo": ("simulate, generate and check with the shipped nano weights", _plain(demo)),
+    "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
+    "pretrain": ("train a part: codec or t5", _pretrain),
+    "generate": ("continue first frames as a caption says", _plain(generate)),
+    "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
+    "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
+    "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command. Bad input ends with one sentence on stderr and exit code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return
+    if words[0] == "--version":
+        from worldgen import __version__
+
+        print(__version__)
+        return
+    try:
+        if words[0] not in COMMANDS:
+            raise ValueError(f"worldgen has no command {words[0]!r}; it has {', '.join(COMMANDS)}.")
+        COMMANDS[words[0]][1](words[1:])
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        print(f"worldgen: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _help() -> str:
+    lines = [
+        "usage: worldgen COMMAND ...",
+        "",
+        "A modular video world model, and the physics bench it is tested on.",
+        "",
+    ]
+    lines += [f"  {name:<10} {text}" for name, (text, _) in COMMANDS.items()]
+    return "\n".join([*lines, "", "worldgen COMMAND --help says what a command takes."])
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is about what was given, rather than about our code."""
+    return isinstance(error, (ValueError, OSError)) or type(error).__name__ in (
+        "ArgumentError",
+        "MisconfigurationException",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    text = str(getattr(error, "message", None) or error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _join_lists(arguments: Sequence[str]) -> list[str]:
+    """``--families a b`` becomes ``--families=[a,b]``, which is how jsonargparse writes lists."""
+    joined: list[Any] = []
+    for word in arguments:
+        if joined and isinstance(joined[-1], list) and not word.startswith("-"):
+            joined[-1].append(word)
+        elif word in LISTS:
+            joined.append([word])
+        else:
+            joined.append(word)
+    return [f"{word[0]}=[{','.join(word[1:])}]" if isinstance(word, list) else word for word in joined]

@@ -1,0 +1,43 @@
+"""The captions of a folder of clips, without the clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from worldgen.data.loader import ResumableLoader
+from worldgen.data.shards import ShardIndex
+
+
+class CaptionDataModule(LightningDataModule):
+    """Batches of captions, as tuples of text.
+
+    Args:
+        train: Folder of shards.
+        val: Folder of shards with other clips.
+        batch_size: Captions in a batch.
+        seed: Decides the order.
+    """
+
+    def __init__(self, train: Path, val: Path | None = None, batch_size: int = 64, seed: int = 0) -> None:
+        super().__init__()
+        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+
+    def captions(self) -> list[str]:
+        """Every training caption."""
+        return read_captions(self.train)
+
+    def train_dataloader(self) -> ResumableLoader:
+        return ResumableLoader(self.captions(), self.batch_size, collate=tuple, seed=self.seed)
+
+    def val_dataloader(self) -> DataLoader | list:
+        if self.val is None:
+            return []
+        return DataLoader(read_captions(self.val), batch_size=self.batch_size, collate_fn=tuple)
+
+
+def read_captions(folder: Path) -> list[str]:
+    """The captions in a folder of shards, read from its index alone."""
+    return [entry.caption for entry in ShardIndex(folder).entries]

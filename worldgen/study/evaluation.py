@@ -1,0 +1,204 @@
+"""Evaluate a trained run on held-out simulated clips, and write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from worldgen.data.batching import stack_clips
+from worldgen.data.media import write_video
+from worldgen.data.sources import ShardedClips
+from worldgen.diffusion.context import hold
+from worldgen.metrics.exhibits import Case, Row
+from worldgen.metrics.report import write_report
+from worldgen.plots import plot_tracks
+from worldgen.study.judging import (
+    Outcome,
+    baselines,
+    fit_regression,
+    judge,
+    present_case,
+    summarize,
+)
+from worldgen.study.runs import open_run
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.types import Clip, select
+
+BATCH = 20
+NOTES = (
+    "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
+    "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
+    "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
+    "PSNR is measured after the known frames, on pixels that in truth differ from the last of them.",
+)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A clip to be judged on."""
+
+    name: str
+    family: str
+    clip: Clip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an evaluation found."""
+
+    rows: list[Row]
+    cases: list[Case]
+    generated: list[Clip]
+    skipped: list[tuple[str, str]]
+
+
+def evaluate_run(
+    model: WorldGenerator,
+    held_out: Sequence[Callable[[], HeldOut]],
+    known: int,
+    seed: int,
+    pictured: int = 12,
+    regression_clips: int = 1500,
+) -> Verdict:
+    """Generate the continuation of every clip and judge it against the truth.
+
+    Args:
+        model: What is judged.
+        held_out: Loads one clip each; a clip that cannot be loaded is skipped, and counted.
+        known: First frames that the model is given.
+        seed: Of the noise.
+        pictured: Cases that the report shows whole.
+        regression_clips: Simulated trajectories that the linear baseline is fitted on.
+
+    Raises:
+        ValueError: If no clip can be judged.
+    """
+    clips, skipped = _load(held_out)
+    outcomes: list[Outcome] = []
+    own: list[Outcome] = []
+    generated: list[Clip] = []
+    with progress_bar() as progress:
+        task = progress.add_task("Generating", total=len(clips))
+        for batch in _batches(clips):
+            truth = stack_clips([one.clip for one in batch])
+            frames = truth.frames.shape[1]
+            result = model.generate(hold(truth, known, known), frames, seed)
+            outcomes += judge(truth, result, known)
+            own += judge(truth, truth, known)
+            generated += [result[index] for index in range(len(result))]
+            progress.advance(task, len(batch))
+        task = progress.add_task("Checking", total=min(pictured, len(clips)))
+        cases = []
+        for one, result in list(zip(clips, generated, strict=True))[:pictured]:
+            cases.append(present_case(one.name, one.clip, result, known))
+            progress.advance(task)
+    first = clips[0].clip
+    regression = fit_regression(
+        sorted({one.family for one in clips}),
+        known,
+        first.frames.shape[1],
+        float(first.fps[0]),
+        regression_clips,
+    )
+    everything = stack_clips([replace(one.clip, depth=None, masks=None) for one in clips])
+    truths = [select(everything.truth, slice(index, index + 1)) for index in range(len(clips))]
+    rows = summarize("generated", outcomes)
+    rows += baselines(truths, everything, [one.family for one in clips], regression)
+    rows += summarize("tracker on true frames", own)[:1]
+    return Verdict(rows, cases, generated, skipped)
+
+
+def evaluate_folder(run: Path, data: Path, out: Path, known: int, seed: int, count: int | None) -> Path:
+    """Judge a run on a folder of simulated shards, and write the report."""
+    source = ShardedClips(data)
+    model = open_run(run)
+    held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
+    verdict = evaluate_run(model, held_out, known, seed)
+    command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
+    return write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, known)
+
+
+def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
+    """The report and a video of generated clips beside the truth."""
+    introduction = (
+        f"Each clip continues from its caption and its first {known} frames. Truth, generated video and two "
+        "controls that were broken on purpose pass through the same tracker and the same checks, side by side.\n"
+        "A control is there to show what a number can tell: a check that does not notice a frozen or a "
+        "reversed world is no evidence by itself."
+    )
+    page = write_report(
+        folder,
+        title=title,
+        introduction=introduction,
+        cases=verdict.cases,
+        summary=verdict.rows,
+        skipped=verdict.skipped,
+        command=command,
+        notes=NOTES,
+        draw_tracks=plot_tracks,
+    )
+    write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
+    return page
+
+
+def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
+    """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
+    pairs = [
+        torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)
+        for case, made in zip(verdict.cases, verdict.generated, strict=False)
+    ][:columns]
+    return torch.cat(pairs, dim=3)
+
+
+def progress_bar() -> Progress:
+    """The house's progress line: what, how far, how long, how long still."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+
+
+def _read(source: ShardedClips, index: int) -> HeldOut:
+    return HeldOut(source.name(index), source.index.entries[index].family, source[index])
+
+
+def _load(held_out: Sequence[Callable[[], HeldOut]]) -> tuple[list[HeldOut], list[tuple[str, str]]]:
+    clips, skipped = [], []
+    for index, load in enumerate(held_out):
+        try:
+            one = load()
+            if one.clip.truth is None or one.clip.masks is None or one.clip.camera is None:
+                raise ValueError("has no simulated truth; use `evaluate --videos` for such clips")
+            clips.append(one)
+        except (ValueError, OSError) as error:
+            skipped.append((f"clip {index}", str(error)))
+    if not clips:
+        raise ValueError(f"None of {len(held_out)} clips can be judged; the first: {skipped[0][1]}")
+    return clips, skipped
+
+
+def _batches(clips: Sequence[HeldOut]) -> Iterator[list[HeldOut]]:
+    """Runs of equal length and size, so that each can be one batch."""
+    batch: list[HeldOut] = []
+    for one in clips:
+        if batch and (len(batch) == BATCH or one.clip.frames.shape != batch[0].clip.frames.shape):
+            yield batch
+            batch = []
+        batch.append(one)
+    yield batch

@@ -1,0 +1,123 @@
+"""Run folders: what a trained generator is kept as, and how it comes back.
+
+A run folder holds ``config.yaml`` (what was built) and ``model.safetensors`` (the averaged weights of what
+was trained); frozen parts are named in the config by id or path. While training goes on,
+``checkpoints/last.ckpt`` stands in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from worldgen.tasks.generator import WorldGenerator
+
+CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
+
+
+class KeepRun(Callback):
+    """Writes the averaged weights beside the run's config when training ends."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.log_dir and isinstance(pl_module, WorldGenerator):
+            save_weights(pl_module, Path(trainer.log_dir))
+
+
+def save_weights(model: WorldGenerator, folder: Path) -> Path:
+    """Write the averaged weights in half precision, under a temporary name first."""
+    with model.average.applied():
+        state = {name: value.half().contiguous() for name, value in _shipped(model).items()}
+    partial = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
+    save_file(state, partial, metadata={"frozen": model.frozen_fingerprint()})
+    os.replace(partial, folder / WEIGHTS_FILE)
+    return folder / WEIGHTS_FILE
+
+
+def open_run(folder: str | Path) -> WorldGenerator:
+    """The generator of a run, with its averaged weights, ready to sample.
+
+    Paths in the config are looked up beside the run first, so that a folder of weights can be moved as a
+    whole.
+
+    Raises:
+        FileNotFoundError: If the folder is not a run.
+        ValueError: If its weights are of another model.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(
+            f"A run must hold {CONFIG_FILE}; {folder} does not. Train one with `worldgen fit`."
+        )
+    model = _build(folder)
+    weights, checkpoint = folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt"
+    if weights.is_file():
+        _load(model, _read_weights(weights), weights)
+    elif checkpoint.is_file():
+        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        model.on_load_checkpoint(loaded)
+        model.load_state_dict(loaded["state_dict"])
+        with model.average.applied():
+            state = {name: value.clone() for name, value in _shipped(model).items()}
+        _load(model, state, checkpoint)
+    else:
+        raise FileNotFoundError(
+            f"{folder} has no weights yet. Wait for its first checkpoint, or train it again."
+        )
+    return model.eval()
+
+
+def _build(folder: Path) -> WorldGenerator:
+    from jsonargparse import ArgumentParser
+
+    config = yaml.safe_load((folder / CONFIG_FILE).read_text())
+    if not isinstance(config, dict) or "model" not in config:
+        raise ValueError(
+            f"{folder / CONFIG_FILE} must have a section 'model'; it has none. Is it a run of `fit`?"
+        )
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(WorldGenerator, "model")
+    return parser.instantiate_classes(parser.parse_object({"model": _beside(config["model"], folder)})).model
+
+
+def _beside(value: Any, folder: Path) -> Any:
+    """The same config, with each ``checkpoint`` that lies beside the run spelled from here."""
+    if not isinstance(value, dict):
+        return value
+    found = {name: _beside(item, folder) for name, item in value.items()}
+    if isinstance(found.get("checkpoint"), str) and (folder / found["checkpoint"]).exists():
+        found["checkpoint"] = str(folder / found["checkpoint"])
+    return found
+
+
+def _shipped(model: WorldGenerator) -> dict[str, Tensor]:
+    return {name: value for name, value in model.trained_state().items() if not name.startswith("average.")}
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return {name: value.float() for name, value in load_file(path).items()}
+    except Exception as error:  # safetensors raises its own type
+        raise ValueError(
+            f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
+        ) from error
+
+
+def _load(model: WorldGenerator, state: dict[str, Tensor], path: Path) -> None:
+    expected = {name: tuple(value.shape) for name, value in _shipped(model).items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if expected != found:
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise ValueError(
+            f"{path} must hold the model of its config.yaml; {len(wrong)} tensors differ, {wrong[0]} first. "
+            "It is a checkpoint of another model."
+        )
+    model.load_state_dict({**model.state_dict(), **state})

@@ -1,0 +1,115 @@
+"""Training the video autoencoder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from worldgen.diffusion.codec import KLCodec
+from worldgen.tasks.schedule import warm_then_decay
+from worldgen.types import Clip
+
+
+class CodecTask(LightningModule):
+    """Reconstruction in pixels, plus the KL divergence of the posterior from a unit Gaussian.
+
+    ``loss = mean w (|d| + 4 d^2) + kl KL(q(z | x) || N(0, 1))``, ``d = decode(z) - x``, with ``w = 1 +
+    moving`` on pixels that change at some time in the clip: a ball covers few pixels, and physics is read
+    off those.
+
+    Args:
+        codec: The autoencoder to train.
+        lr: Peak of AdamW's rate; warmed up for ``warmup`` steps, and brought to zero over the last 40 %.
+        warmup: Steps.
+        kl: Weight of the divergence, per latent number. Its noise also teaches the decoder to bear a
+            generator's errors.
+        moving: Extra weight of pixels that change.
+        steps_seen: Latent steps of a training window, the first frame among them; time is convolved, so
+            short will do.
+    """
+
+    def __init__(
+        self,
+        codec: KLCodec,
+        lr: float = 1e-3,
+        warmup: int = 100,
+        kl: float = 5e-5,
+        moving: float = 4.0,
+        steps_seen: int = 3,
+    ) -> None:
+        super().__init__()
+        self.codec = codec
+        self.lr, self.warmup, self.kl, self.moving, self.steps_seen = lr, warmup, kl, moving, steps_seen
+
+    def training_step(self, clip: Clip, index: int) -> Float[Tensor, ""]:
+        # Randomness belongs to the step, so that a resumed run draws what an uninterrupted one would have
+        # drawn.
+        generator = torch.Generator(self.device).manual_seed(self.global_step)
+        weight = 1 + self.moving * changing_pixels(clip.frames)
+        window = 1 + self.codec.temporal_stride * (self.steps_seen - 1)
+        start = int(
+            torch.randint(clip.frames.shape[1] - window + 1, (), generator=generator, device=self.device)
+        )
+        frames = clip.frames[:, start : start + window]
+        mean, log_variance = self.codec.posterior(frames)
+        noise = torch.randn(mean.shape, generator=generator, device=self.device)
+        restored = self.codec.reconstruct(mean + noise * (log_variance / 2).exp())
+        error = restored - frames
+        distance = (weight * (error.abs() + 4 * error.square())).mean()
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        loss = distance + self.kl * divergence
+        self.log_dict({"train/loss": loss, "train/distance": distance, "train/kl": divergence}, prog_bar=True)
+        self.log("train/noise", (log_variance / 2).exp().mean())
+        return loss
+
+    def validation_step(self, clip: Clip, index: int) -> None:
+        mean, _ = self.codec.posterior(clip.frames)
+        error = (self.codec.reconstruct(mean).clamp(0, 1) - clip.frames).square()
+        moving = moving_pixels(clip.frames).expand_as(error)
+        self.log("val/psnr", -10 * error.mean().log10(), prog_bar=True, batch_size=len(clip))
+        if moving.any():
+            self.log(
+                "val/psnr_moving", -10 * error[moving].mean().log10(), prog_bar=True, batch_size=len(clip)
+            )
+
+    def on_fit_end(self) -> None:
+        """Measure the latent's shift and spread, for `Codec.encode` to give numbers of unit size; export."""
+        self.measure_latents()
+        if self.trainer.is_global_zero and self.trainer.log_dir:
+            self.codec.save(Path(self.trainer.log_dir) / "codec")
+
+    @torch.no_grad()
+    def measure_latents(self, batches: int = 32) -> None:
+        """Set the codec's normalization from the training clips."""
+        loader = self.trainer.train_dataloader
+        means = [
+            self.codec.posterior(clip.frames.to(self.device))[0]
+            for clip, _ in zip(loader, range(batches), strict=False)
+        ]
+        z = torch.cat(means).transpose(1, 2).transpose(0, 1).flatten(1)  # (C, everything)
+        self.codec.shift.copy_(z.mean(dim=1))
+        self.codec.spread.copy_(z.std(dim=1).clamp(min=1e-3))
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(
+            self.codec.parameters(), lr=self.lr, betas=(0.9, 0.95), weight_decay=1e-3
+        )
+        total = math.ceil(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+
+
+def changing_pixels(frames: Float[Tensor, "B T 3 H W"], threshold: float = 0.1) -> Bool[Tensor, "B 1 1 H W"]:
+    """Pixels of which some channel moves through more than ``threshold`` in the course of the clip."""
+    low, high = torch.aminmax(frames, dim=1, keepdim=True)
+    return (high - low).amax(dim=2, keepdim=True) > threshold
+
+
+def moving_pixels(frames: Float[Tensor, "B T 3 H W"], threshold: float = 0.1) -> Bool[Tensor, "B T 1 H W"]:
+    """Pixels of which some channel differs from the clip's median frame by more than ``threshold``."""
+    still = frames.median(dim=1, keepdim=True).values
+    return (frames - still).abs().amax(dim=2, keepdim=True) > threshold
