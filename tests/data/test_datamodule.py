@@ -99,6 +99,15 @@ def test_every_epoch_has_its_own_order_and_every_item_once() -> None:
     assert numbers_of(in_order) == numbers_of(in_order) == [[0, 1], [2, 3], [4, 5]]
 
 
+def test_an_epoch_that_was_broken_off_is_not_taken_up_again() -> None:
+    whole = make_loader()
+    wanted = [numbers_of(whole), numbers_of(whole)]
+    loader = make_loader()
+    for batch, expected in zip(loader, wanted[0][:2], strict=False):
+        assert batch.numbers.tolist() == expected
+    assert numbers_of(loader) == wanted[1]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_state_counts_what_was_taken(workers: int) -> None:
     whole = make_loader()

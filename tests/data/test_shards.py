@@ -155,6 +155,13 @@ def test_shard_without_index_does_not_count(folder: Path) -> None:
     assert [entry.id[-1] for entry in index.entries] == ["0", "1", "4"]
 
 
+def test_index_without_shard_does_not_count(folder: Path) -> None:
+    (folder / "shard-000001.tar").unlink()
+    with pytest.warns(UserWarning, match=r"shard-000001 has no tar and is left out"):
+        index = ShardIndex(folder)
+    assert [entry.id[-1] for entry in index.entries] == ["0", "1", "4"]
+
+
 def test_damaged_index(folder: Path) -> None:
     path = folder / "shard-000000.index.jsonl"
     path.write_text(path.read_text()[:-20])

@@ -99,7 +99,7 @@ def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, 
             stream.height, stream.width = pixels.shape[1:3]
             stream.pix_fmt = "yuv420p"
             stream.options = {"crf": CRF}
-            stream.thread_count = 1  # same frames, same bytes on any machine
+            stream.thread_count = 1  # a clip is too small to share
             for image in pixels:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
