@@ -94,7 +94,7 @@ def test_learning_curve_skips_empty_cells():
 def test_intervals_draw_bars_and_whiskers():
     panel = plot_intervals([Estimate("copy", 3.0), Estimate("ours", 1.0, 0.8, 1.3)], "px").axes[0]
     assert [bar.get_width() for bar in panel.patches] == [3.0, 1.0]
-    assert [line.get_xdata() for line in panel.lines] == [[0.8, 1.3]]
+    assert [list(line.get_xdata()) for line in panel.lines] == [[0.8, 1.3]]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["copy", "ours"]
     assert panel.get_xlabel() == "px"
     with pytest.raises(ValueError, match="at least one estimate"):
