@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
 LISTS = ("--families",)
+FLAGS = ("--from_scratch",)
 
 
 def simulate(
@@ -112,7 +113,7 @@ def demo(
 
     run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
     command = (
-        f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from_scratch true" * from_scratch
+        f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from-scratch" * from_scratch
     )
     page = run_demo(run, out, command, clips, seed)
     for name in (page.name, "generated.mp4", "filmstrip.png"):
@@ -153,9 +154,9 @@ def _plain(function: Callable[..., None]) -> Callable[[Sequence[str]], None]:
         parser = ArgumentParser(
             prog=f"worldgen {function.__name__}", description=function.__doc__, exit_on_error=False
         )
-        parser.add_function_arguments(function, as_positional=True)
-        values = parser.instantiate_classes(parser.parse_args(_join_lists(arguments)))
-        function(**values.as_dict())
+        parser.add_function_arguments(function)
+        words = _spell(arguments, with_run="run" in inspect.signature(function).parameters)
+        function(**parser.instantiate_classes(parser.parse_args(words)).as_dict())
 
     return run
 
@@ -220,14 +221,31 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _join_lists(arguments: Sequence[str]) -> list[str]:
-    """``--families a b`` becomes ``--families=[a,b]``, which is how jsonargparse writes lists."""
-    joined: list[Any] = []
-    for word in arguments:
-        if joined and isinstance(joined[-1], list) and not word.startswith("-"):
-            joined[-1].append(word)
-        elif word in LISTS:
-            joined.append([word])
+def _spell(arguments: Sequence[str], with_run: bool) -> list[str]:
+    """What people write, as jsonargparse spells it.
+
+    ``RUN`` in front becomes ``--run RUN``, ``--first-frames`` becomes ``--first_frames``, ``--families a b`` becomes
+    ``--families=[a,b]``, and ``--from-scratch`` alone means true.
+    """
+    words = list(arguments)
+    if with_run and words and not words[0].startswith("-"):
+        words.insert(0, "--run")
+    spelled: list[str] = []
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            spelled.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        name = "--" + name[2:].replace("-", "_")
+        follows = bool(words) and not words[0].startswith("--")
+        if name in LISTS and not equals:
+            values = []
+            while words and not words[0].startswith("--"):
+                values.append(words.pop(0))
+            spelled.append(f"{name}=[{','.join(values)}]")
+        elif name in FLAGS and not equals and not follows:
+            spelled.append(f"{name}=true")
         else:
-            joined.append(word)
-    return [f"{word[0]}=[{','.join(word[1:])}]" if isinstance(word, list) else word for word in joined]
+            spelled.append(name + equals + value)
+    return spelled

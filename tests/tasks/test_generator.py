@@ -68,7 +68,7 @@ def test_loss_reaches_every_trained_weight_and_no_frozen_one(clip):
     torch.nn.init.normal_(model.denoiser.blocks[0].cross_attention.out.weight, std=0.1)
     model.loss(*arguments(model, clip)).sum().backward()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
+        assert parameter.grad is not None or not parameter.numel(), name
 
 
 def test_generation_is_seeded_and_keeps_the_known_frames(clip):

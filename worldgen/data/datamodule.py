@@ -56,12 +56,12 @@ class ClipDataModule(LightningDataModule):
         self._instead = (dataset, collate)
 
     def train_source(self) -> ShardedClips | VideoFolder:
-        """The training clips as a map-style dataset, for a caller that builds its own loader.
+        """The training clips as a map-style dataset, without depth, masks and scenes, which no task uses.
 
         Raises:
             ValueError: No training folder was named.
         """
-        return self._open(self.train, "train")
+        return self._open(self.train, "train", skip=("depth", "masks", "scene"))
 
     def val_source(self) -> ShardedClips | VideoFolder:
         """The validation clips as a map-style dataset.
@@ -99,7 +99,9 @@ class ClipDataModule(LightningDataModule):
     def _in_order(self, source: ShardedClips | VideoFolder) -> DataLoader[Clip]:
         return DataLoader(source, self.batch_size, collate_fn=stack_clips, num_workers=self.workers)
 
-    def _open(self, folder: str | Path | None, name: str) -> ShardedClips | VideoFolder:
+    def _open(
+        self, folder: str | Path | None, name: str, skip: tuple[str, ...] = ()
+    ) -> ShardedClips | VideoFolder:
         if folder is None:
             raise ValueError(f"The data module needs a folder to {name} on; set data.{name}.")
-        return open_source(folder, self.size, self.frames)
+        return open_source(folder, self.size, self.frames, skip)

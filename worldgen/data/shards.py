@@ -117,14 +117,16 @@ class ShardIndex:
 
     Args:
         folder: Holds ``*.tar`` and ``*.index.jsonl``. Half of a pair is left out, with a warning.
+        skip: Members that are not wanted, such as "depth" and "masks": reading is several times faster
+            without.
 
     Raises:
         FileNotFoundError: The folder does not exist.
         ValueError: No complete shard, or a shard that is damaged.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
+        self.folder, self.skip = Path(folder), skip
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"No folder of shards at {self.folder}. Check the path, or write shards there first."
@@ -160,6 +162,8 @@ class ShardIndex:
         data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
         members = {}
         for suffix, (offset, size, checksum) in entry.members.items():
+            if suffix.partition(".")[0] in self.skip:
+                continue
             part = data[offset - begin : offset - begin + size]
             if len(part) < size or zlib.crc32(part) != checksum:
                 raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))

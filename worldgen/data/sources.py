@@ -64,14 +64,15 @@ class ShardedClips(Dataset[Clip]):
 
     Args:
         folder: Written by `simulate_shards` or `write_shards`.
+        skip: Members left unread, such as "depth", "masks" and "scene".
 
     Raises:
         FileNotFoundError: No such folder.
         ValueError: No complete shard, or a shard that is damaged.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.index = ShardIndex(folder)
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
+        self.index = ShardIndex(folder, skip)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -174,7 +175,7 @@ class VideoFolder(Dataset[Clip]):
 
 
 def open_source(
-    folder: str | Path, size: int | None = None, frames: int | None = None
+    folder: str | Path, size: int | None = None, frames: int | None = None, skip: tuple[str, ...] = ()
 ) -> ShardedClips | VideoFolder:
     """The clips of a folder, of shards (``*.tar``) or of videos, whichever it holds.
 
@@ -182,6 +183,7 @@ def open_source(
         folder: The folder.
         size: Rows and columns in pixels. Must be given for videos; must agree where given for shards.
         frames: Frames per clip; likewise.
+        skip: Members of shards left unread.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -199,7 +201,7 @@ def open_source(
         if size is None or frames is None:
             raise ValueError(f"{folder} holds videos; say the size and frames that they are to be read with.")
         return VideoFolder(folder, size, frames)
-    source = ShardedClips(folder)
+    source = ShardedClips(folder, skip)
     for entry in source.index.entries:
         time, height, width = entry.shape
         if (frames or time, size or height, size or width) != entry.shape:

@@ -34,7 +34,7 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
-        """Frames of a latent. ``context`` is the clip that was continued: codecs that render need its scene."""
+        """Frames of a latent. ``context`` is the clip that was continued: renderers need its scene."""
 
     def steps(self, frames: int) -> int:
         """Latent steps of a clip of ``frames`` frames."""

@@ -29,7 +29,7 @@ class T5(Encoder):
             self.model, found = T5EncoderModel.from_pretrained(
                 checkpoint, output_loading_info=True, dtype=torch.float32
             )
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"{checkpoint!r} must be a T5 checkpoint (id or folder): {reason}") from error
         if found["missing_keys"] or found["mismatched_keys"]:

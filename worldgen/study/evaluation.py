@@ -134,7 +134,7 @@ def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, k
     """The report and a video of generated clips beside the truth."""
     introduction = (
         f"Each clip continues from its caption and its first {known} frames. Truth, generated video and two "
-        "controls that were broken on purpose pass through the same tracker and the same checks, side by side.\n"
+        "controls that were broken on purpose pass through one tracker and the same checks, side by side.\n"
         "A control is there to show what a number can tell: a check that does not notice a frozen or a "
         "reversed world is no evidence by itself."
     )

@@ -56,7 +56,7 @@ def evaluate_videos(folder: Path, out: Path, command: str) -> Path:
         out,
         title=f"Physics of the videos in {folder.name}",
         introduction=(
-            "Everything that moves against the still background was tracked, and its motion checked. The same "
+            "Everything that moves against the still background was tracked and its motion checked. The same "
             "checks on the same tracks held still and played backward stand beside it."
         ),
         cases=cases,

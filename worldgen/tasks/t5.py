@@ -139,7 +139,11 @@ def train_tokenizer(captions: list[str], vocabulary: int) -> PreTrainedTokenizer
     tokenizer.add_special_tokens([f"<extra_id_{index}>" for index in reversed(range(SENTINELS))])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],  # T5 has no token types
     )
 
 
