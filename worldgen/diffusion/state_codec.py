@@ -33,9 +33,10 @@ class StateCodec(Codec):
     velocity_gain = 8.0
     """A displacement in a frame is about this much smaller than the way through a clip."""
 
-    def __init__(self, objects: int = 2, renderer: Renderer | None = None, length: float = 0.5) -> None:
+    def __init__(self, objects: int = 2, renderer: Callable | None = None, length: float = 0.5) -> None:
         super().__init__()
-        self.objects, self.renderer, self.length = objects, renderer, length
+        self.renderer: Renderer | None = renderer  # the yaml reader cannot match jaxtyping's shapes
+        self.objects, self.length = objects, length
         self.channels = objects * self.features
 
     def encode(self, clip: Clip) -> Float[Tensor, "B T C 1 1"]:
@@ -82,6 +83,6 @@ class StateCodec(Codec):
         if self.renderer is None or context.scenes is None:
             raise ValueError(
                 "StateCodec.decode needs a renderer and Clip.scenes. "
-                "Hand it worldgen.simulation.film.film_trajectory, and simulated clips."
+                "Hand it worldgen.simulation.render.film_trajectory, and simulated clips."
             )
         return self.renderer(self.states(z, context), context.scenes, context.frames.shape[-1])

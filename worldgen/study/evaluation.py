@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.media import write_video
@@ -122,8 +124,8 @@ def evaluate_run(
 
 def evaluate_folder(run: Path, data: Path, out: Path, known: int, seed: int, count: int | None) -> Path:
     """Judge a run on a folder of simulated shards, and write the report."""
-    source = ShardedClips(data)
     model = open_run(run)
+    source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
     verdict = evaluate_run(model, held_out, known, seed)
     command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
@@ -150,6 +152,7 @@ def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, k
         draw_tracks=plot_tracks,
     )
     write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
+    print_rows(verdict.rows)
     return page
 
 
@@ -160,6 +163,18 @@ def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
         for case, made in zip(verdict.cases, verdict.generated, strict=False)
     ][:columns]
     return torch.cat(pairs, dim=3)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """The summary, for the terminal."""
+    table = Table(box=None)
+    for heading in ("", "value", "95 % interval", "unit", "note"):
+        table.add_column(heading, justify="right" if heading in ("value", "95 % interval") else "left")
+    for row in rows:
+        value = "-" if row.value is None else f"{row.value:.3g}"
+        interval = "" if row.low is None or row.high is None else f"{row.low:.3g} .. {row.high:.3g}"
+        table.add_row(row.name, value, interval, row.unit, row.note)
+    Console().print(table)
 
 
 def progress_bar() -> Progress:

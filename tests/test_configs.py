@@ -1,0 +1,98 @@
+"""Every yaml parses against the code it configures, and every ablation changes what is trained."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from worldgen.data.datamodule import ClipDataModule
+from worldgen.simulation.clips import simulate_clip
+from worldgen.tasks.codec import CodecTask
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.t5 import T5Task
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
+TASKS = {"codec": CodecTask, "t5": T5Task}
+
+
+def parser_of(task):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(task, "model")
+    return parser
+
+
+def model_section(path):
+    return {"model": yaml.safe_load(path.read_text()).get("model", {})}
+
+
+def build(*paths):
+    """The generator that the yaml files describe, later ones over earlier ones, as the command line does."""
+    parser = parser_of(WorldGenerator)
+    config = parser.get_defaults()
+    for path in paths:
+        config = parser.parse_object(model_section(path), cfg_base=config)
+    torch.manual_seed(0)
+    return parser.instantiate_classes(config).model
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return simulate_clip("collide", 3)
+
+
+def loss_of(model, clip):
+    latents = model.encode(clip)
+    eps = torch.randn(latents.z.shape, generator=torch.Generator().manual_seed(0))
+    for parameter in model.denoiser.parameters():  # adaLN-Zero hides the condition until it has trained
+        torch.nn.init.normal_(parameter, std=0.02, generator=torch.Generator().manual_seed(parameter.numel()))
+    which, keep = torch.tensor([1]), torch.tensor([True])
+    return model.loss(latents, which, torch.tensor([0.6]), eps, keep)
+
+
+def test_the_default_experiment_takes_a_training_step(clip):
+    model = build(CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    loss = loss_of(model, clip)
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert model.denoiser.embed.proj.weight.grad.abs().max() > 0
+    assert model.denoiser.embed.proj.in_channels == 2 * model.codec.channels + model.codec.temporal_stride
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda path: path.stem)
+def test_every_ablation_is_connected(ablation, clip):
+    paths = (CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    before, after = loss_of(build(*paths), clip), loss_of(build(*paths, ablation), clip)
+    assert torch.isfinite(after).all()
+    assert (after - before).abs().max() > 1e-3, f"{ablation.name} changes nothing"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_task_config_parses(path):
+    parser = parser_of(TASKS[path.stem])
+    assert parser.instantiate_classes(parser.parse_object(model_section(path))).model is not None
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_data_config_parses(path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(ClipDataModule, "data")
+    parser.parse_object({"data": yaml.safe_load(path.read_text())["data"]})
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_yaml_opens_with_its_command_or_what_it_is(path):
+    assert path.read_text().startswith("# ")
+
+
+def test_a_misspelled_key_is_refused():
+    with pytest.raises(Exception, match="lrr"):
+        parser_of(WorldGenerator).parse_object({"model": {"lrr": 1.0}})
