@@ -67,7 +67,9 @@ def wan(dim: int, depth: int, heads: int, batch: int) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("dim", 192), ("depth", 6), ("heads", 6), ("batch", 16), ("rounds", 15)):
         parser.add_argument(f"--{name}", type=int, default=default)
     chosen = parser.parse_args()
@@ -83,11 +85,18 @@ def main() -> None:
     table = Table("model", "parameters", "median ms / step", "clips / s")
     for name, times in seconds.items():
         median = statistics.median(times)
-        table.add_row(name, f"{steps[name].parameters / 1e6:.2f} M", f"{median * 1e3:.0f}", f"{chosen.batch / median:.1f}")
+        table.add_row(
+            name,
+            f"{steps[name].parameters / 1e6:.2f} M",
+            f"{median * 1e3:.0f}",
+            f"{chosen.batch / median:.1f}",
+        )
     Console().print(table)
     first, second = seconds.values()
     ratio = statistics.median(b / a for a, b in zip(first, second, strict=True))
-    print(f"Wan takes {ratio:.2f} times as long (median of {chosen.rounds} rounds, {torch.get_num_threads()} threads)")
+    print(
+        f"Wan takes {ratio:.2f} times as long (median of {chosen.rounds} rounds, {torch.get_num_threads()} threads)"
+    )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def test_bad_words_get_one_sentence(capsys, tmp_path):
     assert "must hold config.yaml" in fails(capsys, "evaluate", str(tmp_path), "--data", str(tmp_path))
     assert "No folder of videos" in fails(capsys, "evaluate", "--videos", str(tmp_path / "nowhere"))
     assert "must hold videos" in fails(capsys, "evaluate", "--videos", str(tmp_path))
-    assert "unrecognized arguments: --speed" in fails(capsys, "simulate", "--out", "x", "--speed", "3").replace("'", "")
+    assert "unrecognized arguments: --speed" in fails(
+        capsys, "simulate", "--out", "x", "--speed", "3"
+    ).replace("'", "")
 
 
 def test_damaged_videos_are_skipped_and_counted_and_alone_they_are_an_error(capsys, tmp_path):

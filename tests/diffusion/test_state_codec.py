@@ -11,7 +11,9 @@ from worldgen.simulation.render import film_trajectory
 
 @pytest.fixture(scope="module")
 def clip():
-    return stack_clips([simulate_clip("collide", 1, size=32, frames=6), simulate_clip("bounce", 2, size=32, frames=6)])
+    return stack_clips(
+        [simulate_clip("collide", 1, size=32, frames=6), simulate_clip("bounce", 2, size=32, frames=6)]
+    )
 
 
 def test_states_are_the_inverse_of_encode(clip):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from worldgen.simulation.captions import describe, mirror_caption
+from worldgen.simulation.captions import describe
 from worldgen.simulation.scenes import COLORS, FAMILIES, RESTITUTION, draw_scene
 
 BALL = rf"a ({'|'.join(COLORS)})(?: ({'|'.join(RESTITUTION)}))? ball"
@@ -59,15 +59,3 @@ def test_both_materials_colors_and_counts_are_drawn_evenly():
     for color in COLORS:
         assert sum(ball.color == color for ball in balls) > len(balls) / 10
     assert 0.4 < sum(ball.material == "rubber" for ball in balls) / len(balls) < 0.6
-
-
-def test_mirroring_swaps_sides_and_twice_is_nothing():
-    assert (
-        mirror_caption("Left of it, a red ball flies to the right")
-        == "Right of it, a red ball flies to the left"
-    )
-    assert mirror_caption("a bright leftover ball") == "a bright leftover ball"
-    for scene in SCENES:
-        text = describe(scene)
-        assert mirror_caption(mirror_caption(text)) == text
-        assert (mirror_caption(text) == text) == (scene.family == "drop" and len(scene.balls) == 1)

@@ -85,8 +85,8 @@ def test_states_are_learned_to_a_pixel_and_better_than_by_linear_regression(tmp_
         ]
     )
     rmse, linear_rmse = (float(np.sqrt(np.nanmean(error**2))) for error in (errors, linear))
-    print(f"RMSE {rmse:.2f} px, median {np.nanmedian(errors):.2f} px; linear regression RMSE {linear_rmse:.2f} px")
+    print(
+        f"RMSE {rmse:.2f} px, median {np.nanmedian(errors):.2f} px; linear regression RMSE {linear_rmse:.2f} px"
+    )
     assert rmse < linear_rmse
     assert float(np.nanmedian(errors)) < 1.0
-
-

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from worldgen.data.batching import stack_clips
+from worldgen.data.progress import progress_bar
 from worldgen.types import Clip
 
 Columns = tuple[Tensor, ...]
@@ -51,10 +51,13 @@ def precompute(
     """
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
     if not path.exists():
-        rows = [
-            encode(stack_clips([source[index] for index in range(begin, min(begin + batch, len(source)))]))
-            for begin in track(range(0, len(source), batch), description="Encoding clips once")
-        ]
+        rows = []
+        with progress_bar() as progress:
+            task = progress.add_task("Encoding once", total=len(source))
+            for begin in range(0, len(source), batch):
+                clips = [source[index] for index in range(begin, min(begin + batch, len(source)))]
+                rows.append(encode(stack_clips(clips)))
+                progress.advance(task, len(clips))
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         save_file(

@@ -20,16 +20,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from worldgen import __version__
+from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardWriter, read_index, shard_paths, write_atomically
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes import FAMILIES
@@ -153,7 +145,7 @@ def simulate_shards(
         else:
             written += count
             skipped += len(config.clips_of(shard)) - count
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(f"Simulating {folder.name}", total=clips, completed=written + skipped)
         for shard, failures in _make_shards(folder, config, missing, processes):
             for failure in failures:
@@ -256,15 +248,3 @@ def _one_thread_per_process() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _progress_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("clips"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from worldgen.simulation.scenes import Ball, Scene
@@ -52,18 +50,6 @@ def describe(scene: Scene) -> str:
         return _choose(rng, _BOUNCE).format(ball=balls[0], speed=speed, side=side)
     speed = "quickly" if sum(ball.speed for ball in scene.balls) > _QUICK_APPROACH else "slowly"
     return _choose(rng, _COLLIDE).format(left=balls[0], right=balls[1], speed=speed)
-
-
-def mirror_caption(text: str) -> str:
-    """The caption of the mirrored clip: left and right change places.
-
-    >>> mirror_caption("a red ball is thrown slowly to the left")
-    'a red ball is thrown slowly to the right'
-    """
-    return re.sub(r"\b([Ll]eft|[Rr]ight)\b", lambda word: _MIRRORED[word.group()], text)
-
-
-_MIRRORED = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 
 
 def _name(ball: Ball, named: bool) -> str:

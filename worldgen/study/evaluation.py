@@ -9,18 +9,11 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.media import write_video
+from worldgen.data.progress import progress_bar
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.metrics.exhibits import Case, Row
@@ -175,18 +168,6 @@ def print_rows(rows: Sequence[Row]) -> None:
         interval = "" if row.low is None or row.high is None else f"{row.low:.3g} .. {row.high:.3g}"
         table.add_row(row.name, value, interval, row.unit, row.note)
     Console().print(table)
-
-
-def progress_bar() -> Progress:
-    """The house's progress line: what, how far, how long, how long still."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
 
 
 def _read(source: ShardedClips, index: int) -> HeldOut:
