@@ -94,9 +94,8 @@ def main() -> None:
     Console().print(table)
     first, second = seconds.values()
     ratio = statistics.median(b / a for a, b in zip(first, second, strict=True))
-    print(
-        f"Wan takes {ratio:.2f} times as long (median of {chosen.rounds} rounds, {torch.get_num_threads()} threads)"
-    )
+    threads = torch.get_num_threads()
+    print(f"Wan takes {ratio:.2f} times as long (median of {chosen.rounds} rounds, {threads} threads)")
 
 
 if __name__ == "__main__":

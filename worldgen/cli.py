@@ -222,8 +222,8 @@ def _one_line(error: Exception) -> str:
 def _spell(arguments: Sequence[str], with_run: bool) -> list[str]:
     """What people write, as jsonargparse spells it.
 
-    ``RUN`` in front becomes ``--run RUN``, ``--first-frames`` becomes ``--first_frames``, ``--families a b`` becomes
-    ``--families=[a,b]``, and ``--from-scratch`` alone means true.
+    ``RUN`` in front becomes ``--run RUN``, ``--first-frames`` becomes ``--first_frames``, ``--families a b``
+    becomes ``--families=[a,b]``, and ``--from-scratch`` alone means true.
     """
     words = list(arguments)
     if with_run and words and not words[0].startswith("-"):

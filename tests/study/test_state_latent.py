@@ -1,4 +1,4 @@
-"""The learning test: flow matching of object states beats linear regression after a minute or two on 2 cores."""
+"""The learning test: flow matching of object states beats linear regression in a minute or two."""
 
 from pathlib import Path
 
@@ -85,8 +85,6 @@ def test_states_are_learned_to_a_pixel_and_better_than_by_linear_regression(tmp_
         ]
     )
     rmse, linear_rmse = (float(np.sqrt(np.nanmean(error**2))) for error in (errors, linear))
-    print(
-        f"RMSE {rmse:.2f} px, median {np.nanmedian(errors):.2f} px; linear regression RMSE {linear_rmse:.2f} px"
-    )
+    print(f"RMSE {rmse:.2f} px, median {np.nanmedian(errors):.2f}; linear regression {linear_rmse:.2f} px")
     assert rmse < linear_rmse
     assert float(np.nanmedian(errors)) < 1.0

@@ -42,11 +42,14 @@ class Encoder(nn.Module, ABC):
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Twelve hex digits that name a frozen module's weights (sha256 over names and bytes)."""
-    digest = hashlib.sha256()
+    """Twelve hex digits that name a frozen module: sha256 over its settings, and its weights by name."""
+    settings = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, tuple))
+    }
+    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(
-            value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.ndim else b""
-        )
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -58,7 +59,13 @@ def open_run(folder: str | Path) -> WorldGenerator:
     model = _build(folder)
     weights, checkpoint = folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt"
     if weights.is_file():
-        _load(model, _read_weights(weights), weights)
+        state, frozen = _read_weights(weights)
+        if frozen != model.frozen_fingerprint():
+            raise ValueError(
+                f"{weights} must be used with the frozen parts it was trained with, {frozen}; its config.yaml "
+                f"leads to {model.frozen_fingerprint()}. Correct the checkpoint paths there."
+            )
+        _load(model, state, weights)
     elif checkpoint.is_file():
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
         model.on_load_checkpoint(loaded)
@@ -100,9 +107,12 @@ def _shipped(model: WorldGenerator) -> dict[str, Tensor]:
     return {name: value for name, value in model.trained_state().items() if not name.startswith("average.")}
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The weights, and the fingerprint of the frozen parts that they were trained with."""
     try:
-        return {name: value.float() for name, value in load_file(path).items()}
+        with safe_open(path, framework="pt") as file:
+            frozen = (file.metadata() or {}).get("frozen")
+        return {name: value.float() for name, value in load_file(path).items()}, frozen
     except Exception as error:  # safetensors raises its own type
         raise ValueError(
             f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
