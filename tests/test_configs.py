@@ -1,5 +1,6 @@
 """Every yaml parses against the code it configures, and every ablation changes what is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_every_ablation_is_connected(ablation, clip):
     before, after = loss_of(build(*paths), clip), loss_of(build(*paths, ablation), clip)
     assert torch.isfinite(after).all()
     assert (after - before).abs().max() > 1e-3, f"{ablation.name} changes nothing"
+
+
+def test_without_text_the_caption_says_nothing(clip):
+    paths = (CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    other = replace(clip, prompts=("a red wooden ball is thrown quickly to the left",))
+    for more, matters in (((), True), ((CONFIGS / "ablations" / "no_text.yaml",), False)):
+        first, second = (loss_of(build(*paths, *more), one) for one in (clip, other))
+        assert ((first - second).abs().max() > 0) == matters
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "tasks").glob("*.yaml")), ids=lambda path: path.stem)

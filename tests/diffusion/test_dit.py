@@ -132,6 +132,14 @@ def test_queries_and_keys_are_normalized():
     assert_close(scaled(*inputs()), model(*inputs()), atol=1e-3, rtol=1e-3)
 
 
+def test_training_can_use_what_inference_mode_computed_first():
+    model, given = tiny(), inputs(grid=(2, 2, 2), seed=7)
+    with torch.inference_mode():
+        model(*given)
+    model(*given).sum().backward()
+    assert model.embed.proj.weight.grad.abs().max() > 0
+
+
 def test_bad_sizes_are_refused():
     with pytest.raises(ValueError, match="dim / heads must be an even number; got 50 / 4"):
         DiT(4, 5, 16, dim=50, heads=4)

@@ -67,7 +67,11 @@ def iterate_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
 
 def mean_rate(times: Sequence[float]) -> float:
     """Frames per second of frames at these times; 1 for a single frame."""
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1.0
+    if len(times) < 2:
+        return 1.0
+    if times[-1] <= times[0]:
+        raise ValueError(f"Frames of a video must follow each other in time; got {len(times)} at one moment.")
+    return (len(times) - 1) / (times[-1] - times[0])
 
 
 def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, upscale: int = 1) -> None:

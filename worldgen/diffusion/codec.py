@@ -164,6 +164,7 @@ def load_codec(checkpoint: str) -> KLCodec:
         FileNotFoundError: If the folder has no codec.
         ValueError: If the weights are of another model.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(checkpoint)
@@ -172,8 +173,11 @@ def load_codec(checkpoint: str) -> KLCodec:
             raise FileNotFoundError(
                 f"A codec folder must hold {name}; {folder} does not. Train it: `worldgen pretrain codec`."
             )
-    codec = KLCodec(**json.loads((folder / CONFIG_FILE).read_text()))
-    weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
+    try:
+        codec = KLCodec(**json.loads((folder / CONFIG_FILE).read_text()))
+        weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise ValueError(f"{folder} must hold a whole codec; got {error}. Copy it again.") from error
     expected = {name: tuple(value.shape) for name, value in codec.state_dict().items()}
     if expected != {name: tuple(value.shape) for name, value in weights.items()}:
         raise ValueError(

@@ -204,11 +204,12 @@ def rotary_angles(
     pairs = head_dim // 2
     shares = (pairs - 2 * (pairs // 3), pairs // 3, pairs // 3)
     angles = []
-    for share, position in zip(shares, _grid_positions(grid), strict=True):
-        frequency = 100.0 ** (-torch.arange(share) / max(1, share))
-        angles.append(position[:, None] * frequency)
-    angle = torch.cat(angles, dim=1).repeat(1, 2)  # (L, d)
-    return angle.cos(), angle.sin()
+    with torch.inference_mode(False):  # what validation computes first, training must be able to use
+        for share, position in zip(shares, _grid_positions(grid), strict=True):
+            frequency = 100.0 ** (-torch.arange(share) / max(1, share))
+            angles.append(position[:, None] * frequency)
+        angle = torch.cat(angles, dim=1).repeat(1, 2)  # (L, d)
+        return angle.cos(), angle.sin()
 
 
 @lru_cache(maxsize=32)
@@ -216,11 +217,12 @@ def sinusoid_positions(grid: tuple[int, int, int], dim: int) -> Float[Tensor, "L
     """Fixed absolute positions, a third of the width for each axis: rotary angles know only differences."""
     share = dim // 6 * 2
     widths = (dim - 2 * share, share, share)
-    parts = [
-        sinusoid(position, width, longest=100.0)
-        for width, position in zip(widths, _grid_positions(grid), strict=True)
-    ]
-    return torch.cat(parts, dim=1)
+    with torch.inference_mode(False):
+        parts = [
+            sinusoid(position, width, longest=100.0)
+            for width, position in zip(widths, _grid_positions(grid), strict=True)
+        ]
+        return torch.cat(parts, dim=1)
 
 
 def sinusoid(value: Float[Tensor, " n"], dim: int, longest: float = 10_000.0) -> Float[Tensor, "n D"]:

@@ -21,6 +21,7 @@ class T5(Encoder):
 
     def __init__(self, checkpoint: str, length: int = 64) -> None:
         super().__init__()
+        from safetensors import SafetensorError
         from transformers import AutoTokenizer, T5EncoderModel
 
         _require_checkpoint(checkpoint)
@@ -29,7 +30,7 @@ class T5(Encoder):
             self.model, found = T5EncoderModel.from_pretrained(
                 checkpoint, output_loading_info=True, dtype=torch.float32
             )
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"{checkpoint!r} must be a T5 checkpoint (id or folder): {reason}") from error
         if found["missing_keys"] or found["mismatched_keys"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -80,13 +80,17 @@ def evaluate_run(
     Raises:
         ValueError: If no clip can be judged.
     """
+    if not held_out:
+        raise ValueError("An evaluation needs at least one clip; got none.")
+    if known not in model.contexts:
+        raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
     clips, skipped = _load(held_out)
     outcomes: list[Outcome] = []
     own: list[Outcome] = []
     generated: list[Clip] = []
     with progress_bar() as progress:
         task = progress.add_task("Generating", total=len(clips))
-        for batch in _batches(clips):
+        for batch in (clips[begin : begin + BATCH] for begin in range(0, len(clips), BATCH)):
             truth = stack_clips([one.clip for one in batch])
             frames = truth.frames.shape[1]
             result = model.generate(hold(truth, known, known), frames, seed)
@@ -112,6 +116,7 @@ def evaluate_run(
     rows = summarize("generated", outcomes)
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
+    rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     return Verdict(rows, cases, generated, skipped)
 
 
@@ -181,20 +186,11 @@ def _load(held_out: Sequence[Callable[[], HeldOut]]) -> tuple[list[HeldOut], lis
             one = load()
             if one.clip.truth is None or one.clip.masks is None or one.clip.camera is None:
                 raise ValueError("has no simulated truth; use `evaluate --videos` for such clips")
+            if clips and one.clip.frames.shape != clips[0].clip.frames.shape:
+                raise ValueError(f"has frames of {tuple(one.clip.frames.shape[1:])}, the first clip others")
             clips.append(one)
         except (ValueError, OSError) as error:
             skipped.append((f"clip {index}", str(error)))
     if not clips:
         raise ValueError(f"None of {len(held_out)} clips can be judged; the first: {skipped[0][1]}")
     return clips, skipped
-
-
-def _batches(clips: Sequence[HeldOut]) -> Iterator[list[HeldOut]]:
-    """Runs of equal length and size, so that each can be one batch."""
-    batch: list[HeldOut] = []
-    for one in clips:
-        if batch and (len(batch) == BATCH or one.clip.frames.shape != batch[0].clip.frames.shape):
-            yield batch
-            batch = []
-        batch.append(one)
-    yield batch

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from jaxtyping import UInt8
 from rich.progress import track
+from torch import Tensor
 
-from worldgen.data.media import read_video, write_video
+from worldgen.data.media import iterate_frames, write_video
 from worldgen.data.sources import crop_and_resize
 from worldgen.study.runs import open_run
 from worldgen.types import Clip
@@ -36,14 +38,27 @@ def generate_video(
     """
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
-    if known < 1:
-        raise ValueError(f"--known must be at least 1 frame; got {known}.")
-    pixels, _ = read_video(first_frames)
-    start = torch.stack([crop_and_resize(frame.float() / 255, size) for frame in pixels[:known]])
+    if known < 1 or frames < 1:
+        raise ValueError(f"--known and --frames must be at least 1; got {known} and {frames}.")
+    pixels = _first_frames(first_frames, known)
+    start = torch.stack([crop_and_resize(frame.float() / 255, size) for frame in pixels])
     model = open_run(run)
+    if prompt and model.conditioner.text is None:
+        raise ValueError(f"{run} was trained without text and cannot read a prompt. Leave --prompt empty.")
     context = Clip(start[None], torch.tensor([FPS]), (prompt,))
     steps = model.generate_steps(context, frames, seed)
     *_, decode = track(steps, description="Generating", total=model.sampler.steps)
     clip = decode()
     write_video(out, clip.frames[0], FPS, upscale=4)
     return clip
+
+
+def _first_frames(path: Path, known: int) -> list[UInt8[Tensor, "3 H W"]]:
+    """First frames of a video at the model's frame rate, whatever its own; a short one gives fewer."""
+    chosen = []
+    for image, seconds in iterate_frames(path):
+        if seconds >= len(chosen) / FPS - 0.25 / FPS:
+            chosen.append(torch.from_numpy(image).permute(2, 0, 1))
+        if len(chosen) == known:
+            break
+    return chosen

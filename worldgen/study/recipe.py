@@ -29,6 +29,7 @@ def shipped_weights() -> Path:
 
 def train_from_scratch(out: Path) -> Path:
     """Simulate, train the codec, the text encoder and the generator; returns the generator's run folder."""
+    out = out.resolve()
     weights = out / "weights"
     stages: list[tuple[str, Path, Callable[[Path], None]]] = [
         ("1/4 simulate", out / "data" / "val" / "config.json", lambda _: _simulate(out / "data")),
@@ -99,8 +100,12 @@ def _train_generator(out: Path, done: Path) -> None:
             "650",
         ),
     ]
-    run_lightning(WorldGenerator, ClipDataModule, ["fit", *config, *_places(out, "generator"), *parts])
     run = out / "runs" / "generator"
+    stopped = run / "checkpoints" / "last.ckpt"
+    resume = ["--ckpt_path", str(stopped)] if stopped.exists() else []
+    run_lightning(
+        WorldGenerator, ClipDataModule, ["fit", *config, *_places(out, "generator"), *parts, *resume]
+    )
     done.with_suffix(".partial").mkdir(parents=True, exist_ok=True)
     for name in ("config.yaml", "model.safetensors"):
         shutil.copy(run / name, done.with_suffix(".partial") / name)

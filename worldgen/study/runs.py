@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -62,12 +63,15 @@ def open_run(folder: str | Path) -> WorldGenerator:
         state, frozen = _read_weights(weights)
         if frozen != model.frozen_fingerprint():
             raise ValueError(
-                f"{weights} must be used with the frozen parts it was trained with, {frozen}; its config.yaml "
+                f"{weights} must be used with the frozen parts of its training, {frozen}; its config.yaml "
                 f"leads to {model.frozen_fingerprint()}. Correct the checkpoint paths there."
             )
         _load(model, state, weights)
     elif checkpoint.is_file():
-        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        try:
+            loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise ValueError(f"{checkpoint} must be a whole checkpoint, and is not. Train on.") from error
         model.on_load_checkpoint(loaded)
         model.load_state_dict(loaded["state_dict"])
         with model.average.applied():
@@ -83,7 +87,10 @@ def open_run(folder: str | Path) -> WorldGenerator:
 def _build(folder: Path) -> WorldGenerator:
     from jsonargparse import ArgumentParser
 
-    config = yaml.safe_load((folder / CONFIG_FILE).read_text())
+    try:
+        config = yaml.safe_load((folder / CONFIG_FILE).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{folder / CONFIG_FILE} must be yaml; it cannot be read. Copy it again.") from error
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(
             f"{folder / CONFIG_FILE} must have a section 'model'; it has none. Is it a run of `fit`?"

@@ -32,7 +32,7 @@ from worldgen.encoders.base import Tokens, fingerprint
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.tracks import track_objects
 from worldgen.tasks.schedule import warm_then_decay
-from worldgen.types import Clip, Conditioning, select
+from worldgen.types import Clip, Conditioning, select, to_device
 
 NOISE_BINS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -109,7 +109,8 @@ class WorldGenerator(LightningModule):
             return
         data = self.trainer.datamodule
         source = data.train_source()
-        key = f"{identify_folder(data.train)} {self.frozen_fingerprint()} contexts {self.contexts}"
+        clips = f"{identify_folder(data.train)} {data.size} {data.frames}"
+        key = f"{clips} {self.frozen_fingerprint()} {self.contexts}"
         latents = precompute(source, lambda clip: self.encode(clip).columns(), self.cache, key)
         data.train_on(latents, stack_columns)
         z, still, *_ = stack_columns([latents[index] for index in range(min(256, len(latents)))])
@@ -120,11 +121,15 @@ class WorldGenerator(LightningModule):
         """The frozen part of training; depends on nothing that is learned here."""
         frames = clip.frames.shape[1]
         still = [encode_held(self.codec, clip, known, frames) for known in self.contexts]
-        return Latents(self.codec.encode(clip), torch.stack(still, dim=1), self.conditioner.encode(clip))
+        # A condition may know no more than the fewest known frames: in sampling there is nothing else to see.
+        tokens = self.conditioner.encode(hold(clip, self.contexts[0], frames))
+        return Latents(self.codec.encode(clip), torch.stack(still, dim=1), tokens)
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
-        generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.global_step)
+        # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
+        place = (self.seed, self.global_step, index % self.trainer.accumulate_grad_batches, self.global_rank)
+        generator = torch.Generator(self.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
         count = len(latents.z)
         which = torch.multinomial(self.context_odds, count, replacement=True, generator=generator)
         sigma = self.process.draw_sigma(count, generator)
@@ -160,8 +165,12 @@ class WorldGenerator(LightningModule):
         )
         return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
 
-    def on_train_batch_end(self, outputs: Any, batch: Columns, index: int) -> None:
-        self.average.update(self.global_step)
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
+    ) -> None:
+        """The average follows each step of the weights, before any checkpoint of that step is written."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.average.update(self.global_step + 1)
 
     def configure_optimizers(self) -> dict:
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -233,8 +242,14 @@ class WorldGenerator(LightningModule):
 
     # ---------------------------------------------------------------- validation
 
-    @torch.no_grad()
     def validation_step(self, clip: Clip, index: int) -> None:
+        self._evaluate(clip, index, "val")
+
+    def test_step(self, clip: Clip, index: int) -> None:
+        self._evaluate(clip, index, "test")
+
+    @torch.no_grad()
+    def _evaluate(self, clip: Clip, index: int, stage: str) -> None:
         """Loss at fixed noise in each bin of noise levels, with averaged weights and every condition kept."""
         latents = self.encode(clip)
         generator = torch.Generator(self.device).manual_seed(index)
@@ -247,19 +262,20 @@ class WorldGenerator(LightningModule):
             for level in NOISE_BINS:
                 sigma = torch.full((count,), level, device=self.device)
                 losses.append(self.loss(latents, which, sigma, eps, keep).mean())
-                self.log(f"val/loss_{level:.1f}", losses[-1], batch_size=count)
-            self.log("val/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=count)
+                self.log(f"{stage}/loss_{level:.1f}", losses[-1], batch_size=count)
+            self.log(f"{stage}/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=count)
             if index == 0 and self.sampled:
-                self._check_samples(select(clip, slice(0, self.sampled)))
+                self._check_samples(select(clip, slice(0, self.sampled)), stage)
 
-    def _check_samples(self, truth: Clip) -> None:
+    def _check_samples(self, truth: Clip, stage: str) -> None:
         """Generate a few clips; log a filmstrip, and their physical checks where the objects are known."""
         known = self.contexts[-1]
         made = self.generate(hold(truth, known, known), truth.frames.shape[1], self.seed)
+        made, truth = to_device(made, "cpu"), to_device(truth, "cpu")  # the tracker works there
         if isinstance(self.logger, TensorBoardLogger):
             rows = [pair for index in range(min(4, len(made))) for pair in _rows(truth, made, index)]
             strip = np.asarray(filmstrip(rows, every=3, upscale=1))
-            self.logger.experiment.add_image("val/samples", strip, self.global_step, dataformats="HWC")
+            self.logger.experiment.add_image(f"{stage}/samples", strip, self.global_step, dataformats="HWC")
         if truth.masks is None or truth.truth is None:
             return
         tracks = track_objects(made, reference=truth)
@@ -273,7 +289,7 @@ class WorldGenerator(LightningModule):
                 if check.score is not None:
                     scores.setdefault(check.name, []).append(check.score)
         for name, values in scores.items():
-            self.log(f"val/score_{name}", sum(values) / len(values), batch_size=len(values))
+            self.log(f"{stage}/score_{name}", sum(values) / len(values), batch_size=len(values))
 
     # ---------------------------------------------------------------- files
 
@@ -299,7 +315,18 @@ class WorldGenerator(LightningModule):
                 f"The checkpoint must have been trained with {self.frozen_fingerprint()}; "
                 f"it was trained with {checkpoint.get('frozen')}. Use the config of its run."
             )
-        checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
+        found, own = checkpoint["state_dict"], self.trained_state()
+        wrong = [name for name in {**own, **found} if _shape(own, name) != _shape(found, name)]
+        if wrong:
+            raise ValueError(
+                f"The checkpoint must be of this model; {len(wrong)} tensors differ, {min(wrong)} first. "
+                "Use the config of its run."
+            )
+        checkpoint["state_dict"] = {**self.state_dict(), **found}
+
+
+def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
 
 
 def _rows(truth: Clip, made: Clip, index: int) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import torch
@@ -88,13 +89,18 @@ class T5Task(LightningModule):
             self.save(Path(self.trainer.log_dir) / "t5")
 
     def save(self, folder: str | Path) -> None:
-        """Encoder and tokenizer, in Hugging Face layout."""
+        """Encoder and tokenizer, in Hugging Face layout; the folder appears whole or not at all."""
+        folder = Path(folder)
+        partial = folder.with_name(f".{folder.name}.partial")
         encoder = T5EncoderModel(self.model.config)
         encoder.encoder.load_state_dict(self.model.encoder.state_dict())
         encoder.shared.load_state_dict(self.model.shared.state_dict())
-        encoder.save_pretrained(folder)
+        encoder.save_pretrained(partial)
         assert self.tokenizer is not None, "setup() makes the tokenizer"
-        self.tokenizer.save_pretrained(folder)
+        self.tokenizer.save_pretrained(partial)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=0.01)
