@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
 
 HOME = Path(__file__).resolve().parents[2]
 SCALE = {"train": 2048, "val": 48}
 """Clips of the quarter-hour recipe; the shipped weights saw more (experiments/first-chain)."""
+CODEC_STEPS, T5_STEPS, GENERATOR_STEPS = 700, 400, 1300
 
 
 def shipped_weights() -> Path:
@@ -56,72 +58,69 @@ def _simulate(data: Path) -> None:
 
 def _train_codec(out: Path, done: Path) -> None:
     from worldgen.data.datamodule import ClipDataModule
-    from worldgen.study.training import run_lightning
     from worldgen.tasks.codec import CodecTask
 
-    config = ["-c", str(HOME / "configs/tasks/codec.yaml"), "--trainer.max_steps", "700"]
-    run_lightning(
-        CodecTask,
-        ClipDataModule,
-        ["fit", *config, *_places(out, "codec"), "--trainer.val_check_interval", "350"],
-    )
-    _keep(out / "runs" / "codec" / "codec", done)
+    run = _train(CodecTask, ClipDataModule, out, "codec", ("tasks/codec.yaml",), CODEC_STEPS, {})
+    _keep(run / "codec", done)
 
 
 def _train_t5(out: Path, done: Path) -> None:
     from worldgen.data.captions import CaptionDataModule
-    from worldgen.study.training import run_lightning
     from worldgen.tasks.t5 import T5Task
 
-    config = ["-c", str(HOME / "configs/tasks/t5.yaml"), "--trainer.max_steps", "400"]
-    run_lightning(
-        T5Task,
-        CaptionDataModule,
-        ["fit", *config, *_places(out, "t5"), "--trainer.val_check_interval", "200"],
-    )
-    _keep(out / "runs" / "t5" / "t5", done)
+    run = _train(T5Task, CaptionDataModule, out, "t5", ("tasks/t5.yaml",), T5_STEPS, {})
+    _keep(run / "t5", done)
 
 
 def _train_generator(out: Path, done: Path) -> None:
     from worldgen.data.datamodule import ClipDataModule
-    from worldgen.study.training import run_lightning
     from worldgen.tasks.generator import WorldGenerator
 
-    config = ["-c", str(HOME / "configs/base.yaml"), "-c", str(HOME / "configs/size/nano.yaml")]
-    parts = [
-        *("--model.codec.init_args.checkpoint", str(out / "weights/codec")),
-        *("--model.conditioner.text.init_args.checkpoint", str(out / "weights/t5")),
-        *(
-            "--model.cache",
-            str(out / "cache"),
-            "--trainer.max_steps",
-            "1300",
-            "--trainer.val_check_interval",
-            "650",
-        ),
-    ]
-    run = out / "runs" / "generator"
-    stopped = run / "checkpoints" / "last.ckpt"
-    resume = ["--ckpt_path", str(stopped)] if stopped.exists() else []
-    run_lightning(
-        WorldGenerator, ClipDataModule, ["fit", *config, *_places(out, "generator"), *parts, *resume]
-    )
-    done.with_suffix(".partial").mkdir(parents=True, exist_ok=True)
-    for name in ("config.yaml", "model.safetensors"):
-        shutil.copy(run / name, done.with_suffix(".partial") / name)
-    done.with_suffix(".partial").rename(done)
+    settings: dict[str, object] = {
+        "model.codec.init_args.checkpoint": out / "weights" / "codec",
+        "model.conditioner.text.init_args.checkpoint": out / "weights" / "t5",
+        "model.cache": out / "cache",
+    }
+    stopped = out / "runs" / "generator" / "checkpoints" / "last.ckpt"
+    if stopped.exists():
+        settings["ckpt_path"] = stopped
+    configs = ("base.yaml", "size/nano.yaml")
+    run = _train(WorldGenerator, ClipDataModule, out, "generator", configs, GENERATOR_STEPS, settings)
+    _keep(run, done)
 
 
-def _places(out: Path, task: str) -> list[str]:
-    """Where a stage reads its clips and writes its run."""
-    return [
-        *("--data.train", str(out / "data/train"), "--data.val", str(out / "data/val")),
-        *("--trainer.logger.init_args.save_dir", str(out / "runs")),
-        *("--trainer.logger.init_args.name", task, "--trainer.logger.init_args.version", ""),
-    ]
+def _train(
+    task: type[LightningModule],
+    data: type[LightningDataModule],
+    out: Path,
+    name: str,
+    configs: tuple[str, ...],
+    steps: int,
+    settings: dict[str, object],
+) -> Path:
+    """Fit a task as its yaml says, on this recipe's clips and for its number of steps; returns the run folder."""
+    from worldgen.study.training import run_lightning
+
+    everything = {
+        "data.train": out / "data" / "train",
+        "data.val": out / "data" / "val",
+        "trainer.max_steps": steps,
+        "trainer.val_check_interval": steps // 2,
+        "trainer.logger.init_args.save_dir": out / "runs",
+        "trainer.logger.init_args.name": name,
+        "trainer.logger.init_args.version": "",
+        **settings,
+    }
+    words = [f"--config={HOME / 'configs' / config}" for config in configs]
+    run_lightning(task, data, ["fit", *words, *(f"--{key}={value}" for key, value in everything.items())])
+    return out / "runs" / name
 
 
 def _keep(made: Path, done: Path) -> None:
-    done.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(made, done.with_suffix(".partial"), dirs_exist_ok=True)
-    done.with_suffix(".partial").rename(done)
+    """Copy what a stage made; its folder appears when it is whole."""
+    partial = done.with_suffix(".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(made, partial, ignore=shutil.ignore_patterns("checkpoints", "events*"))
+    partial.rename(done)
