@@ -21,12 +21,12 @@ def shipped_weights() -> Path:
     Raises:
         FileNotFoundError: The package was installed without them.
     """
-    for folder in (HOME / "assets" / "nano", HOME / "worldgen" / "assets" / "nano"):
-        if (folder / "generator" / "model.safetensors").is_file():
-            return folder
-    raise FileNotFoundError(
-        "The nano weights must lie in assets/nano, and do not. Install from a clone of the project."
-    )
+    folder = HOME / "assets" / "nano"
+    if not (folder / "generator" / "model.safetensors").is_file():
+        raise FileNotFoundError(
+            f"The nano weights must lie in {folder}, and do not. Install from a clone of the project."
+        )
+    return folder
 
 
 def train_from_scratch(out: Path) -> Path:
@@ -34,14 +34,15 @@ def train_from_scratch(out: Path) -> Path:
     out = out.resolve()
     weights = out / "weights"
     stages: list[tuple[str, Path, Callable[[Path], None]]] = [
-        ("1/4 simulate", out / "data" / "val" / "config.json", lambda _: _simulate(out / "data")),
         ("2/4 train the codec", weights / "codec", lambda done: _train_codec(out, done)),
         ("3/4 train the text encoder", weights / "t5", lambda done: _train_t5(out, done)),
         ("4/4 train the generator", weights / "generator", lambda done: _train_generator(out, done)),
     ]
     console = Console()
+    console.rule("1/4 simulate")
+    _simulate(out / "data")
     for name, done, make in stages:
-        if done.exists() and "simulate" not in name:
+        if done.exists():
             console.print(f"{name}: done before, kept")
             continue
         console.rule(name)
@@ -98,7 +99,7 @@ def _train(
     steps: int,
     settings: dict[str, object],
 ) -> Path:
-    """Fit a task as its yaml says, on this recipe's clips and for its number of steps; returns the run folder."""
+    """Fit a task as its yaml says, on this recipe's clips, for so many steps; returns the run folder."""
     from worldgen.study.training import run_lightning
 
     everything = {
