@@ -25,15 +25,15 @@ def run_lightning(
     try:
         return _run(task, data, arguments)
     except (RuntimeError, EOFError, UnpicklingError) as error:
-        if not any(word.startswith("--ckpt_path") for word in arguments) or "checkpoint" not in _story(error):
+        if not _while_loading(error):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"--ckpt_path must be a whole checkpoint of this model: {reason}") from error
+        raise ValueError("--ckpt_path must be a whole checkpoint of this model; the file is none.") from error
 
 
-def _story(error: BaseException) -> str:
-    """Where an error came from, in one text."""
-    return "".join(traceback.format_exception(error))
+def _while_loading(error: BaseException) -> bool:
+    """Whether Lightning was reading a checkpoint when the error came."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "_parse_ckpt_path" or "checkpoint" in frame.name for frame in frames)
 
 
 def _run(
