@@ -34,6 +34,12 @@ class WeightAverage(nn.Module):
             list(self.buffers()), [parameter.data for parameter in self._followed], 1 - decay
         )
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Forget the past: the average is the weights as they are."""
+        for parameter, average in zip(self._followed, self.buffers(), strict=True):
+            average.copy_(parameter)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the model runs on the averaged weights."""

@@ -66,7 +66,7 @@ def open_run(folder: str | Path) -> WorldGenerator:
                 f"{weights} must be used with the frozen parts of its training, {frozen}; its config.yaml "
                 f"leads to {model.frozen_fingerprint()}. Correct the checkpoint paths there."
             )
-        _load(model, state, weights)
+        model.load_trained(state, weights)
     elif checkpoint.is_file():
         try:
             loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -76,7 +76,7 @@ def open_run(folder: str | Path) -> WorldGenerator:
         model.load_state_dict(loaded["state_dict"])
         with model.average.applied():
             state = {name: value.clone() for name, value in _shipped(model).items()}
-        _load(model, state, checkpoint)
+        model.load_trained(state, checkpoint)
     else:
         raise FileNotFoundError(
             f"{folder} has no weights yet. Wait for its first checkpoint, or train it again."
@@ -124,17 +124,3 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
         raise ValueError(
             f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
         ) from error
-
-
-def _load(model: WorldGenerator, state: dict[str, Tensor], path: Path) -> None:
-    expected = {name: tuple(value.shape) for name, value in _shipped(model).items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    if expected != found:
-        wrong = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-        )
-        raise ValueError(
-            f"{path} must hold the model of its config.yaml; {len(wrong)} tensors differ, {wrong[0]} first. "
-            "It is a checkpoint of another model."
-        )
-    model.load_state_dict({**model.state_dict(), **state})

@@ -2,7 +2,8 @@
 
 A clip's codec latent z is generated from its first frames and its condition. What is diffused is the *change
 against a world that stands still* after the known frames, ``x = (z - z_still) / spread``: the background is
-there from the start, and noise is spent on what moves.
+there from the start, and noise is spent on what moves. How things move lies beside it: the still latent less
+that of a world held one frame earlier.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file
 from torch import Tensor
 
 from worldgen.conditioning import Conditioner
@@ -43,15 +45,17 @@ class Latents(NamedTuple):
     z: Float[Tensor, "B L C h w"]
     still: Float[Tensor, "B K L C h w"]
     """Latents of the world that stands still after each of K choices of context."""
+    before: Float[Tensor, "B K L C h w"]
+    """The same, held one frame earlier (where there is one): the difference says how things move."""
     tokens: tuple[Tokens, ...]
 
     def columns(self) -> Columns:
-        return (self.z, self.still, *(tensor for tokens in self.tokens for tensor in tokens))
+        return (self.z, self.still, self.before, *(tensor for tokens in self.tokens for tensor in tokens))
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Latents:
-        z, still, *rest = columns
-        return cls(z, still, tuple(Tokens(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)))
+        z, still, before, *rest = columns
+        return cls(z, still, before, tuple(Tokens(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)))
 
 
 class WorldGenerator(LightningModule):
@@ -71,6 +75,7 @@ class WorldGenerator(LightningModule):
         seed: Of everything that training draws: step n draws the same whether or not the run was interrupted.
         cache: Folder for what the frozen parts make of the training clips.
         sampled: Clips of the first validation batch that are generated and checked.
+        start: File of averaged weights of this very model (``model.safetensors`` of a run) to go on from.
     """
 
     def __init__(
@@ -88,16 +93,18 @@ class WorldGenerator(LightningModule):
         seed: int = 0,
         cache: Path = Path("outputs/cache"),
         sampled: int = 8,
+        start: Path | None = None,
     ) -> None:
         super().__init__()
         self.codec = codec.requires_grad_(False)
         self.conditioner = conditioner
-        self.denoiser = denoiser(codec.channels, codec.channels + codec.temporal_stride, conditioner.dim)
+        self.denoiser = denoiser(codec.channels, 2 * codec.channels + codec.temporal_stride, conditioner.dim)
         self.process, self.sampler = process, sampler
         self.contexts = tuple(sorted(contexts))
         self.register_buffer("context_odds", torch.tensor([contexts[known] for known in self.contexts]))
         self.register_buffer("spread", torch.ones(()))
         self.average = WeightAverage([*self.conditioner.parameters(), *self.denoiser.parameters()], average)
+        self.start = start
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self.seed, self.cache, self.sampled = seed, cache, sampled
 
@@ -115,15 +122,22 @@ class WorldGenerator(LightningModule):
         data.train_on(latents, stack_columns)
         z, still, *_ = stack_columns([latents[index] for index in range(min(256, len(latents)))])
         self.spread.copy_((z[:, None] - still).std())
+        if self.start is not None:
+            self.load_trained(
+                {name: value.float() for name, value in load_file(self.start).items()}, self.start
+            )
 
     @torch.no_grad()
     def encode(self, clip: Clip) -> Latents:
         """The frozen part of training; depends on nothing that is learned here."""
         frames = clip.frames.shape[1]
-        still = [encode_held(self.codec, clip, known, frames) for known in self.contexts]
+        still, before = (
+            torch.stack([encode_held(self.codec, clip, known, frames) for known in held], dim=1)
+            for held in (self.contexts, [max(1, known - 1) for known in self.contexts])
+        )
         # A condition may know no more than the fewest known frames: in sampling there is nothing else to see.
         tokens = self.conditioner.encode(hold(clip, self.contexts[0], frames))
-        return Latents(self.codec.encode(clip), torch.stack(still, dim=1), tokens)
+        return Latents(self.codec.encode(clip), still, before, tokens)
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
@@ -156,10 +170,11 @@ class WorldGenerator(LightningModule):
             eps: Noise.
             keep: False where the condition is dropped.
         """
-        still = latents.still[torch.arange(len(which), device=which.device), which]
+        rows = torch.arange(len(which), device=which.device)
+        still, before = latents.still[rows, which], latents.before[rows, which]
         x = (latents.z - still) / self.spread
         masks = torch.stack([self._known(known, latents.z) for known in self.contexts])  # (K, L, s, h, w)
-        context = torch.cat([still, masks[which]], dim=2)
+        context = torch.cat([still, (still - before) / self.spread, masks[which]], dim=2)
         output = self.denoiser(
             self.process.corrupt(x, eps, sigma), sigma, context, self.conditioner(latents.tokens, keep)
         )
@@ -200,7 +215,9 @@ class WorldGenerator(LightningModule):
         known = self.choose_context(context)
         start = hold(context, known, frames)
         still = encode_held(self.codec, start, known, frames)
-        beside = torch.cat([still, self._known(known, still).expand(len(still), -1, -1, -1, -1)], dim=2)
+        before = encode_held(self.codec, start, max(1, known - 1), frames)
+        mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
+        beside = torch.cat([still, (still - before) / self.spread, mask], dim=2)
         tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(still.shape, generator=generator).to(still)
@@ -302,6 +319,22 @@ class WorldGenerator(LightningModule):
         """Everything that training changed, and nothing that is frozen."""
         frozen = ("codec.", "conditioner.text.", "conditioner.video.", "conditioner.multimodal.")
         return {name: value for name, value in self.state_dict().items() if not name.startswith(frozen)}
+
+    def load_trained(self, state: dict[str, Tensor], source: Path) -> None:
+        """Take over averaged weights.
+
+        Raises:
+            ValueError: If they are of another model.
+        """
+        own = {name: value for name, value in self.trained_state().items() if not name.startswith("average.")}
+        wrong = [name for name in {**own, **state} if _shape(own, name) != _shape(state, name)]
+        if wrong:
+            raise ValueError(
+                f"{source} must hold the model of its config.yaml; {len(wrong)} tensors differ, {min(wrong)} "
+                "first. It is a checkpoint of another model."
+            )
+        self.load_state_dict({**self.state_dict(), **state})
+        self.average.restart()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Frozen weights are kept by name, not by value."""
