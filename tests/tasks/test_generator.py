@@ -62,6 +62,14 @@ def test_what_is_known_is_given_exactly(clip):
     assert (latents.still[:, 0, 1] - latents.z[:, 1]).abs().max() > 1e-3
 
 
+def test_motion_lies_beside_the_noise_and_one_frame_has_none(clip):
+    model = build()
+    latents = model.encode(clip)
+    assert torch.equal(latents.still[:, 0], latents.before[:, 0])
+    moved = (latents.still[:, 1] - latents.before[:, 1])[0, -1, :3, 0, 0] * model.codec.length
+    assert_close(moved, clip.truth.position[0, 1, 0] - clip.truth.position[0, 0, 0], atol=1e-5, rtol=1e-4)
+
+
 def test_loss_reaches_every_trained_weight_and_no_frozen_one(clip):
     model = build()
     torch.nn.init.normal_(model.denoiser.to_patch.weight, std=0.1)
