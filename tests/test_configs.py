@@ -65,7 +65,7 @@ def test_the_default_experiment_takes_a_training_step(clip):
     loss.sum().backward()
     assert torch.isfinite(loss).all()
     assert model.denoiser.embed.proj.weight.grad.abs().max() > 0
-    assert model.denoiser.embed.proj.in_channels == 3 * model.codec.channels + model.codec.temporal_stride
+    assert model.denoiser.embed.proj.in_channels == 2 * model.codec.channels + 2 + model.codec.temporal_stride
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda path: path.stem)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 def main(old: Path, new: Path, channels: int) -> None:
     state = load_file(old)
     weight = state["denoiser.embed.proj.weight"]
-    zeros = torch.zeros_like(weight[:, :channels])
+    zeros = torch.zeros_like(weight[:, :2])
     state["denoiser.embed.proj.weight"] = torch.cat(
         [weight[:, : 2 * channels], zeros, weight[:, 2 * channels :]], dim=1
     ).contiguous()

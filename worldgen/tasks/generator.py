@@ -2,8 +2,8 @@
 
 A clip's codec latent z is generated from its first frames and its condition. What is diffused is the *change
 against a world that stands still* after the known frames, ``x = (z - z_still) / spread``: the background is
-there from the start, and noise is spent on what moves. How things move lies beside it: the still latent less
-that of a world held one frame earlier.
+there from the start, and noise is spent on what moves. How things move lies beside it: the flow of the last
+two known frames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worldgen.data.cache import Columns, identify_folder, precompute, stack_colu
 from worldgen.data.media import filmstrip
 from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.context import encode_held, hold, known_mask
+from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
@@ -45,17 +45,17 @@ class Latents(NamedTuple):
     z: Float[Tensor, "B L C h w"]
     still: Float[Tensor, "B K L C h w"]
     """Latents of the world that stands still after each of K choices of context."""
-    before: Float[Tensor, "B K L C h w"]
-    """The same, held one frame earlier (where there is one): the difference says how things move."""
+    motion: Float[Tensor, "B K 2 h w"]
+    """Flow at the end of each context, in pixels per frame."""
     tokens: tuple[Tokens, ...]
 
     def columns(self) -> Columns:
-        return (self.z, self.still, self.before, *(tensor for tokens in self.tokens for tensor in tokens))
+        return (self.z, self.still, self.motion, *(tensor for tokens in self.tokens for tensor in tokens))
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Latents:
-        z, still, before, *rest = columns
-        return cls(z, still, before, tuple(Tokens(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)))
+        z, still, motion, *rest = columns
+        return cls(z, still, motion, tuple(Tokens(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)))
 
 
 class WorldGenerator(LightningModule):
@@ -98,7 +98,7 @@ class WorldGenerator(LightningModule):
         super().__init__()
         self.codec = codec.requires_grad_(False)
         self.conditioner = conditioner
-        self.denoiser = denoiser(codec.channels, 2 * codec.channels + codec.temporal_stride, conditioner.dim)
+        self.denoiser = denoiser(codec.channels, codec.channels + 2 + codec.temporal_stride, conditioner.dim)
         self.process, self.sampler = process, sampler
         self.contexts = tuple(sorted(contexts))
         self.register_buffer("context_odds", torch.tensor([contexts[known] for known in self.contexts]))
@@ -131,13 +131,11 @@ class WorldGenerator(LightningModule):
     def encode(self, clip: Clip) -> Latents:
         """The frozen part of training; depends on nothing that is learned here."""
         frames = clip.frames.shape[1]
-        still, before = (
-            torch.stack([encode_held(self.codec, clip, known, frames) for known in held], dim=1)
-            for held in (self.contexts, [max(1, known - 1) for known in self.contexts])
-        )
+        still = torch.stack([encode_held(self.codec, clip, known, frames) for known in self.contexts], dim=1)
+        motion = torch.stack([known_motion(clip, known, still.shape[-2:]) for known in self.contexts], dim=1)
         # A condition may know no more than the fewest known frames: in sampling there is nothing else to see.
         tokens = self.conditioner.encode(hold(clip, self.contexts[0], frames))
-        return Latents(self.codec.encode(clip), still, before, tokens)
+        return Latents(self.codec.encode(clip), still, motion, tokens)
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
@@ -171,10 +169,11 @@ class WorldGenerator(LightningModule):
             keep: False where the condition is dropped.
         """
         rows = torch.arange(len(which), device=which.device)
-        still, before = latents.still[rows, which], latents.before[rows, which]
+        still = latents.still[rows, which]
         x = (latents.z - still) / self.spread
         masks = torch.stack([self._known(known, latents.z) for known in self.contexts])  # (K, L, s, h, w)
-        context = torch.cat([still, (still - before) / self.spread, masks[which]], dim=2)
+        motion = latents.motion[rows, which][:, None].expand(-1, still.shape[1], -1, -1, -1)
+        context = torch.cat([still, motion, masks[which]], dim=2)
         output = self.denoiser(
             self.process.corrupt(x, eps, sigma), sigma, context, self.conditioner(latents.tokens, keep)
         )
@@ -215,9 +214,9 @@ class WorldGenerator(LightningModule):
         known = self.choose_context(context)
         start = hold(context, known, frames)
         still = encode_held(self.codec, start, known, frames)
-        before = encode_held(self.codec, start, max(1, known - 1), frames)
+        motion = known_motion(start, known, still.shape[-2:])[:, None].expand(-1, still.shape[1], -1, -1, -1)
         mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
-        beside = torch.cat([still, (still - before) / self.spread, mask], dim=2)
+        beside = torch.cat([still, motion, mask], dim=2)
         tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(still.shape, generator=generator).to(still)
