@@ -1,7 +1,7 @@
-"""Give a generator that was trained without motion channels the weights, all zero, of those channels.
+"""Give a generator that was trained without flow channels the weights, all zero, of those channels.
 
 Run: python widen.py OLD.safetensors NEW.safetensors CODEC_CHANNELS
-The motion channels lie between the still latent and the mask, see worldgen/tasks/generator.py.
+The flow channels lie between the still latent and the mask, see worldgen/tasks/generator.py.
 """
 
 from __future__ import annotations
