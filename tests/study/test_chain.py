@@ -85,7 +85,7 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path):
     [
         (["--prompt", "ball " * 2000], "A prompt must be at most 64 tokens"),
         (["--frames", "15"], "takes 1 + 3 n frames; got 15. Cut the clip to 13"),
-        (["--known", "0"], "--known must be at least 1"),
+        (["--known", "0"], "--known and --frames must be at least 1; got 0 and 16"),
         (["--out", "clip.avi"], "--out must end in .mp4"),
         (["--first-frames", "nowhere.mp4"], "No video at nowhere.mp4"),
     ],
