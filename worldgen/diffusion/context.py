@@ -8,13 +8,11 @@ from typing import TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from worldgen.diffusion.codec import Codec
+from worldgen.diffusion.flow import optical_flow
 from worldgen.types import Clip, Trajectory
 
-_FLAT = 1e-5
-"""Added to the squared gradients: where there is no texture the flow is zero, not anything."""
 _Timed = TypeVar("_Timed", Clip, Trajectory)
 
 
@@ -47,10 +45,9 @@ def encode_held(codec: Codec, clip: Clip, known: int, frames: int) -> Float[Tens
 
 
 def known_motion(clip: Clip, known: int, cells: tuple[int, int]) -> Float[Tensor, "B 2 h w"]:
-    """How things move at the end of the known frames: flow of the last two, a vector for each latent cell.
+    """How things move at the end of the known frames: `optical_flow` of the last two, for each latent cell.
 
-    Least squares of ``I_x u + I_y v = -I_t`` over the cell and its neighbors (Lucas & Kanade 1981), in closed
-    form. A denoiser reads a velocity from it at once; from two still latents it takes very long to learn to.
+    A denoiser reads a velocity from it at once; from two still latents it takes very long to learn to.
 
     Args:
         clip: With the known frames.
@@ -60,23 +57,9 @@ def known_motion(clip: Clip, known: int, cells: tuple[int, int]) -> Float[Tensor
     Returns:
         Pixels per frame, to the right and down.
     """
-    batch, _, _, height, width = clip.frames.shape
     if known < 2:
-        return clip.frames.new_zeros(batch, 2, *cells)
-    first, second = clip.frames[:, known - 2], clip.frames[:, known - 1]
-    middle, change = _blur((first + second) / 2), _blur(second - first)
-    padded = pad(middle, (1, 1, 1, 1), mode="replicate")
-    right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    cell = (height // cells[0], width // cells[1])
-
-    def gather(product: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B h w"]:
-        window = (3 * cell[0], 3 * cell[1])
-        return avg_pool2d(product.sum(dim=1, keepdim=True), window, cell, padding=cell)[:, 0]
-
-    xx, xy, yy = gather(right * right) + _FLAT, gather(right * down), gather(down * down) + _FLAT
-    xt, yt = -gather(right * change), -gather(down * change)
-    return torch.stack([yy * xt - xy * yt, xx * yt - xy * xt], dim=1) / (xx * yy - xy * xy)[:, None]
+        return clip.frames.new_zeros(len(clip), 2, *cells)
+    return optical_flow(clip.frames[:, known - 2], clip.frames[:, known - 1], cells)
 
 
 def known_mask(codec: Codec, known: int, frames: int) -> Float[Tensor, "L s"]:
@@ -89,11 +72,3 @@ def known_mask(codec: Codec, known: int, frames: int) -> Float[Tensor, "L s"]:
 def _take_frames(value: _Timed, index: Tensor, names: tuple[str, ...]) -> _Timed:
     taken = {name: getattr(value, name)[:, index] for name in names if getattr(value, name) is not None}
     return replace(value, **taken)
-
-
-def _blur(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """Binomial smoothing over 5 x 5 pixels: flow is the first order of a change, which edges are not."""
-    weight = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=image.device, dtype=image.dtype) / 16
-    rows = pad(image.flatten(0, 1)[:, None], (2, 2, 2, 2), mode="replicate")
-    smooth = conv2d(conv2d(rows, weight[None, None, :, None]), weight[None, None, None])
-    return smooth[:, 0].unflatten(0, image.shape[:2])

@@ -8,6 +8,8 @@ two known frames.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ from torch import Tensor
 from worldgen.conditioning import Conditioner
 from worldgen.data.cache import Columns, identify_folder, precompute, stack_columns
 from worldgen.data.media import filmstrip
+from worldgen.diffusion import context as context_code
+from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
@@ -37,6 +41,8 @@ from worldgen.tasks.schedule import warm_then_decay
 from worldgen.types import Clip, Conditioning, select, to_device
 
 NOISE_BINS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
+"""What was computed once by other code is computed again."""
 
 
 class Latents(NamedTuple):
@@ -117,7 +123,7 @@ class WorldGenerator(LightningModule):
         data = self.trainer.datamodule
         source = data.train_source()
         clips = f"{identify_folder(data.train)} {data.size} {data.frames}"
-        key = f"{clips} {self.frozen_fingerprint()} {self.contexts}"
+        key = f"{clips} {self.frozen_fingerprint()} {self.contexts} {_CODE}"
         latents = precompute(source, lambda clip: self.encode(clip).columns(), self.cache, key)
         data.train_on(latents, stack_columns)
         z, still, *_ = stack_columns([latents[index] for index in range(min(256, len(latents)))])
