@@ -20,7 +20,7 @@ def disc(shift, radius=6, rows=32, columns=48, wall=0.2):
 )
 def test_flow_is_the_shift(shift):
     flow = optical_flow(disc((0.0, 0.0)), disc(shift), (4, 6))
-    assert_close(flow[0, :, 1, 2], torch.tensor(shift), atol=0.04, rtol=0.03)
+    assert_close(flow[0, :, 1, 2], torch.tensor(shift, dtype=torch.float32), atol=0.04, rtol=0.03)
     assert flow[0, :, :, 5].abs().max() < 0.05  # nothing moves there
 
 

@@ -19,9 +19,9 @@ def optical_flow(
 ) -> Float[Tensor, "B 2 h w"]:
     """Flow of what changes in a window of twice a cell's size around each cell.
 
-    Least squares of ``I_x u + I_y v = -I_t`` (Lucas & Kanade 1981) in closed form, solved again on both frames
-    moved half way toward each other, so that steps of several pixels are found too. Pixels weigh by how much
-    they change: edges of a background in the window would hold the flow back.
+    Least squares of ``I_x u + I_y v = -I_t`` (Lucas & Kanade 1981) in closed form, solved again on both
+    frames moved half way toward each other, so that steps of several pixels are found too. Pixels weigh by
+    how much they change: edges of a background in the window would hold the flow back.
 
     Args:
         first: Frames in [0, 1].
