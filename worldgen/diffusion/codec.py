@@ -174,9 +174,10 @@ def load_codec(checkpoint: str) -> KLCodec:
                 f"A codec folder must hold {name}; {folder} does not. Train it: `worldgen pretrain codec`."
             )
     try:
-        codec = KLCodec(**json.loads((folder / CONFIG_FILE).read_text()))
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        codec = KLCodec(**{**config, "widths": tuple(config["widths"])})
         weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
-    except (ValueError, TypeError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder} must hold a whole codec; got {error}. Copy it again.") from error
     expected = {name: tuple(value.shape) for name, value in codec.state_dict().items()}
     if expected != {name: tuple(value.shape) for name, value in weights.items()}:

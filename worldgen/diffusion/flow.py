@@ -67,7 +67,7 @@ def _windows(size: tuple[int, int], cells: tuple[int, int]) -> Float[Tensor, "P 
     return torch.stack([x, y], dim=-1).flatten(2, 3).flatten(0, 1)
 
 
-def _sample(image: Float[Tensor, "B C H W"], grid: Float[Tensor, "B P N 2"]) -> Float[Tensor, "B C P N"]:
+def _sample(image: Float[Tensor, "B C H W"], grid: Float[Tensor, "#B P N 2"]) -> Float[Tensor, "B C P N"]:
     """Values between pixels, bilinear; beyond the border, the border's."""
     size = grid.new_tensor([image.shape[-1], image.shape[-2]])
     place = (grid.expand(len(image), -1, -1, -1) + 0.5) * 2 / size - 1

@@ -45,6 +45,14 @@ class FlowMatching:
         """What a sampler integrates, from what the denoiser put out."""
         return output
 
+    def target(self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+        """What the denoiser shall put out."""
+        return eps - x
+
+    def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """How much an error at this noise level counts."""
+        return torch.ones_like(sigma)
+
     def loss(
         self,
         output: Float[Tensor, "B ..."],
@@ -52,8 +60,8 @@ class FlowMatching:
         eps: Float[Tensor, "B ..."],
         sigma: Float[Tensor, " B"],
     ) -> Float[Tensor, "B ..."]:
-        """Squared error of the velocity, element by element."""
-        return (output - (eps - x)).square()
+        """Weighted squared distance to the target, element by element."""
+        return _expand(self.weight(sigma), x) * (output - self.target(x, eps)).square()
 
 
 class CleanFlowMatching(FlowMatching):
@@ -76,14 +84,11 @@ class CleanFlowMatching(FlowMatching):
     ) -> Float[Tensor, "B ..."]:
         return (x_sigma - output) / _expand(sigma, x_sigma).clamp(min=1e-3)
 
-    def loss(
-        self,
-        output: Float[Tensor, "B ..."],
-        x: Float[Tensor, "B ..."],
-        eps: Float[Tensor, "B ..."],
-        sigma: Float[Tensor, " B"],
-    ) -> Float[Tensor, "B ..."]:
-        return (output - x).square() / _expand(sigma, x).clamp(min=self.floor).square()
+    def target(self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+        return x
+
+    def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        return sigma.clamp(min=self.floor) ** -2
 
 
 def _expand(sigma: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
