@@ -112,7 +112,7 @@ def test_bad_clips_are_reported_and_counted(
 ) -> None:
     good = simulate.simulate_clip
 
-    def sometimes(family: str, seed: int, size: int, frames: int, fps: float) -> Clip:
+    def sometimes(family: str, seed: int, size: int, frames: int, fps: float, split: None) -> Clip:
         if seed in (7_000_001, 7_000_002):
             raise ArithmeticError("the ball left the world")
         return good(family, seed, size, frames, fps)
@@ -128,7 +128,7 @@ def test_bad_clips_are_reported_and_counted(
 
 
 def test_nothing_but_bad_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*arguments: object) -> Clip:
+    def never(*arguments: object, split: None) -> Clip:
         raise ArithmeticError("no world")
 
     monkeypatch.setattr(simulate, "simulate_clip", never)

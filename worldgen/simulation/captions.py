@@ -27,7 +27,7 @@ _BOUNCE = (
     "{ball} flies {speed} to the {side} and bounces on the floor",
     "{ball} moves {speed} to the {side} and bounces on the floor",
 )
-_THROWN = {"slide": 1.2, "projectile": 1.05, "occlude": 2.75}  # m/s, likewise
+_THROWN = {"slide": 1.2, "projectile": 1.05, "occlude": 2.35}  # m/s, likewise
 _STEEP = 0.36  # rad
 _LONG_ROD, _FAST_SPIN = 1.0, 5.5  # m, rad/s
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")

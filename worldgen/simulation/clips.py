@@ -22,6 +22,7 @@ _TOUCH = {
     "drop": (0.12, 0.6),
     **dict.fromkeys(("bounce", "collide", "topple", "cradle", "dominoes"), (0.12, 0.5)),
 }
+_TOUCH["dominoes"] = (0.08, 0.5)
 _BETWEEN = ("collide", "topple", "cradle", "dominoes")  # only a touch of two things counts
 _UNTOUCHED = ("projectile", "pendulum", "tumble")
 _MARGIN = 0.25  # pixels of 64 between a thing and the border

@@ -104,6 +104,11 @@ def object_bodies(model: mujoco.MjModel) -> list[int]:
     return [int(body) for body in np.flatnonzero(model.body_jntnum)]
 
 
+def drawn_kinds(model: mujoco.MjModel) -> set[str]:
+    """MuJoCo's names of the kinds of geoms that are visible."""
+    return {mujoco.mjtGeom(kind).name for kind in model.geom_type[model.geom_rgba[:, 3] > 0]}
+
+
 def camera_of(model: mujoco.MjModel) -> Camera:
     """The model's first camera, B = 1, float32.
 

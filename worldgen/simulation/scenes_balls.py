@@ -120,10 +120,13 @@ def occlude(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     """A ball that slides along the floor, out of sight behind a screen for a while: ``x0 + v0 t``."""
     gravity = draw(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
-    radius, speed = draw_part(rng, 0.13, 0.18, factors.size), draw_part(rng, 2.3, 3.2, factors.speed)
+    radius, speed = draw_part(rng, 0.13, 0.18, factors.size), draw_part(rng, 2.0, 2.7, factors.speed)
     hidden = draw(rng, 0.10, 0.14)  # seconds out of sight
     width = round(radius + hidden * speed / 2, 4)  # half of the screen's
-    start = -side * min(HALF_WIDTH - radius, _FLIGHT * speed - width - 1.6 * radius)
+    # In front of the screen at first, and beyond it but still in view at the end.
+    near = max(width + 1.2 * radius, _FLIGHT * speed - HALF_WIDTH + radius)
+    far = min(HALF_WIDTH - radius, _FLIGHT * speed - width - 1.3 * radius)
+    start = -side * draw(rng, min(near, far), far)
     sunk = IMPEDANCE * (1 - IMPEDANCE) * gravity / CONTACT_FREQUENCY**2
     position = (round(start, 4), 0.0, round(radius - sunk, 6))
     ball = make_ball(pick_colors(rng, 1, factors)[0], "rubber", radius, position, (side * speed, 0.0, 0.0))

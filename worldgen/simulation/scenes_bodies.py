@@ -38,6 +38,8 @@ def slide(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     setting = replace(
         surround(rng, factors, gravity),
         stands=() if flat else (_ramp(rotation),),
+        frequency=50.0,  # a box on harder ground rattles
+        timestep=0.001,
         constants=(("angle", angle), ("friction", friction)),
     )
     return stage("slide", (box,), setting, rng)
@@ -103,9 +105,11 @@ def dominoes(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     side = 1.0 if rng.random() < 0.5 else -1.0
     count = draw_count(rng, 4, 6, factors.count)
     friction, density = draw_part(rng, 0.1, 0.3, factors.friction), DENSITY * draw(rng, *factors.mass)
-    size = _box_size(rng, factors, (0.05, 0.06), (0.14, 0.18), (0.26, 0.31))
-    push = draw_part(rng, 1.5, 2.6, factors.speed)  # rad/s about the lower edge in front
-    pitch = min(draw(rng, 0.24, 0.32), round(1.6 / (count - 1), 4))
+    size = _box_size(rng, factors, (0.05, 0.06), (0.14, 0.18), (0.22, 0.27))
+    # rad/s about the lower edge in front, in shares of what brings the center above that edge.
+    across = math.hypot(size[0], size[2])
+    push = draw_part(rng, 1.6, 2.4, factors.speed) * math.sqrt(1.5 * gravity * (across - size[2])) / across
+    pitch = min(draw(rng, 0.28, 0.36), round(1.65 / (count - 1), 4))
     start = -draw(rng, 0.85, 1.0)
     things = [
         Thing(
@@ -183,10 +187,10 @@ def _throw_at(
     friction: float,
 ) -> Thing:
     """A ball that meets the upper half of a stack on its way down again."""
-    radius, speed = draw_part(rng, 0.16, 0.21, factors.size), draw_part(rng, 2.0, 3.2, factors.speed)
+    radius, speed = draw_part(rng, 0.18, 0.23, factors.size), draw_part(rng, 2.6, 3.8, factors.speed)
     start = -side * (1.15 - radius)
     flight = (abs(foot - start) - radius - 0.2) / speed
-    level = round(height * draw(rng, 0.5, 0.9), 4)
+    level = round(height * draw(rng, 0.55, 0.85), 4)
     velocity = (side * speed, 0.0, round(gravity * flight / 2, 4))
     place = (round(start, 4), 0.0, max(level, radius))
     return Thing("ball", color, "rubber", (radius,) * 3, place, velocity=velocity, friction=friction)

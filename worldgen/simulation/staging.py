@@ -30,7 +30,7 @@ UNTURNED = (1.0, 0.0, 0.0, 0.0)
 
 _EYE, _TARGET = np.array([0.0, -12.0, 3.0]), np.array([0.0, 0.0, 1.02])
 _VIEW = 64 / 26  # metres across the image at the target
-_ROD = 0.015  # metres, radius
+_ROD = 0.021  # metres, radius: a pixel of 64 across
 _STAND_GREY, _ROD_GREY = 0.30, 0.20
 _GEOMS = {
     "ball": mujoco.mjtGeom.mjGEOM_SPHERE,
