@@ -5,7 +5,8 @@ import re
 import pytest
 
 from worldgen.simulation.captions import describe
-from worldgen.simulation.scenes import COLORS, NANO, RESTITUTION, draw_scene
+from worldgen.simulation.scenes import COLORS, FAMILIES, NANO, RESTITUTION, draw_scene
+from worldgen.simulation.scenes_balls import SHAPES
 
 BALL = rf"a ({'|'.join(COLORS)})(?: ({'|'.join(RESTITUTION)}))? ball"
 SCENES = [draw_scene(family, seed) for family in NANO for seed in range(200)]
@@ -59,3 +60,30 @@ def test_both_materials_colors_and_counts_are_drawn_evenly():
     for color in COLORS:
         assert sum(ball.color == color for ball in balls) > len(balls) / 10
     assert 0.4 < sum(ball.material == "rubber" for ball in balls) / len(balls) < 0.6
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in NANO])
+def test_prompts_of_the_other_families_name_what_moves_and_where_it_goes(family):
+    seen = set()
+    for seed in range(40):
+        scene = draw_scene(family, seed)
+        text, first = describe(scene), scene.things[0]
+        seen.add(re.sub("|".join([*COLORS, *SHAPES]), "", text))
+        assert describe(scene) == text and not re.search(r"[{}]", text)
+        leans = family == "topple" and first.shape == "box"
+        if not leans:
+            assert re.search(rf"a {first.color} ({first.material} )?{first.shape}", text)
+        if family in ("slide", "roll", "projectile", "occlude"):
+            assert ("right" in text) == (first.velocity[0] > 0) and ("left" in text) == (
+                first.velocity[0] < 0
+            )
+        if first.pivot is not None:
+            assert re.search("left|right", text)[0] == (
+                "left" if first.position[0] < first.pivot[0] else "right"
+            )
+        if family in ("topple", "cradle", "dominoes"):
+            count = len(scene.things) - (family == "topple" and not leans)
+            assert re.search("three|four|five|six", text)[0] == ["three", "four", "five", "six"][count - 3]
+        if family == "slide":
+            assert ("ramp" in text) == bool(scene.setting.stands) != ("floor" in text)
+    assert len(seen) >= 3
