@@ -23,6 +23,7 @@ def simulate(
     fps: float = 25.0,
     seed: int = 0,
     processes: int | None = None,
+    split: str | None = None,
 ) -> None:
     """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
 
@@ -35,10 +36,12 @@ def simulate(
         fps: Frames per second.
         seed: Same seed, same bits.
         processes: Simulating processes; all cores when left out.
+        split: train, id or ood:FACTOR, which holds out mass, friction, restitution, gravity, speed, size,
+            count, color, camera or light; the usual ranges when left out.
     """
     from worldgen.data.simulate import simulate_shards
 
-    summary = simulate_shards(out, families, clips, size, frames, fps, seed, processes)
+    summary = simulate_shards(out, families, clips, size, frames, fps, seed, processes, split=split)
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 
 

@@ -99,6 +99,8 @@ def test_another_configuration_is_refused(folder: Path, tmp_path: Path) -> None:
         ({"fps": -1}, "fps must be positive; got -1"),
         ({"clips": 1_000_001}, "One seed makes at most 1000000 clips; got 1000001"),
         ({"seed": -1}, "seed must not be negative; got -1"),
+        ({"split": "test"}, "split must be train, id or ood:FACTOR; got 'test'"),
+        ({"split": "ood:friction"}, "friction changes nothing in drop, collide; it applies to slide, topple"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, change: dict, message: str) -> None:
@@ -107,12 +109,25 @@ def test_bad_arguments(tmp_path: Path, change: dict, message: str) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_split_has_clips_of_its_own(folder: Path, tmp_path: Path) -> None:
+    assert "split" not in json.loads((folder / "config.json").read_text())  # as folders of earlier versions
+    few = {**SMALL, "clips": 2}
+    simulate_shards(tmp_path / "id", processes=1, split="id", **few)
+    simulate_shards(tmp_path / "ood", processes=1, split="ood:color", **few)
+    inside, outside = ShardedClips(tmp_path / "id"), ShardedClips(tmp_path / "ood")
+    assert inside.name(1) == "collide-007000001-id" and outside.name(1) == "collide-007000001-ood-color"
+    assert not torch.equal(inside[0].frames, outside[0].frames)
+    assert not torch.equal(inside[0].frames, ShardedClips(folder)[0].frames)
+    with pytest.raises(ValueError, match=r"\{'split': 'id'\} there, \{'split': None\} asked"):
+        simulate_shards(tmp_path / "id", processes=1, **few)
+
+
 def test_bad_clips_are_reported_and_counted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = simulate.simulate_clip
 
-    def sometimes(family: str, seed: int, size: int, frames: int, fps: float) -> Clip:
+    def sometimes(family: str, seed: int, size: int, frames: int, fps: float, split: None) -> Clip:
         if seed in (7_000_001, 7_000_002):
             raise ArithmeticError("the ball left the world")
         return good(family, seed, size, frames, fps)
@@ -128,7 +143,7 @@ def test_bad_clips_are_reported_and_counted(
 
 
 def test_nothing_but_bad_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*arguments: object) -> Clip:
+    def never(*arguments: object, split: None) -> Clip:
         raise ArithmeticError("no world")
 
     monkeypatch.setattr(simulate, "simulate_clip", never)

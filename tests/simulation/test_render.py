@@ -13,7 +13,7 @@ from worldgen.simulation.ray_numba import render_numba
 from worldgen.simulation.ray_numpy import render_multiray
 from worldgen.simulation.render import film_trajectory, render
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import COLORS, FAMILIES, draw_scene
+from worldgen.simulation.scenes import COLORS, NANO, draw_scene
 from worldgen.types import Clip, select
 
 STILL = """<mujoco><visual><headlight ambient=".5 .5 .5" diffuse=".3 .3 .3"/></visual><worldbody>
@@ -27,7 +27,7 @@ STILL = """<mujoco><visual><headlight ambient=".5 .5 .5" diffuse=".3 .3 .3"/></v
 
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
-    return [simulate_clip(family, seed) for family in FAMILIES for seed in range(4)]
+    return [simulate_clip(family, seed) for family in NANO for seed in range(4)]
 
 
 def _centroids(weights: torch.Tensor) -> torch.Tensor:
@@ -110,7 +110,7 @@ def test_a_ball_casts_a_faint_shadow_that_follows_it(clips):
     assert (empty - clip.frames)[0].mean(dim=1)[darker].max() < 0.2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NANO)
 def test_both_renderers_agree(family):
     played = rollout(draw_scene(family, 5), frames=6, fps=10.0)
     camera = camera_of(played.model)

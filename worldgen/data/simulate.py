@@ -1,8 +1,9 @@
 """Simulate a folder of shards: parallel, resumable, the same bytes for any number of processes.
 
-Clip i is of family ``families[i % len(families)]`` and has the seed ``1_000_000 * seed + i``; shard k holds
-the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure function of the configuration and k:
-any shard may be deleted and made again, and a run that was killed goes on where it stopped.
+Clip i is of family ``families[i % len(families)]`` and has the seed ``1_000_000 * seed + i``, another scene
+in every split; shard k holds the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure
+function of the configuration and k: any shard may be deleted and made again, and a run that was killed goes
+on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from worldgen import __version__
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardWriter, read_index, shard_paths, write_atomically
 from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.factors import check_split
 from worldgen.simulation.scenes import FAMILIES
 from worldgen.types import Clip
 
@@ -43,6 +45,8 @@ class SimulationConfig:
     fps: float
     seed: int
     clips_per_shard: int = 64
+    split: str | None = None
+    """train, id or ood:FACTOR; None for the usual ranges."""
     worldgen: str = __version__
     mujoco: str = version("mujoco-core")
 
@@ -52,6 +56,7 @@ class SimulationConfig:
             raise ValueError(
                 f"Scene families must be among {', '.join(FAMILIES)}; got {', '.join(unknown) or 'none'}."
             )
+        check_split(self.split, self.families)
         for name in ("clips", "size", "frames", "fps", "clips_per_shard"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
@@ -80,12 +85,14 @@ class SimulationConfig:
         return self.seed * CLIPS_PER_SEED + number
 
     def name_of(self, number: int) -> str:
-        """The id of clip ``number``, such as ``bounce-003000017``."""
-        return f"{self.family_of(number)}-{self.seed_of(number):09d}"
+        """The id of clip ``number``, such as ``bounce-003000017`` or, of a split, ``bounce-003000017-id``."""
+        name = f"{self.family_of(number)}-{self.seed_of(number):09d}"
+        return f"{name}-{self.split.replace(':', '-')}" if self.split else name
 
     def simulate(self, number: int) -> Clip:
         """Clip ``number``, B = 1."""
-        return simulate_clip(self.family_of(number), self.seed_of(number), self.size, self.frames, self.fps)
+        family, seed = self.family_of(number), self.seed_of(number)
+        return simulate_clip(family, seed, self.size, self.frames, self.fps, split=self.split)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def simulate_shards(
     seed: int = 0,
     processes: int | None = None,
     clips_per_shard: int = 64,
+    split: str | None = None,
 ) -> SimulationSummary:
     """Fill a folder with simulated clips; shards that are there already are kept.
 
@@ -125,6 +133,7 @@ def simulate_shards(
         seed: Base seed.
         processes: Simulating processes, one thread each; all cores when None.
         clips_per_shard: Clips per tar file.
+        split: "train", "id" or "ood:FACTOR" (see `worldgen.simulation.factors`); the usual ranges when None.
 
     Raises:
         ValueError: Bad arguments; ``out`` holds clips of another configuration; no clip of a shard could be
@@ -133,7 +142,7 @@ def simulate_shards(
     """
     begun = time.monotonic()
     processes = processes or os.cpu_count() or 1
-    config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard)
+    config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard, split)
     folder = Path(out)
     _claim_folder(folder, config)
     missing = []
@@ -204,7 +213,8 @@ def _make_shards(
 
 def _claim_folder(folder: Path, config: SimulationConfig) -> None:
     path = folder / "config.json"
-    text = json.dumps(asdict(config), indent=2) + "\n"
+    wanted = {key: value for key, value in asdict(config).items() if (key, value) != ("split", None)}
+    text = json.dumps(wanted, indent=2) + "\n"
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -212,9 +222,10 @@ def _claim_folder(folder: Path, config: SimulationConfig) -> None:
             raise ValueError(f"{path} is damaged. Choose another folder, or delete this one.") from error
         wanted = json.loads(text)
         if found != wanted:
-            keys = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+            old = found if isinstance(found, dict) else {}
+            keys = [key for key in {**wanted, **old} if old.get(key) != wanted.get(key)]
             there = {key: found.get(key) for key in keys} if isinstance(found, dict) else found
-            asked = {key: wanted[key] for key in keys}
+            asked = {key: wanted.get(key) for key in keys}
             raise ValueError(
                 f"{folder} holds clips of another configuration ({there} there, {asked} asked for). "
                 " Choose another folder, or delete this one."

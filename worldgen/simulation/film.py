@@ -72,13 +72,41 @@ def model_of(xml: str) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(xml)
 
 
+def freed_model_of(xml: str) -> mujoco.MjModel:
+    """The compiled model of an MJCF text whose objects all move freely, so that they can be put anywhere.
+
+    Hinges and the like give way to free joints; the order of the objects stays.
+
+    Raises:
+        ValueError: The text is not valid MJCF, or an object hangs on another one.
+    """
+    model = model_of(xml)
+    if (model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).all():
+        return model
+    spec = mujoco.MjSpec.from_string(xml)
+    for body in spec.bodies:
+        if body.joints and body.joints[0].type != mujoco.mjtJoint.mjJNT_FREE:
+            if body.parent != spec.worldbody:
+                raise ValueError(
+                    f"objects must be children of the world; {body.name!r} hangs on another body."
+                )
+            for joint in body.joints:
+                spec.delete(joint)
+            body.add_freejoint()
+    return spec.compile()
+
+
 def object_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies that count as objects: those that move freely, in the model's order."""
-    return [
-        int(model.jnt_bodyid[joint])
-        for joint in range(model.njnt)
-        if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
-    ]
+    """Ids of the bodies that count as objects: those with a joint, in the model's order.
+
+    A body without one, such as the rod of a pendulum, belongs to the world even where it is carried along.
+    """
+    return [int(body) for body in np.flatnonzero(model.body_jntnum)]
+
+
+def drawn_kinds(model: mujoco.MjModel) -> set[str]:
+    """MuJoCo's names of the kinds of geoms that are visible."""
+    return {mujoco.mjtGeom(kind).name for kind in model.geom_type[model.geom_rgba[:, 3] > 0]}
 
 
 def camera_of(model: mujoco.MjModel) -> Camera:

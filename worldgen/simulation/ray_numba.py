@@ -30,7 +30,7 @@ def render_numba(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, size: 
     """
     eye, axes, tangent = view_of(camera, size)
     stage = stage_of(model, qpos)
-    unknown = sorted({mujoco.mjtGeom(kind).name for kind in stage.kind} - _DRAWN)
+    unknown = sorted({mujoco.mjtGeom(kind).name for kind in stage.kind} - DRAWN)
     if unknown:
         raise ValueError(
             f"render_numba draws planes, spheres and boxes; got {', '.join(unknown)}. Use render_multiray."
@@ -46,7 +46,7 @@ def render_numba(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, size: 
     return Film(frames, depth, ids)
 
 
-_DRAWN = {"mjGEOM_PLANE", "mjGEOM_SPHERE", "mjGEOM_BOX"}
+DRAWN = {"mjGEOM_PLANE", "mjGEOM_SPHERE", "mjGEOM_BOX"}
 
 
 @numba.njit(cache=True)

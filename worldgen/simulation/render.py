@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import FAR, Film, camera_of, model_of, object_bodies
+from worldgen.simulation.film import FAR, Film, camera_of, drawn_kinds, freed_model_of, object_bodies
 from worldgen.simulation.ray_numpy import render_multiray
 from worldgen.types import Camera, Trajectory
 
 try:
-    from worldgen.simulation.ray_numba import render_numba
+    from worldgen.simulation.ray_numba import DRAWN, render_numba
 except ImportError:  # Numba is not built for every platform
     render_numba = None
 
@@ -32,14 +32,16 @@ def render(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, size: int) -
     Raises:
         ValueError: A size below 1, a batch of cameras, or states that do not fit the model.
     """
-    return (render_numba or render_multiray)(model, qpos, camera, size)
+    if render_numba is None or not drawn_kinds(model) <= DRAWN:
+        return render_multiray(model, qpos, camera, size)
+    return render_numba(model, qpos, camera, size)
 
 
 def film_trajectory(trajectory: Trajectory, scenes: tuple[str, ...], size: int) -> Float[Tensor, "B T 3 H W"]:
     """Film a trajectory in its scenes: the bodies go where it says, the rest of each scene stays.
 
-    Object n is the n-th free body of the scene; rows with ``present`` False are left out of the picture.
-    Sizes and colors are the scene's. No gradient flows through the picture.
+    Object n is the scene's n-th body with a joint, which does not hold it back here; rows with ``present``
+    False are left out of the picture. Sizes and colors are the scene's. No gradient flows through it.
 
     Args:
         trajectory: Object states in metres.
@@ -68,7 +70,7 @@ def film_trajectory(trajectory: Trajectory, scenes: tuple[str, ...], size: int) 
 
 @lru_cache(maxsize=256)
 def _set(xml: str) -> tuple[mujoco.MjModel, Camera]:
-    model = model_of(xml)
+    model = freed_model_of(xml)
     return model, camera_of(model)
 
 
