@@ -63,9 +63,9 @@ class Texture:
     """An image that repeats over an infinite plane."""
 
     pixels: np.ndarray
-    """(rows columns 3) in [0, 1]; rows along the plane's y axis, columns along its x axis."""
+    """(rows columns 3) in [0, 1]; rows down the plane's y axis, columns along its x axis."""
     length: tuple[float, float]
-    """Metres along x and y that one image covers; its corner is the plane's origin."""
+    """Metres along x and y that one image covers; the middle of one is the plane's origin."""
 
 
 @dataclass(frozen=True)
@@ -251,5 +251,6 @@ def _texture_of(model: mujoco.MjModel, geom: int) -> Texture | None:
     height, width, channels = model.tex_height[number], model.tex_width[number], model.tex_nchannel[number]
     start = model.tex_adr[number]
     pixels = model.tex_data[start : start + height * width * channels].reshape(height, width, channels)
+    # OpenGL's planes are two units wide before they are scaled, so N repeats cover two metres.
     repeat_x, repeat_y = (float(repeat) for repeat in model.mat_texrepeat[material])
-    return Texture(pixels[..., :3].astype(np.float64) / 255, (1 / repeat_x, 1 / repeat_y))
+    return Texture(pixels[..., :3].astype(np.float64) / 255, (2 / repeat_x, 2 / repeat_y))

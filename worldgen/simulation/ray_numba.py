@@ -180,7 +180,7 @@ def _texel(scene, layout, length, g, px, py, pz):
     """Row of the packed pixels that a plane shows at a point."""
     position, axes = scene[2], scene[3]
     ax, ay, _ = _into(axes[g], px - position[g, 0], py - position[g, 1], pz - position[g, 2])
-    u, v = ax / length[0], ay / length[1]
+    u, v = ax / length[0] + 0.5, 0.5 - ay / length[1]
     row = min(int((v - math.floor(v)) * layout[0]), layout[0] - 1)
     column = min(int((u - math.floor(u)) * layout[1]), layout[1] - 1)
     return layout[2] + row * layout[1] + column

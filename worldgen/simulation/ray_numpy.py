@@ -90,9 +90,8 @@ class _Caster:
         slant = np.einsum("ri,ri->r", normal, to_lamp) / np.linalg.norm(to_lamp, axis=1)
         lit = (slant > 0).astype(np.float64)
         lit[slant > 0] = self._reached(point[slant > 0] + SHADOW_BIAS * normal[slant > 0])
-        light = (
-            stage.ambient + stage.head * np.maximum(facing, 0) + stage.key * np.where(lit > 0, lit * slant, 0)
-        )
+        light = stage.ambient + stage.head * np.maximum(facing, 0)
+        light = light + stage.key * np.where(lit > 0, lit * slant, 0)
         color[met] = stage.rgb[hit[met]] * light[:, None]
         for row in np.unique(hit[met]):
             texture, own = stage.texture[row], hit == row
@@ -103,7 +102,7 @@ class _Caster:
     def _painted(self, texture: Texture, row: int, points: np.ndarray) -> np.ndarray:
         stage, (height, width, _) = self.stage, texture.pixels.shape
         local = (points - stage.position[self.frame, row]) @ stage.axes[self.frame, row]
-        u, v = local[:, 0] / texture.length[0], local[:, 1] / texture.length[1]
+        u, v = local[:, 0] / texture.length[0] + 0.5, 0.5 - local[:, 1] / texture.length[1]
         column = np.minimum(((u - np.floor(u)) * width).astype(int), width - 1)
         return texture.pixels[np.minimum(((v - np.floor(v)) * height).astype(int), height - 1), column]
 

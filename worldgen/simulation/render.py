@@ -123,7 +123,8 @@ def _put(
     if present[:, len(bodies) :].any():
         raise ValueError(
             f"film_trajectory needs a body for every present object; clip {index} has object "
-            f"{int(np.flatnonzero(present.any(axis=0))[-1])}, but its scene has {len(bodies)} bodies that move."
+            f"{int(np.flatnonzero(present.any(axis=0))[-1])}, but its scene has "
+            f"{len(bodies)} bodies that move."
         )
     frames = len(position)
     # Far behind the camera: neither seen nor between the lamp and the stage.

@@ -1,7 +1,7 @@
 """Which renderer draws, and its name for the clip's metadata.
 
-Unless asked, it is a ray renderer: compiled by Numba where Numba can be imported and knows the shapes, in NumPy
-otherwise. These draw the same picture on every machine but for rounding, and the same bits in every
+Unless asked, it is a ray renderer: compiled by Numba where Numba can be imported and knows the shapes, in
+NumPy otherwise. These draw the same picture on every machine but for rounding, and the same bits in every
 process; pictures by OpenGL differ from driver to driver, so a graphics card is used only on request. The
 environment variable ``WORLDGEN_RENDERER`` asks: ``numba``, ``numpy``, ``egl``, or ``auto`` for hardware
 OpenGL where a child process finds it and rays elsewhere.
