@@ -115,6 +115,6 @@ def _context() -> object:
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise ValueError(
             "render_gl needs OpenGL through EGL, which this machine or installation lacks "
-            f"({type(error).__name__}: {' '.join(str(error).split())}). Install worldgen[gl] and a driver, or "
-            "leave WORLDGEN_RENDERER unset: rays need neither."
+            f"({type(error).__name__}: {' '.join(str(error).split())}). Install worldgen[gl] and a driver, "
+            "or leave WORLDGEN_RENDERER unset: rays need neither."
         ) from error

@@ -14,7 +14,7 @@ from worldgen.simulation.film import HARD_BULB
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp, the light at the camera, and what comes from everywhere; brightness 1 shows a color as it is."""
+    """A lamp, the light at the camera, and what comes from everywhere; a sum of 1 shows a color as it is."""
 
     position: tuple[float, float, float]
     """Of the lamp, metres."""

@@ -41,7 +41,7 @@ print("RENDERER=" + GL.glGetString(GL.GL_RENDERER).decode())
 
 
 def renderer_name(model: mujoco.MjModel | None = None) -> str:
-    """ "numba", "numpy" or "egl": what `render` draws this model with, or a scene of primitive shapes.
+    """What `render` draws this model, or a scene of primitive shapes, with: "numba", "numpy" or "egl".
 
     Raises:
         ValueError: The environment asks for a renderer that is unknown or not to be had.
