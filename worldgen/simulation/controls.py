@@ -57,7 +57,7 @@ class Grade:
 
 
 def reverse(clip: Clip, share: float = 1.0) -> Clip:
-    """The clip, played backward for the last ``share`` of its frames; a lossy bounce becomes a gain of energy.
+    """The clip, backward for the last ``share`` of its frames: a lossy bounce becomes a gain of energy.
 
     Velocities and spins change sign. Up to half of the clip, time turns around where it stands; at 1 all of
     it runs from its end to its start.
@@ -190,5 +190,12 @@ def _is_seen(clip: Clip, broken: Clip) -> bool:
 
 
 def _shared_frames(clip: Clip, broken: Clip) -> int:
-    same = (clip.frames == broken.frames).flatten(2).all(dim=2).all(dim=0)
+    pairs = [(clip.frames, broken.frames)]
+    if clip.depth is not None and broken.depth is not None:
+        pairs.append((clip.depth, broken.depth))
+    if clip.truth is not None and broken.truth is not None:
+        count = clip.truth.position.shape[2]
+        pairs.append((clip.truth.position, broken.truth.position[:, :, :count]))
+        pairs.append((clip.truth.present, broken.truth.present[:, :, :count]))
+    same = torch.stack([(one == two).flatten(2).all(dim=2)[0] for one, two in pairs]).all(dim=0)  # (T,)
     return int(same.long().cumprod(dim=0).sum())

@@ -20,7 +20,7 @@ from worldgen.types import Camera, Clip, Trajectory, select
 
 
 def teleport(clip: Clip, share: float = 0.25) -> Clip:
-    """From a third of the clip on, the first object is elsewhere: toward the roomier side of the picture.
+    """From a third of the clip on, the first object is elsewhere: to the side where there is more room.
 
     Args:
         clip: With scenes; without, with masks, whose pixels are cut out and pasted.
@@ -39,9 +39,8 @@ def teleport(clip: Clip, share: float = 0.25) -> Clip:
     require_scenes(clip)
     start, position = _start(clip), clip.truth.position.clone()
     for item in range(len(clip)):
-        camera, place = _camera(clip, item), position[item, start, 0]
-        right, wide = camera.rotation[0, start, :, 0], _width(camera, place, start)
-        position[item, start:, 0] += _roomier(camera, place, start) * share * wide * right
+        length = share * float(_width(_camera(clip, item), position[item, start, 0], start))
+        position[item, start:, 0] += _step_aside(clip, item, start, position.shape[1], (length,))
     return refilm(clip, replace(clip.truth, position=position, contacts=None))
 
 
@@ -114,7 +113,8 @@ def duplicate(clip: Clip, share: float = 0.25) -> Clip:
     )
     twice.present[:, :start, -1] = twice.present[:, stop:, -1] = False
     for item in range(len(clip)):
-        twice.position[item, :, -1] += _free_step(clip, item, start, stop)
+        lengths = tuple(float(truth.extent[item, 0].max()) * times for times in (2.5, 3.5, 5.0, 7.0))
+        twice.position[item, :, -1] += _step_aside(clip, item, start, stop, lengths)
     return refilm(clip, twice, tuple(_with_copy(scene) for scene in scenes))
 
 
@@ -171,33 +171,30 @@ def _width(camera: Camera, place: Float[Tensor, " 3"], frame: int) -> Float[Tens
     return 2 * depth * torch.tan(torch.deg2rad(camera.fovy[0]) / 2)
 
 
-def _roomier(camera: Camera, place: Float[Tensor, " 3"], frame: int) -> float:
-    """+1 where there is more room on a place's right in the picture, -1 on its left."""
-    side = ((place - camera.position[0, frame]) @ camera.rotation[0, frame])[0]
-    return 1.0 if float(side) <= 0 else -1.0
+def _step_aside(
+    clip: Clip, item: int, start: int, stop: int, lengths: tuple[float, ...]
+) -> Float[Tensor, " 3"]:
+    """A step sideways, in metres, that takes the first object clear of the others and keeps it in view.
 
-
-def _free_step(clip: Clip, item: int, start: int, stop: int) -> Float[Tensor, " 3"]:
-    """A step sideways, in metres, that takes the first object clear of the others and keeps it in view."""
+    The first of the lengths that does, to either side; where none does, the one that comes closest.
+    """
     truth, camera = clip.truth, _camera(clip, item)
     assert truth is not None
-    position, extent = truth.position[item, start:stop], truth.extent[item]
-    radius = float(extent[0].max())
-    right, toward = camera.rotation[0, start, :, 0], _roomier(camera, position[0, 0], start)
-    wide = _width(camera, position[0, 0], start)
+    position, extent = truth.position[item, start:stop], truth.extent[item].max(dim=-1).values
+    sideways = camera.rotation[0, start:stop, :, 0].to(position)  # (T', 3)
+    offset = ((position[:, 0] - camera.position[0, start:stop]) * sideways).sum(dim=-1)
+    half = _width(camera, position[0, 0], start) / 2
     best, most = torch.zeros(3), -torch.inf
-    for length in (2.5, -2.5, 3.5, -3.5, 5.0, -5.0, 7.0, -7.0):
-        step = toward * length * radius * right
-        moved = position[:, 0] + step
-        gaps = (moved[:, None] - position).norm(dim=-1) - radius - extent.max(dim=-1).values
-        local = (
-            (moved - camera.position[0, start:stop]) * camera.rotation[0, start:stop, :, 0].to(moved)
-        ).sum(-1)
-        room = torch.minimum(gaps.min(), (wide / 2 - radius - local.abs()).min())
-        if room > 0:
-            return step
-        if room > most:
-            best, most = step, float(room)
+    for length in lengths:
+        for sign in (-1.0, 1.0) if float(offset[0]) > 0 else (1.0, -1.0):
+            step = sign * length * sideways[0]
+            others = (position[:, :1] + step - position[:, 1:]).norm(dim=-1) - extent[0] - extent[1:]
+            gap = others.min() if others.numel() else torch.tensor(torch.inf)
+            room = float(torch.minimum(gap, (half - extent[0] - (offset + sign * length).abs()).min()))
+            if room > 0:
+                return step
+            if room > most:
+                best, most = step, room
     return best
 
 

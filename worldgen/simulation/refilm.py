@@ -17,7 +17,7 @@ class NotViolable(ValueError):
 
 
 def take_frames(clip: Clip, order: Int[Tensor, " T"]) -> Clip:
-    """The frames in this order, with depth, masks, camera and states; contacts and sound have no place in it."""
+    """The frames in this order, with depth, masks, camera and states, and without contacts and sound."""
     camera = clip.camera
     if camera is not None and camera.moves:
         camera = replace(camera, position=camera.position[:, order], rotation=camera.rotation[:, order])

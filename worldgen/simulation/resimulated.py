@@ -1,4 +1,4 @@
-"""Violations that other dynamics make: other gravity, energy from nowhere, bodies that pass through, slow motion.
+"""Violations by other dynamics: other gravity, energy from nowhere, bodies that pass through, slow motion.
 
 The clip's MJCF and first state are simulated again. Up to the last known frame nothing is changed, so that
 the clip and its violation share their context; from there on the world obeys another law.
