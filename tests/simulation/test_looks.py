@@ -137,8 +137,8 @@ def test_opengl_lays_textures_as_the_rays_do(opengl, tmp_path):
 def test_other_textures_are_refused_by_name():
     model = model_of(
         '<mujoco><asset><texture name="t" type="cube" builtin="flat" width="8"/>'
-        '<material name="t" texture="t"/></asset><worldbody><camera pos="0 0 5"/><geom name="die" type="box" size="1 1 1" material="t"/>'
-        "</worldbody></mujoco>"
+        '<material name="t" texture="t"/></asset><worldbody><camera pos="0 0 5"/>'
+        '<geom name="die" type="box" size="1 1 1" material="t"/></worldbody></mujoco>'
     )
     for cast in (render_numba, render_multiray):
         with pytest.raises(
