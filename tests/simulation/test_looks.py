@@ -166,13 +166,21 @@ def test_rays_draw_unless_something_else_is_asked_for(asked, monkeypatch):
     for name, renderer in (("numba", render_numba), ("numpy", render_multiray)):
         asked(name)
         assert renderer_name() == name and pick_renderer() is renderer
-    asked("egl")
-    assert renderer_name() == "egl"
     asked("opengl")
     with pytest.raises(
         ValueError, match="WORLDGEN_RENDERER must be one of numba, numpy, egl, auto; got 'opengl'"
     ):
         renderer_name()
+
+
+def test_opengl_in_software_draws_when_it_is_asked_for_by_name(asked, monkeypatch, tmp_path):
+    asked("egl")
+    monkeypatch.setattr(renderers, "probe_gl", lambda timeout: None)
+    with pytest.raises(ValueError, match="asks for egl, but OpenGL through EGL does not work here. Install"):
+        renderer_name()
+    next((tmp_path / "worldgen").glob("*")).unlink()
+    monkeypatch.setattr(renderers, "probe_gl", lambda timeout: "llvmpipe (LLVM 15)")
+    assert renderer_name() == "egl" and pick_renderer() is gl.render_gl and hardware_gl() is None
 
 
 def test_without_numba_the_numpy_renderer_draws(asked, monkeypatch):

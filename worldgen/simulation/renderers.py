@@ -53,6 +53,11 @@ def renderer_name(model: mujoco.MjModel | None = None) -> str:
         raise ValueError(
             f"{VARIABLE} asks for numba, which cannot be imported here. Install numba, or ask for numpy."
         )
+    if asked == "egl" and not _found_gl():
+        raise ValueError(
+            f"{VARIABLE} asks for egl, but OpenGL through EGL does not work here. Install worldgen[gl] and a "
+            "driver, or leave it unset: rays need neither."
+        )
     if asked == "auto" and hardware_gl():
         return "egl"
     if asked in ("numba", "numpy", "egl"):
@@ -83,12 +88,7 @@ def hardware_gl(timeout: float = 60.0) -> str | None:
     Args:
         timeout: Seconds after which a driver that does not answer counts as none.
     """
-    place = _cache_path()
-    try:
-        name = json.loads(place.read_text())["renderer"]
-    except (OSError, ValueError, KeyError, TypeError):
-        name = probe_gl(timeout)
-        _keep(place, name)
+    name = _found_gl(timeout)
     return name if name and not any(software in name.lower() for software in _SOFTWARE) else None
 
 
@@ -103,6 +103,17 @@ def probe_gl(timeout: float = 60.0) -> str | None:
         return None
     lines = [line for line in child.stdout.splitlines() if line.startswith("RENDERER=")]
     return lines[0].removeprefix("RENDERER=") if child.returncode == 0 and lines else None
+
+
+def _found_gl(timeout: float = 60.0) -> str | None:
+    """The answer of `probe_gl`, asked once per machine."""
+    place = _cache_path()
+    try:
+        return json.loads(place.read_text())["renderer"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = probe_gl(timeout)
+        _keep(place, name)
+        return name
 
 
 def _cache_path() -> Path:
