@@ -194,5 +194,5 @@ def test_bad_input_is_explained():
         pixel_tracks(clip.truth, None, 64, 64)
     with pytest.raises(ValueError, match="teleport needs masks"):
         teleport(pixels_only(clip))
-    with pytest.raises(ValueError, match=r"share must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\)"):
         teleport(clip, share=1.5)

@@ -18,7 +18,8 @@ def made(tmp_path_factory):
 
 def test_each_stage_leaves_what_the_next_one_loads(made):
     out, run, _ = made
-    names = {path.relative_to(out / "weights").as_posix() for path in (out / "weights").glob("*/*.safetensors")}
+    weights = out / "weights"
+    names = {path.relative_to(weights).as_posix() for path in weights.glob("*/*.safetensors")}
     assert names == {"codec/model.safetensors", "t5/model.safetensors", "generator/model.safetensors"}
     assert (open_run(run).context_odds == open_run(recipe.shipped_weights() / "generator").context_odds).all()
 
@@ -27,9 +28,13 @@ def test_a_second_run_makes_only_what_is_missing(made):
     out, run, patch = made
     before = (run / "model.safetensors").read_bytes()
     (out / "weights" / "t5").rename(out / "away")
-    trained = []
-    train = recipe._train
-    patch.setattr(recipe, "_train", lambda task, *rest: (trained.append(task.__name__), train(task, *rest))[1])
+    trained, train = [], recipe._train
+
+    def remember(task, *rest):
+        trained.append(task.__name__)
+        return train(task, *rest)
+
+    patch.setattr(recipe, "_train", remember)
     assert recipe.train_from_scratch(out) == run
     assert trained == ["T5Task"]
     assert (run / "model.safetensors").read_bytes() == before
