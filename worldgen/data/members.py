@@ -6,6 +6,7 @@
 ``state.safetensors``  fps, truth.*, contacts.*, camera.*, sound, imu, as in `worldgen.types`
 ``scene.xml.zst``      MJCF
 ``caption.txt``        the prompt
+``description.txt``    the long caption
 ``meta.json``          family, seed, versions, platform, shapes
 
 A member is there when the clip has it.
@@ -31,6 +32,10 @@ from worldgen import __version__
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
 
+CAPTION = "caption.txt"
+"""The member that is read as the prompt."""
+
+
 def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     """The members of one clip (B = 1) by suffix, in the order in which they are written."""
     frames = (clip.frames[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1)  # (T, H, W, 3)
@@ -47,7 +52,9 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     members["state.safetensors"] = save_tensors(_state_of(clip))
     if clip.scenes is not None:
         members["scene.xml.zst"] = _compress(clip.scenes[0].encode())
-    members["caption.txt"] = clip.prompts[0].encode()
+    members[CAPTION] = clip.prompts[0].encode()
+    if clip.descriptions is not None:
+        members["description.txt"] = clip.descriptions[0].encode()
     meta = {
         "family": family,
         "seed": seed,
@@ -61,8 +68,8 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     return members
 
 
-def decode_clip(members: Mapping[str, memoryview]) -> Clip:
-    """The clip (B = 1) that the members hold.
+def decode_clip(members: Mapping[str, memoryview], caption_member: str = CAPTION) -> Clip:
+    """The clip (B = 1) that the members hold, with the text of ``caption_member`` as its prompt.
 
     Raises:
         ValueError: A member is missing or does not hold what its name and ``meta.json`` say.
@@ -82,11 +89,14 @@ def decode_clip(members: Mapping[str, memoryview]) -> Clip:
             masks = torch.from_numpy(unpacked).bool()[None]  # (1, T, N, H, W)
         if "scene.xml.zst" in members:
             scenes = (_decompress(members["scene.xml.zst"]).decode(),)
+        descriptions = None
+        if "description.txt" in members:
+            descriptions = (bytes(members["description.txt"]).decode(),)
         camera = Camera(**_part(state, "camera")) if "camera.fovy" in state else None
         return Clip(
             frames=_to_unit(frames)[None],
             fps=state["fps"],
-            prompts=(bytes(members["caption.txt"]).decode(),),
+            prompts=(bytes(members[caption_member]).decode(),),
             sound=state.get("sound"),
             depth=depth,
             masks=masks,
@@ -94,6 +104,7 @@ def decode_clip(members: Mapping[str, memoryview]) -> Clip:
             camera=camera,
             truth=_trajectory_of(state, meta["metric"]),
             scenes=scenes,
+            descriptions=descriptions,
         )
     except (KeyError, ValueError, TypeError, SafetensorError, zstandard.ZstdError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from worldgen.data.members import decode_clip, encode_clip
+from worldgen.data.members import CAPTION, decode_clip, encode_clip
 from worldgen.types import Clip
 
 OPEN_SHARDS = 64
@@ -119,14 +119,17 @@ class ShardIndex:
         folder: Holds ``*.tar`` and ``*.index.jsonl``. Half of a pair is left out, with a warning.
         skip: Members that are not wanted, such as "depth" and "masks": reading is several times faster
             without.
+        caption_member: The member whose text is each clip's prompt, such as "description.txt".
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: No complete shard, or a shard that is damaged.
+        ValueError: No complete shard, a shard that is damaged, or a clip without the member of captions.
     """
 
-    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
-        self.folder, self.skip = Path(folder), skip
+    def __init__(
+        self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION
+    ) -> None:
+        self.folder, self.skip, self.caption_member = Path(folder), skip, caption_member
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"No folder of shards at {self.folder}. Check the path, or write shards there first."
@@ -144,6 +147,12 @@ class ShardIndex:
         self.entries: list[ShardEntry] = []
         for stem in sorted(tars & indices):
             self.entries.extend(read_index(self.folder / f"{stem}.tar"))
+        bare = [entry for entry in self.entries if caption_member not in entry.members]
+        if bare and caption_member != CAPTION:
+            raise ValueError(
+                f"Every clip of {self.folder} must have a member {caption_member}; {bare[0].id} has "
+                f"{', '.join(bare[0].members)}. Simulate the folder anew, or read {CAPTION}."
+            )
         self._handles: dict[Path, int] = {}
         self._process = os.getpid()
 
@@ -162,14 +171,14 @@ class ShardIndex:
         data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
         members = {}
         for suffix, (offset, size, checksum) in entry.members.items():
-            if suffix.partition(".")[0] in self.skip:
+            if suffix.partition(".")[0] in self.skip and suffix != self.caption_member:
                 continue
             part = data[offset - begin : offset - begin + size]
             if len(part) < size or zlib.crc32(part) != checksum:
                 raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))
             members[suffix] = part
         try:
-            return decode_clip(members)
+            return decode_clip(members, self.caption_member)
         except ValueError as error:
             raise ValueError(_damage(entry.shard, entry.id, f"cannot be decoded ({error})")) from error
 

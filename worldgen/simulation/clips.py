@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from worldgen.simulation.captions import describe
+from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import camera_of
+from worldgen.simulation.naming import name_backdrop
 from worldgen.simulation.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
 from worldgen.simulation.scenes import Scene, draw_scene
@@ -46,7 +48,7 @@ def simulate_clip(
         gravity: m/s^2, downward, in place of 9.81: the same start in another world, which may leave the view.
 
     Returns:
-        A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt and MJCF.
+        A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt, MJCF and description.
 
     Raises:
         ValueError: An unknown family, a negative seed, a size or length below 1, a rate that is not
@@ -58,15 +60,26 @@ def simulate_clip(
     camera = camera_of(played.model)
     film = render(played.model, played.qpos, camera, size)
     count = len(scene.balls)
+    masks = film.ids[:, None] == np.arange(count)[:, None, None]  # (T, N, H, W)
+    description = describe_at_length(
+        scene.balls,
+        played.trajectory,
+        camera,
+        scene.gravity if gravity is None else gravity,
+        name_backdrop(played.model),
+        scene.wording,
+        masks.any(axis=(2, 3)),
+    )
     return Clip(
         frames=torch.from_numpy(film.frames).permute(0, 3, 1, 2).float().div(255)[None],
         fps=torch.tensor([fps], dtype=torch.float32),
         prompts=(describe(scene),),
         depth=torch.from_numpy(film.depth)[None, :, None],
-        masks=torch.from_numpy(film.ids[:, None] == np.arange(count)[:, None, None])[None],
+        masks=torch.from_numpy(masks)[None],
         camera=camera,
         truth=_single(played.trajectory),
         scenes=(played.xml,),
+        descriptions=(description,),
     )
 
 
