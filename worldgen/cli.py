@@ -23,6 +23,8 @@ def simulate(
     fps: float = 25.0,
     seed: int = 0,
     processes: int | None = None,
+    engine: str = "local",
+    shards: str | None = None,
 ) -> None:
     """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
 
@@ -35,10 +37,18 @@ def simulate(
         fps: Frames per second.
         seed: Same seed, same bits.
         processes: Simulating processes; all cores when left out.
+        engine: local (processes of this machine) or ray (a Ray cluster).
+        shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
     """
+    from worldgen.data.engines import LocalEngine, RayEngine
     from worldgen.data.simulate import simulate_shards
 
-    summary = simulate_shards(out, families, clips, size, frames, fps, seed, processes)
+    engines = {"local": LocalEngine, "ray": RayEngine}
+    if engine not in engines:
+        raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
+    summary = simulate_shards(
+        out, families, clips, size, frames, fps, seed, engine=engines[engine](processes), shards=shards
+    )
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 
 

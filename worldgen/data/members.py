@@ -31,7 +31,6 @@ from torch import Tensor
 from worldgen import __version__
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
-
 CAPTION = "caption.txt"
 """The member that is read as the prompt."""
 

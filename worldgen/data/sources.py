@@ -73,9 +73,7 @@ class ShardedClips(Dataset[Clip]):
         ValueError: No complete shard, a shard that is damaged, or a clip without the member of captions.
     """
 
-    def __init__(
-        self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION
-    ) -> None:
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION) -> None:
         self.index = ShardIndex(folder, skip, caption_member)
 
     def __len__(self) -> int:

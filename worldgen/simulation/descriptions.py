@@ -1,4 +1,4 @@
-"""A long description of a clip, from the truth alone: what there is, where, what happens in order, the camera.
+"""A long description of a clip, from the truth alone: what there is and where, what happens, the camera.
 
 Generators that are trained on long, faithful captions follow prompts better (Betker et al. 2023, "Improving
 Image Generation with Better Captions", DALL-E 3; Sora's re-captioning). Here nothing has to be guessed: the
@@ -31,7 +31,13 @@ _STREAM = 20_231_019  # apart from the short prompt's draws, which come from the
 _MOST_EVENTS = 12
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_PARTS = ((0.25, "a quarter"), (1 / 3, "a third"), (0.5, "half"), (2 / 3, "two thirds"), (0.75, "three quarters"))
+_PARTS = (
+    (0.25, "a quarter"),
+    (1 / 3, "a third"),
+    (0.5, "half"),
+    (2 / 3, "two thirds"),
+    (0.75, "three quarters"),
+)
 _OPENINGS = ("The clip shows {}.", "The video shows {}.", "In this clip there {be} {}.", "There {be} {}.")
 _LEADS = ("After about {} {}, {}.", "About {} {} in, {}.", "At about {} {}, {}.")
 _FIRST = ("At first, {}.", "At the start, {}.", "In the beginning, {}.")
@@ -151,16 +157,20 @@ class _Writer:
 
     def _tell_apart(self, colors: list[str]) -> list[str]:
         """The shortest name of each object that no other has, with its place in the row as a last resort."""
-        for names in ([f"{color} {shape}" for color, shape in zip(colors, self.shapes, strict=True)], self.full):
+        for names in (
+            [f"{color} {shape}" for color, shape in zip(colors, self.shapes, strict=True)],
+            self.full,
+        ):
             if len(set(names)) == len(names):
                 return [f"the {name}" for name in names]
-        kinds, seen = Counter(names), Counter()
-        told = [""] * len(names)
+        kinds, seen = Counter(self.full), Counter()
+        told = [""] * len(self.full)
         side = f" {self.row.partition(' to ')[0]}".replace("from", "from the") if self.row else ""
         for index in self.order:
-            seen[names[index]] += 1
-            place = f"{_ORDINALS[seen[names[index]] - 1]} " if kinds[names[index]] > 1 else ""
-            told[index] = f"the {place}{names[index]}{side if place else ''}"
+            name = self.full[index]
+            seen[name] += 1
+            place = f"{_ORDINALS[seen[name] - 1]} " if kinds[name] > 1 else ""
+            told[index] = f"the {place}{name}{side if place else ''}"
         return told
 
     def _opening(self) -> str:
@@ -225,7 +235,7 @@ class _Writer:
         return self._choose(_FIRST).format(_join(clauses))
 
     def _start_words(self, event: Event) -> tuple[str, str]:
-        """The verb of a beginning for one object and for several; the words are the same for the same start."""
+        """The verb of a beginning, for one object and for several that begin alike."""
         way, pace = _direction(event.way), _pace(event.way)
         if event.kind is Kind.FLIES and abs(event.way[1]) > 0.5 * abs(event.way[0]) and "to the" in way:
             way += " and upward" if event.way[1] > 0 else " and downward"
@@ -288,7 +298,13 @@ class _Writer:
         eyes = camera.position.double().numpy().reshape(-1, 3)
         still = np.ptp(eyes, axis=0).max() < 0.02 and np.ptp(axes, axis=0).max() < 0.01
         down = float(np.degrees(np.arcsin(np.clip(axes[0, 2, 2], -1, 1))))  # the camera looks along -z
-        angle = "from above" if down > 30 else "from the side, slightly from above," if down > 4 else "from the side"
+        angle = (
+            "from above"
+            if down > 30
+            else "from the side, slightly from above,"
+            if down > 4
+            else "from the side"
+        )
         return self._choose(_FIXED if still else _MOVED).format(angle, backdrop)
 
     def _pair(self, templates: tuple[str, ...], **bodies: int) -> str:

@@ -27,6 +27,9 @@ _MERGE = 0.1  # seconds between touches of one pair that count as one
 _TILT = math.radians(60)
 
 
+_Blow = tuple[float, int, int, np.ndarray]  # time, the two bodies, the normal from the first to the second
+
+
 class Kind(Enum):
     """What an event is. The first seven are how a body begins; each body has exactly one of them."""
 
@@ -151,7 +154,7 @@ class _Motion:
             return []
         times = self.contacts.time.double().tolist()
         points, normals = self.contacts.point.double().numpy(), self.contacts.normal.double().numpy()
-        blows: list[tuple[float, int, int, np.ndarray]] = []
+        blows: list[_Blow] = []
         last: dict[tuple[int, int], float] = {}
         for time, pair, point, normal in zip(
             times, self.contacts.bodies.tolist(), points, normals, strict=True
@@ -182,8 +185,10 @@ class _Motion:
         if free and weight > 0.5:
             return Event(0.0, Kind.FALLS, body)
         moved = np.flatnonzero(self.speed[:, body] > _MOVING)
-        pushed = min((e.time for e in impacts if e.other >= 0 and body in (e.body, e.other)), default=math.inf)
-        if not len(moved) or moved[0] * self.dt > pushed:
+        pushed = min(
+            (e.time for e in impacts if e.other >= 0 and body in (e.body, e.other)), default=math.inf
+        )
+        if not len(moved) or moved[0] * self.dt > min(pushes, default=math.inf):
             return Event(0.0, Kind.RESTS, body)
         clear = min(moved[0] + 2, self.frames - 1)  # two frames on, its direction shows
         return Event(float(moved[0] * self.dt), Kind.STARTS, body, way=self._way(body, clear))
@@ -237,9 +242,7 @@ class _Motion:
         for frame in np.flatnonzero(inside[:-1] & ~inside[1:]):
             found.append(Event((frame + 1) * self.dt, Kind.LEAVES, body, way=self._way(body, int(frame))))
         for other in range(self.position.shape[1]):
-            apart = np.hypot(
-                view.right[:, body] - view.right[:, other], view.up[:, body] - view.up[:, other]
-            )
+            apart = np.hypot(view.right[:, body] - view.right[:, other], view.up[:, body] - view.up[:, other])
             overlaps = apart < 0.5 * (view.radius[:, body] + view.radius[:, other])
             gap = 0.5 * (self.extent[body].max() + self.extent[other].max())
             behind = overlaps & (view.depth[:, body] > view.depth[:, other] + gap) & inside
@@ -254,24 +257,23 @@ class _Motion:
                     found.append(Event(float(frame * self.dt), kind, body))
         return found
 
-    def _impact(
-        self, blow: tuple[float, int, int, np.ndarray], blows: list[tuple[float, int, int, np.ndarray]]
-    ) -> Event:
+    def _impact(self, blow: _Blow, blows: list[_Blow]) -> Event:
         time, first, second, normal = blow
         frame = self._frame_before(time)
         after = min(frame + 2, self.frames - 1)
         if min(first, second) >= 0:
             speeds = self.speed[frame]
             body, other = (first, second) if speeds[first] >= speeds[second] else (second, first)
-            return Event(
-                time, Kind.COLLIDES, body, other, way=self._way(body, after), way_of_other=self._way(other, after)
-            )
+            ways = self._way(body, after), self._way(other, after)
+            return Event(time, Kind.COLLIDES, body, other, way=ways[0], way_of_other=ways[1])
         body, outward = (second, normal) if first < 0 else (first, -normal)
         numbers = (float(outward[0]), float(outward[1]), float(outward[2]))
         rebound = self._rebound(body, time, blows) if outward[2] > 0.7 else None
         return Event(time, Kind.HITS, body, way=self._way(body, after), normal=numbers, rebound=rebound)
 
-    def _rebound(self, body: int, time: float, blows: list[tuple[float, int, int, np.ndarray]]) -> float | None:
+    def _rebound(
+        self, body: int, time: float, blows: list[tuple[float, int, int, np.ndarray]]
+    ) -> float | None:
         """Height above the point of impact that is reached after it, over the height before it."""
         own = [other for other, first, second, _ in blows if body in (first, second)]
         begin = max((other for other in own if other < time), default=0.0)
@@ -301,7 +303,7 @@ class _Motion:
         return velocity
 
     def _falls_freely(self, body: int, frame: int) -> bool:
-        """Whether the frame before, too, fits a free fall: only then does a body gather speed up to a blow."""
+        """Whether the frame before fits a free fall: only then does a body gather speed up to a blow."""
         if frame == 0:
             return True
         gained = (self.velocity[frame, body] - self.velocity[frame - 1, body]) / self.dt
