@@ -28,7 +28,7 @@ class Captioner(ABC):
 
 
 class TemplateCaptioner(Captioner):
-    """The true long description of simulated clips: the one that came with them, else one from their truth."""
+    """The true long description of simulated clips: the one that came with them, or one from their truth."""
 
     def caption(self, clip: Clip) -> tuple[str, ...]:
         """As `Captioner.caption`.
@@ -55,7 +55,7 @@ class HuggingFaceCaptioner(Captioner):
     processor has a chat template, see ``frames`` frames spread over the clip and are asked ``question``.
 
     Args:
-        checkpoint: Hub id or folder in Hugging Face layout, such as ``Salesforce/blip-image-captioning-base``.
+        checkpoint: Hub id or folder in Hugging Face layout, as ``Salesforce/blip-image-captioning-base``.
         frames: Frames that a model with a chat template is shown.
         question: What it is asked.
         length: Most tokens of a caption.

@@ -42,13 +42,13 @@ _OPENINGS = ("The clip shows {}.", "The video shows {}.", "In this clip there {b
 _LEADS = ("After about {} {}, {}.", "About {} {} in, {}.", "At about {} {}, {}.")
 _FIRST = ("At first, {}.", "At the start, {}.", "In the beginning, {}.")
 _LARGER = (
-    "{Large} is larger than {small}.",
-    "{Small} is smaller than {large}.",
-    "Of the two, {large} is the larger one.",
+    "{A} is larger than {b}.",
+    "{B} is smaller than {a}.",
+    "Of the two, {a} is the larger one.",
 )
 _EQUAL = ("They are about the same size.", "Both are about equally large.", "The two are of similar size.")
-_HIGHER = ("{Upper} starts higher than {lower}.", "{Lower} starts lower than {upper}.")
-_CLOSER = ("{Near} is closer to the camera than {far}.", "{Far} is farther away than {near}.")
+_HIGHER = ("{A} starts higher than {b}.", "{B} starts lower than {a}.")
+_CLOSER = ("{A} is closer to the camera than {b}.", "{B} is farther away than {a}.")
 _COLLISIONS = ("{} collides with {}", "{} bumps into {}", "{} runs into {}", "{} strikes {}")
 _FIXED = (
     "The camera stands still and looks at the scene {} with {} in the background.",
@@ -138,7 +138,7 @@ class _Writer:
         scene = [self._opening(), *self._comparison()]
         angle = self._angle(camera, backdrop)
         parts = [angle, *scene, *story] if self.rng.random() < 0.3 else [*scene, *story, angle]
-        return " ".join(_sentence(part) for part in parts)
+        return " ".join(_capital(part) for part in parts)
 
     def _arrange(self) -> tuple[list[int], str]:
         """The order in which objects are named, and the words for it: "" when they stand in no row."""
@@ -157,10 +157,8 @@ class _Writer:
 
     def _tell_apart(self, colors: list[str]) -> list[str]:
         """The shortest name of each object that no other has, with its place in the row as a last resort."""
-        for names in (
-            [f"{color} {shape}" for color, shape in zip(colors, self.shapes, strict=True)],
-            self.full,
-        ):
+        short = [f"{color} {shape}" for color, shape in zip(colors, self.shapes, strict=True)]
+        for names in (short, self.full):
             if len(set(names)) == len(names):
                 return [f"the {name}" for name in names]
         kinds, seen = Counter(self.full), Counter()
@@ -206,12 +204,12 @@ class _Writer:
             if ratio < 1.3:
                 return []
             return [f"{self.names[large]} is the largest and {self.names[small]} is the smallest."]
-        found = [self._choose(_EQUAL) if ratio < 1.1 else self._pair(_LARGER, large=large, small=small)]
+        found = [self._choose(_EQUAL) if ratio < 1.1 else self._pair(_LARGER, large, small)]
         reach, up, depth = float(self.view.radius[0].sum()), self.view.up[0], self.view.depth[0]
         if self.row != "from bottom to top" and abs(up[0] - up[1]) > 0.5 * reach:
-            found.append(self._pair(_HIGHER, upper=int(up.argmax()), lower=int(up.argmin())))
+            found.append(self._pair(_HIGHER, int(up.argmax()), int(up.argmin())))
         if self.row != "from front to back" and abs(depth[0] - depth[1]) > self.size.sum():
-            found.append(self._pair(_CLOSER, near=int(depth.argmin()), far=int(depth.argmax())))
+            found.append(self._pair(_CLOSER, int(depth.argmin()), int(depth.argmax())))
         return found
 
     def _beginning(self, events: list[Event]) -> str:
@@ -298,19 +296,13 @@ class _Writer:
         eyes = camera.position.double().numpy().reshape(-1, 3)
         still = np.ptp(eyes, axis=0).max() < 0.02 and np.ptp(axes, axis=0).max() < 0.01
         down = float(np.degrees(np.arcsin(np.clip(axes[0, 2, 2], -1, 1))))  # the camera looks along -z
-        angle = (
-            "from above"
-            if down > 30
-            else "from the side, slightly from above,"
-            if down > 4
-            else "from the side"
-        )
+        angle = "from the side, slightly from above," if down > 4 else "from the side"
+        angle = "from above" if down > 30 else angle
         return self._choose(_FIXED if still else _MOVED).format(angle, backdrop)
 
-    def _pair(self, templates: tuple[str, ...], **bodies: int) -> str:
-        names = {role: self.names[body] for role, body in bodies.items()}
-        upper = {role.capitalize(): _capital(name) for role, name in names.items()}
-        return self._choose(templates).format(**names, **upper)
+    def _pair(self, templates: tuple[str, ...], first: int, second: int) -> str:
+        a, b = self.names[first], self.names[second]
+        return self._choose(templates).format(a=a, b=b, A=_capital(a), B=_capital(b))
 
     def _noun(self) -> str:
         return _plural(self.shapes[0]) if len(set(self.shapes)) == 1 else "objects"
@@ -371,7 +363,3 @@ def _join(words: Sequence[str]) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _sentence(text: str) -> str:
-    return _capital(text)

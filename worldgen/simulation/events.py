@@ -185,9 +185,7 @@ class _Motion:
         if free and weight > 0.5:
             return Event(0.0, Kind.FALLS, body)
         moved = np.flatnonzero(self.speed[:, body] > _MOVING)
-        pushed = min(
-            (e.time for e in impacts if e.other >= 0 and body in (e.body, e.other)), default=math.inf
-        )
+        pushes = [event.time for event in impacts if event.other >= 0 and body in (event.body, event.other)]
         if not len(moved) or moved[0] * self.dt > min(pushes, default=math.inf):
             return Event(0.0, Kind.RESTS, body)
         clear = min(moved[0] + 2, self.frames - 1)  # two frames on, its direction shows
@@ -271,9 +269,7 @@ class _Motion:
         rebound = self._rebound(body, time, blows) if outward[2] > 0.7 else None
         return Event(time, Kind.HITS, body, way=self._way(body, after), normal=numbers, rebound=rebound)
 
-    def _rebound(
-        self, body: int, time: float, blows: list[tuple[float, int, int, np.ndarray]]
-    ) -> float | None:
+    def _rebound(self, body: int, time: float, blows: list[_Blow]) -> float | None:
         """Height above the point of impact that is reached after it, over the height before it."""
         own = [other for other, first, second, _ in blows if body in (first, second)]
         begin = max((other for other in own if other < time), default=0.0)
