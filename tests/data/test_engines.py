@@ -105,9 +105,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
 
 def test_ray_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(
-        ValueError, match=r"--engine ray needs Ray; install it: pip install 'worldgen\[ray\]'"
-    ):
+    with pytest.raises(ValueError, match=r"--engine ray needs Ray; install it: .* 'worldgen\[ray\]'"):
         RayEngine()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import model_of
 from worldgen.simulation.naming import name_backdrop, name_things
-from worldgen.types import Clip
+from worldgen.types import Clip, Trajectory
 
 
 class Captioner(ABC):
@@ -144,12 +145,28 @@ def _spread(count: int, wanted: int) -> list[int]:
 def _describe(clip: Clip) -> str:
     assert clip.truth is not None and clip.camera is not None and clip.scenes is not None
     model = model_of(clip.scenes[0])
+    things = name_things(model)
+    masks = None if clip.masks is None else clip.masks[0, :, : len(things)]
     return describe_at_length(
-        name_things(model),
-        clip.truth,
+        things,
+        _first_objects(clip.truth, len(things)),
         clip.camera,
         -float(model.opt.gravity[2]),
         name_backdrop(model),
         zlib.crc32(clip.scenes[0].encode()),
-        None if clip.masks is None else clip.masks[0].any(dim=-1).any(dim=-1).numpy(),
+        None if masks is None else masks.any(dim=-1).any(dim=-1).numpy(),
+    )
+
+
+def _first_objects(truth: Trajectory, count: int) -> Trajectory:
+    """Without the objects that a batch was padded with."""
+    return replace(
+        truth,
+        position=truth.position[:, :, :count],
+        rotation=truth.rotation[:, :, :count],
+        velocity=truth.velocity[:, :, :count],
+        spin=truth.spin[:, :, :count],
+        mass=truth.mass[:, :count],
+        extent=truth.extent[:, :count],
+        present=truth.present[:, :, :count],
     )
