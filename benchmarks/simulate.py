@@ -103,8 +103,8 @@ def measure_command(count: int, size: int, frames: int, processes: int) -> str:
             )
         size_of_all = sum(path.stat().st_size for path in Path(folder).iterdir())
     return (
-        f"{summary.clips} clips of {frames} frames of {size} px written in {summary.seconds:.1f} s by {processes} "
-        f"processes, their start included: {summary.clips / summary.seconds:.1f} clips/s, "
+        f"{summary.clips} clips of {frames} frames of {size} px written in {summary.seconds:.1f} s by "
+        f"{processes} processes, their start included: {summary.clips / summary.seconds:.1f} clips/s, "
         f"{size_of_all / count / 1e3:.1f} kB per clip."
     )
 
@@ -139,8 +139,8 @@ def compare_with_opengl(size: int, frames: int) -> str:
     render_numba(played.model, played.qpos, camera_of(played.model), size)
     ours = time.perf_counter() - begun
     return (
-        f"OpenGL ({os.environ.get('MUJOCO_GL')}): {1e3 * opengl:.0f} ms per clip of RGB, depth and masks, and "
-        f"{1e3 * start:.0f} ms per model for its context; numba {1e3 * ours:.1f} ms: "
+        f"OpenGL ({os.environ.get('MUJOCO_GL')}): {1e3 * opengl:.0f} ms per clip of RGB, depth and masks, "
+        f"and {1e3 * start:.0f} ms per model for its context; numba {1e3 * ours:.1f} ms: "
         f"{(opengl + start) / ours:.0f} times faster."
     )
 

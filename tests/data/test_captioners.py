@@ -25,10 +25,8 @@ from worldgen.data.sources import ShardedClips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.types import Clip
 
-WORDS = (
-    *["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"],
-    *["a", "red", "ball", "falls", "and", "bounces"],
-)
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
+WORDS = (*SPECIAL, "a", "red", "ball", "falls", "and", "bounces")
 TINY = {
     "hidden_size": 16,
     "intermediate_size": 32,

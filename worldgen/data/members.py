@@ -31,6 +31,7 @@ from torch import Tensor
 from worldgen import __version__
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
+MUJOCO = version("mujoco-core")  # asked once: it takes as long as compressing ten clips
 CAPTION = "caption.txt"
 """The member that is read as the prompt."""
 
@@ -60,7 +61,7 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
         "shapes": shapes,
         "metric": clip.truth.metric if clip.truth is not None else None,
         "worldgen": __version__,
-        "mujoco": version("mujoco-core"),
+        "mujoco": MUJOCO,
         "platform": f"{platform.system()}-{platform.machine()}",
     }
     members["meta.json"] = json.dumps(meta, sort_keys=True).encode()

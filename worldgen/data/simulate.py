@@ -14,11 +14,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from worldgen import __version__
 from worldgen.data.engines import Engine, LocalEngine
+from worldgen.data.members import MUJOCO
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardWriter, read_index, remove_leftovers, shard_paths, write_atomically
 from worldgen.simulation.clips import simulate_clip
@@ -41,7 +41,7 @@ class SimulationConfig:
     seed: int
     clips_per_shard: int = 64
     worldgen: str = __version__
-    mujoco: str = version("mujoco-core")
+    mujoco: str = MUJOCO
 
     def __post_init__(self) -> None:
         unknown = [family for family in self.families if family not in FAMILIES]
@@ -189,7 +189,7 @@ def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
             f"Every machine that simulates must share the folder, under one path; {platform.node()} sees no "
             f"{folder / 'config.json'}. Mount it there."
         )
-    here = {"worldgen": __version__, "mujoco": version("mujoco-core")}
+    here = {"worldgen": __version__, "mujoco": MUJOCO}
     if here != {"worldgen": config.worldgen, "mujoco": config.mujoco}:
         raise ValueError(
             f"Every machine that simulates must have worldgen {config.worldgen} and MuJoCo {config.mujoco}; "
