@@ -102,6 +102,9 @@ def test_every_fact_is_read_back(told):
             assert facts.row == "from left to right" and balls[0].position[0] < balls[1].position[0]
         first = {"drop": ("fall", "falls"), "bounce": ("flies",), "collide": ("slides",)}[scene.family]
         assert facts.first in first, text
+        said = [float(speed) for speed in re.findall(r"at about (\S+) meters? per second", text)]
+        speeds = [float(torch.tensor(ball.velocity).norm()) for ball in balls]
+        assert said == pytest.approx([speed for speed in speeds if speed], abs=0.051), text
         assert facts.fixed
         if facts.higher:
             heights = {ball.color: ball.position[2] for ball in balls}

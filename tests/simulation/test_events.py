@@ -102,6 +102,10 @@ def test_beginnings():
     starts = events_of(path(lambda t: -(t**2)))[0]
     assert starts.kind is Kind.STARTS and starts.way[0] < 0 < starts.time < 0.2
     assert kinds(events_of(path(0.0), spin=rolling, gravity=0.0)) == [Kind.SPINS]
+    drifting = path(lambda t: t)
+    assert kinds(events_of(drifting, spin=rolling, gravity=0.0, extent=[0.1, 0.1, 0.3])) == [Kind.TUMBLES]
+    late = events_of(path(lambda t: (t - 0.3).clamp(min=0) ** 2))
+    assert kinds(late) == [Kind.RESTS, Kind.SETS_OFF] and late[1].way[0] > 0 and 0.3 < late[1].time < 0.45
 
 
 def test_it_turns_around_and_comes_to_rest():

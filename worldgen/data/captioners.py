@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import model_of
-from worldgen.simulation.naming import name_backdrop, name_things
+from worldgen.simulation.naming import name_backdrop, name_stands, name_things
 from worldgen.types import Clip, Trajectory
 
 
@@ -155,6 +155,7 @@ def _describe(clip: Clip) -> str:
         name_backdrop(model),
         zlib.crc32(clip.scenes[0].encode()),
         None if masks is None else masks.any(dim=-1).any(dim=-1).numpy(),
+        name_stands(model),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from worldgen.simulation.captions import describe
 from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import camera_of
-from worldgen.simulation.naming import name_backdrop
+from worldgen.simulation.naming import name_backdrop, name_stands
 from worldgen.simulation.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
 from worldgen.simulation.scenes import Scene, draw_scene
@@ -69,6 +69,7 @@ def simulate_clip(
         name_backdrop(played.model),
         scene.wording,
         masks.any(axis=(2, 3)),
+        name_stands(played.model),
     )
     return Clip(
         frames=torch.from_numpy(film.frames).permute(0, 3, 1, 2).float().div(255)[None],

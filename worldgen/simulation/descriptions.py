@@ -16,8 +16,6 @@ import numpy as np
 
 from worldgen.simulation.events import (
     BEGINNINGS,
-    QUICK,
-    SLOW,
     Event,
     Kind,
     View,
@@ -83,6 +81,7 @@ def describe_at_length(
     backdrop: str,
     wording: int,
     visible: np.ndarray | None = None,
+    stands: Sequence[str] = (),
 ) -> str:
     """One paragraph on one clip; the same input gives the same words.
 
@@ -94,6 +93,7 @@ def describe_at_length(
         backdrop: What stands behind, such as `worldgen.simulation.naming.name_backdrop` says.
         wording: Seed of the choice of words.
         visible: (T N) whether any pixel of an object can be seen.
+        stands: What else stands there and does not move, such as "ramp" or "screen".
 
     Raises:
         ValueError: Not one clip, or not as many things as the trajectory has objects.
@@ -106,15 +106,17 @@ def describe_at_length(
         )
     view = view_bodies(trajectory, camera)
     events = find_events(trajectory, view, gravity, visible)
-    return _Writer(things, size_of(trajectory), view, wording).write(events, camera, backdrop)
+    return _Writer(things, size_of(trajectory), view, wording, stands).write(events, camera, backdrop)
 
 
 class _Writer:
     """Puts facts into sentences, drawing each choice of words from its own generator."""
 
-    def __init__(self, things: Sequence[Named], size: np.ndarray, view: View, wording: int) -> None:
+    def __init__(
+        self, things: Sequence[Named], size: np.ndarray, view: View, wording: int, stands: Sequence[str]
+    ) -> None:
         self.rng = np.random.default_rng([wording, _STREAM])
-        self.size, self.view = size, view
+        self.size, self.view, self.stands = size, view, stands
         self.shapes = [str(getattr(thing, "shape", "ball")) for thing in things]
         self.full = [
             " ".join(word for word in (thing.color, thing.material, shape) if word)
@@ -129,13 +131,17 @@ class _Writer:
     def write(self, events: list[Event], camera: Camera, backdrop: str) -> str:
         """The paragraph."""
         later = [event for event in events if event.kind not in BEGINNINGS][:_MOST_EVENTS]
-        crowd = sum(event.kind is Kind.COLLIDES for event in later) > 2
+        blows = [event.time for event in later if event.kind is Kind.COLLIDES]
         story = [self._beginning([event for event in events if event.kind in BEGINNINGS])]
         for event in later:
             story.append(self._timed(event))
-            if event.kind is Kind.COLLIDES and not crowd:
+            follows = [time for time in blows if event.time < time < event.time + 0.2]
+            if event.kind is Kind.COLLIDES and len(blows) < 3 and not follows:
                 story.append(self._outcome(event))
         scene = [self._opening(), *self._comparison()]
+        if self.stands:
+            seen = _join([_a(stand) for stand in self.stands])
+            scene.append(self._choose(("There is also {}.", "The scene also has {}.")).format(seen))
         angle = self._angle(camera, backdrop)
         parts = [angle, *scene, *story] if self.rng.random() < 0.3 else [*scene, *story, angle]
         return " ".join(_capital(part) for part in parts)
@@ -234,15 +240,18 @@ class _Writer:
 
     def _start_words(self, event: Event) -> tuple[str, str]:
         """The verb of a beginning, for one object and for several that begin alike."""
-        way, pace = _direction(event.way), _pace(event.way)
+        way, pace = _direction(event.way), _speed(event.way)
         if event.kind is Kind.FLIES and abs(event.way[1]) > 0.5 * abs(event.way[0]) and "to the" in way:
             way += " and upward" if event.way[1] > 0 else " and downward"
+        if event.kind is Kind.ROLLS and self.shapes[event.body] == "box":
+            return f"tips {way}", f"tip {way}"
         one, many = {
             Kind.FALLS: ("falls", "fall"),
-            Kind.FLIES: (f"flies {pace}{way}", f"fly {pace}{way}"),
-            Kind.SLIDES: (f"slides {pace}{way}", f"slide {pace}{way}"),
-            Kind.ROLLS: (f"rolls {pace}{way}", f"roll {pace}{way}"),
+            Kind.FLIES: (f"flies {way}{pace}", f"fly {way}{pace}"),
+            Kind.SLIDES: (f"slides {way}{pace}", f"slide {way}{pace}"),
+            Kind.ROLLS: (f"rolls {way}{pace}", f"roll {way}{pace}"),
             Kind.SPINS: ("spins in place", "spin in place"),
+            Kind.TUMBLES: (f"tumbles {way}{pace}", f"tumble {way}{pace}"),
             Kind.STARTS: (f"starts to move {way}", f"start to move {way}"),
             Kind.RESTS: ("is at rest", "are at rest"),
         }[event.kind]
@@ -274,6 +283,10 @@ class _Writer:
             return f"{name} passes behind {self.names[event.other]}"
         if event.kind is Kind.SWINGS_BACK:
             return f"{name} turns around and moves back {_direction(event.way)}"
+        if event.kind is Kind.SETS_OFF:
+            return f"{name} starts to move {_direction(event.way)}"
+        if event.kind is Kind.HIDES and "screen" in self.stands:
+            return f"{name} disappears behind the screen"
         if event.kind is Kind.LEAVES:
             return f"{name} leaves the picture {_direction(event.way)}"
         words = {
@@ -321,13 +334,14 @@ def _direction(way: tuple[float, float, float]) -> str:
     return "toward the camera" if toward > 0 else "away from the camera"
 
 
-def _pace(way: tuple[float, float, float]) -> str:
-    speed = float(np.linalg.norm(way))
-    return "quickly " if speed > QUICK else "slowly " if speed < SLOW else ""
+def _speed(way: tuple[float, float, float]) -> str:
+    """In numbers: what "quickly" means is another thing in each family's short prompt."""
+    speed = f"{round(float(np.linalg.norm(way)), 1):g}"
+    return f" at about {speed} {'meter' if speed == '1' else 'meters'} per second"
 
 
 def _motion(way: tuple[float, float, float]) -> str:
-    return f"moves {_pace(way)}{_direction(way)}" if np.linalg.norm(way) > 0.1 else "stands still"
+    return f"moves {_direction(way)}" if np.linalg.norm(way) > 0.1 else "stands still"
 
 
 def _surface(normal: tuple[float, float, float]) -> str:

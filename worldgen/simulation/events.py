@@ -17,13 +17,11 @@ from worldgen.types import Camera, Trajectory
 IMPACT = 0.3
 """m/s at which two surfaces must approach for their touch to count as an event, not as resting or chatter."""
 
-SLOW, QUICK = 0.7, 1.5
-"""m/s; below is "slowly", above is "quickly"."""
-
 _MOVING = 0.1  # m/s
 _RESTING, _REST_FRAMES = 0.06, 3  # m/s, and for how many frames up to the end
 _SETTLED = 0.02  # seconds: what touches by then was touching at the start
 _MERGE = 0.1  # seconds between touches of one pair that count as one
+_LATE = 0.15  # seconds after which a body that starts to move was at rest at first
 _TILT = math.radians(60)
 
 
@@ -31,15 +29,17 @@ _Blow = tuple[float, int, int, np.ndarray]  # time, the two bodies, the normal f
 
 
 class Kind(Enum):
-    """What an event is. The first seven are how a body begins; each body has exactly one of them."""
+    """What an event is. Each body has exactly one of `BEGINNINGS`."""
 
     FALLS = auto()
     FLIES = auto()
     SLIDES = auto()
     ROLLS = auto()
     SPINS = auto()
+    TUMBLES = auto()
     STARTS = auto()
     RESTS = auto()
+    SETS_OFF = auto()
     HITS = auto()
     COLLIDES = auto()
     SWINGS_BACK = auto()
@@ -51,7 +51,9 @@ class Kind(Enum):
     STOPS = auto()
 
 
-BEGINNINGS = (Kind.FALLS, Kind.FLIES, Kind.SLIDES, Kind.ROLLS, Kind.SPINS, Kind.STARTS, Kind.RESTS)
+BEGINNINGS = (
+    Kind.FALLS, Kind.FLIES, Kind.SLIDES, Kind.ROLLS, Kind.SPINS, Kind.TUMBLES, Kind.STARTS, Kind.RESTS
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ def find_events(
     later = list(impacts)
     for body in range(count):
         later += [*motion.turns(body, impacts), *motion.topples(body), *motion.stops(body)]
+        if beginnings[body].kind is Kind.RESTS:
+            later += motion.sets_off(body, impacts)
         later += motion.crossings(body, visible)
     return beginnings + sorted(later, key=lambda event: (event.time, event.kind.value, event.body))
 
@@ -179,17 +183,24 @@ class _Motion:
         turning = np.linalg.norm(self.spin[0, body])
         if moving:
             rolling = abs(turning * self.extent[body].max() - self.speed[0, body]) < 0.3 * self.speed[0, body]
+            if free and turning > 1.0 and np.ptp(self.extent[body]) > 0.01:  # a ball's spin cannot be seen
+                return Event(0.0, Kind.TUMBLES, body, way=way)
             return Event(0.0, Kind.FLIES if free else Kind.ROLLS if rolling else Kind.SLIDES, body, way=way)
         if free and turning > 1.0:
             return Event(0.0, Kind.SPINS, body)
         if free and weight > 0.5:
             return Event(0.0, Kind.FALLS, body)
-        moved = np.flatnonzero(self.speed[:, body] > _MOVING)
-        pushes = [event.time for event in impacts if event.other >= 0 and body in (event.body, event.other)]
-        if not len(moved) or moved[0] * self.dt > min(pushes, default=math.inf):
+        started = self._start(body, impacts)
+        if started is None or started > _LATE / self.dt:
             return Event(0.0, Kind.RESTS, body)
-        clear = min(moved[0] + 2, self.frames - 1)  # two frames on, its direction shows
-        return Event(float(moved[0] * self.dt), Kind.STARTS, body, way=self._way(body, clear))
+        return Event(started * self.dt, Kind.STARTS, body, way=self._soon(body, started))
+
+    def sets_off(self, body: int, impacts: list[Event]) -> list[Event]:
+        """When a body that was at rest starts to move though no blow is told."""
+        started = self._start(body, impacts)
+        if started is None:
+            return []
+        return [Event(started * self.dt, Kind.SETS_OFF, body, way=self._soon(body, started))]
 
     def turns(self, body: int, impacts: list[Event]) -> list[Event]:
         """Moments at which a body reverses its sideways motion though nothing strikes it."""
@@ -307,6 +318,18 @@ class _Motion:
 
     def _frame_before(self, time: float) -> int:
         return min(int(time / self.dt - 1e-4), self.frames - 1)
+
+    def _start(self, body: int, impacts: list[Event]) -> int | None:
+        """The first frame in which a body moves; None for never, or when a blow came first."""
+        moved = np.flatnonzero(self.speed[:, body] > _MOVING)
+        pushes = [event.time for event in impacts if event.other >= 0 and body in (event.body, event.other)]
+        if not len(moved) or moved[0] * self.dt > min(pushes, default=math.inf):
+            return None
+        return int(moved[0])
+
+    def _soon(self, body: int, frame: int) -> tuple[float, float, float]:
+        """Its way two frames on, when the direction shows."""
+        return self._way(body, min(frame + 2, self.frames - 1))
 
     def _way(self, body: int, frame: int) -> tuple[float, float, float]:
         right, up, toward = (self.view.axes[frame].T @ self.velocity[frame, body]).tolist()

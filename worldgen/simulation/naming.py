@@ -50,6 +50,16 @@ def name_backdrop(model: mujoco.MjModel) -> str:
     return " and ".join(found) or "an empty background"
 
 
+def name_stands(model: mujoco.MjModel) -> tuple[str, ...]:
+    """What else is fixed in the world, can be seen and has a name, such as "ramp" or "screen"."""
+    names = [
+        mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom)
+        for geom in range(model.ngeom)
+        if model.geom_bodyid[geom] == 0 and model.geom_rgba[geom, 3] > 0
+    ]
+    return tuple(name for name in names if name and name.isalpha() and name not in ("wall", "floor"))
+
+
 def _name_geom(model: mujoco.MjModel, geom: int) -> NamedThing:
     rgb = model.geom_rgba[geom, :3]
     color = min(COLORS, key=lambda name: float(np.abs(np.array(COLORS[name]) - rgb).max()))
