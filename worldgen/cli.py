@@ -24,6 +24,8 @@ def simulate(
     seed: int = 0,
     processes: int | None = None,
     split: str | None = None,
+    engine: str = "local",
+    shards: str | None = None,
 ) -> None:
     """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
 
@@ -38,10 +40,19 @@ def simulate(
         processes: Simulating processes; all cores when left out.
         split: train, id or ood:FACTOR, which holds out mass, friction, restitution, gravity, speed, size,
             count, color, camera or light; the usual ranges when left out.
+        engine: local (processes of this machine) or ray (a Ray cluster).
+        shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
     """
+    from worldgen.data.engines import LocalEngine, RayEngine
     from worldgen.data.simulate import simulate_shards
 
-    summary = simulate_shards(out, families, clips, size, frames, fps, seed, processes, split=split)
+    engines = {"local": LocalEngine, "ray": RayEngine}
+    if engine not in engines:
+        raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
+    maker = engines[engine](processes)
+    summary = simulate_shards(
+        out, families, clips, size, frames, fps, seed, split=split, engine=maker, shards=shards
+    )
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 
 

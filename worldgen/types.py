@@ -194,6 +194,8 @@ class Clip:
     truth: Trajectory | None = None
     scenes: tuple[str, ...] | None = None
     """MJCF of the world that was filmed, where it was simulated."""
+    descriptions: tuple[str, ...] | None = None
+    """One long caption per clip, where there is one: everything that is there and happens, in order."""
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.shape[2] != 3:
@@ -215,7 +217,7 @@ class Clip:
         _require_shape(self.fps, (batch,), "Clip.fps")
         if not bool((self.fps > 0).all()):
             raise ValueError(f"Clip.fps must be positive; got {self.fps.tolist()}.")
-        for name in ("prompts", "scenes"):
+        for name in ("prompts", "scenes", "descriptions"):
             texts = getattr(self, name)
             if texts is not None and len(texts) != batch:
                 raise ValueError(

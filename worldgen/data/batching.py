@@ -36,7 +36,7 @@ def stack_clips(clips: Sequence[Clip]) -> Clip:
     depth, masks = _gather(clips, "depth"), _gather(clips, "masks")
     cameras = [clip.camera for clip in clips if clip.camera is not None]
     truths = [clip.truth for clip in clips if clip.truth is not None]
-    scenes = [clip.scenes for clip in clips if clip.scenes is not None]
+    scenes = _gather_texts([clip.scenes for clip in clips])
     return Clip(
         frames=torch.cat([clip.frames for clip in clips]),
         fps=torch.cat([clip.fps for clip in clips]),
@@ -47,7 +47,8 @@ def stack_clips(clips: Sequence[Clip]) -> Clip:
         imu=None if imu is None else _cat_padded(imu, axis=1),
         camera=_stack_cameras(cameras) if len(cameras) == len(clips) else None,
         truth=stack_trajectories(truths) if len(truths) == len(clips) else None,
-        scenes=tuple(scene for group in scenes for scene in group) if len(scenes) == len(clips) else None,
+        scenes=scenes,
+        descriptions=_gather_texts([clip.descriptions for clip in clips]),
     )
 
 
@@ -104,6 +105,11 @@ def _stack_cameras(cameras: Sequence[Camera]) -> Camera:
 def _gather(clips: Sequence[Clip], name: str) -> list[Tensor] | None:
     values = [getattr(clip, name) for clip in clips]
     return None if any(value is None for value in values) else values
+
+
+def _gather_texts(texts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    known = [group for group in texts if group is not None]
+    return tuple(text for group in known for text in group) if len(known) == len(texts) else None
 
 
 def _cat_padded(tensors: Sequence[Tensor], axis: int) -> Tensor:

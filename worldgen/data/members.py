@@ -6,6 +6,7 @@
 ``state.safetensors``  fps, truth.*, contacts.*, camera.*, sound, imu, as in `worldgen.types`
 ``scene.xml.zst``      MJCF
 ``caption.txt``        the prompt
+``description.txt``    the long caption
 ``meta.json``          family, seed, versions, platform, shapes
 
 A member is there when the clip has it.
@@ -30,6 +31,10 @@ from torch import Tensor
 from worldgen import __version__
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
+MUJOCO = version("mujoco-core")  # asked once: it takes as long as compressing ten clips
+CAPTION = "caption.txt"
+"""The member that is read as the prompt."""
+
 
 def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     """The members of one clip (B = 1) by suffix, in the order in which they are written."""
@@ -47,22 +52,24 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     members["state.safetensors"] = save_tensors(_state_of(clip))
     if clip.scenes is not None:
         members["scene.xml.zst"] = _compress(clip.scenes[0].encode())
-    members["caption.txt"] = clip.prompts[0].encode()
+    members[CAPTION] = clip.prompts[0].encode()
+    if clip.descriptions is not None:
+        members["description.txt"] = clip.descriptions[0].encode()
     meta = {
         "family": family,
         "seed": seed,
         "shapes": shapes,
         "metric": clip.truth.metric if clip.truth is not None else None,
         "worldgen": __version__,
-        "mujoco": version("mujoco-core"),
+        "mujoco": MUJOCO,
         "platform": f"{platform.system()}-{platform.machine()}",
     }
     members["meta.json"] = json.dumps(meta, sort_keys=True).encode()
     return members
 
 
-def decode_clip(members: Mapping[str, memoryview]) -> Clip:
-    """The clip (B = 1) that the members hold.
+def decode_clip(members: Mapping[str, memoryview], caption_member: str = CAPTION) -> Clip:
+    """The clip (B = 1) that the members hold, with the text of ``caption_member`` as its prompt.
 
     Raises:
         ValueError: A member is missing or does not hold what its name and ``meta.json`` say.
@@ -82,11 +89,14 @@ def decode_clip(members: Mapping[str, memoryview]) -> Clip:
             masks = torch.from_numpy(unpacked).bool()[None]  # (1, T, N, H, W)
         if "scene.xml.zst" in members:
             scenes = (_decompress(members["scene.xml.zst"]).decode(),)
+        descriptions = None
+        if "description.txt" in members:
+            descriptions = (bytes(members["description.txt"]).decode(),)
         camera = Camera(**_part(state, "camera")) if "camera.fovy" in state else None
         return Clip(
             frames=_to_unit(frames)[None],
             fps=state["fps"],
-            prompts=(bytes(members["caption.txt"]).decode(),),
+            prompts=(bytes(members[caption_member]).decode(),),
             sound=state.get("sound"),
             depth=depth,
             masks=masks,
@@ -94,6 +104,7 @@ def decode_clip(members: Mapping[str, memoryview]) -> Clip:
             camera=camera,
             truth=_trajectory_of(state, meta["metric"]),
             scenes=scenes,
+            descriptions=descriptions,
         )
     except (KeyError, ValueError, TypeError, SafetensorError, zstandard.ZstdError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -8,19 +8,22 @@ when both exist.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import platform
 import tarfile
 import warnings
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
-from worldgen.data.members import decode_clip, encode_clip
+from worldgen.data.members import CAPTION, decode_clip, encode_clip
 from worldgen.types import Clip
 
 OPEN_SHARDS = 64
@@ -55,8 +58,9 @@ class ShardWriter:
     def __init__(self, folder: str | Path, number: int) -> None:
         self.tar_path, self.index_path = shard_paths(folder, number)
         self.tar_path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.tar_path.with_name(f".{self.tar_path.name}.{os.getpid()}.partial")
+        self._partial = partial_path(self.tar_path)
         self._file = open(self._partial, "wb")  # noqa: SIM115 closed in close() or discard()
+        _lock(self._file)
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         self._lines: list[str] = []
         self._ids: set[str] = set()
@@ -119,14 +123,15 @@ class ShardIndex:
         folder: Holds ``*.tar`` and ``*.index.jsonl``. Half of a pair is left out, with a warning.
         skip: Members that are not wanted, such as "depth" and "masks": reading is several times faster
             without.
+        caption_member: The member whose text is each clip's prompt, such as "description.txt".
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: No complete shard, or a shard that is damaged.
+        ValueError: No complete shard, a shard that is damaged, or a clip without the member of captions.
     """
 
-    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
-        self.folder, self.skip = Path(folder), skip
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION) -> None:
+        self.folder, self.skip, self.caption_member = Path(folder), skip, caption_member
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"No folder of shards at {self.folder}. Check the path, or write shards there first."
@@ -144,6 +149,12 @@ class ShardIndex:
         self.entries: list[ShardEntry] = []
         for stem in sorted(tars & indices):
             self.entries.extend(read_index(self.folder / f"{stem}.tar"))
+        bare = [entry for entry in self.entries if caption_member not in entry.members]
+        if bare and caption_member != CAPTION:
+            raise ValueError(
+                f"Every clip of {self.folder} must have a member {caption_member}; {bare[0].id} has "
+                f"{', '.join(bare[0].members)}. Simulate the folder anew, or read {CAPTION}."
+            )
         self._handles: dict[Path, int] = {}
         self._process = os.getpid()
 
@@ -162,14 +173,14 @@ class ShardIndex:
         data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
         members = {}
         for suffix, (offset, size, checksum) in entry.members.items():
-            if suffix.partition(".")[0] in self.skip:
+            if suffix.partition(".")[0] in self.skip and suffix != self.caption_member:
                 continue
             part = data[offset - begin : offset - begin + size]
             if len(part) < size or zlib.crc32(part) != checksum:
                 raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))
             members[suffix] = part
         try:
-            return decode_clip(members)
+            return decode_clip(members, self.caption_member)
         except ValueError as error:
             raise ValueError(_damage(entry.shard, entry.id, f"cannot be decoded ({error})")) from error
 
@@ -256,8 +267,9 @@ def read_index(shard: Path) -> list[ShardEntry]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all, also after a power cut."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     with open(partial, "wb") as file:
+        _lock(file)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -267,6 +279,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(folder)  # the rename itself
     finally:
         os.close(folder)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written before it is renamed; no two processes share one, on whatever machine."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove what killed processes left of ``stem``; what a living one writes is locked, and stays."""
+    for path in folder.glob(f".{stem}.*.partial"):
+        with suppress(OSError), open(path, "r+b") as file:  # NFS locks only what may be written
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _lock(file: BinaryIO) -> None:
+    with suppress(OSError):  # a file system without locks keeps what killed processes leave
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_and_close(file: io.BufferedWriter) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from worldgen.data.media import VIDEO_SUFFIXES, iterate_frames, mean_rate
+from worldgen.data.members import CAPTION
 from worldgen.data.shards import ShardIndex
 from worldgen.data.simulate import SimulationConfig
 from worldgen.types import Clip
@@ -65,14 +66,15 @@ class ShardedClips(Dataset[Clip]):
     Args:
         folder: Written by `simulate_shards` or `write_shards`.
         skip: Members left unread, such as "depth", "masks" and "scene".
+        caption_member: The member whose text is each clip's prompt: "description.txt" for the long captions.
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: No complete shard, or a shard that is damaged.
+        ValueError: No complete shard, a shard that is damaged, or a clip without the member of captions.
     """
 
-    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
-        self.index = ShardIndex(folder, skip)
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION) -> None:
+        self.index = ShardIndex(folder, skip, caption_member)
 
     def __len__(self) -> int:
         return len(self.index)

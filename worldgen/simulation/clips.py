@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from worldgen.simulation.captions import describe
+from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import camera_of
+from worldgen.simulation.naming import name_backdrop, name_stands
 from worldgen.simulation.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
 from worldgen.simulation.scenes import NANO, Scene, draw_scene, retake
@@ -55,7 +57,7 @@ def simulate_clip(
         take: 0 for the scene itself; k for its k-th repetition, started about 2 cm from there.
 
     Returns:
-        A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt and MJCF.
+        A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt, MJCF and description.
 
     Raises:
         ValueError: An unknown family or split, a negative seed or take, a size or length below 1, a rate
@@ -67,15 +69,27 @@ def simulate_clip(
     camera = camera_of(played.model)
     film = render(played.model, played.qpos, camera, size)
     count = len(scene.things)
+    masks = film.ids[:, None] == np.arange(count)[:, None, None]  # (T, N, H, W)
+    description = describe_at_length(
+        scene.things,
+        played.trajectory,
+        camera,
+        scene.gravity if gravity is None else gravity,
+        name_backdrop(played.model),
+        scene.wording,
+        masks.any(axis=(2, 3)),
+        name_stands(played.model),
+    )
     return Clip(
         frames=torch.from_numpy(film.frames).permute(0, 3, 1, 2).float().div(255)[None],
         fps=torch.tensor([fps], dtype=torch.float32),
         prompts=(describe(scene),),
         depth=torch.from_numpy(film.depth)[None, :, None],
-        masks=torch.from_numpy(film.ids[:, None] == np.arange(count)[:, None, None])[None],
+        masks=torch.from_numpy(masks)[None],
         camera=camera,
         truth=_single(played.trajectory),
         scenes=(played.xml,),
+        descriptions=(description,),
     )
 
 
