@@ -58,7 +58,9 @@ def fit_frame(
     rows, columns = bucket[0] / scale, bucket[1] / scale / pixel_ratio  # of the source, that are seen
     top, left = round((height - rows) / 2), round((width - columns) / 2)
     seen = image[top : top + max(round(rows), 1), left : left + max(round(columns), 1)]
-    pixels = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[None]  # (1, 3, H, W), channels last
+    pixels = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[
+        None
+    ]  # (1, 3, H, W), channels last
     resized = functional.interpolate(pixels, bucket, mode="bilinear", antialias=True, align_corners=False)
     return resized[0].permute(1, 2, 0).contiguous().numpy()
 
@@ -137,8 +139,7 @@ class ClipCutter(Generic[Frame]):
         return clips
 
     def cut(self) -> list[tuple[float, UInt8[np.ndarray, "T H W 3"]]]:
-        """End the stretch. Returns the clips that its last frame makes full; ``samples`` and ``clips`` stay
-        readable until the next frame."""
+        """End the stretch; its counts stay readable until `begin_stretch`. Returns as `feed` does."""
         clips = [] if self._last is None else self._sample_until(self._last[0] + 0.5 / self.fps)
         self._last = None
         return clips

@@ -1,4 +1,4 @@
-"""Work that may crash, hang or eat the memory, done in child processes that do not take their parent along."""
+"""Work that may crash, hang or eat the memory, done in child processes that take nobody along."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from typing import Generic, TypeVar
@@ -98,10 +99,8 @@ class _Worker(Generic[Task]):
         if task is not None:
             if self.began:
                 self.deadline = time.monotonic() + self.seconds
-            try:
+            with suppress(OSError):  # it has died; listening tells how
                 self.connection.send(task)
-            except OSError:
-                pass  # it has died; listening tells how
 
     def listen(self) -> tuple[bool, str | None]:
         """Whether the task has ended, and why when it was not done."""

@@ -28,14 +28,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from worldgen.data.guard import run_guarded
 from worldgen.data.layouts import Drop, Listing, Recording, find_recordings
+from worldgen.data.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
 from worldgen.data.media import BACKGROUND
 from worldgen.data.progress import progress_bar
 from worldgen.data.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
-from worldgen.data.shards import ShardWriter, find_shards, read_index, shard_paths, write_atomically
+from worldgen.data.shards import ShardWriter, find_shards, shard_paths, write_atomically
 
 CLIPS_PER_SHARD = 64
 CLIPS_PER_PART = 512
@@ -62,27 +62,6 @@ class ImportSummary:
     """Recordings read in this run; those of earlier runs were kept."""
     seconds: float
     folder: Path
-
-
-@dataclass(frozen=True)
-class DoneRecording:
-    """A recording that a part has finished."""
-
-    name: str
-    fingerprint: str
-    starts: tuple[float, ...]
-    """Seconds of its clips."""
-    drops: tuple[Drop, ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Recordings that were finished together, and the shards they filled."""
-
-    number: int
-    recordings: tuple[DoneRecording, ...]
-    shards: tuple[tuple[str, int], ...]
-    """Path within the folder, and how many clips."""
 
 
 def import_videos(
@@ -125,7 +104,12 @@ def import_videos(
     if processes < 1:
         raise ValueError(f"processes must be at least 1; got {processes}.")
     rule = CutRule(
-        size, frames, None if fps is None else float(fps), frames if stride is None else stride, square, background
+        size,
+        frames,
+        None if fps is None else float(fps),
+        frames if stride is None else stride,
+        square,
+        background,
     )
     listing = find_recordings(folder, None if captions is None else Path(captions), images, outside=out)
     with _claim_folder(out, rule):
@@ -143,82 +127,6 @@ def import_videos(
             f"{out / 'dropped.csv'} says why for each."
         )
     return summary
-
-
-class Ledger:
-    """What earlier runs have done to a folder of imported shards."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.parts = [_read_part(path) for path in sorted((out / "parts").glob("part-*.json"))]
-        named = {out / name for part in self.parts for name, _ in part.shards}
-        for path in [*find_shards(out), *out.glob("*/*.index.jsonl")]:
-            if path.with_name(path.name.split(".")[0] + ".tar") not in named:
-                path.unlink()  # of a run that was killed
-        for leftover in out.glob("*/.shard-*.partial"):
-            leftover.unlink()
-
-    @property
-    def done(self) -> dict[str, DoneRecording]:
-        """The latest word on every recording."""
-        return {item.name: item for part in self.parts for item in part.recordings}
-
-    def waiting(self, recordings: Sequence[Recording]) -> list[Recording]:
-        """The recordings that are still to be read; parts whose shards are gone or damaged are forgotten.
-
-        Raises:
-            ValueError: A recording that has clips here has changed; or a shard is gone, and so is a
-                recording in it.
-        """
-        there = {item.name for item in recordings}
-        for part in list(self.parts):
-            broken = next((name for name, count in part.shards if not self._holds(name, count)), None)
-            if broken is None:
-                continue
-            gone = [item.name for item in part.recordings if item.starts and item.name not in there]
-            if gone:
-                raise ValueError(
-                    f"{self.out / broken} is missing or damaged, and {gone[0]}, which is in it, is not in the "
-                    f"folder any more; put it back, or delete {_part_path(self.out, part.number)} and go on."
-                )
-            _part_path(self.out, part.number).unlink()  # first: shards without a part do not count
-            for name, _ in part.shards:
-                (self.out / name).unlink(missing_ok=True)
-                (self.out / name).with_suffix(".index.jsonl").unlink(missing_ok=True)
-            self.parts.remove(part)
-        done, waiting = self.done, []
-        for item in recordings:
-            earlier = done.get(item.name)
-            if earlier is not None and earlier.fingerprint == _fingerprint(item):
-                continue
-            if earlier is not None and earlier.starts:
-                raise ValueError(
-                    f"{item.name} or its caption has changed since its clips were written to {self.out}. Choose "
-                    "another folder, or delete this one."
-                )
-            waiting.append(item)
-        return waiting
-
-    def add(self, part: Part) -> None:
-        """Remember a part, now that its shards are in place."""
-        text = json.dumps(asdict(part), indent=1) + "\n"
-        write_atomically(_part_path(self.out, part.number), text.encode())
-        self.parts.append(part)
-
-    def next_part(self) -> int:
-        """A number that no part has."""
-        return max((part.number for part in self.parts), default=-1) + 1
-
-    def next_shard(self, bucket: str) -> int:
-        """A number that no shard of the bucket has."""
-        taken = [_number_of(name) for part in self.parts for name, _ in part.shards if name.startswith(bucket)]
-        return max(taken, default=-1) + 1
-
-    def _holds(self, name: str, count: int) -> bool:
-        try:
-            return len(read_index(self.out / name)) == count
-        except (ValueError, OSError):
-            return False
 
 
 class _PartWriter:
@@ -250,7 +158,7 @@ class _PartWriter:
             drops.append(Drop(recording.name, starts[-1] if starts else None, trouble))
         if not starts and not drops:
             drops.append(Drop(recording.name, None, "no frames: nothing could be decoded"))
-        done = DoneRecording(recording.name, _fingerprint(recording), tuple(starts), tuple(drops))
+        done = DoneRecording(recording.name, fingerprint_of(recording), tuple(starts), tuple(drops))
         self.recordings.append(done)
         spool.unlink(missing_ok=True)
 
@@ -266,7 +174,7 @@ class _PartWriter:
     def _write(self, clip: EncodedClip, id: str, caption: str) -> None:
         bucket = "x".join(map(str, clip.shape))
         if bucket not in self._open:
-            taken = [_number_of(name) for name, _ in self._shards if name.startswith(bucket)]
+            taken = [number_of(name) for name, _ in self._shards if name.startswith(bucket)]
             number = max(taken, default=self.ledger.next_shard(bucket) - 1) + 1
             self._open[bucket] = (ShardWriter(self.out / bucket, number), number)
         writer, _ = self._open[bucket]
@@ -339,24 +247,12 @@ def _claim_folder(out: Path, rule: CutRule) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BlockingIOError(f"Another import is writing to {out}; wait for it, or choose another.") from None
+            raise BlockingIOError(
+                f"Another import is writing to {out}; wait for it, or choose another."
+            ) from None
         if not path.exists():
             write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
         yield
-
-
-def _read_part(path: Path) -> Part:
-    try:
-        row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        recordings = tuple(
-            DoneRecording(
-                item["name"], item["fingerprint"], tuple(item["starts"]), tuple(Drop(**drop) for drop in item["drops"])
-            )
-            for item in row["recordings"]
-        )
-        return Part(row["number"], recordings, tuple((name, count) for name, count in row["shards"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}). Delete it, and its recordings are read again.") from error
 
 
 def _write_dropped(out: Path, ledger: Ledger, listing: Listing) -> None:
@@ -381,20 +277,11 @@ def _summarize(out: Path, ledger: Ledger, listing: Listing, imported: int, secon
     dropped = Counter(drop.kind for drop in _drops(ledger, listing))
     usable = sum(bool(item.starts) for item in ledger.done.values())
     return ImportSummary(
-        buckets.total(), usable, tuple(sorted(buckets.items())), tuple(dropped.most_common()), imported, seconds, out
+        buckets.total(),
+        usable,
+        tuple(sorted(buckets.items())),
+        tuple(dropped.most_common()),
+        imported,
+        seconds,
+        out,
     )
-
-
-def _fingerprint(recording: Recording) -> str:
-    try:
-        return recording.fingerprint()
-    except OSError:
-        return "unreadable"
-
-
-def _part_path(out: Path, number: int) -> Path:
-    return out / "parts" / f"part-{number:06d}.json"
-
-
-def _number_of(shard: str) -> int:
-    return int(shard.rpartition("-")[2].removesuffix(".tar"))

@@ -122,7 +122,9 @@ def find_recordings(
         from worldgen.data.lerobot import find_episodes
 
         if captions is not None:
-            raise ValueError(f"{folder} is a LeRobot dataset and captions its tasks itself; leave --captions out.")
+            raise ValueError(
+                f"{folder} is a LeRobot dataset and captions its tasks itself; leave --captions out."
+            )
         return find_episodes(folder)
     if (folder / "config.json").is_file() and find_shards(folder):
         raise ValueError(f"{folder} holds shards of worldgen already; train on them as they are.")
@@ -141,7 +143,11 @@ def find_recordings(
         elif path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
             recordings.append(Recording(name, path, _caption_beside(path)))
     if not images:
-        drops += [Drop(item.name, None, "picture: not asked for, see --images") for item in recordings if item.is_image]
+        drops += [
+            Drop(item.name, None, "picture: not asked for, see --images")
+            for item in recordings
+            if item.is_image
+        ]
         recordings = [item for item in recordings if not item.is_image]
     if not recordings and not drops:
         raise ValueError(
@@ -176,7 +182,7 @@ def read_captions(path: Path) -> dict[str, str]:
 
 def _column(row: Any, names: tuple[str, ...]) -> str:
     for name in names:
-        if isinstance(row[name] if name in row else None, str):
+        if name in row and isinstance(row[name], str):
             return row[name].strip()
     raise KeyError(names[0])
 

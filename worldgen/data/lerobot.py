@@ -59,7 +59,9 @@ def _read_info(folder: Path) -> tuple[list[str], str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}). Download the dataset again.") from error
     if not version.startswith("v3"):
-        raise ValueError(f"{folder} is a LeRobot dataset of version {version}; convert it to v3 with lerobot.")
+        raise ValueError(
+            f"{folder} is a LeRobot dataset of version {version}; convert it to v3 with lerobot."
+        )
     if not cameras:
         raise ValueError(f"{folder} must hold camera videos; it has {', '.join(features) or 'no features'}.")
     return cameras, template
@@ -77,7 +79,7 @@ def _read_rows(folder: Path, cameras: list[str]) -> list[dict[str, Any]]:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{folder} is a LeRobot dataset, and its tables need pyarrow. Run: pip install 'worldgen[lerobot]'"
+            f"{folder} is a LeRobot dataset, whose tables need pyarrow; run: pip install 'worldgen[lerobot]'"
         ) from error
     wanted = {"episode_index", "tasks"}
     wanted |= {

@@ -105,7 +105,9 @@ def spool_recording(task: ReadingTask, beat: Beat) -> None:
     with open(task.spool, "wb") as file:
         for piece in cut_recording(task.recording, task.rule, beat):
             if isinstance(piece, CutClip):
-                frames = torch.from_numpy(piece.frames).permute(0, 3, 1, 2)[None].float() / 255  # (1, T, 3, H, W)
+                frames = (
+                    torch.from_numpy(piece.frames).permute(0, 3, 1, 2)[None].float() / 255
+                )  # (1, T, 3, H, W)
                 clip = Clip(frames, torch.tensor([piece.fps]), (task.recording.caption,))
                 shape = (piece.frames.shape[0], piece.frames.shape[1], piece.frames.shape[2])
                 piece = EncodedClip(piece.start, shape, encode_clip(clip, "", None))
@@ -160,6 +162,8 @@ class _Unusable(Exception):
 def _cut_video(recording: Recording, rule: CutRule, beat: Beat) -> Iterator[CutClip | Drop]:
     with _open(recording) as container:
         stream = _video_of(container)
+        if not stream.width or not stream.height:  # ffmpeg forgets a size that is beyond any memory
+            raise _Unusable("no size: the header claims none that can be true")
         _refuse_size(stream.width, stream.height)
         times, claimed = _scan(container, stream, recording, beat)
     own = natural_rate(times, float(stream.average_rate) if stream.average_rate else None)
@@ -194,7 +198,7 @@ def _decode(
             yield Drop(
                 recording.name,
                 start,
-                f"too short: {cutter.samples} of the {rule.frames} frames of a clip at {fps:.4g} frames per second",
+                f"too short: {cutter.samples} of the {rule.frames} frames of a clip at {fps:.4g} per second",
             )
         cutter.begin_stretch()
         if why is not None:
@@ -309,7 +313,9 @@ def _scan(
             count += 1
             if recording.end is not None and packet.dts is not None and packet.dts * base > recording.end:
                 break
-            if (recording.begin or seconds) <= seconds + 1e-3 and (recording.end or seconds + 1) > seconds + 1e-3:
+            if (recording.begin or seconds) <= seconds + 1e-3 and (
+                recording.end or seconds + 1
+            ) > seconds + 1e-3:
                 times.append(seconds)
     times.sort()
     if recording.begin is not None or not times:
