@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import signal
 import time
@@ -17,6 +18,7 @@ Beat = Callable[[], None]
 STARTUP_SECONDS = 300
 """A child imports torch first, and the machine may be busy."""
 BEAT_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
 
 
 def run_guarded(
@@ -122,9 +124,6 @@ class _Worker(Generic[Task]):
         return message == "done", None
 
     def stop(self) -> None:
-        if self.task is None and self.process.is_alive():
-            self.connection.close()  # it leaves by itself
-            self.process.join(1)
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -132,6 +131,7 @@ class _Worker(Generic[Task]):
 
 def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    _die_with_parent()
     _limit_memory(megabytes)
     last = 0.0
 
@@ -153,6 +153,12 @@ def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes
                 connection.send("done")
     except (EOFError, OSError):
         return  # the parent has gone
+
+
+def _die_with_parent() -> None:
+    """Else a child that hangs when its parent is killed would hang for ever."""
+    with suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(megabytes: int) -> None:

@@ -222,8 +222,14 @@ def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
     said: dict[str, str] = {}
     drops: list[Drop] = []
     try:
+        size = path.stat().st_size
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                if member.offset_data + member.size > size:
+                    drops.append(
+                        Drop(name, None, f"damaged tar: cut off, after {len(found)} videos and pictures")
+                    )
+                    break
                 key, dot, suffix = member.name.rpartition("/")[2].partition(".")
                 key = f"{member.name.rpartition('/')[0]}/{key}"
                 suffix = "." + suffix.rpartition(".")[2].lower()
@@ -237,7 +243,9 @@ def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
                     text = _caption_in(data.read(), suffix) if data is not None else ""
                     said[key] = text if suffix == ".txt" or key not in said else said[key]
     except (tarfile.TarError, OSError, ValueError) as error:
-        drops.append(Drop(name, None, f"damaged tar: {error} after {len(found)} videos and pictures"))
+        drops.append(Drop(name, None, f"damaged tar: {error}, after {len(found)} videos and pictures"))
+    if not drops and size % tarfile.BLOCKSIZE:  # which tarfile takes for the end
+        drops.append(Drop(name, None, f"damaged tar: cut off, after {len(found)} videos and pictures"))
     return [replace(item, caption=said.get(key, "")) for key, item in found], drops
 
 
