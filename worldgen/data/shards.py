@@ -1,9 +1,10 @@
 """Shards of clips: tar files in WebDataset layout, with a sidecar index for random access.
 
 Members are named ``{id}.{suffix}``; `worldgen.data.members` says which there are and how each is encoded.
-Beside ``shard-000000.tar`` lies ``shard-000000.index.jsonl``, one line per clip with the offset, size and
-CRC-32 of every member. Both are written under a temporary name and renamed, the index last: a shard counts
-when both exist.
+A folder holds shards, or folders of shards named after the size of their clips (``16x64x64``: frames, rows,
+columns) as `worldgen.data.importing` writes them, or both. Beside ``shard-000000.tar`` lies
+``shard-000000.index.jsonl``, one line per clip with the offset, size and CRC-32 of every member. Both are
+written under a temporary name and renamed, the index last: a shard counts when both exist.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import io
 import json
 import os
 import platform
+import re
 import tarfile
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,10 @@ from worldgen.types import Clip
 
 OPEN_SHARDS = 64
 """File handles that one process keeps open per folder."""
+
+
+BUCKET_NAME = re.compile(r"\d+x\d+x\d+")
+"""Frames, rows and columns of every clip of a folder of shards."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +79,42 @@ class ShardWriter:
         """
         if len(clip) != 1:
             raise ValueError(f"ShardWriter.add takes one clip at a time; got a batch of {len(clip)}.")
+        _, time, _, height, width = clip.frames.shape
+        members = encode_clip(clip, family, seed)
+        self.add_members(members, id, clip.prompts[0], (time, height, width), family, seed)
+
+    def add_members(
+        self,
+        members: Mapping[str, bytes],
+        id: str,
+        caption: str,
+        shape: tuple[int, int, int],
+        family: str = "",
+        seed: int | None = None,
+    ) -> None:
+        """Append one clip that `encode_clip` has encoded, in another process perhaps.
+
+        Raises:
+            ValueError: An id that cannot name tar members or is taken.
+        """
         if not id or len(id.encode()) > 80 or not set(id).isdisjoint("./\\\0"):
             raise ValueError(f"A clip id must be 1 to 80 bytes without dots and slashes; got {id!r}.")
         if id in self._ids:
             raise ValueError(f"Clip ids must be unique in a shard; {id!r} came twice.")
-        members = encode_clip(clip, family, seed)
         places = {}
         for suffix, data in members.items():
             info = tarfile.TarInfo(f"{id}.{suffix}")  # time, owner and group stay 0: same clips, same bytes
             info.size = len(data)
             places[suffix] = (self._tar.offset + tarfile.BLOCKSIZE, len(data), zlib.crc32(data))
             self._tar.addfile(info, io.BytesIO(data))
-        _, time, _, height, width = clip.frames.shape
-        row = {"id": id, "family": family, "seed": seed, "caption": clip.prompts[0]}
-        self._lines.append(json.dumps({**row, "shape": [time, height, width], "members": places}) + "\n")
+        row = {"id": id, "family": family, "seed": seed, "caption": caption}
+        self._lines.append(json.dumps({**row, "shape": list(shape), "members": places}) + "\n")
         self._ids.add(id)
+
+    @property
+    def clips(self) -> int:
+        """Clips added so far."""
+        return len(self._lines)
 
     def close(self) -> None:
         """Put the shard and then its index in place."""
@@ -120,7 +147,8 @@ class ShardIndex:
     Safe in forked, spawned and threaded readers: handles belong to a process and reads give their own offset.
 
     Args:
-        folder: Holds ``*.tar`` and ``*.index.jsonl``. Half of a pair is left out, with a warning.
+        folder: Holds ``*.tar`` and ``*.index.jsonl``, or folders of them named after the size of their
+            clips. Half of a pair is left out, with a warning.
         skip: Members that are not wanted, such as "depth" and "masks": reading is several times faster
             without.
         caption_member: The member whose text is each clip's prompt, such as "description.txt".
@@ -136,8 +164,7 @@ class ShardIndex:
             raise FileNotFoundError(
                 f"No folder of shards at {self.folder}. Check the path, or write shards there first."
             )
-        tars = {path.name.removesuffix(".tar") for path in self.folder.glob("*.tar")}
-        indices = {path.name.removesuffix(".index.jsonl") for path in self.folder.glob("*.index.jsonl")}
+        tars, indices = _stems(self.folder, ".tar"), _stems(self.folder, ".index.jsonl")
         for stem in sorted(tars ^ indices):
             part = "index" if stem in tars else "tar"
             warnings.warn(f"{self.folder / stem} has no {part} and is left out.", stacklevel=2)
@@ -231,6 +258,11 @@ def write_shards(clips: Iterable[Clip], out: str | Path, clips_per_shard: int = 
     return count
 
 
+def find_shards(folder: Path) -> list[Path]:
+    """The tar files of a folder and of its folders named after a size, such as ``16x64x64``, in order."""
+    return sorted(folder / f"{stem}.tar" for stem in _stems(folder, ".tar"))
+
+
 def shard_paths(folder: str | Path, number: int) -> tuple[Path, Path]:
     """The tar and the index of shard ``number``."""
     stem = Path(folder) / f"shard-{number:06d}"
@@ -297,6 +329,12 @@ def remove_leftovers(folder: Path, stem: str) -> None:
 def _lock(file: BinaryIO) -> None:
     with suppress(OSError):  # a file system without locks keeps what killed processes leave
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _stems(folder: Path, suffix: str) -> set[str]:
+    folders = [folder, *(path for path in folder.iterdir() if BUCKET_NAME.fullmatch(path.name))]
+    found = (path for place in folders for path in place.glob(f"*{suffix}"))
+    return {path.relative_to(folder).as_posix().removesuffix(suffix) for path in found}
 
 
 def _sync_and_close(file: io.BufferedWriter) -> None:

@@ -5,8 +5,6 @@ Each source is a map-style dataset: ``len(source)``, ``source[i]`` a Clip of B =
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from worldgen.data.layouts import read_captions
 from worldgen.data.media import VIDEO_SUFFIXES, iterate_frames, mean_rate
 from worldgen.data.members import CAPTION
-from worldgen.data.shards import ShardIndex
+from worldgen.data.shards import ShardIndex, find_shards
 from worldgen.data.simulate import SimulationConfig
 from worldgen.types import Clip
 
@@ -194,7 +193,7 @@ def open_source(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder of clips at {folder}. Check the path.")
-    shards, videos = any(folder.glob("*.tar")), bool(find_videos(folder))
+    shards, videos = bool(find_shards(folder)), bool(find_videos(folder))
     if shards == videos:
         raise ValueError(
             f"{folder} must hold either shards (*.tar) or videos; got {'both' if shards else 'neither'}."
@@ -209,7 +208,7 @@ def open_source(
         if (frames or time, size or height, size or width) != entry.shape:
             raise ValueError(
                 f"Clips of {frames} frames of size {size} are asked for; {folder} holds {time} frames of "
-                f"{height}x{width}. Simulate them so, or leave size and frames out."
+                f"{height}x{width}. Make them so, name the folder of one size, or leave size and frames out."
             )
     return source
 
@@ -236,20 +235,7 @@ def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "
 def _read_captions(folder: Path) -> dict[str, str]:
     table, lines = folder / "captions.csv", folder / "captions.jsonl"
     path = table if table.is_file() else lines
-    if not path.is_file():
-        return {}
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = (
-                list(csv.DictReader(file))
-                if path is table
-                else [json.loads(row) for row in file if row.strip()]
-            )
-        return {row["file"]: row["caption"] for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"Every row of {path} must have a file and a caption; got {type(error).__name__}: {error}."
-        ) from error
+    return read_captions(path) if path.is_file() else {}
 
 
 def _check_index(index: int, length: int) -> int:
