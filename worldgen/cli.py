@@ -145,6 +145,29 @@ def _pretrain(arguments: Sequence[str]) -> None:
         run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
 
 
+def _cache_plan(arguments: Sequence[str]) -> None:
+    from worldgen.study.caching import plan_cache
+
+    plan_cache(arguments)
+
+
+def _cache_verify(arguments: Sequence[str]) -> None:
+    from worldgen.study.caching import verify_cache
+
+    verify_cache(arguments)
+
+
+def show(folder: Path = Path("outputs/cache")) -> None:
+    """Print what a cache holds.
+
+    Args:
+        folder: The cache.
+    """
+    from worldgen.study.caching import show_cache
+
+    show_cache(folder)
+
+
 def _plain(function: Callable[..., None]) -> Callable[[Sequence[str]], None]:
     def run(arguments: Sequence[str]) -> None:
         from jsonargparse import ArgumentParser
@@ -159,6 +182,25 @@ def _plain(function: Callable[..., None]) -> Callable[[Sequence[str]], None]:
     return run
 
 
+def _group(name: str, commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> Callable:
+    """A command of several: ``worldgen NAME COMMAND ...``."""
+
+    def run(arguments: Sequence[str]) -> None:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print("\n".join([f"usage: worldgen {name} COMMAND ...", "", *_table(commands)]))
+        elif arguments[0] not in commands:
+            raise ValueError(f"worldgen {name} takes {', '.join(commands)}; got {arguments[0]!r}.")
+        else:
+            commands[arguments[0]][1](arguments[1:])
+
+    return run
+
+
+CACHE: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "plan": ("say how large the cache of a fit will be; takes what fit takes", _cache_plan),
+    "verify": ("compare checksums, compute --sample clips again; takes what fit takes", _cache_verify),
+    "show": ("print what a cache holds", _plain(show)),
+}
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "demo": ("simulate, generate and check with the shipped nano weights", _plain(demo)),
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
@@ -166,6 +208,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
+    "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
 }
@@ -202,8 +245,11 @@ def _help() -> str:
         "A modular video world model, and the physics bench it is tested on.",
         "",
     ]
-    lines += [f"  {name:<10} {text}" for name, (text, _) in COMMANDS.items()]
-    return "\n".join([*lines, "", "worldgen COMMAND --help says what a command takes."])
+    return "\n".join([*lines, *_table(COMMANDS), "", "worldgen COMMAND --help says what a command takes."])
+
+
+def _table(commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
+    return [f"  {name:<10} {text}" for name, (text, _) in commands.items()]
 
 
 def _is_users(error: Exception) -> bool:
