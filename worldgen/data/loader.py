@@ -56,8 +56,8 @@ class ResumableLoader(Generic[Item, Batch]):
         self.seed, self.workers, self.shuffle = seed, workers, shuffle
         self._epoch = 0
         self._given = 0  # batches of the epoch, of all processes
-        self._steps = 0  # how often every process got one
         self._resumed = False
+        self._moved = False
         if len(self) == 0:
             raise ValueError(
                 f"Training needs a full batch of {batch_size} for each of {_processes()} processes; "
@@ -65,19 +65,18 @@ class ResumableLoader(Generic[Item, Batch]):
             )
 
     def __len__(self) -> int:
-        """Batches per epoch and process.
-
-        Lightning asks once, right after a resume. Where the number of processes has changed in mid-epoch,
-        that epoch may have more steps than the later ones, or fewer; the answer is the larger.
-        """
-        batches = self._batches_per_epoch()
-        return max(batches // _processes(), self._steps + (batches - self._given) // _processes())
+        """Batches per epoch and process, also right after a resume."""
+        return self._batches_per_epoch() // _processes()
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of the epoch that was resumed, else a new epoch."""
+        """The rest of the epoch that was resumed, else a new epoch.
+
+        An epoch that was moved to another number of processes has another number of steps than a trainer
+        expects, who may break it off: what is left of it then comes first.
+        """
         left = self._batches_per_epoch() - self._given
-        if self._given and (not self._resumed or left < _processes()):
-            self._epoch, self._given, self._steps = self._epoch + 1, 0, 0
+        if self._given and (left < _processes() or not (self._resumed or self._moved)):
+            self._epoch, self._given, self._moved = self._epoch + 1, 0, False
         self._resumed = False
         loader = DataLoader(
             self.dataset,
@@ -87,7 +86,7 @@ class ResumableLoader(Generic[Item, Batch]):
         )
         for batch in loader:
             # Before the yield: a checkpoint is written while the taker holds the batch.
-            self._given, self._steps = self._given + _processes(), self._steps + 1
+            self._given += _processes()
             yield batch
 
     def batches_of(self, epoch: int, given: int = 0) -> list[list[int]]:
@@ -105,7 +104,8 @@ class ResumableLoader(Generic[Item, Batch]):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, and what must not have changed when it goes on from there."""
-        return {"epoch": self._epoch, "given": self._given, "steps": self._steps, **self._identity()}
+        place = {"epoch": self._epoch, "given": self._given}
+        return {**place, "processes": _processes(), "moved": self._moved, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; takes effect at the next ``iter``.
@@ -123,7 +123,7 @@ class ResumableLoader(Generic[Item, Batch]):
                 "from the checkpoint's weights."
             )
         self._epoch, self._given, self._resumed = state["epoch"], state["given"], True
-        self._steps = state.get("steps", state["given"])  # older states are of one process
+        self._moved = state.get("moved", False) or state["processes"] != _processes()
 
     @property
     def _items(self) -> int:

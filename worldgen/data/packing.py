@@ -207,7 +207,7 @@ class PackedLoader(ResumableLoader[Item, Batch]):
     """A `ResumableLoader` whose batches fill a budget of tokens each, with as many items as fit.
 
     Rows come from `pack_bins`, in an order drawn for each epoch, and every item is in one of them. Among
-    equally long items chance decides which lie together; items of different lengths then change places
+    equally long items chance decides which lie together; items of about equal length then change places
     wherever both rows have room, so that an epoch does not repeat the last one's rows.
 
     Args:
@@ -258,13 +258,15 @@ class PackedLoader(ResumableLoader[Item, Batch]):
 def _exchange(
     rows: list[list[int]], lengths: Sequence[int], budget: int, random: np.random.Generator
 ) -> None:
-    """Let random pairs of items change places, where both rows hold what they get."""
+    """Let random pairs of items of about equal length change places, where both rows hold what they get."""
     places = [(row, slot) for row, items in enumerate(rows) for slot in range(len(items))]
     room = [budget - sum(lengths[number] for number in items) for items in rows]
-    drawn = random.permutation(len(places)).tolist()
-    for one, two in zip(drawn[::2], drawn[1::2], strict=False):
-        (row, slot), (other, place) = places[one], places[two]
-        more = lengths[rows[other][place]] - lengths[rows[row][slot]]  # tokens that ``row`` gains
-        if row != other and more <= room[row] and -more <= room[other]:
-            rows[row][slot], rows[other][place] = rows[other][place], rows[row][slot]
-            room[row], room[other] = room[row] - more, room[other] + more
+    for _ in range(2):
+        sizes = np.array([lengths[rows[row][slot]] for row, slot in places])
+        drawn = np.argsort(sizes * random.uniform(0.9, 1.1, len(sizes))).tolist()
+        for one, two in zip(drawn[::2], drawn[1::2], strict=False):
+            (row, slot), (other, place) = places[one], places[two]
+            more = lengths[rows[other][place]] - lengths[rows[row][slot]]  # tokens that ``row`` gains
+            if row != other and more <= room[row] and -more <= room[other]:
+                rows[row][slot], rows[other][place] = rows[other][place], rows[row][slot]
+                room[row], room[other] = room[row] - more, room[other] + more
