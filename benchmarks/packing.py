@@ -39,9 +39,8 @@ def main() -> None:
     batches = [order[begin : begin + options.batch] for begin in range(0, options.clips, options.batch)]
     longest = sum(len(batch) * max(lengths[item] for item in batch) for batch in batches)
     boxes = sum(len(batch) * _box([shapes[item] for item in batch]) for batch in batches)
-    print(
-        f"{options.clips} clips, {min(lengths)} to {max(lengths)} tokens, median {statistics.median(lengths):g}"
-    )
+    middle = statistics.median(lengths)
+    print(f"{options.clips} clips, {min(lengths)} to {max(lengths)} tokens, median {middle:g}")
     print(f"packed into {len(rows)} rows of {options.budget} ({seconds:.2f} s): {packed:.1%} real tokens")
     print(f"padded to the longest of {options.batch} clips: {sum(lengths) / longest:.1%} real tokens")
     print(f"padded to the largest (T, H, W) of {options.batch} clips: {sum(lengths) / boxes:.1%} real tokens")
