@@ -215,6 +215,29 @@ def _pretrain(arguments: Sequence[str]) -> None:
         run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
 
 
+def _cache_plan(arguments: Sequence[str]) -> None:
+    from worldgen.study.caching import plan_cache
+
+    plan_cache(arguments)
+
+
+def _cache_verify(arguments: Sequence[str]) -> None:
+    from worldgen.study.caching import verify_cache
+
+    verify_cache(arguments)
+
+
+def show_cache(folder: Path = Path("outputs/cache")) -> None:
+    """Print what a cache holds.
+
+    Args:
+        folder: The cache.
+    """
+    from worldgen.study.caching import print_cache
+
+    print_cache(folder)
+
+
 def _plain(
     function: Callable[..., None], name: str | None = None, first: str | None = None
 ) -> Callable[[Sequence[str]], None]:
@@ -253,10 +276,16 @@ DATA: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "import": ("cut a folder of real videos into shards", _plain(import_data, "data import", "folder")),
     "show": ("print what a folder of shards holds, and draw it", _plain(show_data, "data show", "folder")),
 }
+CACHE: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "plan": ("say how large the cache of a fit will be; takes what fit takes", _cache_plan),
+    "verify": ("compare checksums, compute --sample clips again; takes what fit takes", _cache_verify),
+    "show": ("print what a cache holds", _plain(show_cache, "cache show", "folder")),
+}
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "demo": ("simulate, generate and check with the shipped nano weights", _plain(demo)),
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
+    "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
     "pretrain": ("train a part: codec or t5", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),

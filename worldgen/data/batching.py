@@ -38,7 +38,7 @@ def stack_clips(clips: Sequence[Clip]) -> Clip:
     truths = [clip.truth for clip in clips if clip.truth is not None]
     scenes = _gather_texts([clip.scenes for clip in clips])
     return Clip(
-        frames=torch.cat([clip.frames for clip in clips]),
+        frames=_cat_neighbors([clip.frames for clip in clips]),
         fps=torch.cat([clip.fps for clip in clips]),
         prompts=tuple(prompt for clip in clips for prompt in clip.prompts),
         sound=None if sound is None else _cat_padded(sound, axis=1),
@@ -72,7 +72,7 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
         contacts.extend(trajectory.contacts or ())
     rotation = _cat_padded([trajectory.rotation for trajectory in trajectories], axis=2)
     present = _cat_padded([trajectory.present for trajectory in trajectories], axis=2)
-    real = torch.cat([_real_objects(trajectory, rotation.shape[2]) for trajectory in trajectories])  # (B, N)
+    real = _real_objects(trajectories, rotation.shape[2])  # (B, N)
     upright = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=rotation.dtype, device=rotation.device)
     mass = _cat_padded([trajectory.mass for trajectory in trajectories], axis=1)
     return Trajectory(
@@ -89,10 +89,10 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
     )
 
 
-def _real_objects(trajectory: Trajectory, count: int) -> Tensor:
-    batch, _, own, _ = trajectory.position.shape
-    real = torch.arange(count, device=trajectory.position.device) < own
-    return real.expand(batch, count)
+def _real_objects(trajectories: Sequence[Trajectory], count: int) -> Tensor:
+    shapes = [trajectory.position.shape for trajectory in trajectories]
+    own = torch.tensor([objects for batch, _, objects, _ in shapes for _ in range(batch)])
+    return (torch.arange(count) < own[:, None]).to(trajectories[0].position.device)
 
 
 def _stack_cameras(cameras: Sequence[Camera]) -> Camera:
@@ -110,6 +110,23 @@ def _gather(clips: Sequence[Clip], name: str) -> list[Tensor] | None:
 def _gather_texts(texts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
     known = [group for group in texts if group is not None]
     return tuple(text for group in known for text in group) if len(known) == len(texts) else None
+
+
+def _cat_neighbors(tensors: Sequence[Tensor]) -> Tensor:
+    """``torch.cat``, without copying where the tensors already lie behind each other in memory."""
+    first, place = tensors[0], tensors[0].storage_offset()
+    memory = first.untyped_storage().data_ptr()
+    for tensor in tensors:
+        if (
+            tensor.untyped_storage().data_ptr() != memory
+            or tensor.storage_offset() != place
+            or not tensor.is_contiguous()
+            or tensor.dtype != first.dtype
+        ):
+            return torch.cat(list(tensors))
+        place += tensor.numel()
+    rows = sum(len(tensor) for tensor in tensors)
+    return first.as_strided((rows, *first.shape[1:]), first.stride())
 
 
 def _cat_padded(tensors: Sequence[Tensor], axis: int) -> Tensor:

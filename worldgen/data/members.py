@@ -68,8 +68,12 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     return members
 
 
-def decode_clip(members: Mapping[str, memoryview], caption_member: str = CAPTION) -> Clip:
+def decode_clip(
+    members: Mapping[str, memoryview], caption_member: str = CAPTION, out: Tensor | None = None
+) -> Clip:
     """The clip (B = 1) that the members hold, with the text of ``caption_member`` as its prompt.
+
+    Its frames are written to ``out`` (T 3 H W) if that is given.
 
     Raises:
         ValueError: A member is missing or does not hold what its name and ``meta.json`` say.
@@ -94,7 +98,7 @@ def decode_clip(members: Mapping[str, memoryview], caption_member: str = CAPTION
             descriptions = (bytes(members["description.txt"]).decode(),)
         camera = Camera(**_part(state, "camera")) if "camera.fovy" in state else None
         return Clip(
-            frames=_to_unit(frames)[None],
+            frames=_to_unit(frames, out)[None],
             fps=state["fps"],
             prompts=(bytes(members[caption_member]).decode(),),
             sound=state.get("sound"),
@@ -145,10 +149,11 @@ def _tensor(data: memoryview, dtype: type[np.generic], shape: Iterable[int]) -> 
     return torch.from_numpy(array.reshape(tuple(shape)))
 
 
-def _to_unit(frames: Tensor) -> Tensor:
+def _to_unit(frames: Tensor, out: Tensor | None) -> Tensor:
     """Bytes (T H W 3) as RGB in [0, 1] (T 3 H W), in one copy: most of the time of reading goes here."""
     time, height, width, _ = frames.shape
-    return torch.empty(time, 3, height, width).copy_(frames.permute(0, 3, 1, 2)).div_(255)
+    unit = torch.empty(time, 3, height, width) if out is None else out
+    return unit.copy_(frames.permute(0, 3, 1, 2)).div_(255)
 
 
 def _compress(data: bytes) -> bytes:

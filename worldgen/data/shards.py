@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from torch import Tensor
+
 from worldgen.data.members import CAPTION, decode_clip, encode_clip
 from worldgen.types import Clip
 
@@ -188,8 +190,12 @@ class ShardIndex:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def read(self, number: int) -> Clip:
+    def read(self, number: int, out: Tensor | None = None) -> Clip:
         """One clip, B = 1.
+
+        Args:
+            number: Which.
+            out: Where its frames (T 3 H W) go; into memory of their own when None.
 
         Raises:
             ValueError: The clip's bytes are missing or damaged.
@@ -207,7 +213,7 @@ class ShardIndex:
                 raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))
             members[suffix] = part
         try:
-            return decode_clip(members, self.caption_member)
+            return decode_clip(members, self.caption_member, out)
         except ValueError as error:
             raise ValueError(_damage(entry.shard, entry.id, f"cannot be decoded ({error})")) from error
 

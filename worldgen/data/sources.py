@@ -81,6 +81,15 @@ class ShardedClips(Dataset[Clip]):
     def __getitem__(self, index: int) -> Clip:
         return self.index.read(_check_index(index, len(self)))
 
+    def __getitems__(self, indices: Sequence[int]) -> list[Clip]:
+        """What a data loader asks for: frames of equal shape lie behind each other, a batch already."""
+        shapes = {self.index.entries[index].shape for index in indices}
+        if len(shapes) > 1:
+            return [self[index] for index in indices]
+        frames, height, width = next(iter(shapes))
+        batch = torch.empty(len(indices), frames, 3, height, width)
+        return [self.index.read(index, out) for index, out in zip(indices, batch, strict=True)]
+
     def name(self, index: int) -> str:
         """The clip's id."""
         return self.index.entries[_check_index(index, len(self))].id

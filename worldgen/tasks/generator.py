@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from worldgen.conditioning import Conditioner
-from worldgen.data.cache import Columns, identify_folder, precompute, stack_columns
+from worldgen.data.cache import Recipe, precompute, stack_columns
 from worldgen.data.media import filmstrip
+from worldgen.data.storage import Columns
 from worldgen.diffusion import context as context_code
 from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage
@@ -122,12 +123,10 @@ class WorldGenerator(LightningModule):
             return
         data = self.trainer.datamodule
         source = data.train_source()
-        clips = f"{identify_folder(data.train)} {data.size} {data.frames}"
-        key = f"{clips} {self.frozen_fingerprint()} {self.contexts} {_CODE}"
-        latents = precompute(source, lambda clip: self.encode(clip).columns(), self.cache, key)
+        latents = precompute(source, lambda clip: self.encode(clip).columns(), self.cache, self.recipe())
         data.train_on(latents, stack_columns)
-        z, still, *_ = stack_columns([latents[index] for index in range(min(256, len(latents)))])
-        self.spread.copy_((z[:, None] - still).std())
+        first = (latents[index] for index in range(min(256, len(latents))))
+        self.spread.copy_(torch.cat([(z[:, None] - still).flatten() for z, still, *_ in first]).std())
         if self.start is not None:
             self.load_trained(
                 {name: value.float() for name, value in load_file(self.start).items()}, self.start
@@ -319,6 +318,16 @@ class WorldGenerator(LightningModule):
         """Names the weights of the frozen parts."""
         parts = [part for part in (self.codec, *self.conditioner.encoders) if part is not None]
         return " ".join(f"{type(part).__name__}:{fingerprint(part)}" for part in parts)
+
+    def recipe(self) -> Recipe:
+        """What `encode` depends on besides the clip."""
+        slots = zip(
+            ("codec", "text", "video", "multimodal"), (self.codec, *self.conditioner.encoders), strict=True
+        )
+        weights = {
+            f"{type(part).__name__} ({name})": fingerprint(part) for name, part in slots if part is not None
+        }
+        return Recipe(weights, {"contexts": " ".join(map(str, self.contexts)), "encoding code": _CODE[:12]})
 
     def trained_state(self) -> dict[str, Tensor]:
         """Everything that training changed, and nothing that is frozen."""
