@@ -109,9 +109,10 @@ def model_of(xml: str) -> mujoco.MjModel:
 
 
 def object_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies that count as objects: those that joints let move, in the model's order.
+    """Ids of the bodies that count as objects: those with a joint, in the model's order.
 
-    The many small bodies of a rope or a cloth (MuJoCo's flex) are none.
+    A body without one, such as the rod of a pendulum, belongs to the world even where it is carried along;
+    so do the many small bodies of a rope or a cloth (MuJoCo's flex).
     """
     small = set(model.flex_vertbodyid.tolist())
     return [body for body in range(model.nbody) if model.body_jntnum[body] and body not in small]
@@ -159,22 +160,37 @@ def place(
     data.qpos[:] = state
     mujoco.mj_kinematics(model, data)
     for number, body in enumerate(poses.bodies if poses else ()):
-        turn, matrix, offset = poses.rotation[frame, number].copy(), np.empty(9), np.empty(3)
+        turn, offset = poses.rotation[frame, number].copy(), np.empty(3)
         mujoco.mju_rotVecQuat(offset, model.body_ipos[body], turn)
-        data.xipos[body] = poses.position[frame, number]
-        data.xpos[body], data.xquat[body] = data.xipos[body] - offset, turn
-        mujoco.mju_quat2Mat(matrix, turn)
-        data.xmat[body] = matrix
-        mujoco.mju_mulQuat(turn, data.xquat[body], model.body_iquat[body])
-        mujoco.mju_quat2Mat(matrix, turn)
-        data.ximat[body] = matrix
-        first = model.body_geomadr[body]
-        for geom in range(first, first + model.body_geomnum[body]):
-            mujoco.mju_rotVecQuat(offset, model.geom_pos[geom], data.xquat[body])
-            data.geom_xpos[geom] = data.xpos[body] + offset
-            mujoco.mju_mulQuat(turn, data.xquat[body], model.geom_quat[geom])
-            mujoco.mju_quat2Mat(matrix, turn)
-            data.geom_xmat[geom] = matrix
+        _pose(model, data, body, poses.position[frame, number] - offset, turn)
+        for part in range(body + 1, model.nbody):  # what has no joint of its own is carried along
+            parent = model.body_parentid[part]
+            if model.body_weldid[part] == body:
+                turn, offset = np.empty(4), np.empty(3)
+                mujoco.mju_mulQuat(turn, data.xquat[parent], model.body_quat[part])
+                mujoco.mju_rotVecQuat(offset, model.body_pos[part], data.xquat[parent])
+                _pose(model, data, part, data.xpos[parent] + offset, turn)
+
+
+def _pose(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int, position: np.ndarray, turn: np.ndarray
+) -> None:
+    """Put a body's frame, center of mass and geoms where its frame's position and quaternion say."""
+    product, matrix, offset = np.empty(4), np.empty(9), np.empty(3)
+    mujoco.mju_rotVecQuat(offset, model.body_ipos[body], turn)
+    data.xpos[body], data.xquat[body], data.xipos[body] = position, turn, position + offset
+    mujoco.mju_quat2Mat(matrix, turn)
+    data.xmat[body] = matrix
+    mujoco.mju_mulQuat(product, turn, model.body_iquat[body])
+    mujoco.mju_quat2Mat(matrix, product)
+    data.ximat[body] = matrix
+    first = model.body_geomadr[body]
+    for geom in range(first, first + model.body_geomnum[body]):
+        mujoco.mju_rotVecQuat(offset, model.geom_pos[geom], turn)
+        data.geom_xpos[geom] = position + offset
+        mujoco.mju_mulQuat(product, turn, model.geom_quat[geom])
+        mujoco.mju_quat2Mat(matrix, product)
+        data.geom_xmat[geom] = matrix
 
 
 def stage_of(model: mujoco.MjModel, qpos: np.ndarray, poses: Poses | None = None) -> Stage:
@@ -196,14 +212,12 @@ def stage_of(model: mujoco.MjModel, qpos: np.ndarray, poses: Poses | None = None
     mujoco.mj_camlight(model, data)
     headlight = model.vis.headlight
     bulb = float(model.light_bulbradius[0]) if model.nlight else 0.0
-    # A geom belongs to the nearest body above it that has joints: parts may be welded on.
-    roots = model.body_weldid[model.geom_bodyid[geoms]]
     return Stage(
         geoms=geoms,
         kind=model.geom_type[geoms].astype(np.int64),
         size=model.geom_size[geoms].copy(),
         rgb=color[geoms, :3].astype(np.float64),
-        owner=np.array([owner.get(int(root), -1) for root in roots], dtype=np.int16),
+        owner=np.array([owner.get(int(model.geom_bodyid[geom]), -1) for geom in geoms], dtype=np.int16),
         position=position,
         axes=axes,
         lamp=data.light_xpos[0].copy() if model.nlight else np.zeros(3),
