@@ -405,6 +405,19 @@ def test_bodies_on_hinges_and_slides_are_simulated_again():
     assert torch.equal(late.frames[:, :5], clip.frames[:, :5])
 
 
+def test_a_body_that_only_turns_is_seen_to_turn():
+    clip = film("bounce", 2)
+    angle = 0.1 * torch.arange(16.0)
+    rotation = torch.zeros(1, 16, 1, 4)
+    rotation[0, :, 0, 0], rotation[0, :, 0, 2] = (angle / 2).cos(), (angle / 2).sin()
+    position = clip.truth.position[:, :1].expand(1, 16, 1, 3)
+    spinning = replace(clip, truth=replace(clip.truth, position=position, rotation=rotation))
+    made = {control.name for control in graded_controls(spinning)}
+    assert {"reversed", "shuffled", "frozen"} < made
+    still = replace(spinning, truth=replace(spinning.truth, rotation=clip.truth.rotation))
+    assert "frozen" not in {control.name for control in graded_controls(still)}
+
+
 def test_bad_arguments_are_named():
     clip, bare = film("bounce", 2), pixels_only(film("bounce", 2))
     for call, sentence in (

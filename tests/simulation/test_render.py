@@ -305,8 +305,8 @@ def test_a_shape_seen_end_on_is_as_large_as_it_should_be():
 def test_a_body_on_a_hinge_is_an_object_and_goes_where_the_trajectory_has_it():
     extra = (
         '<body pos="-.2 0 1.9"><joint type="hinge" axis="0 1 0"/>'
-        '<geom type="capsule" size=".02" fromto="0 0 0 0 0 -.7"/>'
-        '<geom type="sphere" size=".2" pos="0 0 -.8"/></body>'
+        '<geom type="sphere" size=".2" pos="0 0 -.8"/><body pos="0 0 -.3" euler="0 20 0">'
+        '<geom type="box" size=".1 .05 .2" mass="0" rgba="1 0 0 1"/></body></body>'
     )
     model = model_of(STILL.format(extra=extra))
     qpos = np.tile(model.qpos0, (2, 1))
@@ -317,14 +317,15 @@ def test_a_body_on_a_hinge_is_an_object_and_goes_where_the_trajectory_has_it():
     for frame in range(2):
         data.qpos[:] = qpos[frame]
         mujoco.mj_kinematics(model, data)
-        position[0, frame] = torch.from_numpy(data.xipos[-2:])
-        rotation[0, frame] = torch.from_numpy(data.xquat[-2:])
+        position[0, frame] = torch.from_numpy(data.xipos[1:3])
+        rotation[0, frame] = torch.from_numpy(data.xquat[1:3])
     ones = torch.ones(1, 2, 2, dtype=torch.bool)
     still = torch.zeros(1, 2, 2, 3)
     truth = Trajectory(position, rotation, still, still, ones[:, 0].float(), still[:, 0], ones, torch.ones(1))
     text = (STILL.format(extra=extra),)
     footage = film_states(truth, text, 64)
     np.testing.assert_allclose(footage.depth[0, :, 0].numpy(), swung.depth, rtol=0, atol=1e-4)
+    assert (np.abs(footage.frames[0].permute(0, 2, 3, 1).numpy() * 255 - swung.frames) > 1.5).mean() < 1e-3
     assert (footage.masks[0, :, 1].numpy() == (swung.ids == 1)).mean() > 0.999
     lifted = replace(truth, position=position + torch.tensor([0.0, 0.0, 0.3]))  # no hinge allows it
     for cast in (render_numba, render_multiray):

@@ -24,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 _VISIBLE = 0.05
-"""Share of an object's size by which a violation must move it somewhere to count as one."""
+"""Share of an object's size, or radians, by which a violation must move it somewhere to count as one."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +179,15 @@ def _require_share(share: float) -> None:
 
 
 def _is_seen(clip: Clip, broken: Clip) -> bool:
-    """Whether a body is somewhere else by more than a small part of itself, has come, or has gone."""
+    """Whether a body is elsewhere by more than a small part of itself, has turned, has come, or has gone."""
     old, new = clip.truth, broken.truth
     if old is None or new is None:
         return not torch.equal(clip.frames, broken.frames)
     if new.position.shape != old.position.shape or not torch.equal(new.present, old.present):
         return True
     moved = (new.position - old.position).norm(dim=-1) / old.extent.amax(dim=-1)[:, None]
-    return bool((moved[old.present] > _VISIBLE).any())
+    turned = 2 * (new.rotation * old.rotation).sum(dim=-1).abs().clamp(max=1).acos()  # radians
+    return bool((torch.maximum(moved, turned)[old.present] > _VISIBLE).any())
 
 
 def _shared_frames(clip: Clip, broken: Clip) -> int:

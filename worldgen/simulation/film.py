@@ -121,9 +121,10 @@ def freed_model_of(xml: str) -> mujoco.MjModel:
 
 
 def object_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies that count as objects: those that joints let move, in the model's order.
+    """Ids of the bodies that count as objects: those with a joint, in the model's order.
 
-    The many small bodies of a rope or a cloth (MuJoCo's flex) are none.
+    A body without one, such as the rod of a pendulum, belongs to the world even where it is carried along;
+    so do the many small bodies of a rope or a cloth (MuJoCo's flex).
     """
     small = set(model.flex_vertbodyid.tolist())
     return [body for body in range(model.nbody) if model.body_jntnum[body] and body not in small]

@@ -55,7 +55,7 @@ def _draw(
     data, scene = mujoco.MjData(model), mujoco.MjvScene(model, maxgeom=model.ngeom + 1000)
     option, watcher = mujoco.MjvOption(), mujoco.MjvCamera()
     numbers = {body: index for index, body in enumerate(object_bodies(model))}
-    owner = np.array([numbers.get(int(model.body_weldid[body]), -1) for body in model.geom_bodyid] + [-1])
+    owner = np.array([numbers.get(int(body), -1) for body in model.geom_bodyid] + [-1])
     small, large = (mujoco.MjrRect(0, 0, edge, edge) for edge in (size, _SAMPLES * size))
     colors = np.empty((_SAMPLES * size, _SAMPLES * size, 3), np.uint8)
     codes, buffer = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.float32)
