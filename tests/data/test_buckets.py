@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.buckets import BucketLoader, shapes_of
+from worldgen.data.buckets import BucketLoader
 from worldgen.data.loader import ResumableLoader
 from worldgen.data.shards import write_shards
 from worldgen.data.sources import ShardedClips
@@ -148,8 +148,8 @@ def test_clips_of_a_folder(tmp_path: Path, make_clip) -> None:
     clips = [make_clip(seed, frames=3 + seed % 2) for seed in range(6)]
     write_shards(clips, tmp_path)
     source = ShardedClips(tmp_path)
-    assert shapes_of(source) == [(3, 8, 8), (4, 8, 8)] * 3
-    batches = list(BucketLoader(source, shapes_of(source), 3, stack_clips))
+    assert source.shapes == [(3, 8, 8), (4, 8, 8)] * 3
+    batches = list(BucketLoader(source, source.shapes, 3, stack_clips))
     assert sorted(batch.frames.shape[1] for batch in batches) == [3, 4]
 
 

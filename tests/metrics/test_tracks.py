@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from worldgen.metrics.appearance import fill_holes
-from worldgen.metrics.controls import CONTROLS, shuffle, teleport
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.tracks import count_spurious, pixel_tracks, track_objects
 from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import CONTROLS, shuffle, teleport
 from worldgen.types import Clip, PhysicsReport
 
 

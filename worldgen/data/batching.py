@@ -45,7 +45,7 @@ def stack_clips(clips: Sequence[Clip]) -> Clip:
         depth=None if depth is None else torch.cat(depth),
         masks=None if masks is None else _cat_padded(masks, axis=2),
         imu=None if imu is None else _cat_padded(imu, axis=1),
-        camera=_stack_cameras(cameras) if len(cameras) == len(clips) else None,
+        camera=_stack_cameras(cameras, clips[0].frames.shape[1]) if len(cameras) == len(clips) else None,
         truth=stack_trajectories(truths) if len(truths) == len(clips) else None,
         scenes=scenes,
         descriptions=_gather_texts([clip.descriptions for clip in clips]),
@@ -95,7 +95,9 @@ def _real_objects(trajectories: Sequence[Trajectory], count: int) -> Tensor:
     return (torch.arange(count) < own[:, None]).to(trajectories[0].position.device)
 
 
-def _stack_cameras(cameras: Sequence[Camera]) -> Camera:
+def _stack_cameras(cameras: Sequence[Camera], frames: int) -> Camera:
+    if any(camera.moves for camera in cameras):
+        cameras = [camera.over(frames) for camera in cameras]
     parts = {
         field.name: torch.cat([getattr(camera, field.name) for camera in cameras]) for field in fields(Camera)
     }

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from worldgen.data.loader import Batch, Item, ResumableLoader
-from worldgen.data.sources import ShardedClips
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A dataset that knows the shape of each item without reading it."""
+
+    @property
+    def shapes(self) -> Sequence[Hashable]: ...
 
 
 class BucketLoader(ResumableLoader[Item, Batch]):
@@ -25,7 +32,7 @@ class BucketLoader(ResumableLoader[Item, Batch]):
 
     Args:
         dataset: Map-style.
-        shapes: The shape of each item, such as (frames, rows, columns); of clips, see `shapes_of`.
+        shapes: The shape of each item, such as (frames, rows, columns) of a clip.
         batch_size: Items per batch and process.
         collate: Makes a batch of a list of items of one shape.
         seed: Of the order.
@@ -90,8 +97,3 @@ class BucketLoader(ResumableLoader[Item, Batch]):
     def _identity(self) -> dict[str, Any]:
         shapes = sha256(repr(self.shapes).encode()).hexdigest()[:12]
         return {**super()._identity(), "shapes": shapes, "partial": self.partial}
-
-
-def shapes_of(source: ShardedClips) -> list[tuple[int, int, int]]:
-    """Frames, rows and columns of every clip of a folder of shards, read from its index alone."""
-    return [entry.shape for entry in source.index.entries]

@@ -29,6 +29,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from worldgen import __version__
+from worldgen.simulation.renderers import renderer_name
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
 MUJOCO = version("mujoco-core")  # asked once: it takes as long as compressing ten clips
@@ -62,6 +63,7 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
         "metric": clip.truth.metric if clip.truth is not None else None,
         "worldgen": __version__,
         "mujoco": MUJOCO,
+        "renderer": renderer_name() if clip.scenes is not None else None,
         "platform": f"{platform.system()}-{platform.machine()}",
     }
     members["meta.json"] = json.dumps(meta, sort_keys=True).encode()

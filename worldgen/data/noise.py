@@ -6,7 +6,9 @@ import hashlib
 from dataclasses import dataclass, replace
 
 import torch
+from torch.utils.data import Dataset
 
+from worldgen.data.sources import ShardedClips, VideoFolder
 from worldgen.types import Clip
 
 
@@ -48,3 +50,25 @@ class SensorNoise:
         normal = torch.randn(frames.shape, generator=generator, dtype=torch.float32).to(frames)
         deviation = (self.read**2 + self.shot**2 * frames).sqrt()
         return replace(clip, frames=(frames + deviation * normal).clamp(0, 1))
+
+
+class NoisyClips(Dataset[Clip]):
+    """The clips of a source as a sensor sees them; each has its own noise, the same every time."""
+
+    def __init__(self, source: ShardedClips | VideoFolder, noise: SensorNoise) -> None:
+        self.source, self.noise = source, noise
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Clip:
+        return self.noise(self.source[index], self.source.name(index))
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Frames, rows and columns of every clip of shards."""
+        return self.source.shapes
+
+    def name(self, index: int) -> str:
+        """The clip's id."""
+        return self.source.name(index)

@@ -24,6 +24,7 @@ from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardWriter, read_index, remove_leftovers, shard_paths, write_atomically
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.factors import check_split
+from worldgen.simulation.renderers import renderer_name
 from worldgen.simulation.scenes import FAMILIES
 from worldgen.types import Clip
 
@@ -143,6 +144,7 @@ def simulate_shards(
         OSError: The disk failed, or simulating processes were killed time and again.
     """
     begun = time.monotonic()
+    renderer_name()  # one that was asked for and is not to be had is refused before any work
     engine = engine or LocalEngine(processes)
     config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard, split)
     wanted = read_range(shards, config.shards)

@@ -90,6 +90,11 @@ class ShardedClips(Dataset[Clip]):
         batch = torch.empty(len(indices), frames, 3, height, width)
         return [self.index.read(index, out) for index, out in zip(indices, batch, strict=True)]
 
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Frames, rows and columns of every clip, read from the index alone."""
+        return [entry.shape for entry in self.index.entries]
+
     def name(self, index: int) -> str:
         """The clip's id."""
         return self.index.entries[_check_index(index, len(self))].id

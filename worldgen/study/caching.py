@@ -34,7 +34,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
     """
     model, data, _ = _configure(arguments)
     source = data.train_source()
-    cache, recipe = open_cache(source, model.cache, model.recipe())
+    cache, recipe = open_cache(source, model.cache, model.recipe(), model.storage)
     missing = {key: number for number, key in enumerate(cache.keys) if key not in cache.store}
     counts: dict[tuple[int, ...], int] = {}
     examples: dict[tuple[int, ...], Columns] = {}
@@ -82,7 +82,7 @@ def verify_cache(arguments: Sequence[str]) -> None:
     """
     model, data, cli = _configure(arguments)
     source = data.train_source()
-    cache, recipe = open_cache(source, model.cache, model.recipe())
+    cache, recipe = open_cache(source, model.cache, model.recipe(), model.storage)
     if not set(cache.keys) & cache.store.entries.keys():
         raise ValueError(
             f"{model.cache} must hold clips of {data.train} to verify; it holds none: "

@@ -24,9 +24,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from worldgen.conditioning import Conditioner
-from worldgen.data.cache import Recipe, precompute, stack_columns
+from worldgen.data.cache import EXACT, Recipe, precompute, stack_columns
 from worldgen.data.media import filmstrip
-from worldgen.data.storage import Columns
+from worldgen.data.storage import Columns, Storage
 from worldgen.diffusion import context as context_code
 from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage
@@ -81,6 +81,7 @@ class WorldGenerator(LightningModule):
         average: Decay of the moving average of weights, which is what validates and ships.
         seed: Of everything that training draws: step n draws the same whether or not the run was interrupted.
         cache: Folder for what the frozen parts make of the training clips.
+        storage: How numbers are kept there; `worldgen cache plan` says what each way costs.
         sampled: Clips of the first validation batch that are generated and checked.
         start: File of averaged weights of this very model (``model.safetensors`` of a run) to go on from.
     """
@@ -99,6 +100,7 @@ class WorldGenerator(LightningModule):
         average: float = 0.999,
         seed: int = 0,
         cache: Path = Path("outputs/cache"),
+        storage: Storage = EXACT,
         sampled: int = 8,
         start: Path | None = None,
     ) -> None:
@@ -113,7 +115,7 @@ class WorldGenerator(LightningModule):
         self.average = WeightAverage([*self.conditioner.parameters(), *self.denoiser.parameters()], average)
         self.start = start
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
-        self.seed, self.cache, self.sampled = seed, cache, sampled
+        self.seed, self.cache, self.storage, self.sampled = seed, cache, storage, sampled
 
     # ---------------------------------------------------------------- training
 
@@ -123,7 +125,9 @@ class WorldGenerator(LightningModule):
             return
         data = self.trainer.datamodule
         source = data.train_source()
-        latents = precompute(source, lambda clip: self.encode(clip).columns(), self.cache, self.recipe())
+        latents = precompute(
+            source, lambda clip: self.encode(clip).columns(), self.cache, self.recipe(), self.storage
+        )
         data.train_on(latents, stack_columns)
         first = (latents[index] for index in range(min(256, len(latents))))
         self.spread.copy_(torch.cat([(z[:, None] - still).flatten() for z, still, *_ in first]).std())
