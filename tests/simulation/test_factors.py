@@ -102,7 +102,7 @@ def test_a_held_out_factor_is_what_training_never_meets(factor):
         for name, values in held_out.items():
             apart = min(train[name]) - max(values) if below else min(values) - max(train[name])
             assert apart > 1e-6, (family, name)
-            assert factor == "count" or len(set(values)) > 1
+            assert factor == "count" or len(values) < 4 or len(set(values)) > 1
             if factor not in SHARES:
                 assert low - 1e-3 <= min(values) and max(values) <= high + 1e-3
                 assert least - 1e-3 <= min(train[name]) and max(train[name]) <= most + 1e-3

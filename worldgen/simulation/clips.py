@@ -22,9 +22,12 @@ _HORIZON = 0.6  # seconds of every scene that are judged, so that a short clip i
 # Seconds between which the first touch falls: context frames before, outcome after.
 _TOUCH = {
     "drop": (0.12, 0.6),
-    **dict.fromkeys(("bounce", "collide", "topple", "cradle", "dominoes"), (0.12, 0.5)),
+    "bounce": (0.12, 0.5),
+    "collide": (0.12, 0.5),
+    "topple": (0.12, 0.5),
+    "cradle": (0.12, 0.56),
+    "dominoes": (0.08, 0.5),
 }
-_TOUCH["dominoes"] = (0.08, 0.5)
 _BETWEEN = ("collide", "topple", "cradle", "dominoes")  # only a touch of two things counts
 _UNTOUCHED = ("projectile", "pendulum", "tumble")
 _MARGIN = 0.25  # pixels of 64 between a thing and the border

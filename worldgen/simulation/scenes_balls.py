@@ -130,7 +130,7 @@ def occlude(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     sunk = IMPEDANCE * (1 - IMPEDANCE) * gravity / CONTACT_FREQUENCY**2
     position = (round(start, 4), 0.0, round(radius - sunk, 6))
     ball = make_ball(pick_colors(rng, 1, factors)[0], "rubber", radius, position, (side * speed, 0.0, 0.0))
-    height = round(1.3 * radius, 4)
+    height = round(1.2 * radius + 0.05, 4)  # the camera looks a little down
     screen = Stand("screen", (width, 0.02, height), (0.0, -0.4, height), solid=False)
     setting = replace(surround(rng, factors, gravity), stands=(screen,), floor_priority=2)
     return stage("occlude", (ball,), setting, rng)

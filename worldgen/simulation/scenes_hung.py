@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from worldgen.simulation.factors import USUAL, Factors, draw, draw_count, draw_part, pick_colors
+from worldgen.simulation.factors import GRAVITY, USUAL, Factors, draw, draw_count, draw_part, pick_colors
 from worldgen.simulation.scenes_balls import RESTITUTION, pick_material, surround
 from worldgen.simulation.staging import DENSITY, Scene, Stand, Thing, about_y, stage
 
@@ -47,7 +47,9 @@ def cradle(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     side = 1.0 if rng.random() < 0.5 else -1.0
     count = draw_count(rng, 3, 4, factors.count)
     raised = 2 if count > 3 and rng.random() < 0.4 else 1
-    radius, length = draw_part(rng, 0.125, 0.155, factors.size), draw(rng, 0.65, 0.9)
+    radius = draw_part(rng, 0.125, 0.155, factors.size)
+    # Shorter where gravity is weak: the hit must fall into the clip.
+    length = round(max(0.45, draw(rng, 0.65, 0.9) * min(1.0, gravity / GRAVITY)), 4)
     swing, density = draw(rng, 0.4, 0.7), DENSITY * draw(rng, *factors.mass)
     material, restitution = "steel", STEEL
     if factors.restitution is not None:
