@@ -136,7 +136,8 @@ class _Writer:
         for event in later:
             story.append(self._timed(event))
             follows = [time for time in blows if event.time < time < event.time + 0.2]
-            if event.kind is Kind.COLLIDES and len(blows) < 3 and not follows:
+            goes_on = max(*np.abs(event.way), *np.abs(event.way_of_other)) > 0.1
+            if event.kind is Kind.COLLIDES and len(blows) < 3 and not follows and goes_on:
                 story.append(self._outcome(event))
         scene = [self._opening(), *self._comparison()]
         if self.stands:
