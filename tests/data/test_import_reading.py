@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.videos import ball, ball_column, huge_gif, huge_png, raw_avi, turn_header, write
+from tests.data.videos import ball, ball_column, claim_size, huge_gif, huge_png, raw_avi, turn_header, write
 from worldgen.data.layouts import Drop, Recording
 from worldgen.data.reading import CutClip, CutRule, cut_recording
 
@@ -155,6 +155,7 @@ def test_what_is_no_video_is_dropped_with_the_reason(tmp_path: Path) -> None:
     with open(tmp_path / "none.avi", "wb") as file:
         file.write(write(tmp_path / "one.avi", ball(1), "mpeg4").read_bytes().replace(b"00dc", b"99zz"))
     huge_gif(tmp_path / "huge.gif")
+    claim_size(write(tmp_path / "huge.mp4", ball(8)), 65535, 65535)
     huge_png(tmp_path / "huge.png")
     raw_avi(tmp_path / "huge.avi", 100_000, 100_000)
     raw_avi(tmp_path / "large.avi", 8000, 8000)
@@ -168,6 +169,7 @@ def test_what_is_no_video_is_dropped_with_the_reason(tmp_path: Path) -> None:
         "none.avi": "no frames: the file holds none",
         "huge.gif": "too large: 65535 x 65535 pixels, more than 40 million",
         "huge.png": "too large: Image size (10000000000 pixels)",
+        "huge.mp4": "too large: 65535 x 65535 pixels, more than 40 million",
         "huge.avi": "no size: the header claims none that can be true",
         "large.avi": "too large: 8000 x 8000 pixels, more than 40 million",
     }
@@ -188,9 +190,10 @@ def test_the_good_part_of_what_is_cut_off_is_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(columns(clips[0]), expected(8), atol=0.8)
 
 
-def test_damage_in_the_middle_is_cut_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_damage_in_the_middle_is_cut_out(tmp_path: Path, codec: str) -> None:
     """Frame 16 is not there: what refers to it goes, up to the key frame 24."""
-    path = write(tmp_path / "a.mkv", ball(48), key_every=24)
+    path = write(tmp_path / "a.mkv", ball(48), codec, key_every=24)
     data = bytearray(path.read_bytes())
     sizes = packet_places(path)
     start, size = sizes[16]

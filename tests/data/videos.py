@@ -70,6 +70,15 @@ def turn_header(path: Path) -> None:
     path.write_bytes(data)
 
 
+def claim_size(path: Path, height: int, width: int) -> Path:
+    """Make the track header of an mp4 claim another size; what is in it stays."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 76
+    data[start : start + 8] = struct.pack(">II", width << 16, height << 16)
+    path.write_bytes(data)
+    return path
+
+
 def raw_avi(path: Path, height: int, width: int) -> Path:
     """An uncompressed avi whose header is then given another size."""
     write(path, ball(3, 16, 16), "rawvideo", "bgr24")

@@ -265,8 +265,10 @@ def _write_dropped(out: Path, ledger: Ledger, listing: Listing) -> None:
 
 
 def _drops(ledger: Ledger, listing: Listing) -> list[Drop]:
-    drops = [drop for item in ledger.done.values() for drop in item.drops]
-    return sorted([*drops, *listing.drops], key=lambda drop: (drop.file, drop.start or 0.0))
+    done = ledger.done
+    drops = [drop for item in done.values() for drop in item.drops]
+    drops += [drop for drop in listing.drops if drop.file not in done]
+    return sorted(drops, key=lambda drop: (drop.file, drop.start or 0.0))
 
 
 def _summarize(out: Path, ledger: Ledger, listing: Listing, imported: int, seconds: float) -> ImportSummary:

@@ -34,6 +34,8 @@ from worldgen.types import Clip
 
 MOST_PIXELS = 40_000_000
 """Of a frame, 8K and a little: larger claims are refused before anything is decoded."""
+LARGEST_HEADER = 1 << 28
+"""Bytes of an mp4 header that are looked through."""
 FEWEST_PIXELS = 8
 """Rows, and columns, of a frame."""
 PERCEPTUAL_QUANTIZER = 16
@@ -102,6 +104,7 @@ def spool_recording(task: ReadingTask, beat: Beat) -> None:
     Raises:
         OSError: The spool cannot be written.
     """
+    torch.set_num_threads(1)  # each process has a core
     with open(task.spool, "wb") as file:
         for piece in cut_recording(task.recording, task.rule, beat):
             if isinstance(piece, CutClip):
@@ -142,6 +145,8 @@ def cut_recording(recording: Recording, rule: CutRule, beat: Beat = lambda: None
             yield _read_picture(recording, rule)
         else:
             _refuse_huge_gif(head)
+            if head[4:8] == b"ftyp":
+                _refuse_huge_mp4(recording)
             yield from _cut_video(recording, rule, beat)
     except _Unusable as error:
         yield Drop(recording.name, None, str(error))
@@ -202,7 +207,8 @@ def _decode(
             )
         cutter.begin_stretch()
         if why is not None:
-            yield Drop(recording.name, max((at if at is not None else zero) - zero, 0.0), why)
+            if at is not None or whole:  # else it is the same damage still
+                yield Drop(recording.name, max((zero if at is None else at) - zero, 0.0), why)
             whole = False
 
     _seek(container, stream, recording)
@@ -341,6 +347,33 @@ def _refuse_huge_gif(head: bytes) -> None:
     """Before ffmpeg makes room for the picture."""
     if head[:6] in (b"GIF87a", b"GIF89a"):
         _refuse_size(*struct.unpack("<HH", head[6:10]))
+
+
+def _refuse_huge_mp4(recording: Recording) -> None:
+    """The size that a track header claims, which ffmpeg makes the shape of the pixels from."""
+    with open(recording.path, "rb") as file:
+        end = recording.offset + recording.size if recording.size is not None else file.seek(0, 2)
+        place = recording.offset
+        while place + 8 <= end:
+            file.seek(place)
+            size, name = struct.unpack(">I4s", file.read(8))
+            if name == b"moov" and size <= LARGEST_HEADER:
+                break
+            if size == 1:  # the size is beyond 32 bits, and follows
+                size = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
+            if size < 8:
+                return
+            place += size
+        else:
+            return
+        header = file.read(size - 8)
+    place = header.find(b"tkhd")
+    while place >= 0:
+        sides = place + (92 if header[place + 4 : place + 5] == b"\1" else 80)  # version 1 has longer times
+        if sides + 8 <= len(header):
+            width, height = struct.unpack(">II", header[sides : sides + 8])
+            _refuse_size(width >> 16, height >> 16)
+        place = header.find(b"tkhd", place + 4)
 
 
 def _read_picture(recording: Recording, rule: CutRule) -> CutClip:
