@@ -29,7 +29,7 @@ from worldgen.simulation.film import camera_of
 from worldgen.simulation.ray_numba import render_numba
 from worldgen.simulation.ray_numpy import render_multiray
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import FAMILIES, draw_scene
+from worldgen.simulation.scenes import NANO, draw_scene
 
 
 def main() -> None:
@@ -44,13 +44,13 @@ def main() -> None:
     table = Table(title=f"{options.frames} frames of {options.size} px: milliseconds per clip, medians")
     for column in ("family", "build", "physics", "numba", "multiray", "simulate_clip", "clips/s"):
         table.add_column(column, justify="left" if column == "family" else "right")
-    for family in FAMILIES:
+    for family in NANO:
         simulate_clip(family, 0, options.size, options.frames)  # compiles the renderer
         rows = [measure_clip(family, seed, options.size, options.frames) for seed in range(options.clips)]
         medians = [statistics.median(column) for column in zip(*rows, strict=True)]
         table.add_row(family, *(f"{value:.1f}" for value in medians), f"{1e3 / medians[-1]:.1f}")
     Console().print(table)
-    Console().print(measure_parts(options.clips * len(FAMILIES), options.size, options.frames))
+    Console().print(measure_parts(options.clips * len(NANO), options.size, options.frames))
     Console().print(measure_command(options.written, options.size, options.frames, options.processes))
     Console().print(compare_with_opengl(options.size, options.frames))
 
@@ -59,7 +59,7 @@ def measure_parts(count: int, size: int, frames: int) -> Table:
     """What a shard of ``count`` clips costs in one process, part by part."""
     spent: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        config = simulate.SimulationConfig(tuple(FAMILIES), count, size, frames, 25.0, 1, count)
+        config = simulate.SimulationConfig(tuple(NANO), count, size, frames, 25.0, 1, count)
         simulate._claim_folder(Path(folder), config)
         with (
             timed(clips, "rollout", spent),
@@ -99,7 +99,7 @@ def measure_command(count: int, size: int, frames: int, processes: int) -> str:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         with redirect_stdout(nowhere):
             summary = simulate.simulate_shards(
-                folder, tuple(FAMILIES), count, size, frames, seed=2, processes=processes
+                folder, tuple(NANO), count, size, frames, seed=2, processes=processes
             )
         size_of_all = sum(path.stat().st_size for path in Path(folder).iterdir())
     return (

@@ -64,7 +64,7 @@ def parse(text: str) -> Facts:
 
 
 def tell(family: str, seed: int):
-    scene, played = _play(family, seed, 16, 25.0, None)
+    scene, played = _play(family, seed, 16, 25.0, None, None, 0)
     camera = camera_of(played.model)
     backdrop = name_backdrop(played.model)
     text = describe_at_length(scene.things, played.trajectory, camera, scene.gravity, backdrop, scene.wording)
