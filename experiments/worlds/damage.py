@@ -90,18 +90,18 @@ def main(out: Path, clips: Path | None, count: int, seed: int) -> None:
 
 def generate(path: Path, codec: str, pixels: str) -> Path:
     """Four seconds of a disc that goes round over noise."""
-    noise = np.random.default_rng(0).integers(90, 130, (96, 128, 3))
-    rows, columns = np.mgrid[:96, :128]
+    noise = np.random.default_rng(0).integers(90, 130, (256, 320, 3))
+    rows, columns = np.mgrid[:256, :320]
     with av.open(
         str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}
     ) as container:
         stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = 96, 128, pixels
+        stream.height, stream.width, stream.pix_fmt = 256, 320, pixels
         stream.codec_context.gop_size = 24
         stream.codec_context.thread_count = 1
         for number in range(100):
             angle = number / 12
-            disc = (rows - 48 - 30 * np.sin(angle)) ** 2 + (columns - 64 - 40 * np.cos(angle)) ** 2 < 150
+            disc = (rows - 128 - 80 * np.sin(angle)) ** 2 + (columns - 160 - 100 * np.cos(angle)) ** 2 < 1100
             image = np.where(disc[..., None], (240, 190, 40), noise).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
