@@ -217,20 +217,19 @@ class WorldGenerator(LightningModule):
         *_, last = self.generate_steps(context, frames, seed)
         return last()
 
-    @torch.no_grad()
     def generate_steps(self, context: Clip, frames: int, seed: int) -> Iterator[Callable[[], Clip]]:
         """Yields after each step of the sampler a function that decodes what there is."""
         known = self.choose_context(context)
         start = hold(context, known, frames)
-        still = encode_held(self.codec, start, known, frames)
-        motion = known_motion(start, known, still.shape[-2:])[:, None].expand(-1, still.shape[1], -1, -1, -1)
-        mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
-        beside = torch.cat([still, motion, mask], dim=2)
-        tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(still.shape, generator=generator).to(still)
-        condition = self.conditioner(tokens, everyone.to(still.device))
-        null = self.conditioner(tokens, ~everyone.to(still.device))
+        with torch.no_grad():
+            still = encode_held(self.codec, start, known, frames)
+            motion = known_motion(start, known, still.shape[-2:])[:, None]
+            mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
+            beside = torch.cat([still, motion.expand(-1, still.shape[1], -1, -1, -1), mask], dim=2)
+            tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
+            condition = self.conditioner(tokens, everyone.to(still.device))
+            null = self.conditioner(tokens, ~everyone.to(still.device))
+        noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
         velocity = self.sampler.guide(self._velocity(beside, condition), self._velocity(beside, null))
         for x in self.sampler.sample(velocity, noise):
             yield lambda x=x: self._finish(x * self.spread + still, start, known)
@@ -255,6 +254,7 @@ class WorldGenerator(LightningModule):
 
         return velocity
 
+    @torch.no_grad()
     def _finish(self, z: Float[Tensor, "B L C h w"], start: Clip, known: int) -> Clip:
         frames = self.codec.decode(z, start).clamp(0, 1)
         frames = torch.cat([start.frames[:, :known], frames[:, known:]], dim=1)
