@@ -26,8 +26,10 @@ from worldgen.data import members, simulate
 from worldgen.simulation import clips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.film import camera_of
+from worldgen.simulation.gl import render_gl
 from worldgen.simulation.ray_numba import render_numba
 from worldgen.simulation.ray_numpy import render_multiray
+from worldgen.simulation.renderers import probe_gl
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes import NANO, draw_scene
 
@@ -109,39 +111,22 @@ def measure_command(count: int, size: int, frames: int, processes: int) -> str:
     )
 
 
-def compare_with_opengl(size: int, frames: int) -> str:
+def compare_with_opengl(size: int, frames: int, rounds: int = 5) -> str:
     """How much faster the compiled renderer is than MuJoCo's OpenGL one, where there is a context."""
-    from worldgen.simulation.engine import mujoco
-
-    scene = draw_scene("drop", 0)
-    played = rollout(scene, frames, 25.0)
-    data = mujoco.MjData(played.model)
+    played = rollout(draw_scene("drop", 0), frames, 25.0)
+    camera, spent = camera_of(played.model), ([], [])
     try:
-        begun = time.perf_counter()
-        renderer = mujoco.Renderer(played.model, size, size)
-        start = time.perf_counter() - begun
-    except Exception as error:  # whatever the drivers of this machine lack
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        return f"OpenGL skipped: no context ({reason}). Set MUJOCO_GL=egl or osmesa where Mesa is installed."
-    begun = time.perf_counter()
-    for qpos in played.qpos:
-        data.qpos[:] = qpos
-        mujoco.mj_forward(played.model, data)
-        for switch in (None, renderer.enable_depth_rendering, renderer.enable_segmentation_rendering):
-            renderer.disable_depth_rendering()
-            renderer.disable_segmentation_rendering()
-            if switch is not None:
-                switch()
-            renderer.update_scene(data, camera=0)
-            renderer.render()
-    opengl = time.perf_counter() - begun
-    begun = time.perf_counter()
-    render_numba(played.model, played.qpos, camera_of(played.model), size)
-    ours = time.perf_counter() - begun
+        for _ in range(rounds):
+            for renderer, seconds in zip((render_gl, render_numba), spent, strict=True):
+                begun = time.perf_counter()
+                renderer(played.model, played.qpos, camera, size)
+                seconds.append(time.perf_counter() - begun)
+    except (ValueError, OSError) as error:
+        return f"OpenGL skipped: {error}"
+    opengl, ours = (1e3 * statistics.median(seconds) for seconds in spent)
     return (
-        f"OpenGL ({os.environ.get('MUJOCO_GL')}): {1e3 * opengl:.0f} ms per clip of RGB, depth and masks, "
-        f"and {1e3 * start:.0f} ms per model for its context; numba {1e3 * ours:.1f} ms: "
-        f"{(opengl + start) / ours:.0f} times faster."
+        f"RGB, depth and masks of one clip: OpenGL ({probe_gl()}) {opengl:.0f} ms with its context, numba "
+        f"{ours:.1f} ms, {opengl / ours:.0f} times faster (medians of {rounds} rounds)."
     )
 
 
