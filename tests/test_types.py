@@ -129,6 +129,7 @@ def test_an_absent_object_may_have_any_rotation():
         ({"rotation": torch.zeros(2, 3)}, "Camera.rotation must have shape"),
         ({"fovy": torch.ones(3)}, "Camera.fovy must have shape"),
         ({"fovy": torch.tensor([12.0, 180.0])}, r"Camera.fovy must lie in \(0, 180\)"),
+        ({"position": torch.zeros(2, 5, 3)}, r"Camera.rotation must have shape \(2, 5, 3, 3\)"),
     ],
 )
 def test_a_bad_camera_is_refused(change, sentence):

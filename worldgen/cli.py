@@ -11,7 +11,7 @@ from pathlib import Path
 os.environ.setdefault("MUJOCO_GL", "off")
 
 LISTS = ("--families",)
-FLAGS = ("--from_scratch",)
+FLAGS = ("--from_scratch", "--square", "--images")
 
 
 def simulate(
@@ -23,6 +23,9 @@ def simulate(
     fps: float = 25.0,
     seed: int = 0,
     processes: int | None = None,
+    split: str | None = None,
+    engine: str = "local",
+    shards: str | None = None,
 ) -> None:
     """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
 
@@ -35,10 +38,21 @@ def simulate(
         fps: Frames per second.
         seed: Same seed, same bits.
         processes: Simulating processes; all cores when left out.
+        split: train, id or ood:FACTOR, which holds out mass, friction, restitution, gravity, speed, size,
+            count, color, camera or light; the usual ranges when left out.
+        engine: local (processes of this machine) or ray (a Ray cluster).
+        shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
     """
+    from worldgen.data.engines import LocalEngine, RayEngine
     from worldgen.data.simulate import simulate_shards
 
-    summary = simulate_shards(out, families, clips, size, frames, fps, seed, processes)
+    engines = {"local": LocalEngine, "ray": RayEngine}
+    if engine not in engines:
+        raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
+    maker = engines[engine](processes)
+    summary = simulate_shards(
+        out, families, clips, size, frames, fps, seed, split=split, engine=maker, shards=shards
+    )
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 
 
@@ -118,6 +132,62 @@ def demo(
         print(page.parent / name)
 
 
+def import_data(
+    folder: Path,
+    out: Path,
+    size: int = 64,
+    frames: int = 16,
+    fps: float | None = None,
+    stride: int | None = None,
+    captions: Path | None = None,
+    square: bool = False,
+    images: bool = False,
+    background: int = 255,
+    processes: int | None = None,
+) -> None:
+    """Cut a folder of real videos into shards; a second run does only what is missing.
+
+    Args:
+        folder: Videos and WebDataset tars at any depth, or a LeRobot v3 dataset.
+        out: Folder of the shards, with dropped.csv: everything left out, and why.
+        size: Rows and columns of square clips, a multiple of 8; wide and high ones have as many pixels.
+        frames: Frames per clip.
+        fps: Frames per second of every clip; each video's own when left out.
+        stride: Frames from the beginning of a clip to that of the next; as many as it has when left out.
+        captions: Table (csv or jsonl) with file and caption; else NAME.txt beside NAME.mp4, or captions.csv,
+            captions.jsonl, metadata.csv or metadata.jsonl in the folder.
+        square: Crop everything to squares, for models of one size.
+        images: Take pictures too, as clips of one frame.
+        background: Gray level, 0 to 255, that transparent pixels are laid over.
+        processes: Reading processes; all cores when left out.
+    """
+    from worldgen.data.importing import import_videos
+
+    done = import_videos(
+        folder, out, size, frames, fps, stride, captions, square, images, background, processes
+    )
+    sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
+    losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)
+    print(f"{done.clips} clips ({sizes}) of {done.recordings} recordings in {out}, {done.imported} read now.")
+    print(f"Left out: {losses or 'nothing'}; see {out}/dropped.csv. {done.seconds:.0f} s.")
+
+
+def show_data(folder: Path, out: Path | None = None) -> None:
+    """Print what a folder of shards holds, and draw a contact sheet.
+
+    Args:
+        folder: The shards.
+        out: Picture of the contact sheet to write (png); none when left out.
+    """
+    from worldgen.data.inspection import contact_sheet, print_summary, summarize_shards
+    from worldgen.data.media import write_png
+
+    print_summary(summarize_shards(folder))
+    if out is not None:
+        write_png(out, contact_sheet(folder))
+        print(f"Contact sheet: {out}")
+
+
 def _fit(subcommand: str, arguments: Sequence[str]) -> None:
     from worldgen.data.datamodule import ClipDataModule
     from worldgen.study.training import run_lightning
@@ -145,23 +215,77 @@ def _pretrain(arguments: Sequence[str]) -> None:
         run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
 
 
-def _plain(function: Callable[..., None]) -> Callable[[Sequence[str]], None]:
+def _cache_plan(arguments: Sequence[str]) -> None:
+    from worldgen.study.caching import plan_cache
+
+    plan_cache(arguments)
+
+
+def _cache_verify(arguments: Sequence[str]) -> None:
+    from worldgen.study.caching import verify_cache
+
+    verify_cache(arguments)
+
+
+def show_cache(folder: Path = Path("outputs/cache")) -> None:
+    """Print what a cache holds.
+
+    Args:
+        folder: The cache.
+    """
+    from worldgen.study.caching import print_cache
+
+    print_cache(folder)
+
+
+def _plain(
+    function: Callable[..., None], name: str | None = None, first: str | None = None
+) -> Callable[[Sequence[str]], None]:
+    """A command that is a typed function; ``first`` names the argument that may stand in front bare."""
+
     def run(arguments: Sequence[str]) -> None:
         from jsonargparse import ArgumentParser
 
         parser = ArgumentParser(
-            prog=f"worldgen {function.__name__}", description=function.__doc__, exit_on_error=False
+            prog=f"worldgen {name or function.__name__}", description=function.__doc__, exit_on_error=False
         )
         parser.add_function_arguments(function)
+        if first is not None and arguments and not arguments[0].startswith("-"):
+            arguments = [f"--{first}", *arguments]
         words = _spell(arguments, with_run="run" in inspect.signature(function).parameters)
         function(**parser.instantiate_classes(parser.parse_args(words)).as_dict())
 
     return run
 
 
+def _group(name: str, commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> Callable:
+    """A command of several: ``worldgen NAME COMMAND ...``."""
+
+    def run(arguments: Sequence[str]) -> None:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print("\n".join([f"usage: worldgen {name} COMMAND ...", "", *_table(commands)]))
+        elif arguments[0] not in commands:
+            raise ValueError(f"worldgen {name} takes {', '.join(commands)}; got {arguments[0]!r}.")
+        else:
+            commands[arguments[0]][1](arguments[1:])
+
+    return run
+
+
+DATA: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "import": ("cut a folder of real videos into shards", _plain(import_data, "data import", "folder")),
+    "show": ("print what a folder of shards holds, and draw it", _plain(show_data, "data show", "folder")),
+}
+CACHE: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "plan": ("say how large the cache of a fit will be; takes what fit takes", _cache_plan),
+    "verify": ("compare checksums, compute --sample clips again; takes what fit takes", _cache_verify),
+    "show": ("print what a cache holds", _plain(show_cache, "cache show", "folder")),
+}
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "demo": ("simulate, generate and check with the shipped nano weights", _plain(demo)),
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
+    "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
+    "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
     "pretrain": ("train a part: codec or t5", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
@@ -202,8 +326,11 @@ def _help() -> str:
         "A modular video world model, and the physics bench it is tested on.",
         "",
     ]
-    lines += [f"  {name:<10} {text}" for name, (text, _) in COMMANDS.items()]
-    return "\n".join([*lines, "", "worldgen COMMAND --help says what a command takes."])
+    return "\n".join([*lines, *_table(COMMANDS), "", "worldgen COMMAND --help says what a command takes."])
+
+
+def _table(commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
+    return [f"  {name:<10} {text}" for name, (text, _) in commands.items()]
 
 
 def _is_users(error: Exception) -> bool:

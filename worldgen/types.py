@@ -19,26 +19,55 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera per clip: x right, y up, looking along its own -z (MuJoCo's convention)."""
+    """A pinhole camera per clip: x right, y up, looking along its own -z (MuJoCo's convention).
 
-    position: Float[Tensor, "B 3"]
+    A camera that moves has a pose per frame; one that stands still has one, without the axis T.
+    """
+
+    position: Float[Tensor, "B *T 3"]
     """Metres, world frame."""
-    rotation: Float[Tensor, "B 3 3"]
+    rotation: Float[Tensor, "B *T 3 3"]
     """Columns are the camera's x, y and z axes in the world frame."""
     fovy: Float[Tensor, " B"]
     """Vertical field of view in degrees."""
 
     def __post_init__(self) -> None:
-        batch = _batch_of(self.position, "Camera.position", rank=2)
-        _require_shape(self.position, (batch, 3), "Camera.position")
-        _require_shape(self.rotation, (batch, 3, 3), "Camera.rotation")
+        moving = self.position.ndim == 3
+        batch = _batch_of(self.position, "Camera.position", rank=3 if moving else 2)
+        times = tuple(self.position.shape[1:2]) if moving else ()
+        _require_shape(self.position, (batch, *times, 3), "Camera.position")
+        _require_shape(self.rotation, (batch, *times, 3, 3), "Camera.rotation")
         _require_shape(self.fovy, (batch,), "Camera.fovy")
         if not bool(((self.fovy > 0) & (self.fovy < 180)).all()):
             raise ValueError(f"Camera.fovy must lie in (0, 180) degrees; got {self.fovy.tolist()}.")
 
+    @property
+    def moves(self) -> bool:
+        """Whether there is a pose per frame."""
+        return self.position.ndim == 3
+
+    def over(self, frames: int) -> Camera:
+        """The same camera with a pose for each of so many frames.
+
+        Raises:
+            ValueError: It has a pose per frame, but for another number of frames.
+        """
+        if not self.moves:
+            return replace(
+                self,
+                position=self.position[:, None].expand(-1, frames, -1),
+                rotation=self.rotation[:, None].expand(-1, frames, -1, -1),
+            )
+        if self.position.shape[1] != frames:
+            raise ValueError(
+                f"a moving camera must have one pose per frame; got {self.position.shape[1]} for {frames}."
+            )
+        return self
+
     def project(self, points: Float[Tensor, "B T N 3"], height: int, width: int) -> Float[Tensor, "B T N 2"]:
         """Pixel coordinates (x right, y down) of world points; the centre of the first pixel is (0, 0)."""
-        local = torch.einsum("btni,bij->btnj", points - self.position[:, None, None], self.rotation)
+        axes = "btij" if self.moves else "bij"
+        local = torch.einsum(f"btni,{axes}->btnj", points - self._origin(points.shape[1]), self.rotation)
         focal = self._focal(height)[:, None, None]
         depth = -local[..., 2]
         x = focal * local[..., 0] / depth + (width - 1) / 2
@@ -53,10 +82,14 @@ class Camera:
         right = (pixels[..., 0] - (width - 1) / 2) / focal
         up = -(pixels[..., 1] - (height - 1) / 2) / focal
         local = torch.stack([right, up, -torch.ones_like(up)], dim=-1)
-        ray = torch.einsum("btnj,bij->btni", local, self.rotation)
-        origin = self.position[:, None, None]
+        axes = "btij" if self.moves else "bij"
+        ray = torch.einsum(f"btnj,{axes}->btni", local, self.rotation)
+        origin = self._origin(pixels.shape[1])
         distance = (plane_y - origin[..., 1]) / ray[..., 1]
         return origin + distance[..., None] * ray
+
+    def _origin(self, frames: int) -> Float[Tensor, "B *T 1 3"]:
+        return self.over(frames).position[:, :, None] if self.moves else self.position[:, None, None]
 
     def _focal(self, height: int) -> Float[Tensor, " B"]:
         return height / 2 / torch.tan(torch.deg2rad(self.fovy) / 2)
@@ -161,6 +194,8 @@ class Clip:
     truth: Trajectory | None = None
     scenes: tuple[str, ...] | None = None
     """MJCF of the world that was filmed, where it was simulated."""
+    descriptions: tuple[str, ...] | None = None
+    """One long caption per clip, where there is one: everything that is there and happens, in order."""
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.shape[2] != 3:
@@ -182,7 +217,7 @@ class Clip:
         _require_shape(self.fps, (batch,), "Clip.fps")
         if not bool((self.fps > 0).all()):
             raise ValueError(f"Clip.fps must be positive; got {self.fps.tolist()}.")
-        for name in ("prompts", "scenes"):
+        for name in ("prompts", "scenes", "descriptions"):
             texts = getattr(self, name)
             if texts is not None and len(texts) != batch:
                 raise ValueError(
@@ -206,6 +241,8 @@ class Clip:
             raise ValueError(
                 f"Clip.camera must hold one camera per clip; got {len(self.camera.fovy)} for {batch} clips."
             )
+        if self.camera is not None and self.camera.moves:
+            self.camera.over(time)
         if self.truth is not None and self.truth.position.shape[:2] != (batch, time):
             raise ValueError(
                 f"Clip.truth must cover the clip's {batch} clips and {time} frames; "

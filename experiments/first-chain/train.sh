@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Makes nano weights from nothing, in about an hour and a half on 2 cores. Run from the root of the project.
-# The shipped ones took a detour on the way to this design, see README.md.
 set -euo pipefail
 worldgen="${WORLDGEN:-.venv/bin/worldgen}"
 families="drop bounce collide"

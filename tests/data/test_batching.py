@@ -75,3 +75,11 @@ def test_what_does_not_fit_together_is_refused(make_clip: MakeClip) -> None:
         stack_trajectories([clip.truth, make_clip(0, frames=4).truth])
     with pytest.raises(ValueError, match="at least one trajectory; got none"):
         stack_trajectories([])
+
+
+def test_cameras_that_move_and_stand_still_are_batched_as_poses_per_frame(make_clip: MakeClip) -> None:
+    still = make_clip(0)
+    moving = replace(still, camera=still.camera.over(still.frames.shape[1]))
+    both = stack_clips([still, moving])
+    torch.testing.assert_close(both.camera.position[0], both.camera.position[1])
+    assert both.camera.moves and not stack_clips([still, still]).camera.moves

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.loader import ResumableLoader
+from worldgen.data.noise import SensorNoise
 from worldgen.data.shards import write_shards
 from worldgen.types import Clip
 
@@ -222,3 +223,18 @@ def test_the_trainer_takes_the_data_module(shards: Path, tmp_path: Path) -> None
 
     whole = run(5, val=None)
     assert whole[:4] + run(5, val=shards, resume=tmp_path / "saved" / "step=4.ckpt") == whole
+
+
+def test_training_clips_of_several_shapes_come_in_buckets(tmp_path: Path, make_clip: MakeClip) -> None:
+    write_shards((make_clip(number, frames=3 + number % 2) for number in range(8)), tmp_path)
+    batches = list(ClipDataModule(train=tmp_path, batch_size=2).train_dataloader())
+    assert sorted(batch.frames.shape[1] for batch in batches) == [3, 3, 4, 4]
+
+
+def test_noise_is_added_to_training_clips_alone(tmp_path: Path, make_clip: MakeClip) -> None:
+    write_shards((make_clip(number) for number in range(2)), tmp_path)
+    noise = SensorNoise(read=0.02, shot=0.0)
+    data = ClipDataModule(train=tmp_path, val=tmp_path, noise=noise)
+    clean, noisy = data.val_source()[1], data.train_source()[1]
+    torch.testing.assert_close(noisy.frames, noise(clean, data.val_source().name(1)).frames)
+    assert 0.005 < (noisy.frames - clean.frames).std() < 0.025

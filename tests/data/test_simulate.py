@@ -1,11 +1,17 @@
 import json
 import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from worldgen.data import simulate
+from worldgen.data.shards import ShardWriter, remove_leftovers
 from worldgen.data.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips, SimulatedClips
 from worldgen.types import Clip
@@ -99,6 +105,8 @@ def test_another_configuration_is_refused(folder: Path, tmp_path: Path) -> None:
         ({"fps": -1}, "fps must be positive; got -1"),
         ({"clips": 1_000_001}, "One seed makes at most 1000000 clips; got 1000001"),
         ({"seed": -1}, "seed must not be negative; got -1"),
+        ({"split": "test"}, "split must be train, id or ood:FACTOR; got 'test'"),
+        ({"split": "ood:friction"}, "friction changes nothing in drop, collide; it applies to slide, topple"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, change: dict, message: str) -> None:
@@ -107,12 +115,25 @@ def test_bad_arguments(tmp_path: Path, change: dict, message: str) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_split_has_clips_of_its_own(folder: Path, tmp_path: Path) -> None:
+    assert "split" not in json.loads((folder / "config.json").read_text())  # as folders of earlier versions
+    few = {**SMALL, "clips": 2}
+    simulate_shards(tmp_path / "id", processes=1, split="id", **few)
+    simulate_shards(tmp_path / "ood", processes=1, split="ood:color", **few)
+    inside, outside = ShardedClips(tmp_path / "id"), ShardedClips(tmp_path / "ood")
+    assert inside.name(1) == "collide-007000001-id" and outside.name(1) == "collide-007000001-ood-color"
+    assert not torch.equal(inside[0].frames, outside[0].frames)
+    assert not torch.equal(inside[0].frames, ShardedClips(folder)[0].frames)
+    with pytest.raises(ValueError, match=r"\{'split': 'id'\} there, \{'split': None\} asked"):
+        simulate_shards(tmp_path / "id", processes=1, **few)
+
+
 def test_bad_clips_are_reported_and_counted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = simulate.simulate_clip
 
-    def sometimes(family: str, seed: int, size: int, frames: int, fps: float) -> Clip:
+    def sometimes(family: str, seed: int, size: int, frames: int, fps: float, split: None) -> Clip:
         if seed in (7_000_001, 7_000_002):
             raise ArithmeticError("the ball left the world")
         return good(family, seed, size, frames, fps)
@@ -128,10 +149,127 @@ def test_bad_clips_are_reported_and_counted(
 
 
 def test_nothing_but_bad_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*arguments: object) -> Clip:
+    def never(*arguments: object, split: None) -> Clip:
         raise ArithmeticError("no world")
 
     monkeypatch.setattr(simulate, "simulate_clip", never)
     with pytest.raises(ValueError, match=r"No clip of shard 0 .* first failure: clip 0 \(drop-.*: no world"):
         simulate_shards(tmp_path, processes=1, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_range_of_shards_is_all_that_is_made(folder: Path, tmp_path: Path) -> None:
+    assert simulate_shards(tmp_path, processes=1, shards="1:3", **SMALL).clips == 3
+    assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["shard-000001.tar", "shard-000002.tar"]
+    assert simulate_shards(tmp_path, processes=1, shards="0", **SMALL).clips == 2
+    assert contents(tmp_path) == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", "Shards must lie in 0:3, the shards of these clips; got 3"),
+        ("2:4", "Shards must lie in 0:3, .*; got 2:4"),
+        ("-1", "Shards must lie in 0:3, .*; got -1"),
+        ("2:2", "Shards must lie in 0:3, .*; got 2:2"),
+        ("first", "Shards are given as 7 or as 0:100; got 'first'"),
+        ("0:", "Shards are given as 7 or as 0:100; got '0:'"),
+    ],
+)
+def test_shards_that_are_not_there(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        simulate_shards(tmp_path / "none", processes=1, shards=text, **SMALL)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_machine_without_the_folder_or_the_versions_refuses(tmp_path: Path) -> None:
+    config = simulate.SimulationConfig(("drop",), 2, 16, 4, 25.0, 0)
+    with pytest.raises(FileNotFoundError, match=r"must share the folder, .*; .* sees no .*config"):
+        simulate.make_shard(tmp_path / "elsewhere", config, 0)
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "config.json").touch()
+    other = simulate.SimulationConfig(("drop",), 2, 16, 4, 25.0, 0, mujoco="3.2.1")
+    with pytest.raises(ValueError, match=r"must have worldgen \S+ and MuJoCo 3\.2\.1; .* Install the same"):
+        simulate.make_shard(tmp_path, other, 0)
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, 0) as writer:
+        (tmp_path / ".shard-000000.tar.elsewhere.1.partial").touch()
+        remove_leftovers(tmp_path, "shard-000000")
+        assert [path.name for path in tmp_path.iterdir()] == [writer._partial.name]
+    assert (tmp_path / "shard-000000.tar").exists()
+
+
+# A child that has imported everything forks one short-lived process per kill: that is fast, and a fork of a
+# single-threaded process is safe.
+KILLS = """
+import json, os, random, signal, sys, time
+import torch
+from worldgen.data.shards import ShardWriter, remove_leftovers
+from worldgen.data.simulate import simulate_shards
+torch.set_num_threads(1)
+out, kills, small = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+small["families"] = tuple(small["families"])
+simulate_shards(f"{out}/warm", processes=1, **small)  # compiles the renderer
+begun = time.monotonic()
+simulate_shards(f"{out}/whole", processes=1, **small)
+seconds, moments = time.monotonic() - begun, random.Random(0)
+for trial in range(kills):
+    child = os.fork()
+    if child == 0:
+        simulate_shards(f"{out}/{trial}", processes=1, **small)
+        os._exit(0)
+    time.sleep(moments.uniform(0, seconds))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    names = sorted(os.listdir(f"{out}/{trial}")) if os.path.isdir(f"{out}/{trial}") else []
+    print(json.dumps([os.WIFSIGNALED(status), names]), flush=True)
+    simulate_shards(f"{out}/{trial}", processes=1, **small)
+"""
+
+
+def killed_at_random(tmp_path: Path, kills: int) -> list[list[str]]:
+    """What each killed run left; every one was then finished, and is compared with an undisturbed run."""
+    small = {**SMALL, "clips": 12, "size": 64, "frames": 16}
+    command = [sys.executable, "-c", KILLS, str(tmp_path), str(kills), json.dumps(small)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    whole = contents(tmp_path / "whole")
+    for trial in range(kills):
+        assert contents(tmp_path / str(trial)) == whole, f"kill {trial}"
+    rows = [json.loads(line) for line in told.splitlines() if line.startswith("[")]
+    return [names for killed, names in rows if killed]
+
+
+def test_killed_and_restarted_gives_the_same_bytes(tmp_path: Path) -> None:
+    assert len(killed_at_random(tmp_path, 3)) >= 2
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_gives_the_same_bytes(tmp_path: Path) -> None:
+    left = killed_at_random(tmp_path, 20)
+    assert len(left) >= 15
+    assert (
+        sum(any(name.endswith(".partial") for name in names) for names in left) >= 8
+    )  # in the middle of one
+    assert len({sum(name.endswith(".tar") for name in names) for names in left}) >= 4
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_twenty_moments_gives_the_same_bytes(tmp_path: Path) -> None:
+    words = "--families drop collide --clips 512 --size 64 --frames 16 --seed 7 --processes 2"
+    command = [sys.executable, "-m", "worldgen", "simulate", *words.split(), "--out"]
+    begun = time.monotonic()
+    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
+    seconds, moments, killed = time.monotonic() - begun, random.Random(1), 0
+    for _ in range(20):  # one run after another in one folder, each killed
+        running = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.DEVNULL)
+        try:
+            running.wait(moments.uniform(0, 0.5 * seconds))
+        except subprocess.TimeoutExpired:
+            os.kill(running.pid, signal.SIGKILL)
+            running.wait()
+            killed += 1
+    subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
+    assert killed >= 5 and contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -306,7 +306,7 @@ def test_exhibits_and_cases_are_checked(clips):
     report = PhysicsReport("x", "truth", ())
     two = replace(
         clip,
-        **{name: None for name in ("depth", "masks", "camera", "truth", "scenes")},
+        **{name: None for name in ("depth", "masks", "camera", "truth", "scenes", "descriptions")},
         frames=clip.frames.repeat(2, 1, 1, 1, 1),
         fps=clip.fps.repeat(2),
         prompts=("", ""),

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from worldgen.metrics.appearance import fill_holes
-from worldgen.metrics.controls import CONTROLS, shuffle, teleport
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.tracks import count_spurious, pixel_tracks, track_objects
 from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import CONTROLS, shuffle, teleport
 from worldgen.types import Clip, PhysicsReport
 
 
@@ -194,5 +194,5 @@ def test_bad_input_is_explained():
         pixel_tracks(clip.truth, None, 64, 64)
     with pytest.raises(ValueError, match="teleport needs masks"):
         teleport(pixels_only(clip))
-    with pytest.raises(ValueError, match=r"share must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\)"):
         teleport(clip, share=1.5)

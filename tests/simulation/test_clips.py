@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.simulation.scenes import FAMILIES, draw_scene
+from worldgen.simulation.scenes import NANO, draw_scene
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ print(digest.hexdigest())
 
 
 def test_a_clip_is_complete():
-    for family in FAMILIES:
+    for family in NANO:
         clip = simulate_clip(family, 1)
         count = clip.truth.position.shape[2]
         assert clip.frames.shape == (1, 16, 3, 64, 64) and clip.frames.dtype == torch.float32
@@ -39,7 +39,7 @@ def test_a_clip_is_complete():
 
 
 def test_every_ball_stays_wholly_in_view():
-    for family in FAMILIES:
+    for family in NANO:
         for seed in range(40, 60):
             clip_truth = simulate_trajectory(family, seed)
             masks = simulate_clip(family, seed).masks if seed < 44 else None
@@ -52,7 +52,7 @@ def test_every_ball_stays_wholly_in_view():
 
 
 def test_the_first_touch_leaves_context_and_outcome():
-    for family in FAMILIES:
+    for family in NANO:
         for seed in range(20):
             contacts = simulate_trajectory(family, seed).contacts[0]
             between = contacts.bodies.min(dim=1).values >= 0
@@ -64,7 +64,7 @@ def test_same_seed_same_bits_in_another_process():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
     other = _run(DIGEST, environment)
     digest = hashlib.sha256()
-    for family in FAMILIES:
+    for family in NANO:
         clip = simulate_clip(family, 7, size=32)
         for tensor in (clip.frames, clip.depth, clip.masks, clip.truth.position):
             digest.update(tensor.numpy().tobytes())
@@ -73,14 +73,14 @@ def test_same_seed_same_bits_in_another_process():
 
 
 def test_another_seed_is_another_clip():
-    for family in FAMILIES:
+    for family in NANO:
         frames = [simulate_clip(family, seed, size=16, frames=4).frames for seed in range(6)]
         assert all((a - b).abs().max() > 0.2 for i, a in enumerate(frames) for b in frames[:i])
-        assert draw_scene(family, 3, attempt=1).balls != draw_scene(family, 3).balls
+        assert draw_scene(family, 3, attempt=1).things != draw_scene(family, 3).things
 
 
 def test_a_short_clip_is_the_start_of_a_long_one():
-    for family in FAMILIES:
+    for family in NANO:
         long, short = simulate_clip(family, 2, size=24), simulate_clip(family, 2, size=24, frames=5)
         torch.testing.assert_close(short.frames, long.frames[:, :5])
         assert short.prompts == long.prompts
@@ -110,7 +110,7 @@ def _run(code: str, environment: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"family": "juggle"}, "family must be one of drop, bounce, collide; got 'juggle'."),
+        ({"family": "juggle"}, "family must be one of drop, bounce, collide, slide, .*; got 'juggle'."),
         ({"seed": -3}, "seed must not be negative; got -3."),
         ({"size": 0}, "size must be at least 1 pixel; got 0."),
         ({"frames": 0}, "frames must be at least 1; got 0."),

@@ -8,13 +8,13 @@ import torch
 
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import camera_of, model_of, stage_of, view_of
+from worldgen.simulation.film import camera_of, freed_model_of, model_of, stage_of, view_of
 from worldgen.simulation.ray_numba import render_numba
 from worldgen.simulation.ray_numpy import render_multiray
-from worldgen.simulation.render import film_trajectory, render
+from worldgen.simulation.render import _put, film_states, film_trajectory, render
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import COLORS, FAMILIES, draw_scene
-from worldgen.types import Clip, select
+from worldgen.simulation.scenes import COLORS, NANO, draw_scene
+from worldgen.types import Clip, Trajectory, select
 
 STILL = """<mujoco><visual><headlight ambient=".5 .5 .5" diffuse=".3 .3 .3"/></visual><worldbody>
 <light pos="1 -2 6" diffuse=".4 .4 .4"/><camera name="side" pos="0 -5 1.5" xyaxes="1 0 0 0 .2 1" fovy="30"/>
@@ -27,7 +27,7 @@ STILL = """<mujoco><visual><headlight ambient=".5 .5 .5" diffuse=".3 .3 .3"/></v
 
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
-    return [simulate_clip(family, seed) for family in FAMILIES for seed in range(4)]
+    return [simulate_clip(family, seed) for family in NANO for seed in range(4)]
 
 
 def _centroids(weights: torch.Tensor) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_depth_at_a_balls_middle_is_its_front(clips):
                 x, y = centers[t, n].tolist()
                 eye, axes, tangent = view_of(clip.camera, 64)
                 local = np.array([(2 * x + 1 - 64) / 64 * tangent, (64 - 2 * y - 1) / 64 * tangent, -1.0])
-                ray, offset = axes @ local, eye - clip.truth.position[0, t, n].double().numpy()
+                ray, offset = axes[0] @ local, eye[0] - clip.truth.position[0, t, n].double().numpy()
                 a, b = ray @ ray, offset @ ray
                 radius = clip.truth.extent[0, n, 0].double().item()
                 front = (-b - np.sqrt(b * b - a * (offset @ offset - radius**2))) / a
@@ -110,7 +110,7 @@ def test_a_ball_casts_a_faint_shadow_that_follows_it(clips):
     assert (empty - clip.frames)[0].mean(dim=1)[darker].max() < 0.2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NANO)
 def test_both_renderers_agree(family):
     played = rollout(draw_scene(family, 5), frames=6, fps=10.0)
     camera = camera_of(played.model)
@@ -224,7 +224,7 @@ def test_off_center_bodies_are_placed_by_their_center_of_mass(clips):
         ),
         (
             lambda c: film_trajectory(c.truth, (STILL.format(extra=""),), 8),
-            "needs a body for every present object; clip 0 has object 1, but its scene has 1 free bodies",
+            "needs a body for every present object; clip 0 has object 1, but its scene has 1 bodies that",
         ),
         (
             lambda c: film_trajectory(replace(c.truth, position=c.truth.position * torch.nan), c.scenes, 8),
@@ -243,14 +243,98 @@ def test_bad_arguments_are_named(clips, call, sentence):
         call(clips[-1])
 
 
+MESH = STILL.format(extra='<body pos="0 0 1"><freejoint/><geom type="mesh" mesh="corner"/></body>').replace(
+    "<worldbody>",
+    '<asset><mesh name="corner" vertex="0 0 0 .6 0 0 0 .6 0 0 0 .6"/></asset><worldbody>',
+)
+
+
 def test_the_compiled_renderer_names_what_it_cannot_draw():
-    model = model_of(STILL.format(extra='<geom type="capsule" size=".1 .3" pos="0 0 1"/>'))
-    with pytest.raises(
-        ValueError, match="draws planes, spheres and boxes; got mjGEOM_CAPSULE. Use render_multiray."
-    ):
+    model = model_of(MESH)
+    with pytest.raises(ValueError, match="cylinders and boxes; got mjGEOM_MESH. Use render_multiray."):
         render_numba(model, model.qpos0[None], camera_of(model), 8)
-    film = render_multiray(model, model.qpos0[None], camera_of(model), 8)
-    assert film.frames.shape == (1, 8, 8, 3) and isinstance(model, mujoco.MjModel)
+    film = render(model, model.qpos0[None], camera_of(model), 32)  # falls back by itself
+    assert (film.ids == 1).sum() > 10 and isinstance(model, mujoco.MjModel)
+
+
+KINDS = {
+    "capsule": ".3 .4", "ellipsoid": ".6 .3 .45", "cylinder": ".4 .3", "box": ".5 .3 .4", "sphere": ".5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bulb", [0.02, 0.5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_renderers_see_every_shape_alike_in_any_pose(kind, bulb):
+    extra = f'<body pos="0 0 .8"><freejoint/><geom type="{kind}" size="{KINDS[kind]}"/></body>'
+    model = model_of(STILL.format(extra=extra).replace("<light", f'<light bulbradius="{bulb}"'))
+    rng = np.random.default_rng(3)
+    qpos = np.tile(model.qpos0, (8, 1))
+    qpos[:, 7:10] += rng.uniform(-0.4, 0.4, (8, 3))
+    turns = rng.normal(size=(8, 4))
+    qpos[:, 10:14] = turns / np.linalg.norm(turns, axis=1, keepdims=True)
+    fast, plain = (r(model, qpos, camera_of(model), 48) for r in (render_numba, render_multiray))
+    assert (fast.ids == 1).sum() > 300
+    assert (fast.ids == plain.ids).mean() > 0.9999
+    np.testing.assert_allclose(fast.depth, plain.depth, rtol=0, atol=1e-5)
+    difference = np.abs(fast.frames.astype(int) - plain.frames.astype(int))
+    assert (difference > 1).mean() < 1e-4
+
+
+def test_a_shape_seen_end_on_is_as_large_as_it_should_be():
+    for kind, size, turn, area in (
+        ("cylinder", ".2 .5", "90 0 0", np.pi * 0.04),  # its lid toward the camera
+        ("cylinder", ".2 .5", "0 0 0", 0.4 * 1.0),
+        ("capsule", ".2 .5", "90 0 0", np.pi * 0.04),
+        ("capsule", ".2 .5", "0 0 0", 0.4 * 1.0 + np.pi * 0.04),
+        ("ellipsoid", ".2 .3 .5", "0 0 0", np.pi * 0.2 * 0.5),
+        ("ellipsoid", ".2 .3 .5", "90 0 0", np.pi * 0.2 * 0.3),
+    ):
+        model = model_of(
+            '<mujoco><worldbody><camera pos="0 -200 0" xyaxes="1 0 0 0 0 1" fovy=".5"/>'
+            f'<body euler="{turn}"><freejoint/><geom type="{kind}" size="{size}"/></body>'
+            "</worldbody></mujoco>"
+        )
+        film = render_numba(model, model.qpos0[None], camera_of(model), 128)
+        assert (film.ids == -1).all()  # beyond what is drawn
+        near = replace(camera_of(model), position=torch.tensor([[0.0, -99.0, 0.0]]), fovy=torch.tensor([1.0]))
+        film = render_numba(model, model.qpos0[None], near, 128)
+        pixel = 2 * 99 * np.tan(np.deg2rad(0.5)) / 128
+        assert (film.ids == 0).sum() * pixel**2 == pytest.approx(area, rel=0.03)
+
+
+def test_a_body_on_a_hinge_is_an_object_and_goes_where_the_trajectory_has_it():
+    extra = (
+        '<body pos="-.2 0 1.9"><joint type="hinge" axis="0 1 0"/>'
+        '<geom type="sphere" size=".2" pos="0 0 -.8"/><body pos="0 0 -.3" euler="0 20 0">'
+        '<geom type="box" size=".1 .05 .2" mass="0" rgba="1 0 0 1"/></body></body>'
+    )
+    model = model_of(STILL.format(extra=extra))
+    qpos = np.tile(model.qpos0, (2, 1))
+    qpos[1, 7] = 0.5
+    swung = render(model, qpos, camera_of(model), 64)
+    assert (swung.ids == 1).sum() > 100
+    data, position, rotation = mujoco.MjData(model), torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 4)
+    for frame in range(2):
+        data.qpos[:] = qpos[frame]
+        mujoco.mj_kinematics(model, data)
+        position[0, frame] = torch.from_numpy(data.xipos[1:3])
+        rotation[0, frame] = torch.from_numpy(data.xquat[1:3])
+    ones = torch.ones(1, 2, 2, dtype=torch.bool)
+    still = torch.zeros(1, 2, 2, 3)
+    truth = Trajectory(position, rotation, still, still, ones[:, 0].float(), still[:, 0], ones, torch.ones(1))
+    text = (STILL.format(extra=extra),)
+    footage = film_states(truth, text, 64)
+    np.testing.assert_allclose(footage.depth[0, :, 0].numpy(), swung.depth, rtol=0, atol=1e-4)
+    assert (np.abs(footage.frames[0].permute(0, 2, 3, 1).numpy() * 255 - swung.frames) > 1.5).mean() < 1e-3
+    assert (footage.masks[0, :, 1].numpy() == (swung.ids == 1)).mean() > 0.999
+    lifted = replace(truth, position=position + torch.tensor([0.0, 0.0, 0.3]))  # no hinge allows it
+    for cast in (render_numba, render_multiray):
+        free = freed_model_of(text[0])
+        moved = cast(free, _put(lifted, 0, free, camera_of(free)), camera_of(free), 64)
+        where = camera_of(model).project(position + torch.tensor([0.0, 0.0, 0.3]), 64, 64)[0, 0, 1]
+        assert (np.argwhere(moved.ids[0] == 1).mean(axis=0)[::-1] - where.numpy())[0] == pytest.approx(
+            0, abs=0.3
+        )
 
 
 def test_a_film_has_one_camera(clips):

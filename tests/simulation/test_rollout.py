@@ -8,8 +8,8 @@ from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.rollout import Rollout, rollout
 from worldgen.simulation.scenes import (
-    FAMILIES,
     GRAVITY,
+    NANO,
     RESTITUTION,
     Scene,
     damping_of_restitution,
@@ -30,7 +30,7 @@ def test_free_flight_follows_the_parabola(family):
     for scene in _scenes(family):
         played = rollout(scene, frames=16, fps=25.0)
         contacts = played.trajectory.contacts[0]
-        for index, ball in enumerate(scene.balls):
+        for index, ball in enumerate(scene.things):
             times = contacts.time[(contacts.bodies == index).any(dim=1)]
             until = float(times.min()) if len(times) else np.inf
             t = np.arange(16)[np.arange(16) / 25 < until - 0.003][:, None] / 25
@@ -46,7 +46,7 @@ def test_frames_fall_on_steps_at_any_rate():
     scene = draw_scene("drop", 0)
     for fps in (24.0, 25.0, 29.97, 7.0):
         played = rollout(scene, frames=3, fps=fps)
-        start = scene.balls[0].position[2]
+        start = scene.things[0].position[2]
         found = played.trajectory.position[0, 2, 0, 2].item()
         assert found == pytest.approx(start - GRAVITY / 2 * (2 / fps) ** 2, abs=1e-9)
         assert played.trajectory.dt.item() == pytest.approx(1 / fps, rel=1e-12)
@@ -58,7 +58,7 @@ def test_a_bounce_returns_the_materials_share_of_the_speed(material):
     for family in ("drop", "bounce"):
         for scene in _scenes(family):
             played = rollout(scene, frames=301, fps=500.0)
-            for index, ball in enumerate(scene.balls):
+            for index, ball in enumerate(scene.things):
                 touch = _first_touch(played, index)
                 if ball.material == material and touch is not None and touch < 0.5:
                     shares.append(_energy_share(played, index, ball.radius, int(touch * 500)) ** 0.5)
@@ -95,14 +95,14 @@ def test_collisions_keep_momentum_and_lose_speed_by_material():
         touch = int(between[0])
         normal, step = contacts.normal[touch], int(contacts.time[touch] * 500)
         closing = (trajectory.velocity[0, :, 1] - trajectory.velocity[0, :, 0]) @ normal
-        hit[scene.balls[0].material].append(float(-closing[step + 15] / closing[step - 1]))
+        hit[scene.things[0].material].append(float(-closing[step + 15] / closing[step - 1]))
     for material, restitution in RESTITUTION.items():
         assert len(hit[material]) >= 3
         np.testing.assert_allclose(np.median(hit[material]), restitution, rtol=0, atol=0.03)
         np.testing.assert_allclose(hit[material], restitution, rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NANO)
 def test_energy_is_kinetic_plus_potential(family):
     for scene in _scenes(family)[:4]:
         played = rollout(scene, frames=16, fps=25.0)
@@ -118,7 +118,7 @@ def test_energy_is_kinetic_plus_potential(family):
 
 
 def test_impulses_account_for_the_change_of_momentum():
-    for family in FAMILIES:
+    for family in NANO:
         for scene in _scenes(family)[:4]:
             trajectory = rollout(scene, frames=16, fps=25.0).trajectory
             contacts = trajectory.contacts[0]
@@ -131,7 +131,7 @@ def test_impulses_account_for_the_change_of_momentum():
                         received[body] += sign * impulse * normal
             gained = trajectory.mass[0, :, None] * (trajectory.velocity[0, -1] - trajectory.velocity[0, 0])
             gained[:, 2] += trajectory.mass[0] * GRAVITY * 15 / 25
-            touched = torch.tensor([bool((contacts.bodies == n).any()) for n in range(len(scene.balls))])
+            touched = torch.tensor([bool((contacts.bodies == n).any()) for n in range(len(scene.things))])
             # The normal of a long collision turns a little; the reported one is the first.
             torch.testing.assert_close(
                 received[touched], gained[touched], rtol=0, atol=0.02 * gained.abs().max().item()
@@ -153,11 +153,11 @@ def test_the_world_may_come_second_in_a_contact():
 
 def test_without_gravity_a_thrown_ball_goes_straight():
     scene = draw_scene("bounce", 3)
-    rise = abs(scene.balls[0].velocity[2])
+    rise = abs(scene.things[0].velocity[2])
     floating = draw_scene("bounce", 3, gravity=0.0)
     for played in (rollout(scene, 6, 25.0, gravity=0.0), rollout(floating, 6, 25.0)):
         t = torch.arange(6, dtype=torch.float64)[:, None] / 25
-        ball = scene.balls[0]
+        ball = scene.things[0]
         expected = torch.tensor(ball.position) + torch.tensor(ball.velocity, dtype=torch.float64) * t
         assert rise > 0 and played.trajectory.contacts[0].time.numel() == 0
         torch.testing.assert_close(played.trajectory.position[0, :, 0], expected, rtol=0, atol=1e-6)
@@ -175,7 +175,10 @@ def test_damping_gives_back_its_restitution():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: draw_scene("juggle", 0), "family must be one of drop, bounce, collide; got 'juggle'."),
+        (
+            lambda: draw_scene("juggle", 0),
+            "family must be one of drop, bounce, collide, slide, .*; got 'juggle'.",
+        ),
         (lambda: draw_scene("drop", -1), "seed must not be negative; got -1."),
         (lambda: rollout(draw_scene("drop", 0), 0, 25.0), "frames must be at least 1; got 0."),
         (

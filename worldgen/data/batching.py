@@ -36,18 +36,19 @@ def stack_clips(clips: Sequence[Clip]) -> Clip:
     depth, masks = _gather(clips, "depth"), _gather(clips, "masks")
     cameras = [clip.camera for clip in clips if clip.camera is not None]
     truths = [clip.truth for clip in clips if clip.truth is not None]
-    scenes = [clip.scenes for clip in clips if clip.scenes is not None]
+    scenes = _gather_texts([clip.scenes for clip in clips])
     return Clip(
-        frames=torch.cat([clip.frames for clip in clips]),
+        frames=_cat_neighbors([clip.frames for clip in clips]),
         fps=torch.cat([clip.fps for clip in clips]),
         prompts=tuple(prompt for clip in clips for prompt in clip.prompts),
         sound=None if sound is None else _cat_padded(sound, axis=1),
         depth=None if depth is None else torch.cat(depth),
         masks=None if masks is None else _cat_padded(masks, axis=2),
         imu=None if imu is None else _cat_padded(imu, axis=1),
-        camera=_stack_cameras(cameras) if len(cameras) == len(clips) else None,
+        camera=_stack_cameras(cameras, clips[0].frames.shape[1]) if len(cameras) == len(clips) else None,
         truth=stack_trajectories(truths) if len(truths) == len(clips) else None,
-        scenes=tuple(scene for group in scenes for scene in group) if len(scenes) == len(clips) else None,
+        scenes=scenes,
+        descriptions=_gather_texts([clip.descriptions for clip in clips]),
     )
 
 
@@ -71,7 +72,7 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
         contacts.extend(trajectory.contacts or ())
     rotation = _cat_padded([trajectory.rotation for trajectory in trajectories], axis=2)
     present = _cat_padded([trajectory.present for trajectory in trajectories], axis=2)
-    real = torch.cat([_real_objects(trajectory, rotation.shape[2]) for trajectory in trajectories])  # (B, N)
+    real = _real_objects(trajectories, rotation.shape[2])  # (B, N)
     upright = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=rotation.dtype, device=rotation.device)
     mass = _cat_padded([trajectory.mass for trajectory in trajectories], axis=1)
     return Trajectory(
@@ -88,13 +89,15 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
     )
 
 
-def _real_objects(trajectory: Trajectory, count: int) -> Tensor:
-    batch, _, own, _ = trajectory.position.shape
-    real = torch.arange(count, device=trajectory.position.device) < own
-    return real.expand(batch, count)
+def _real_objects(trajectories: Sequence[Trajectory], count: int) -> Tensor:
+    shapes = [trajectory.position.shape for trajectory in trajectories]
+    own = torch.tensor([objects for batch, _, objects, _ in shapes for _ in range(batch)])
+    return (torch.arange(count) < own[:, None]).to(trajectories[0].position.device)
 
 
-def _stack_cameras(cameras: Sequence[Camera]) -> Camera:
+def _stack_cameras(cameras: Sequence[Camera], frames: int) -> Camera:
+    if any(camera.moves for camera in cameras):
+        cameras = [camera.over(frames) for camera in cameras]
     parts = {
         field.name: torch.cat([getattr(camera, field.name) for camera in cameras]) for field in fields(Camera)
     }
@@ -104,6 +107,28 @@ def _stack_cameras(cameras: Sequence[Camera]) -> Camera:
 def _gather(clips: Sequence[Clip], name: str) -> list[Tensor] | None:
     values = [getattr(clip, name) for clip in clips]
     return None if any(value is None for value in values) else values
+
+
+def _gather_texts(texts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    known = [group for group in texts if group is not None]
+    return tuple(text for group in known for text in group) if len(known) == len(texts) else None
+
+
+def _cat_neighbors(tensors: Sequence[Tensor]) -> Tensor:
+    """``torch.cat``, without copying where the tensors already lie behind each other in memory."""
+    first, place = tensors[0], tensors[0].storage_offset()
+    memory = first.untyped_storage().data_ptr()
+    for tensor in tensors:
+        if (
+            tensor.untyped_storage().data_ptr() != memory
+            or tensor.storage_offset() != place
+            or not tensor.is_contiguous()
+            or tensor.dtype != first.dtype
+        ):
+            return torch.cat(list(tensors))
+        place += tensor.numel()
+    rows = sum(len(tensor) for tensor in tensors)
+    return first.as_strided((rows, *first.shape[1:]), first.stride())
 
 
 def _cat_padded(tensors: Sequence[Tensor], axis: int) -> Tensor:

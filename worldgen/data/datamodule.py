@@ -11,7 +11,9 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from worldgen.data.batching import stack_clips
+from worldgen.data.buckets import BucketLoader, Shaped
 from worldgen.data.loader import ResumableLoader
+from worldgen.data.noise import NoisyClips, SensorNoise
 from worldgen.data.sources import ShardedClips, VideoFolder, open_source
 from worldgen.types import Clip, to_device
 
@@ -32,6 +34,7 @@ class ClipDataModule(LightningDataModule):
         seed: Of the order of the training clips.
         size: Rows and columns of a frame; needed for videos, checked for shards.
         frames: Frames per clip; needed for videos, checked for shards.
+        noise: Of a sensor, added to training clips when they are read.
     """
 
     def __init__(
@@ -44,24 +47,26 @@ class ClipDataModule(LightningDataModule):
         seed: int = 0,
         size: int | None = None,
         frames: int | None = None,
+        noise: SensorNoise | None = None,
     ) -> None:
         super().__init__()
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.size, self.frames = size, frames
+        self.size, self.frames, self.noise = size, frames, noise
         self._instead: tuple[Dataset, Callable[[list], object]] | None = None
 
     def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
         """Train on what a task computed of the training clips, item by item, in place of the clips."""
         self._instead = (dataset, collate)
 
-    def train_source(self) -> ShardedClips | VideoFolder:
+    def train_source(self) -> ShardedClips | VideoFolder | NoisyClips:
         """The training clips as a map-style dataset, without depth, masks and scenes, which no task uses.
 
         Raises:
             ValueError: No training folder was named.
         """
-        return self._open(self.train, "train", skip=("depth", "masks", "scene"))
+        source = self._open(self.train, "train", skip=("depth", "masks", "scene"))
+        return source if self.noise is None else NoisyClips(source, self.noise)
 
     def val_source(self) -> ShardedClips | VideoFolder:
         """The validation clips as a map-style dataset.
@@ -80,8 +85,10 @@ class ClipDataModule(LightningDataModule):
         return self._open(self.test, "test")
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled, full batches only."""
+        """Shuffled, full batches only; of one shape each where the clips have several."""
         dataset, collate = self._instead or (self.train_source(), stack_clips)
+        if isinstance(dataset, Shaped) and len(set(dataset.shapes)) > 1:
+            return BucketLoader(dataset, dataset.shapes, self.batch_size, collate, self.seed, self.workers)
         return ResumableLoader(dataset, self.batch_size, collate, self.seed, self.workers)
 
     def val_dataloader(self) -> DataLoader[Clip] | list[DataLoader[Clip]]:

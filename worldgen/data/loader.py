@@ -21,8 +21,10 @@ class ResumableLoader(Generic[Item, Batch]):
     ``state_dict``), and a run that was stopped in mid-epoch sees the batches that it would have seen. Batches
     that workers have prepared but that nobody took are not counted.
 
-    Among several processes every step takes the next ``batch_size`` items for each, so no item is seen twice
-    in an epoch. The last, incomplete batch is left out.
+    The order is one row of batches whatever the number of processes, which take them in turn: no item is
+    seen twice in an epoch, and a run may go on with more or fewer processes than it began with. Left out of
+    an epoch are the last, incomplete batch, and full ones that do not go round (fewer than there are
+    processes). A subclass that forms batches otherwise overrides `order_of`.
 
     Args:
         dataset: Map-style.
@@ -53,8 +55,9 @@ class ResumableLoader(Generic[Item, Batch]):
         self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
         self.seed, self.workers, self.shuffle = seed, workers, shuffle
         self._epoch = 0
-        self._given = 0
+        self._given = 0  # batches of the epoch, of all processes
         self._resumed = False
+        self._moved = False
         if len(self) == 0:
             raise ValueError(
                 f"Training needs a full batch of {batch_size} for each of {_processes()} processes; "
@@ -63,32 +66,46 @@ class ResumableLoader(Generic[Item, Batch]):
 
     def __len__(self) -> int:
         """Batches per epoch and process, also right after a resume."""
-        return self._items // (self.batch_size * _processes())
+        return self._batches_per_epoch() // _processes()
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of the epoch that was resumed, else a new epoch."""
-        if self._given and (not self._resumed or self._given >= len(self)):
-            self._epoch, self._given = self._epoch + 1, 0
+        """The rest of the epoch that was resumed, else a new epoch.
+
+        An epoch that was moved to another number of processes has another number of steps than a trainer
+        expects, who may break it off: what is left of it then comes first.
+        """
+        left = self._batches_per_epoch() - self._given
+        if self._given and (left < _processes() or not (self._resumed or self._moved)):
+            self._epoch, self._given, self._moved = self._epoch + 1, 0, False
         self._resumed = False
-        batches = self.batches_of(self._epoch)[self._given :]
         loader = DataLoader(
-            self.dataset, batch_sampler=batches, collate_fn=self.collate, num_workers=self.workers
+            self.dataset,
+            batch_sampler=self.batches_of(self._epoch, self._given),
+            collate_fn=self.collate,
+            num_workers=self.workers,
         )
         for batch in loader:
-            self._given += 1  # before the yield: a checkpoint is written while the taker holds the batch
+            # Before the yield: a checkpoint is written while the taker holds the batch.
+            self._given += _processes()
             yield batch
 
-    def batches_of(self, epoch: int) -> list[list[int]]:
-        """The item numbers of each batch of an epoch, for this process."""
+    def batches_of(self, epoch: int, given: int = 0) -> list[list[int]]:
+        """The item numbers of each batch of an epoch after the ``given`` first ones, for this process."""
+        left = self.order_of(epoch)[given:]
+        return left[_rank() : len(left) - len(left) % _processes() : _processes()]
+
+    def order_of(self, epoch: int) -> list[list[int]]:
+        """The item numbers of each batch of an epoch, of all processes; equally many in every epoch."""
         order = np.arange(self._items)
         if self.shuffle:
             order = np.random.default_rng([self.seed, epoch]).permutation(self._items)
-        steps = order[: len(self) * self.batch_size * _processes()]
-        return steps.reshape(len(self), _processes(), self.batch_size)[:, _rank()].tolist()
+        full = self._items // self.batch_size
+        return order[: full * self.batch_size].reshape(full, self.batch_size).tolist()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, and what must not have changed when it goes on from there."""
-        return {"epoch": self._epoch, "given": self._given, **self._identity()}
+        place = {"epoch": self._epoch, "given": self._given}
+        return {**place, "processes": _processes(), "moved": self._moved, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; takes effect at the next ``iter``.
@@ -106,10 +123,14 @@ class ResumableLoader(Generic[Item, Batch]):
                 "from the checkpoint's weights."
             )
         self._epoch, self._given, self._resumed = state["epoch"], state["given"], True
+        self._moved = state.get("moved", False) or state["processes"] != _processes()
 
     @property
     def _items(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
+
+    def _batches_per_epoch(self) -> int:
+        return self._items // self.batch_size
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -117,7 +138,6 @@ class ResumableLoader(Generic[Item, Batch]):
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,
-            "processes": _processes(),
         }
 
 

@@ -16,10 +16,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".gif", ".mov", ".avi"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mkv", ".gif", ".mov", ".avi"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CRF = "12"
 """x264's constant rate factor: about 40 dB."""
+BACKGROUND = 255
+"""Gray level, 0 to 255, that transparent pixels are laid over."""
 LABEL_HEIGHT = 16
 GAP = 2
 
@@ -63,6 +65,26 @@ def iterate_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
             f"{path} cannot be decoded ({error.strerror or error}): damaged, cut off, or not a video. "
             "Copy or convert it again."
         ) from error
+
+
+def frame_to_rgb(frame: av.VideoFrame, background: int = BACKGROUND) -> UInt8[np.ndarray, "H W 3"]:
+    """A decoded frame as 8-bit RGB: deeper bits are rounded, a rotation mark obeyed, transparency filled.
+
+    Args:
+        frame: Of any pixel format.
+        background: Gray level that transparent pixels are laid over.
+    """
+    if any(component.is_alpha for component in frame.format.components):
+        image = lay_over(frame.to_ndarray(format="rgba"), background)
+    else:
+        image = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def lay_over(image: UInt8[np.ndarray, "H W 4"], background: int) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture with transparency over plain gray: ``alpha color + (1 - alpha) background``."""
+    alpha = image[..., 3:].astype(np.uint16)
+    return ((image[..., :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def mean_rate(times: Sequence[float]) -> float:
@@ -157,13 +179,12 @@ def _decode(container: InputContainer, path: Path) -> Iterator[tuple[np.ndarray,
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     count, seconds, first = 0, 0.0, None
     for frame in container.decode(stream):
-        image = frame.to_ndarray(format="rgb24")
-        first = first or image.shape[:2]
-        if image.shape[:2] != first:  # a stream may change its size in the middle
-            image = frame.to_ndarray(format="rgb24", width=first[1], height=first[0])
+        first = first or (frame.height, frame.width)
+        if (frame.height, frame.width) != first:  # a stream may change its size in the middle
+            frame = frame.reformat(width=first[1], height=first[0])
         seconds = frame.time if frame.time is not None else count / float(rate)
         count += 1
-        yield np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90))), seconds
+        yield frame_to_rgb(frame), seconds
     if count == 0:
         raise ValueError(f"{path} must hold at least one frame; got none. Record or convert it again.")
     if stream.frames and count < stream.frames:

@@ -6,6 +6,7 @@
 ``state.safetensors``  fps, truth.*, contacts.*, camera.*, sound, imu, as in `worldgen.types`
 ``scene.xml.zst``      MJCF
 ``caption.txt``        the prompt
+``description.txt``    the long caption
 ``meta.json``          family, seed, versions, platform, shapes
 
 A member is there when the clip has it.
@@ -28,7 +29,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from worldgen import __version__
+from worldgen.simulation.renderers import renderer_name
 from worldgen.types import Camera, Clip, Contacts, Trajectory
+
+MUJOCO = version("mujoco-core")  # asked once: it takes as long as compressing ten clips
+CAPTION = "caption.txt"
+"""The member that is read as the prompt."""
 
 
 def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
@@ -47,22 +53,29 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
     members["state.safetensors"] = save_tensors(_state_of(clip))
     if clip.scenes is not None:
         members["scene.xml.zst"] = _compress(clip.scenes[0].encode())
-    members["caption.txt"] = clip.prompts[0].encode()
+    members[CAPTION] = clip.prompts[0].encode()
+    if clip.descriptions is not None:
+        members["description.txt"] = clip.descriptions[0].encode()
     meta = {
         "family": family,
         "seed": seed,
         "shapes": shapes,
         "metric": clip.truth.metric if clip.truth is not None else None,
         "worldgen": __version__,
-        "mujoco": version("mujoco-core"),
+        "mujoco": MUJOCO,
+        "renderer": renderer_name() if clip.scenes is not None else None,
         "platform": f"{platform.system()}-{platform.machine()}",
     }
     members["meta.json"] = json.dumps(meta, sort_keys=True).encode()
     return members
 
 
-def decode_clip(members: Mapping[str, memoryview]) -> Clip:
-    """The clip (B = 1) that the members hold.
+def decode_clip(
+    members: Mapping[str, memoryview], caption_member: str = CAPTION, out: Tensor | None = None
+) -> Clip:
+    """The clip (B = 1) that the members hold, with the text of ``caption_member`` as its prompt.
+
+    Its frames are written to ``out`` (T 3 H W) if that is given.
 
     Raises:
         ValueError: A member is missing or does not hold what its name and ``meta.json`` say.
@@ -82,11 +95,14 @@ def decode_clip(members: Mapping[str, memoryview]) -> Clip:
             masks = torch.from_numpy(unpacked).bool()[None]  # (1, T, N, H, W)
         if "scene.xml.zst" in members:
             scenes = (_decompress(members["scene.xml.zst"]).decode(),)
+        descriptions = None
+        if "description.txt" in members:
+            descriptions = (bytes(members["description.txt"]).decode(),)
         camera = Camera(**_part(state, "camera")) if "camera.fovy" in state else None
         return Clip(
-            frames=_to_unit(frames)[None],
+            frames=_to_unit(frames, out)[None],
             fps=state["fps"],
-            prompts=(bytes(members["caption.txt"]).decode(),),
+            prompts=(bytes(members[caption_member]).decode(),),
             sound=state.get("sound"),
             depth=depth,
             masks=masks,
@@ -94,6 +110,7 @@ def decode_clip(members: Mapping[str, memoryview]) -> Clip:
             camera=camera,
             truth=_trajectory_of(state, meta["metric"]),
             scenes=scenes,
+            descriptions=descriptions,
         )
     except (KeyError, ValueError, TypeError, SafetensorError, zstandard.ZstdError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -134,10 +151,11 @@ def _tensor(data: memoryview, dtype: type[np.generic], shape: Iterable[int]) -> 
     return torch.from_numpy(array.reshape(tuple(shape)))
 
 
-def _to_unit(frames: Tensor) -> Tensor:
+def _to_unit(frames: Tensor, out: Tensor | None) -> Tensor:
     """Bytes (T H W 3) as RGB in [0, 1] (T 3 H W), in one copy: most of the time of reading goes here."""
     time, height, width, _ = frames.shape
-    return torch.empty(time, 3, height, width).copy_(frames.permute(0, 3, 1, 2)).div_(255)
+    unit = torch.empty(time, 3, height, width) if out is None else out
+    return unit.copy_(frames.permute(0, 3, 1, 2)).div_(255)
 
 
 def _compress(data: bytes) -> bytes:

@@ -12,13 +12,13 @@ from rich.progress import (
 )
 
 
-def progress_bar() -> Progress:
-    """A bar that counts clips, with an estimate; use as a context manager."""
+def progress_bar(what: str = "clips") -> Progress:
+    """A bar that counts clips, or what is named, with an estimate; use as a context manager."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("clips"),
+        TextColumn(what),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

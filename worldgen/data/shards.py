@@ -1,30 +1,41 @@
 """Shards of clips: tar files in WebDataset layout, with a sidecar index for random access.
 
 Members are named ``{id}.{suffix}``; `worldgen.data.members` says which there are and how each is encoded.
-Beside ``shard-000000.tar`` lies ``shard-000000.index.jsonl``, one line per clip with the offset, size and
-CRC-32 of every member. Both are written under a temporary name and renamed, the index last: a shard counts
-when both exist.
+A folder holds shards, or folders of shards named after the size of their clips (``16x64x64``: frames, rows,
+columns) as `worldgen.data.importing` writes them, or both. Beside ``shard-000000.tar`` lies
+``shard-000000.index.jsonl``, one line per clip with the offset, size and CRC-32 of every member. Both are
+written under a temporary name and renamed, the index last: a shard counts when both exist.
 """
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import platform
+import re
 import tarfile
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
-from worldgen.data.members import decode_clip, encode_clip
+from torch import Tensor
+
+from worldgen.data.members import CAPTION, decode_clip, encode_clip
 from worldgen.types import Clip
 
 OPEN_SHARDS = 64
 """File handles that one process keeps open per folder."""
+
+
+BUCKET_NAME = re.compile(r"\d+x\d+x\d+")
+"""Frames, rows and columns of every clip of a folder of shards."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,9 @@ class ShardWriter:
     def __init__(self, folder: str | Path, number: int) -> None:
         self.tar_path, self.index_path = shard_paths(folder, number)
         self.tar_path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.tar_path.with_name(f".{self.tar_path.name}.{os.getpid()}.partial")
+        self._partial = partial_path(self.tar_path)
         self._file = open(self._partial, "wb")  # noqa: SIM115 closed in close() or discard()
+        _lock(self._file)
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         self._lines: list[str] = []
         self._ids: set[str] = set()
@@ -69,21 +81,42 @@ class ShardWriter:
         """
         if len(clip) != 1:
             raise ValueError(f"ShardWriter.add takes one clip at a time; got a batch of {len(clip)}.")
+        _, time, _, height, width = clip.frames.shape
+        members = encode_clip(clip, family, seed)
+        self.add_members(members, id, clip.prompts[0], (time, height, width), family, seed)
+
+    def add_members(
+        self,
+        members: Mapping[str, bytes],
+        id: str,
+        caption: str,
+        shape: tuple[int, int, int],
+        family: str = "",
+        seed: int | None = None,
+    ) -> None:
+        """Append one clip that `encode_clip` has encoded, in another process perhaps.
+
+        Raises:
+            ValueError: An id that cannot name tar members or is taken.
+        """
         if not id or len(id.encode()) > 80 or not set(id).isdisjoint("./\\\0"):
             raise ValueError(f"A clip id must be 1 to 80 bytes without dots and slashes; got {id!r}.")
         if id in self._ids:
             raise ValueError(f"Clip ids must be unique in a shard; {id!r} came twice.")
-        members = encode_clip(clip, family, seed)
         places = {}
         for suffix, data in members.items():
             info = tarfile.TarInfo(f"{id}.{suffix}")  # time, owner and group stay 0: same clips, same bytes
             info.size = len(data)
             places[suffix] = (self._tar.offset + tarfile.BLOCKSIZE, len(data), zlib.crc32(data))
             self._tar.addfile(info, io.BytesIO(data))
-        _, time, _, height, width = clip.frames.shape
-        row = {"id": id, "family": family, "seed": seed, "caption": clip.prompts[0]}
-        self._lines.append(json.dumps({**row, "shape": [time, height, width], "members": places}) + "\n")
+        row = {"id": id, "family": family, "seed": seed, "caption": caption}
+        self._lines.append(json.dumps({**row, "shape": list(shape), "members": places}) + "\n")
         self._ids.add(id)
+
+    @property
+    def clips(self) -> int:
+        """Clips added so far."""
+        return len(self._lines)
 
     def close(self) -> None:
         """Put the shard and then its index in place."""
@@ -116,23 +149,24 @@ class ShardIndex:
     Safe in forked, spawned and threaded readers: handles belong to a process and reads give their own offset.
 
     Args:
-        folder: Holds ``*.tar`` and ``*.index.jsonl``. Half of a pair is left out, with a warning.
+        folder: Holds ``*.tar`` and ``*.index.jsonl``, or folders of them named after the size of their
+            clips. Half of a pair is left out, with a warning.
         skip: Members that are not wanted, such as "depth" and "masks": reading is several times faster
             without.
+        caption_member: The member whose text is each clip's prompt, such as "description.txt".
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: No complete shard, or a shard that is damaged.
+        ValueError: No complete shard, a shard that is damaged, or a clip without the member of captions.
     """
 
-    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
-        self.folder, self.skip = Path(folder), skip
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION) -> None:
+        self.folder, self.skip, self.caption_member = Path(folder), skip, caption_member
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"No folder of shards at {self.folder}. Check the path, or write shards there first."
             )
-        tars = {path.name.removesuffix(".tar") for path in self.folder.glob("*.tar")}
-        indices = {path.name.removesuffix(".index.jsonl") for path in self.folder.glob("*.index.jsonl")}
+        tars, indices = _stems(self.folder, ".tar"), _stems(self.folder, ".index.jsonl")
         for stem in sorted(tars ^ indices):
             part = "index" if stem in tars else "tar"
             warnings.warn(f"{self.folder / stem} has no {part} and is left out.", stacklevel=2)
@@ -144,14 +178,24 @@ class ShardIndex:
         self.entries: list[ShardEntry] = []
         for stem in sorted(tars & indices):
             self.entries.extend(read_index(self.folder / f"{stem}.tar"))
+        bare = [entry for entry in self.entries if caption_member not in entry.members]
+        if bare and caption_member != CAPTION:
+            raise ValueError(
+                f"Every clip of {self.folder} must have a member {caption_member}; {bare[0].id} has "
+                f"{', '.join(bare[0].members)}. Simulate the folder anew, or read {CAPTION}."
+            )
         self._handles: dict[Path, int] = {}
         self._process = os.getpid()
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def read(self, number: int) -> Clip:
+    def read(self, number: int, out: Tensor | None = None) -> Clip:
         """One clip, B = 1.
+
+        Args:
+            number: Which.
+            out: Where its frames (T 3 H W) go; into memory of their own when None.
 
         Raises:
             ValueError: The clip's bytes are missing or damaged.
@@ -162,14 +206,14 @@ class ShardIndex:
         data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
         members = {}
         for suffix, (offset, size, checksum) in entry.members.items():
-            if suffix.partition(".")[0] in self.skip:
+            if suffix.partition(".")[0] in self.skip and suffix != self.caption_member:
                 continue
             part = data[offset - begin : offset - begin + size]
             if len(part) < size or zlib.crc32(part) != checksum:
                 raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))
             members[suffix] = part
         try:
-            return decode_clip(members)
+            return decode_clip(members, self.caption_member, out)
         except ValueError as error:
             raise ValueError(_damage(entry.shard, entry.id, f"cannot be decoded ({error})")) from error
 
@@ -220,6 +264,11 @@ def write_shards(clips: Iterable[Clip], out: str | Path, clips_per_shard: int = 
     return count
 
 
+def find_shards(folder: Path) -> list[Path]:
+    """The tar files of a folder and of its folders named after a size, such as ``16x64x64``, in order."""
+    return sorted(folder / f"{stem}.tar" for stem in _stems(folder, ".tar"))
+
+
 def shard_paths(folder: str | Path, number: int) -> tuple[Path, Path]:
     """The tar and the index of shard ``number``."""
     stem = Path(folder) / f"shard-{number:06d}"
@@ -256,8 +305,9 @@ def read_index(shard: Path) -> list[ShardEntry]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all, also after a power cut."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     with open(partial, "wb") as file:
+        _lock(file)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -267,6 +317,30 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(folder)  # the rename itself
     finally:
         os.close(folder)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written before it is renamed; no two processes share one, on whatever machine."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove what killed processes left of ``stem``; what a living one writes is locked, and stays."""
+    for path in folder.glob(f".{stem}.*.partial"):
+        with suppress(OSError), open(path, "r+b") as file:  # NFS locks only what may be written
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _lock(file: BinaryIO) -> None:
+    with suppress(OSError):  # a file system without locks keeps what killed processes leave
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _stems(folder: Path, suffix: str) -> set[str]:
+    folders = [folder, *(path for path in folder.iterdir() if BUCKET_NAME.fullmatch(path.name))]
+    found = (path for place in folders for path in place.glob(f"*{suffix}"))
+    return {path.relative_to(folder).as_posix().removesuffix(suffix) for path in found}
 
 
 def _sync_and_close(file: io.BufferedWriter) -> None:

@@ -1,34 +1,34 @@
 """Simulate a folder of shards: parallel, resumable, the same bytes for any number of processes.
 
-Clip i is of family ``families[i % len(families)]`` and has the seed ``1_000_000 * seed + i``; shard k holds
-the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure function of the configuration and k:
-any shard may be deleted and made again, and a run that was killed goes on where it stopped.
+Clip i is of family ``families[i % len(families)]`` and has the seed ``1_000_000 * seed + i``, another scene
+in every split; shard k holds the clips [k S, (k + 1) S) for S clips per shard. So a shard is a pure
+function of the configuration and k: any shard may be deleted and made again, and a run that was killed goes
+on where it stopped.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
+import platform
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 from worldgen import __version__
+from worldgen.data.engines import Engine, LocalEngine
+from worldgen.data.members import MUJOCO
 from worldgen.data.progress import progress_bar
-from worldgen.data.shards import ShardWriter, read_index, shard_paths, write_atomically
+from worldgen.data.shards import ShardWriter, read_index, remove_leftovers, shard_paths, write_atomically
 from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.factors import check_split
+from worldgen.simulation.renderers import renderer_name
 from worldgen.simulation.scenes import FAMILIES
 from worldgen.types import Clip
 
 CLIPS_PER_SEED = 1_000_000
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class SimulationConfig:
     fps: float
     seed: int
     clips_per_shard: int = 64
+    split: str | None = None
+    """train, id or ood:FACTOR; None for the usual ranges."""
     worldgen: str = __version__
-    mujoco: str = version("mujoco-core")
+    mujoco: str = MUJOCO
 
     def __post_init__(self) -> None:
         unknown = [family for family in self.families if family not in FAMILIES]
@@ -52,6 +54,7 @@ class SimulationConfig:
             raise ValueError(
                 f"Scene families must be among {', '.join(FAMILIES)}; got {', '.join(unknown) or 'none'}."
             )
+        check_split(self.split, self.families)
         for name in ("clips", "size", "frames", "fps", "clips_per_shard"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
@@ -80,12 +83,14 @@ class SimulationConfig:
         return self.seed * CLIPS_PER_SEED + number
 
     def name_of(self, number: int) -> str:
-        """The id of clip ``number``, such as ``bounce-003000017``."""
-        return f"{self.family_of(number)}-{self.seed_of(number):09d}"
+        """The id of clip ``number``, such as ``bounce-003000017`` or, of a split, ``bounce-003000017-id``."""
+        name = f"{self.family_of(number)}-{self.seed_of(number):09d}"
+        return f"{name}-{self.split.replace(':', '-')}" if self.split else name
 
     def simulate(self, number: int) -> Clip:
         """Clip ``number``, B = 1."""
-        return simulate_clip(self.family_of(number), self.seed_of(number), self.size, self.frames, self.fps)
+        family, seed = self.family_of(number), self.seed_of(number)
+        return simulate_clip(family, seed, self.size, self.frames, self.fps, split=self.split)
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,15 @@ def simulate_shards(
     seed: int = 0,
     processes: int | None = None,
     clips_per_shard: int = 64,
+    split: str | None = None,
+    engine: Engine | None = None,
+    shards: str | None = None,
 ) -> SimulationSummary:
     """Fill a folder with simulated clips; shards that are there already are kept.
 
     A clip that cannot be simulated is reported, left out and counted. With more than one process the caller's
-    script needs the usual ``if __name__ == "__main__":``.
+    script needs the usual ``if __name__ == "__main__":``. Several calls may fill one folder together, on
+    machines that share it, each with ``shards`` of its own.
 
     Args:
         out: The folder, created when missing.
@@ -123,22 +132,27 @@ def simulate_shards(
         frames: Frames per clip.
         fps: Frames per second.
         seed: Base seed.
-        processes: Simulating processes, one thread each; all cores when None.
+        processes: Simulating processes, one thread each; all cores when None. Of no effect with ``engine``.
         clips_per_shard: Clips per tar file.
+        split: "train", "id" or "ood:FACTOR" (see `worldgen.simulation.factors`); the usual ranges when None.
+        engine: Who makes the shards; processes of this machine when None.
+        shards: Only these, such as "7" or "0:100" (the last not included); all when None.
 
     Raises:
         ValueError: Bad arguments; ``out`` holds clips of another configuration; no clip of a shard could be
             simulated.
-        OSError: The disk failed, or a simulating process was killed.
+        OSError: The disk failed, or simulating processes were killed time and again.
     """
     begun = time.monotonic()
-    processes = processes or os.cpu_count() or 1
-    config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard)
-    folder = Path(out)
+    renderer_name()  # one that was asked for and is not to be had is refused before any work
+    engine = engine or LocalEngine(processes)
+    config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard, split)
+    wanted = read_range(shards, config.shards)
+    folder = Path(out).absolute()  # workers may have another working directory
     _claim_folder(folder, config)
     missing = []
     written = skipped = 0
-    for shard in range(config.shards):
+    for shard in wanted:
         count = _clips_in(folder, shard)
         if count is None:
             missing.append(shard)
@@ -146,25 +160,53 @@ def simulate_shards(
             written += count
             skipped += len(config.clips_of(shard)) - count
     with progress_bar() as progress:
-        task = progress.add_task(f"Simulating {folder.name}", total=clips, completed=written + skipped)
-        for shard, failures in _make_shards(folder, config, missing, processes):
+        total = sum(len(config.clips_of(shard)) for shard in wanted)
+        task = progress.add_task(f"Simulating {folder.name}", total=total, completed=written + skipped)
+        for shard, failures in engine.run(partial(make_shard, folder, config), missing):
             for failure in failures:
                 progress.console.print(f"Skipped {failure}", markup=False, highlight=False)
-            wanted = len(config.clips_of(shard))
-            written, skipped = written + wanted - len(failures), skipped + len(failures)
-            progress.advance(task, wanted)
-    return SimulationSummary(written, skipped, time.monotonic() - begun, folder)
+            count = len(config.clips_of(shard))
+            written, skipped = written + count - len(failures), skipped + len(failures)
+            progress.advance(task, count)
+    return SimulationSummary(written, skipped, time.monotonic() - begun, Path(out))
+
+
+def read_range(text: str | None, count: int) -> range:
+    """The shards that "7" or "0:100" (the last not included) names, of ``count``; all of them for None.
+
+    Raises:
+        ValueError: Another text, or shards that are not there.
+    """
+    first, colon, last = (text or f"0:{count}").partition(":")
+    try:
+        found = range(int(first), int(last) if colon else int(first) + 1)
+    except ValueError as error:
+        raise ValueError(f"Shards are given as 7 or as 0:100; got {text!r}.") from error
+    if not (found and found[0] >= 0 and found[-1] < count):
+        raise ValueError(f"Shards must lie in 0:{count}, the shards of these clips; got {text}.")
+    return found
 
 
 def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
     """Simulate and write shard ``shard``. Returns one line per clip that failed.
 
     Raises:
-        ValueError: Every clip failed.
+        FileNotFoundError: The folder was not claimed by `simulate_shards`, or not shared with this machine.
+        ValueError: Every clip failed; or this machine has other versions than made the configuration.
     """
     failures: list[str] = []
-    for leftover in folder.glob(f".{shard_paths(folder, shard)[0].stem}.*.partial"):
-        leftover.unlink(missing_ok=True)  # of a run that was killed
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"Every machine that simulates must share the folder, under one path; {platform.node()} sees no "
+            f"{folder / 'config.json'}. Mount it there."
+        )
+    here = {"worldgen": __version__, "mujoco": MUJOCO}
+    if here != {"worldgen": config.worldgen, "mujoco": config.mujoco}:
+        raise ValueError(
+            f"Every machine that simulates must have worldgen {config.worldgen} and MuJoCo {config.mujoco}; "
+            f"{platform.node()} has {here['worldgen']} and {here['mujoco']}. Install the same versions."
+        )
+    remove_leftovers(folder, shard_paths(folder, shard)[0].stem)
     with ShardWriter(folder, shard) as writer:
         for number in config.clips_of(shard):
             name = config.name_of(number)
@@ -179,32 +221,10 @@ def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
     return failures
 
 
-def _make_shards(
-    folder: Path, config: SimulationConfig, shards: Sequence[int], processes: int
-) -> Iterator[tuple[int, list[str]]]:
-    if min(processes, len(shards)) <= 1:
-        for shard in shards:
-            yield shard, make_shard(folder, config, shard)
-        return
-    with _one_thread_per_process():
-        context = multiprocessing.get_context("spawn")  # fork is unsafe after torch has started threads
-        pool = ProcessPoolExecutor(min(processes, len(shards)), mp_context=context)
-        try:
-            tasks = {pool.submit(make_shard, folder, config, shard): shard for shard in shards}
-            for task in as_completed(tasks):
-                yield tasks[task], task.result()
-        except BrokenProcessPool as error:
-            raise ChildProcessError(
-                "A simulating process was killed, often for want of memory; run the same command again with "
-                "fewer processes: finished shards are kept."
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _claim_folder(folder: Path, config: SimulationConfig) -> None:
     path = folder / "config.json"
-    text = json.dumps(asdict(config), indent=2) + "\n"
+    wanted = {key: value for key, value in asdict(config).items() if (key, value) != ("split", None)}
+    text = json.dumps(wanted, indent=2) + "\n"
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -212,9 +232,10 @@ def _claim_folder(folder: Path, config: SimulationConfig) -> None:
             raise ValueError(f"{path} is damaged. Choose another folder, or delete this one.") from error
         wanted = json.loads(text)
         if found != wanted:
-            keys = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+            old = found if isinstance(found, dict) else {}
+            keys = [key for key in {**wanted, **old} if old.get(key) != wanted.get(key)]
             there = {key: found.get(key) for key in keys} if isinstance(found, dict) else found
-            asked = {key: wanted[key] for key in keys}
+            asked = {key: wanted.get(key) for key in keys}
             raise ValueError(
                 f"{folder} holds clips of another configuration ({there} there, {asked} asked for). "
                 " Choose another folder, or delete this one."
@@ -223,7 +244,12 @@ def _claim_folder(folder: Path, config: SimulationConfig) -> None:
         if folder.is_dir() and any(folder.glob("*.tar")):
             raise ValueError(f"{folder} holds shards without a config.json. Choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        remove_leftovers(folder, "config")
+        try:
+            write_atomically(path, text.encode())
+        except FileNotFoundError:  # another process was first, and took our file for a leftover
+            if not path.exists():
+                raise
 
 
 def _clips_in(folder: Path, shard: int) -> int | None:
@@ -234,17 +260,3 @@ def _clips_in(folder: Path, shard: int) -> int | None:
         return len(read_index(tar))
     except ValueError:  # cut off or damaged: made again
         return None
-
-
-@contextmanager
-def _one_thread_per_process() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)  # children read it when they import numpy, torch and numba
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

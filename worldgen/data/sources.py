@@ -5,8 +5,6 @@ Each source is a map-style dataset: ``len(source)``, ``source[i]`` a Clip of B =
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from worldgen.data.layouts import read_captions
 from worldgen.data.media import VIDEO_SUFFIXES, iterate_frames, mean_rate
-from worldgen.data.shards import ShardIndex
+from worldgen.data.members import CAPTION
+from worldgen.data.shards import ShardIndex, find_shards
 from worldgen.data.simulate import SimulationConfig
 from worldgen.types import Clip
 
@@ -65,20 +65,35 @@ class ShardedClips(Dataset[Clip]):
     Args:
         folder: Written by `simulate_shards` or `write_shards`.
         skip: Members left unread, such as "depth", "masks" and "scene".
+        caption_member: The member whose text is each clip's prompt: "description.txt" for the long captions.
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: No complete shard, or a shard that is damaged.
+        ValueError: No complete shard, a shard that is damaged, or a clip without the member of captions.
     """
 
-    def __init__(self, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
-        self.index = ShardIndex(folder, skip)
+    def __init__(self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION) -> None:
+        self.index = ShardIndex(folder, skip, caption_member)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, index: int) -> Clip:
         return self.index.read(_check_index(index, len(self)))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Clip]:
+        """What a data loader asks for: frames of equal shape lie behind each other, a batch already."""
+        shapes = {self.index.entries[index].shape for index in indices}
+        if len(shapes) > 1:
+            return [self[index] for index in indices]
+        frames, height, width = next(iter(shapes))
+        batch = torch.empty(len(indices), frames, 3, height, width)
+        return [self.index.read(index, out) for index, out in zip(indices, batch, strict=True)]
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Frames, rows and columns of every clip, read from the index alone."""
+        return [entry.shape for entry in self.index.entries]
 
     def name(self, index: int) -> str:
         """The clip's id."""
@@ -192,7 +207,7 @@ def open_source(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder of clips at {folder}. Check the path.")
-    shards, videos = any(folder.glob("*.tar")), bool(find_videos(folder))
+    shards, videos = bool(find_shards(folder)), bool(find_videos(folder))
     if shards == videos:
         raise ValueError(
             f"{folder} must hold either shards (*.tar) or videos; got {'both' if shards else 'neither'}."
@@ -207,7 +222,7 @@ def open_source(
         if (frames or time, size or height, size or width) != entry.shape:
             raise ValueError(
                 f"Clips of {frames} frames of size {size} are asked for; {folder} holds {time} frames of "
-                f"{height}x{width}. Simulate them so, or leave size and frames out."
+                f"{height}x{width}. Make them so, name the folder of one size, or leave size and frames out."
             )
     return source
 
@@ -234,20 +249,7 @@ def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "
 def _read_captions(folder: Path) -> dict[str, str]:
     table, lines = folder / "captions.csv", folder / "captions.jsonl"
     path = table if table.is_file() else lines
-    if not path.is_file():
-        return {}
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = (
-                list(csv.DictReader(file))
-                if path is table
-                else [json.loads(row) for row in file if row.strip()]
-            )
-        return {row["file"]: row["caption"] for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"Every row of {path} must have a file and a caption; got {type(error).__name__}: {error}."
-        ) from error
+    return read_captions(path) if path.is_file() else {}
 
 
 def _check_index(index: int, length: int) -> int:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.flow import optical_flow
-from worldgen.types import Clip, Trajectory
+from worldgen.types import Camera, Clip, Trajectory
 
-_Timed = TypeVar("_Timed", Clip, Trajectory)
+_Timed = TypeVar("_Timed", Camera, Clip, Trajectory)
 
 
 def hold(clip: Clip, known: int, frames: int) -> Clip:
@@ -29,7 +29,11 @@ def hold(clip: Clip, known: int, frames: int) -> Clip:
         _take_frames(clip.truth, index, ("position", "rotation", "velocity", "spin", "present")),
         contacts=None,
     )
-    return replace(_take_frames(replace(clip, truth=None), index, ("frames", "depth", "masks")), truth=truth)
+    camera = clip.camera
+    if camera is not None and camera.moves:
+        camera = _take_frames(camera, index, ("position", "rotation"))
+    held = _take_frames(replace(clip, truth=None, camera=None), index, ("frames", "depth", "masks"))
+    return replace(held, truth=truth, camera=camera)
 
 
 def encode_held(codec: Codec, clip: Clip, known: int, frames: int) -> Float[Tensor, "B L C h w"]:

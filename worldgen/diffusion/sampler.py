@@ -20,7 +20,8 @@ class Sampler:
 
     Args:
         steps: Evaluations of the scheduler.
-        scheduler: Any diffusers scheduler that takes flow velocities and counts time as ``1000 sigma``.
+        scheduler: Any diffusers scheduler that takes flow velocities and counts time as ``1000 sigma``. When
+            None, Euler's with most steps at high noise, where it is decided how things move.
         guidance: ``v = v_null + guidance (v_condition - v_null)``; at 1 the null branch is not computed.
     """
 
@@ -30,7 +31,7 @@ class Sampler:
         if steps < 1:
             raise ValueError(f"Sampler.steps must be at least 1; got {steps}.")
         self.steps, self.guidance = steps, guidance
-        self.scheduler = scheduler or FlowMatchEulerDiscreteScheduler(shift=3.0)
+        self.scheduler = scheduler or FlowMatchEulerDiscreteScheduler(shift=8.0)
 
     def guide(self, conditioned: Velocity, null: Velocity) -> Velocity:
         """The velocity with classifier-free guidance (Ho & Salimans 2022, 2207.12598, eq. 6)."""
@@ -43,12 +44,12 @@ class Sampler:
 
         return velocity
 
-    @torch.no_grad()
     def sample(self, velocity: Velocity, noise: Float[Tensor, "B ..."]) -> Iterator[Float[Tensor, "B ..."]]:
         """Yields the latent after each step; the last one is clean."""
         self.scheduler.set_timesteps(self.steps, device=noise.device)
         x = noise
         for time in self.scheduler.timesteps:
             sigma = (time / self.scheduler.config.num_train_timesteps).to(x).expand(len(x))
-            x = self.scheduler.step(velocity(x, sigma), time, x).prev_sample
+            with torch.no_grad():  # not around the yield: who takes x may want gradients of something else
+                x = self.scheduler.step(velocity(x, sigma), time, x).prev_sample
             yield x

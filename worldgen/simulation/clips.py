@@ -9,19 +9,29 @@ import torch
 from torch import Tensor
 
 from worldgen.simulation.captions import describe
+from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import camera_of
+from worldgen.simulation.naming import name_backdrop, name_stands
 from worldgen.simulation.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
-from worldgen.simulation.scenes import Scene, draw_scene
-from worldgen.types import Clip, Contacts, Trajectory
+from worldgen.simulation.scenes import NANO, Scene, draw_scene, retake
+from worldgen.types import Camera, Clip, Contacts, Trajectory
 
 _ATTEMPTS = 50
 _HORIZON = 0.6  # seconds of every scene that are judged, so that a short clip is the start of a long one
-_CAUSE, _EFFECT = (
-    0.12,
-    0.5,
-)  # seconds between which the first touch falls: context frames before, outcome after
-_MARGIN = 0.25  # pixels of 64 between a ball and the border
+# Seconds between which the first touch falls: context frames before, outcome after.
+_TOUCH = {
+    "drop": (0.12, 0.6),
+    "bounce": (0.12, 0.5),
+    "collide": (0.12, 0.5),
+    "topple": (0.12, 0.5),
+    "cradle": (0.12, 0.56),
+    "dominoes": (0.08, 0.5),
+}
+_BETWEEN = ("collide", "topple", "cradle", "dominoes")  # only a touch of two things counts
+_UNTOUCHED = ("projectile", "pendulum", "tumble")
+_MARGIN = 0.25  # pixels of 64 between a thing and the border
+_MOTION = 0.2  # metres that something of every scene moves while it is judged
 
 
 def simulate_clip(
@@ -31,87 +41,154 @@ def simulate_clip(
     frames: int = 16,
     fps: float = 25.0,
     gravity: float | None = None,
+    split: str | None = None,
+    take: int = 0,
 ) -> Clip:
     """Simulate, film and caption one scene: the same family and seed give the same bits.
 
-    Draws whose balls leave the view, or touch too early or too late to see cause and effect, give way to
+    Draws whose things leave the view, or touch too early or too late to see cause and effect, give way to
     the next draw of the same seed.
 
     Args:
-        family: "drop", "bounce" or "collide".
+        family: A name in `scenes.FAMILIES`.
         seed: Not negative.
         size: Height and width in pixels.
         frames: How many.
         fps: Frames per second.
         gravity: m/s^2, downward, in place of 9.81: the same start in another world, which may leave the view.
+        split: "train", "id" or "ood:FACTOR"; the usual ranges, those of no split, when None.
+        take: 0 for the scene itself; k for its k-th repetition, started about 2 cm from there.
 
     Returns:
-        A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt and MJCF.
+        A clip with B = 1: frames, depth, masks, camera, truth (float32), prompt, MJCF and description.
 
     Raises:
-        ValueError: An unknown family, a negative seed, a size or length below 1, a rate that is not
-            positive, or a clip too long for any draw to stay in view.
+        ValueError: An unknown family or split, a negative seed or take, a size or length below 1, a rate
+            that is not positive, or a clip too long for any draw to stay in view.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}.")
-    scene, played = _play(family, seed, frames, fps, gravity)
+    scene, played = _play(family, seed, frames, fps, gravity, split, take)
     camera = camera_of(played.model)
     film = render(played.model, played.qpos, camera, size)
-    count = len(scene.balls)
+    count = len(scene.things)
+    masks = film.ids[:, None] == np.arange(count)[:, None, None]  # (T, N, H, W)
+    description = describe_at_length(
+        scene.things,
+        played.trajectory,
+        camera,
+        scene.gravity if gravity is None else gravity,
+        name_backdrop(played.model),
+        scene.wording,
+        masks.any(axis=(2, 3)),
+        name_stands(played.model),
+    )
     return Clip(
         frames=torch.from_numpy(film.frames).permute(0, 3, 1, 2).float().div(255)[None],
         fps=torch.tensor([fps], dtype=torch.float32),
         prompts=(describe(scene),),
         depth=torch.from_numpy(film.depth)[None, :, None],
-        masks=torch.from_numpy(film.ids[:, None] == np.arange(count)[:, None, None])[None],
+        masks=torch.from_numpy(masks)[None],
         camera=camera,
         truth=_single(played.trajectory),
         scenes=(played.xml,),
+        descriptions=(description,),
     )
 
 
 def simulate_trajectory(
-    family: str, seed: int, frames: int = 16, fps: float = 25.0, gravity: float | None = None
+    family: str,
+    seed: int,
+    frames: int = 16,
+    fps: float = 25.0,
+    gravity: float | None = None,
+    split: str | None = None,
+    take: int = 0,
 ) -> Trajectory:
     """The truth of `simulate_clip` without filming it: B = 1, float32, same errors."""
-    return _single(_play(family, seed, frames, fps, gravity)[1].trajectory)
+    return _single(_play(family, seed, frames, fps, gravity, split, take)[1].trajectory)
 
 
-def _play(family: str, seed: int, frames: int, fps: float, gravity: float | None) -> tuple[Scene, Rollout]:
-    """The first draw of a seed that is worth watching, and its rollout."""
+def _play(
+    family: str, seed: int, frames: int, fps: float, gravity: float | None, split: str | None, take: int
+) -> tuple[Scene, Rollout]:
+    """The first draw of a seed that is worth watching, or the first watchable repetition of it."""
     check_timing(frames, fps)
     judged = max(frames, round(_HORIZON * fps) + 1)
     for attempt in range(_ATTEMPTS):
-        scene = draw_scene(family, seed, attempt)
+        scene = draw_scene(family, seed, attempt, split=split)
         played = rollout(scene, judged, fps)
         if _is_watchable(scene, played):
-            if judged == frames and gravity is None:
-                return scene, played
-            return scene, rollout(scene, frames, fps, gravity)
+            break
+    else:
+        raise ValueError(
+            f"no {family!r} scene of seed {seed} stays in view for {judged / fps:.3g} s; "
+            "ask for fewer frames."
+        )
+    if take:
+        scene, played = _play_again(scene, take, judged, fps)
+    if judged == frames and gravity is None:
+        return scene, played
+    return scene, rollout(scene, frames, fps, gravity)
+
+
+def _play_again(first: Scene, take: int, judged: int, fps: float) -> tuple[Scene, Rollout]:
+    """A repetition of a watchable scene, watchable too."""
+    for attempt in range(_ATTEMPTS):
+        scene = retake(first, take, attempt)
+        played = rollout(scene, judged, fps)
+        if _is_watchable(scene, played):
+            return scene, played
     raise ValueError(
-        f"no {family!r} scene of seed {seed} stays in view for {judged / fps:.3g} s; ask for fewer frames."
+        f"no second take of the {first.family!r} scene of seed {first.seed} stays in view for "
+        f"{judged / fps:.3g} s; use another seed."
     )
 
 
 def _is_watchable(scene: Scene, played: Rollout) -> bool:
-    """Every ball stays wholly in view, and the first touch leaves time to see its cause and its effect."""
+    """Everything stays wholly in view, something happens, and there is time to see its cause and effect."""
     trajectory = played.trajectory
     assert trajectory.contacts is not None
     contacts = trajectory.contacts[0]
-    between_balls = contacts.bodies.min(dim=1).values >= 0
-    touches = contacts.time[between_balls] if scene.family == "collide" else contacts.time
-    latest = _HORIZON if scene.family == "drop" else _EFFECT
-    if not len(touches) or not _CAUSE <= float(touches[0]) <= latest:
+    if scene.family in _UNTOUCHED and len(contacts.time):
+        return False
+    if scene.family in _TOUCH and not (scene.family == "topple" and scene.things[0].shape == "box"):
+        touches = contacts.time
+        if scene.family in _BETWEEN:
+            struck = (contacts.bodies == 0).any(dim=1)  # the first thing is the one that moves at first
+            touches = touches[(contacts.bodies.min(dim=1).values >= 0) & struck]
+        earliest, latest = _TOUCH[scene.family]
+        if not len(touches) or not earliest <= float(touches[0]) <= latest:
+            return False
+    moved = (trajectory.position - trajectory.position[:, :1]).norm(dim=-1).max()
+    if scene.family not in (*NANO, "tumble") and moved < _MOTION:
         return False
     camera = camera_of(played.model)
-    radius = trajectory.extent[:, None, :, :1].float()
     edges = [
-        trajectory.position.float() + sign * radius * camera.rotation[:, None, None, :, axis]
-        for axis in (0, 1)
+        trajectory.position.float()
+        + sign * _reach(scene, trajectory, column, camera) * camera.rotation[:, None, None, :, column]
+        for column in (0, 1)
         for sign in (-1, 1)
     ]
     pixels = camera.project(torch.cat(edges, dim=2), 64, 64)
     return bool((pixels >= -0.5 + _MARGIN).all() and (pixels <= 63.5 - _MARGIN).all())
+
+
+def _reach(scene: Scene, trajectory: Trajectory, column: int, camera: Camera) -> Tensor:
+    """Metres (1 T N 1) from each thing's center to its outermost point along an axis of the camera.
+
+    That of the box around it, where it is no ball.
+    """
+    extent = trajectory.extent[:, None].expand_as(trajectory.position)  # (1, T, N, 3)
+    w, v = trajectory.rotation[..., :1], trajectory.rotation[..., 1:]
+    axis = camera.rotation[0, :, column].double().expand_as(v)
+    # The axis in the thing's own frame: turned back by its quaternion.
+    local = (
+        axis - 2 * w * torch.linalg.cross(v, axis) + 2 * torch.linalg.cross(v, torch.linalg.cross(v, axis))
+    )
+    reach = (local.abs() * extent).sum(dim=-1, keepdim=True)
+    round_ = torch.tensor([thing.shape == "ball" for thing in scene.things])[:, None]
+    return torch.where(round_, extent[..., :1], reach).float()
 
 
 def _single(trajectory: Trajectory) -> Trajectory:

@@ -1,7 +1,7 @@
 """MuJoCo, imported without a graphics context: the one place that decides it.
 
 ``MUJOCO_GL=egl`` or ``osmesa`` on a machine without those libraries breaks ``import mujoco`` itself, and
-nothing here draws with OpenGL, so it is off unless the environment asks for it.
+what draws with OpenGL (`gl`) makes its own context when asked, so it is off unless the environment wants it.
 """
 
 import os

@@ -1,4 +1,8 @@
-"""What the renderers share: the film they return, the stage they look at, and the rays of a camera."""
+"""What the renderers share: the film they return, the stage they look at, and the rays of a camera.
+
+Everything that can be seen is in the MJCF, so that a clip's scene is enough to film it again: shapes, colors,
+2-D textures of planes, the first light and how large it is (``bulbradius``), the camera.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,12 @@ SHADOW_BIAS = 2e-3
 FAR = 100.0
 """Metres beyond which nothing is drawn."""
 
+HARD_BULB = 0.02
+"""Radius in metres, MuJoCo's default, of a lamp that casts hard shadows; larger lamps cast soft ones."""
+
+BULB_SAMPLES = 16
+"""Points of a large lamp that each shadow is made of."""
+
 EDGE = 0.03
 """Change between neighboring pixels, summed over RGB, that is smoothed: low enough for the faint shadows."""
 
@@ -34,6 +44,16 @@ class Film:
     """(T H W) float32, metres along the camera's axis at the pixel's center; 0 where there is nothing."""
     ids: np.ndarray
     """(T H W) int16, index of the object at the pixel's center; -1 for the world."""
+
+
+@dataclass(frozen=True)
+class Texture:
+    """An image that repeats over an infinite plane."""
+
+    pixels: np.ndarray
+    """(rows columns 3) in [0, 1]; rows down the plane's y axis, columns along its x axis."""
+    length: tuple[float, float]
+    """Metres along x and y that one image covers; the middle of one is the plane's origin."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,10 @@ class Stage:
     """Brightness of the light at the camera, which casts no shadow."""
     key: float
     """Brightness of the lamp."""
+    bulb: float
+    """Radius of the lamp in metres; 0 where its shadows are hard."""
+    texture: tuple[Texture | None, ...]
+    """(G) what the geom's color is multiplied by."""
 
 
 def model_of(xml: str) -> mujoco.MjModel:
@@ -72,13 +96,38 @@ def model_of(xml: str) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(xml)
 
 
+def freed_model_of(xml: str) -> mujoco.MjModel:
+    """The compiled model of an MJCF text whose objects all move freely, so that they can be put anywhere.
+
+    Hinges and the like give way to free joints; the order of the objects stays.
+
+    Raises:
+        ValueError: The text is not valid MJCF, or an object hangs on another one.
+    """
+    model = model_of(xml)
+    if (model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).all():
+        return model
+    spec = mujoco.MjSpec.from_string(xml)
+    for body in spec.bodies:
+        if body.joints and body.joints[0].type != mujoco.mjtJoint.mjJNT_FREE:
+            if body.parent != spec.worldbody:
+                raise ValueError(
+                    f"objects must be children of the world; {body.name!r} hangs on another body."
+                )
+            for joint in body.joints:
+                spec.delete(joint)
+            body.add_freejoint()
+    return spec.compile()
+
+
 def object_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies that count as objects: those that move freely, in the model's order."""
-    return [
-        int(model.jnt_bodyid[joint])
-        for joint in range(model.njnt)
-        if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
-    ]
+    """Ids of the bodies that count as objects: those with a joint, in the model's order.
+
+    A body without one, such as the rod of a pendulum, belongs to the world even where it is carried along;
+    so do the many small bodies of a rope or a cloth (MuJoCo's flex).
+    """
+    small = set(model.flex_vertbodyid.tolist())
+    return [body for body in range(model.nbody) if model.body_jntnum[body] and body not in small]
 
 
 def camera_of(model: mujoco.MjModel) -> Camera:
@@ -99,26 +148,33 @@ def camera_of(model: mujoco.MjModel) -> Camera:
     )
 
 
-def view_of(camera: Camera, size: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Eye (3), axes (3 3) and half the image's height at one metre, of a camera with B = 1.
+def view_of(camera: Camera, size: int, frames: int = 1) -> tuple[np.ndarray, np.ndarray, float]:
+    """Eyes (T 3), axes (T 3 3) and half the image's height at one metre, of a camera with B = 1.
 
     Raises:
-        ValueError: A size below one pixel, or a batch of cameras.
+        ValueError: A size below one pixel, a batch of cameras, or one that moves over other than T frames.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}.")
     if len(camera.fovy) != 1:
         raise ValueError(f"a film has one camera; got a batch of {len(camera.fovy)}. Select one.")
+    camera = camera.over(frames)
     eye = camera.position[0].detach().cpu().double().numpy()
     axes = camera.rotation[0].detach().cpu().double().numpy()
-    return eye, np.ascontiguousarray(axes), math.tan(math.radians(float(camera.fovy[0])) / 2)
+    tangent = math.tan(math.radians(float(camera.fovy[0])) / 2)
+    return np.ascontiguousarray(eye), np.ascontiguousarray(axes), tangent
 
 
 def stage_of(model: mujoco.MjModel, qpos: np.ndarray) -> Stage:
-    """Where everything is in every frame of ``qpos`` (T nq)."""
+    """Where everything is in every frame of ``qpos`` (T nq).
+
+    Raises:
+        ValueError: States that do not fit the model, or a texture on anything but an infinite plane.
+    """
     if qpos.ndim != 2 or qpos.shape[1] != model.nq:
         raise ValueError(f"qpos must be (T {model.nq}) for this model; got shape {qpos.shape}.")
-    geoms = np.flatnonzero(model.geom_rgba[:, 3] > 0)
+    color = _colors_of(model)
+    geoms = np.flatnonzero(color[:, 3] > 0)
     owner = {body: index for index, body in enumerate(object_bodies(model))}
     data = mujoco.MjData(model)
     position, axes = np.empty((len(qpos), len(geoms), 3)), np.empty((len(qpos), len(geoms), 3, 3))
@@ -128,11 +184,12 @@ def stage_of(model: mujoco.MjModel, qpos: np.ndarray) -> Stage:
         position[frame], axes[frame] = data.geom_xpos[geoms], data.geom_xmat[geoms].reshape(-1, 3, 3)
     mujoco.mj_camlight(model, data)
     headlight = model.vis.headlight
+    bulb = float(model.light_bulbradius[0]) if model.nlight else 0.0
     return Stage(
         geoms=geoms,
         kind=model.geom_type[geoms].astype(np.int64),
         size=model.geom_size[geoms].copy(),
-        rgb=model.geom_rgba[geoms, :3].astype(np.float64),
+        rgb=color[geoms, :3].astype(np.float64),
         owner=np.array([owner.get(int(model.geom_bodyid[geom]), -1) for geom in geoms], dtype=np.int16),
         position=position,
         axes=axes,
@@ -140,4 +197,47 @@ def stage_of(model: mujoco.MjModel, qpos: np.ndarray) -> Stage:
         ambient=float(headlight.ambient[0]),
         head=float(headlight.diffuse[0]),
         key=float(model.light_diffuse[0, 0]) if model.nlight else 0.0,
+        bulb=bulb if bulb > HARD_BULB * 1.001 else 0.0,
+        texture=tuple(_texture_of(model, int(geom)) for geom in geoms),
     )
+
+
+def bulb_points(stage: Stage) -> np.ndarray:
+    """Points (L 3) of the lamp that shadows are made of: its center, or a sunflower on the disc it shows."""
+    if not stage.bulb:
+        return stage.lamp[None].copy()
+    number = np.arange(BULB_SAMPLES) + 0.5
+    radius, angle = np.sqrt(number / BULB_SAMPLES) * stage.bulb, number * math.pi * (3 - math.sqrt(5))
+    # A lamp is far above what it lights: its disc lies level.
+    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(BULB_SAMPLES)], axis=1)
+    return stage.lamp + disc
+
+
+def _colors_of(model: mujoco.MjModel) -> np.ndarray:
+    """Color (G 4) of every geom: its own, or its material's where it has none of its own."""
+    color = model.geom_rgba.copy()
+    for geom in np.flatnonzero(model.geom_matid >= 0):
+        if np.all(color[geom] == np.float32([0.5, 0.5, 0.5, 1])):
+            color[geom] = model.mat_rgba[model.geom_matid[geom]]
+    return color
+
+
+def _texture_of(model: mujoco.MjModel, geom: int) -> Texture | None:
+    material = model.geom_matid[geom]
+    number = model.mat_texid[material, mujoco.mjtTextureRole.mjTEXROLE_RGB] if material >= 0 else -1
+    if number < 0:
+        return None
+    infinite = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and not model.geom_size[geom, :2].any()
+    flat = model.tex_type[number] == mujoco.mjtTexture.mjTEXTURE_2D and model.mat_texuniform[material]
+    if not (infinite and flat):
+        name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom) or str(geom)
+        raise ValueError(
+            "the ray renderers draw 2d textures with texuniform on infinite planes; "
+            f"got another texture on geom {name}. Use render_gl."
+        )
+    height, width, channels = model.tex_height[number], model.tex_width[number], model.tex_nchannel[number]
+    start = model.tex_adr[number]
+    pixels = model.tex_data[start : start + height * width * channels].reshape(height, width, channels)
+    # OpenGL's planes are two units wide before they are scaled, so N repeats cover two metres.
+    repeat_x, repeat_y = (float(repeat) for repeat in model.mat_texrepeat[material])
+    return Texture(pixels[..., :3].astype(np.float64) / 255, (2 / repeat_x, 2 / repeat_y))

@@ -9,7 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import EDGE, FAR, SHADOW_BIAS, SKY, Film, Stage, stage_of, view_of
+from worldgen.simulation.film import (
+    EDGE,
+    FAR,
+    SHADOW_BIAS,
+    SKY,
+    Film,
+    Stage,
+    Texture,
+    bulb_points,
+    stage_of,
+    view_of,
+)
 from worldgen.types import Camera
 
 
@@ -17,30 +28,32 @@ def render_multiray(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, siz
     """Film the states ``qpos`` (T nq) of a model with a square image of ``size`` pixels.
 
     Raises:
-        ValueError: A size below 1, a batch of cameras, or states that do not fit the model.
+        ValueError: A size below 1, a batch of cameras, states or a camera of other than T frames, or a
+            texture on anything but an infinite plane.
     """
-    eye, axes, tangent = view_of(camera, size)
-    caster = _Caster(model, stage_of(model, qpos), eye)
+    eyes, views, tangent = view_of(camera, size, len(qpos))
+    caster = _Caster(model, stage_of(model, qpos))
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float64)
     pixel = 2 * tangent / size
 
-    def rays(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def rays(x: np.ndarray, y: np.ndarray, axes: np.ndarray) -> np.ndarray:
+        # One metre along the camera's axis: the hit parameter is the depth.
         local = np.stack([x * pixel - tangent, tangent - y * pixel, -np.ones_like(x)], axis=-1)
-        return (
-            local.reshape(-1, 3) @ axes.T
-        )  # one metre along the camera's axis: the hit parameter is the depth
+        return local.reshape(-1, 3) @ axes.T
 
-    centers = rays(columns + 0.5, rows + 0.5)
     frames = np.empty((len(qpos), size, size, 3), np.uint8)
     depth, ids = np.empty(frames.shape[:3], np.float32), np.empty(frames.shape[:3], np.int16)
     for frame, state in enumerate(qpos):
-        caster.move(state)
-        color, distance, hit = caster.look(centers)
+        axes = views[frame]
+        caster.data.qpos[:] = state
+        mujoco.mj_kinematics(model, caster.data)
+        caster.frame, caster.eye = frame, eyes[frame]
+        color, distance, hit = caster.look(rays(columns + 0.5, rows + 0.5, axes))
         image, hits = color.reshape(size, size, 3), hit.reshape(size, size)
         edge = _edges(image, hits)
         if edge.any():
             y, x = rows[edge], columns[edge]
-            corners = [rays(x + a, y + b) for b in (0.25, 0.75) for a in (0.25, 0.75)]
+            corners = [rays(x + a, y + b, axes) for b in (0.25, 0.75) for a in (0.25, 0.75)]
             image[edge] = np.mean([caster.look(corner)[0] for corner in corners], axis=0)
         frames[frame] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
         depth[frame] = distance.reshape(size, size)
@@ -51,14 +64,12 @@ def render_multiray(model: mujoco.MjModel, qpos: np.ndarray, camera: Camera, siz
 class _Caster:
     """Casts and shades rays in one frame after another."""
 
-    def __init__(self, model: mujoco.MjModel, stage: Stage, eye: np.ndarray):
-        self.model, self.stage, self.eye, self.data = model, stage, eye, mujoco.MjData(model)
+    def __init__(self, model: mujoco.MjModel, stage: Stage):
+        self.model, self.stage, self.data = model, stage, mujoco.MjData(model)
+        self.frame, self.eye = 0, np.zeros(3)
+        self.bulb = bulb_points(stage)
         self.row_of_geom = np.full(model.ngeom, -1)
         self.row_of_geom[stage.geoms] = np.arange(len(stage.geoms))
-
-    def move(self, qpos: np.ndarray) -> None:
-        self.data.qpos[:] = qpos
-        mujoco.mj_kinematics(self.model, self.data)
 
     def look(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Color (R 3), depth (R) and visible geom's row (R) of rays (R 3) from the eye."""
@@ -72,18 +83,31 @@ class _Caster:
         facing = -np.einsum("ri,ri->r", normal, ray) / np.linalg.norm(ray, axis=1)
         to_lamp = stage.lamp - point
         slant = np.einsum("ri,ri->r", normal, to_lamp) / np.linalg.norm(to_lamp, axis=1)
-        lit = slant > 0
-        lit[lit] = self._reached(point[lit] + SHADOW_BIAS * normal[lit])
-        light = stage.ambient + stage.head * np.maximum(facing, 0) + stage.key * np.where(lit, slant, 0)
+        lit = (slant > 0).astype(np.float64)
+        lit[slant > 0] = self._reached(point[slant > 0] + SHADOW_BIAS * normal[slant > 0])
+        light = stage.ambient + stage.head * np.maximum(facing, 0)
+        light = light + stage.key * np.where(lit > 0, lit * slant, 0)
         color[met] = stage.rgb[hit[met]] * light[:, None]
+        for row in np.unique(hit[met]):
+            texture, own = stage.texture[row], hit == row
+            if texture is not None:
+                color[own] *= self._painted(texture, row, self.eye + distance[own, None] * rays[own])
         return color, np.where(met, distance, 0), hit
 
+    def _painted(self, texture: Texture, row: int, points: np.ndarray) -> np.ndarray:
+        stage, (height, width, _) = self.stage, texture.pixels.shape
+        local = (points - stage.position[self.frame, row]) @ stage.axes[self.frame, row]
+        u, v = local[:, 0] / texture.length[0] + 0.5, 0.5 - local[:, 1] / texture.length[1]
+        column = np.minimum(((u - np.floor(u)) * width).astype(int), width - 1)
+        return texture.pixels[np.minimum(((v - np.floor(v)) * height).astype(int), height - 1), column]
+
     def _reached(self, points: np.ndarray) -> np.ndarray:
-        """True where the lamp's light arrives; all rays start at the lamp, as MuJoCo wants one origin."""
-        if not len(points):
-            return np.zeros(0, dtype=bool)
-        distance, geom, _ = self._cast(self.stage.lamp, points - self.stage.lamp)
-        return (geom < 0) | (distance >= 1 - 1e-6)
+        """Share of the lamp that is seen; all rays start at the lamp, as MuJoCo wants one origin."""
+        seen = np.zeros(len(points))
+        for lamp in self.bulb if len(points) else ():
+            distance, geom, _ = self._cast(lamp, points - lamp)
+            seen += (geom < 0) | (distance >= 1 - 1e-6)
+        return seen / len(self.bulb)
 
     def _cast(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(rays)

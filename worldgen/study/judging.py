@@ -15,11 +15,11 @@ from worldgen.metrics.comparison import (
     copy_last,
     trajectory_error_px,
 )
-from worldgen.metrics.controls import CONTROLS
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.fidelity import moving_psnr
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.tracks import count_spurious, track_objects
+from worldgen.simulation.controls import CONTROLS
 from worldgen.types import Clip, Source, Trajectory, select
 
 SHOWN_CONTROLS = ("frozen", "reversed")

@@ -11,12 +11,12 @@ from torch.nn.functional import interpolate
 from worldgen.data.media import iterate_frames, mean_rate
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
-from worldgen.metrics.controls import freeze, reverse
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.motion_tracks import expected_presence, track_motion
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.report import write_report
 from worldgen.plots import plot_tracks
+from worldgen.simulation.controls import freeze, reverse
 from worldgen.study.judging import SHOWN_CONTROLS
 from worldgen.types import Clip, Trajectory
 

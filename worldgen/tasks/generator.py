@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from worldgen.conditioning import Conditioner
-from worldgen.data.cache import Columns, identify_folder, precompute, stack_columns
+from worldgen.data.cache import EXACT, Recipe, precompute, stack_columns
 from worldgen.data.media import filmstrip
+from worldgen.data.storage import Columns, Storage
 from worldgen.diffusion import context as context_code
 from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage
@@ -80,6 +81,7 @@ class WorldGenerator(LightningModule):
         average: Decay of the moving average of weights, which is what validates and ships.
         seed: Of everything that training draws: step n draws the same whether or not the run was interrupted.
         cache: Folder for what the frozen parts make of the training clips.
+        storage: How numbers are kept there; `worldgen cache plan` says what each way costs.
         sampled: Clips of the first validation batch that are generated and checked.
         start: File of averaged weights of this very model (``model.safetensors`` of a run) to go on from.
     """
@@ -98,6 +100,7 @@ class WorldGenerator(LightningModule):
         average: float = 0.999,
         seed: int = 0,
         cache: Path = Path("outputs/cache"),
+        storage: Storage = EXACT,
         sampled: int = 8,
         start: Path | None = None,
     ) -> None:
@@ -112,7 +115,7 @@ class WorldGenerator(LightningModule):
         self.average = WeightAverage([*self.conditioner.parameters(), *self.denoiser.parameters()], average)
         self.start = start
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
-        self.seed, self.cache, self.sampled = seed, cache, sampled
+        self.seed, self.cache, self.storage, self.sampled = seed, cache, storage, sampled
 
     # ---------------------------------------------------------------- training
 
@@ -122,12 +125,12 @@ class WorldGenerator(LightningModule):
             return
         data = self.trainer.datamodule
         source = data.train_source()
-        clips = f"{identify_folder(data.train)} {data.size} {data.frames}"
-        key = f"{clips} {self.frozen_fingerprint()} {self.contexts} {_CODE}"
-        latents = precompute(source, lambda clip: self.encode(clip).columns(), self.cache, key)
+        latents = precompute(
+            source, lambda clip: self.encode(clip).columns(), self.cache, self.recipe(), self.storage
+        )
         data.train_on(latents, stack_columns)
-        z, still, *_ = stack_columns([latents[index] for index in range(min(256, len(latents)))])
-        self.spread.copy_((z[:, None] - still).std())
+        first = (latents[index] for index in range(min(256, len(latents))))
+        self.spread.copy_(torch.cat([(z[:, None] - still).flatten() for z, still, *_ in first]).std())
         if self.start is not None:
             self.load_trained(
                 {name: value.float() for name, value in load_file(self.start).items()}, self.start
@@ -214,20 +217,19 @@ class WorldGenerator(LightningModule):
         *_, last = self.generate_steps(context, frames, seed)
         return last()
 
-    @torch.no_grad()
     def generate_steps(self, context: Clip, frames: int, seed: int) -> Iterator[Callable[[], Clip]]:
         """Yields after each step of the sampler a function that decodes what there is."""
         known = self.choose_context(context)
         start = hold(context, known, frames)
-        still = encode_held(self.codec, start, known, frames)
-        motion = known_motion(start, known, still.shape[-2:])[:, None].expand(-1, still.shape[1], -1, -1, -1)
-        mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
-        beside = torch.cat([still, motion, mask], dim=2)
-        tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(still.shape, generator=generator).to(still)
-        condition = self.conditioner(tokens, everyone.to(still.device))
-        null = self.conditioner(tokens, ~everyone.to(still.device))
+        with torch.no_grad():
+            still = encode_held(self.codec, start, known, frames)
+            motion = known_motion(start, known, still.shape[-2:])[:, None]
+            mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
+            beside = torch.cat([still, motion.expand(-1, still.shape[1], -1, -1, -1), mask], dim=2)
+            tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
+            condition = self.conditioner(tokens, everyone.to(still.device))
+            null = self.conditioner(tokens, ~everyone.to(still.device))
+        noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
         velocity = self.sampler.guide(self._velocity(beside, condition), self._velocity(beside, null))
         for x in self.sampler.sample(velocity, noise):
             yield lambda x=x: self._finish(x * self.spread + still, start, known)
@@ -252,6 +254,7 @@ class WorldGenerator(LightningModule):
 
         return velocity
 
+    @torch.no_grad()
     def _finish(self, z: Float[Tensor, "B L C h w"], start: Clip, known: int) -> Clip:
         frames = self.codec.decode(z, start).clamp(0, 1)
         frames = torch.cat([start.frames[:, :known], frames[:, known:]], dim=1)
@@ -319,6 +322,16 @@ class WorldGenerator(LightningModule):
         """Names the weights of the frozen parts."""
         parts = [part for part in (self.codec, *self.conditioner.encoders) if part is not None]
         return " ".join(f"{type(part).__name__}:{fingerprint(part)}" for part in parts)
+
+    def recipe(self) -> Recipe:
+        """What `encode` depends on besides the clip."""
+        slots = zip(
+            ("codec", "text", "video", "multimodal"), (self.codec, *self.conditioner.encoders), strict=True
+        )
+        weights = {
+            f"{type(part).__name__} ({name})": fingerprint(part) for name, part in slots if part is not None
+        }
+        return Recipe(weights, {"contexts": " ".join(map(str, self.contexts)), "encoding code": _CODE[:12]})
 
     def trained_state(self) -> dict[str, Tensor]:
         """Everything that training changed, and nothing that is frozen."""

@@ -1,0 +1,236 @@
+import csv
+import io
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.data.videos import ball, write
+from worldgen.data.layouts import Drop, Recording, find_recordings, read_captions
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"bytes of " + name.encode())
+
+
+def names(folder: Path, **options: object) -> list[str]:
+    return [item.name for item in find_recordings(folder, **options).recordings]
+
+
+def test_a_folder_is_searched_to_any_depth(tmp_path: Path) -> None:
+    touch(tmp_path, "b.MP4", "a.webm", "deep/er/c.mkv", "notes.txt", ".hidden.mp4", ".git/d.mp4", "still.png")
+    touch(tmp_path, "shards/e.mp4")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    listing = find_recordings(tmp_path, outside=tmp_path / "shards")
+    assert [item.name for item in listing.recordings] == ["a.webm", "b.MP4", "deep/er/c.mkv"]
+    assert listing.drops == (Drop("still.png", None, "picture: not asked for, see --images"),)
+    assert names(tmp_path, images=True, outside=tmp_path / "shards")[-1] == "still.png"
+
+
+def test_captions_beside_in_tables_and_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4", "sub/c.mp4", "d.mp4", "e.mp4")
+    (tmp_path / "a.txt").write_text(" ball falls\n", encoding="utf-8")
+    (tmp_path / "b.json").write_text(json.dumps({"caption": "ball rolls", "id": 3}))
+    (tmp_path / "captions.csv").write_text(
+        "file,caption\na.mp4,ignored\nc.mp4,größer\n", encoding="utf-8-sig"
+    )
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "d.mp4", "text": "slides"}\n\n')
+
+    def captions(table: Path | None = None) -> dict[str, str]:
+        return {item.name[-5:]: item.caption for item in find_recordings(tmp_path, table).recordings}
+
+    assert captions() == {
+        "a.mp4": "ball falls",
+        "b.mp4": "ball rolls",
+        "c.mp4": "größer",
+        "d.mp4": "slides",
+        "e.mp4": "",
+    }
+    (tmp_path / "other.csv").write_text("video,prompt\nsub/c.mp4,named\na.mp4,first\n")
+    named = captions(tmp_path / "other.csv")
+    assert (named["a.mp4"], named["b.mp4"], named["c.mp4"], named["d.mp4"]) == (
+        "first",
+        "ball rolls",
+        "named",
+        "",
+    )
+    (tmp_path / "wrong.csv").write_text("file,caption\nz.mp4,who\n")
+    with pytest.raises(
+        ValueError, match=r"None of the 1 captions of .*wrong\.csv names a file .* 'a\.mp4'; got 'z"
+    ):
+        captions(tmp_path / "wrong.csv")
+
+
+@pytest.mark.parametrize(
+    "name, text, what",
+    [
+        ("t.csv", "file,words\na.mp4,falls\n", "KeyError: 'caption'"),
+        ("t.jsonl", "{'file': 1}\n", "JSONDecodeError"),
+        ("t.jsonl", "[1]\n", "KeyError"),
+        ("t.jsonl", "3\n", "TypeError"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(
+        ValueError, match=rf"Every row of .*{name} must have a file and a caption; got {what}"
+    ):
+        read_captions(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"No captions at .*none\.csv"):
+        read_captions(tmp_path / "none.csv")
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_webdataset_tars(tmp_path: Path) -> None:
+    members = {
+        "000/a.mp4": b"first video",
+        "000/a.json": b'{"text": "from json", "other": 1}',
+        "000/b.txt": b"beside",
+        "000/b.json": b'{"caption": "less"}',
+        "000/b.view.webm": b"second",
+        "c.jpg": b"picture",
+        "d.cls": b"7",
+        "e.json": b"[broken",
+        "e.mp4": b"third",
+    }
+    write_tar(tmp_path / "x.tar", members)
+    listing = find_recordings(tmp_path, images=True)
+    said = {item.name: item.caption for item in listing.recordings}
+    assert said == {
+        "x.tar!000/a.mp4": "from json",
+        "x.tar!000/b.view.webm": "beside",
+        "x.tar!c.jpg": "",
+        "x.tar!e.mp4": "",
+    }
+    for item in listing.recordings:
+        assert item.read_head() == members[item.name.partition("!")[2]]
+    assert listing.drops == ()
+
+
+def test_a_damaged_tar_gives_what_is_before_the_damage(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x.tar", {"a.mp4": b"a" * 2000, "b.mp4": b"b" * 2000})
+    data = (tmp_path / "x.tar").read_bytes()
+    for length in (3000, 3600):  # in the second header, in the second video
+        (tmp_path / "x.tar").write_bytes(data[:length])
+        listing = find_recordings(tmp_path)
+        assert [item.name for item in listing.recordings] == ["x.tar!a.mp4"]
+        assert listing.drops == (Drop("x.tar", None, "damaged tar: cut off, after 1 videos and pictures"),)
+    (tmp_path / "x.tar").write_bytes(b"no tar" * 300)
+    [drop] = find_recordings(tmp_path).drops
+    assert (
+        drop.file == "x.tar" and drop.reason.startswith("damaged tar: ") and ", after 0 videos" in drop.reason
+    )
+
+
+def test_a_fingerprint_changes_with_bytes_place_and_caption(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"a" * 200_000)
+    base = Recording("a.mp4", path)
+    marks = {base.fingerprint(), Recording("a.mp4", path, "x").fingerprint()}
+    marks |= {
+        Recording("a.mp4", path, begin=1.0).fingerprint(),
+        Recording("a.mp4", path, "", 5, 90).fingerprint(),
+    }
+    path.write_bytes(b"a" * 199_999 + b"b")
+    marks |= {base.fingerprint()}
+    path.write_bytes(b"b" + b"a" * 199_999)
+    marks |= {base.fingerprint()}
+    assert len(marks) == 6
+    assert Recording("other name", path).fingerprint() == base.fingerprint()
+
+
+def write_lerobot(folder: Path, version: str = "v3.0", **info: object) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    front, depth = "observation.images.front", "observation.images.depth"
+    features = {
+        front: {"dtype": "video", "shape": [48, 64, 3]},
+        depth: {"dtype": "video", "info": {"video.is_depth_map": True}},
+        "action": {"dtype": "float32", "shape": [6]},
+    }
+    write(folder / "videos" / front / "chunk-000" / "file-000.mp4", ball(40))
+    (folder / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
+    about = {"codebase_version": version, "fps": 25, "features": features, **info}
+    (folder / "meta" / "info.json").write_text(json.dumps(about))
+    table = {
+        "episode_index": [0, 1, 2],
+        "tasks": [["push the ball"], ["push the ball", "stop"], []],
+        "length": [20, 20, 20],
+        f"videos/{front}/chunk_index": [0, 0, 0],
+        f"videos/{front}/file_index": [0, 0, 7],
+        f"videos/{front}/from_timestamp": [0.0, 0.8, 0.0],
+        f"videos/{front}/to_timestamp": [0.8, 1.6, 0.8],
+        "stats/action/mean": [[0.0], [0.0], [0.0]],
+    }
+    parquet.write_table(pyarrow.table(table), folder / "meta/episodes/chunk-000/file-000.parquet")
+
+
+def test_lerobot_episodes(tmp_path: Path) -> None:
+    write_lerobot(tmp_path)
+    listing = find_recordings(tmp_path)
+    file = "videos/observation.images.front/chunk-000/file-000.mp4"
+    assert [(item.name, item.caption, item.begin, item.end) for item in listing.recordings] == [
+        (f"{file}#episode-000000", "push the ball", 0.0, 0.8),
+        (f"{file}#episode-000001", "push the ball, then stop", 0.8, 1.6),
+    ]
+    assert all(item.path == tmp_path / file for item in listing.recordings)
+    [drop] = listing.drops
+    assert drop.kind == "no such file" and drop.file.endswith("file-007.mp4#episode-000002")
+    with pytest.raises(ValueError, match="captions its tasks itself; leave --captions out"):
+        find_recordings(tmp_path, tmp_path / "t.csv")
+
+
+def test_lerobot_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lerobot(tmp_path / "old", "v2.1")
+    with pytest.raises(ValueError, match=r"LeRobot dataset of version v2\.1; convert it to v3"):
+        find_recordings(tmp_path / "old")
+    write_lerobot(tmp_path / "blind", features={"action": {"dtype": "float32"}})
+    with pytest.raises(ValueError, match="must hold camera videos; it has action"):
+        find_recordings(tmp_path / "blind")
+    (tmp_path / "blind/meta/info.json").write_text("{")
+    with pytest.raises(ValueError, match=r"info\.json is damaged .* Download the dataset again"):
+        find_recordings(tmp_path / "blind")
+    write_lerobot(tmp_path / "good")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(
+            ValueError, match=r"whose tables need pyarrow; run: pip install 'worldgen\[lerobot\]'"
+        ):
+            find_recordings(tmp_path / "good")
+    path = tmp_path / "good/meta/episodes/chunk-000/file-000.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"file-000\.parquet is damaged .* Download the dataset again"):
+        find_recordings(tmp_path / "good")
+    path.unlink()
+    with pytest.raises(ValueError, match="must hold at least one episode; its tables hold none"):
+        find_recordings(tmp_path / "good")
+
+
+def test_folders_with_nothing_to_import(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="No folder of videos at .*nowhere"):
+        find_recordings(tmp_path / "nowhere")
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(
+        ValueError, match=r"must hold videos \(\.avi, .*\.webm\), WebDataset tars or .*; got none"
+    ):
+        find_recordings(tmp_path)
+    touch(tmp_path, "config.json", "shard-000000.tar")
+    with pytest.raises(ValueError, match="holds shards of worldgen already; train on them"):
+        find_recordings(tmp_path)
+
+
+def test_read_captions_keeps_commas_and_lines(tmp_path: Path) -> None:
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["path", "caption"], ["a.mp4", "one, two\nthree"]])
+    assert read_captions(tmp_path / "t.csv") == {"a.mp4": "one, two\nthree"}

@@ -1,0 +1,43 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.data.mishaps import misbehave
+from worldgen.data.guard import run_guarded
+
+
+def test_a_child_that_crashes_or_hangs_takes_nobody_along(tmp_path: Path) -> None:
+    words = ["fine", "crash", "fine", "leave", "hang", "linger", "eat", "fine"]
+    tasks = [(word, tmp_path / str(number)) for number, word in enumerate(words)]
+    begun = time.monotonic()
+    ended = dict(
+        (int(path.name), reason) for (_, path), reason in run_guarded(misbehave, tasks, 2, 2.0, 1024)
+    )
+    assert ended == {
+        0: None,
+        1: "decoder crashed: SIGSEGV",
+        2: None,
+        3: "decoder crashed: exit code 3",
+        4: "too slow: nothing decoded for 2 s",
+        5: None,
+        6: None,
+        7: None,
+    }
+    assert time.monotonic() - begun < 300
+    assert (tmp_path / "6").read_text() == "refused", "4 GiB are more than the limit"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "4").read_text()), 0)
+
+
+def test_what_work_raises_comes_out_and_no_child_stays(tmp_path: Path) -> None:
+    tasks = [("fine", tmp_path / "0"), ("fail", tmp_path / "1"), ("hang", tmp_path / "2")]
+    with pytest.raises(OSError, match="the disk is full"):
+        list(run_guarded(misbehave, tasks, 1, 60.0, 1024))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "1").read_text()), 0)
+
+
+def test_no_tasks_no_children() -> None:
+    assert list(run_guarded(misbehave, [], 2, 1.0, 64)) == []

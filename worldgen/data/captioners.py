@@ -1,0 +1,173 @@
+"""Who puts clips into words: the template that knows the truth, or a model that only sees the frames.
+
+Long captions make better generators (Betker et al. 2023, DALL-E 3): real video, which comes with short ones
+or none, is described anew by a frozen model.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from worldgen.simulation.descriptions import describe_at_length
+from worldgen.simulation.film import model_of
+from worldgen.simulation.naming import name_backdrop, name_stands, name_things
+from worldgen.types import Clip, Trajectory
+
+
+class Captioner(ABC):
+    """Makes captions; ``dataclasses.replace(clip, prompts=captioner.caption(clip))`` uses them."""
+
+    @abstractmethod
+    def caption(self, clip: Clip) -> tuple[str, ...]:
+        """One caption per clip of the batch; the same clip gets the same words."""
+
+
+class TemplateCaptioner(Captioner):
+    """The true long description of simulated clips: the one that came with them, or one from their truth."""
+
+    def caption(self, clip: Clip) -> tuple[str, ...]:
+        """As `Captioner.caption`.
+
+        Raises:
+            ValueError: Clips without description that lack the truth, the camera or the scene.
+        """
+        if clip.descriptions is not None:
+            return clip.descriptions
+        if clip.truth is None or clip.camera is None or clip.scenes is None:
+            missing = [name for name in ("truth", "camera", "scenes") if getattr(clip, name) is None]
+            raise ValueError(
+                f"TemplateCaptioner needs the truth, the camera and the scene of a clip; got no "
+                f"{' and no '.join(missing)}. Read them, or caption the frames with HuggingFaceCaptioner."
+            )
+        return tuple(_describe(clip[row]) for row in range(len(clip)))
+
+
+class HuggingFaceCaptioner(Captioner):
+    """An image-to-text or video-to-text model of transformers, frozen, decoded greedily.
+
+    Captioning models, such as BLIP (Li et al. 2022, 2201.12086) and GIT (Wang et al. 2022, 2205.14100), see
+    the clip's middle frame, or the frames that a video GIT was made for. Models that are spoken to, whose
+    processor has a chat template, see ``frames`` frames spread over the clip and are asked ``question``.
+
+    Args:
+        checkpoint: Hub id or folder in Hugging Face layout, as ``Salesforce/blip-image-captioning-base``.
+        frames: Frames that a model with a chat template is shown.
+        question: What it is asked.
+        length: Most tokens of a caption.
+        batch_size: Clips that go through the model at a time.
+        device: Where the model runs, such as "cuda".
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: Not a checkpoint of such a model, or a number that is not positive.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        frames: int = 4,
+        question: str = "Describe what happens in these frames of a video, in order.",
+        length: int = 64,
+        batch_size: int = 8,
+        device: str = "cpu",
+    ) -> None:
+        for name, value in (("frames", frames), ("length", length), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"HuggingFaceCaptioner's {name} must be at least 1; got {value}.")
+        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+        name = str(checkpoint)
+        if name.startswith((".", "/", "~")) and not (Path(name) / "config.json").is_file():
+            raise FileNotFoundError(f"No captioning model (config.json) in {name}. Check the path.")
+        try:
+            self.model, found = AutoModelForImageTextToText.from_pretrained(
+                name, output_loading_info=True, dtype=torch.float32
+            )
+            self.images = AutoImageProcessor.from_pretrained(name)
+            self.tokenizer = AutoTokenizer.from_pretrained(name)
+            self.chat = AutoProcessor.from_pretrained(name)
+        except Exception as error:  # transformers lets through whatever its parts raise
+            reason = str(error).strip().split("\n")[0]
+            raise ValueError(f"{name!r} must be an image-to-text model (id or folder): {reason}") from error
+        if found["missing_keys"] or found["mismatched_keys"]:
+            raise ValueError(f"{name!r} must hold a whole model; {len(found['missing_keys'])} tensors miss.")
+        self.model.requires_grad_(False).eval().to(device)
+        self.frames, self.question, self.length = frames, question, length
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def caption(self, clip: Clip) -> tuple[str, ...]:
+        """As `Captioner.caption`."""
+        pixels = (clip.frames * 255).round().to(torch.uint8).cpu()  # (B, T, 3, H, W)
+        if getattr(self.chat, "chat_template", None):
+            return tuple(self._ask(frames[_spread(len(frames), self.frames)]) for frames in pixels)
+        shown = getattr(self.model.config, "num_image_with_embedding", None) or 1
+        chosen = pixels[:, _spread(pixels.shape[1], shown)]  # (B, F, 3, H, W)
+        captions: list[str] = []
+        for part in chosen.split(self.batch_size):
+            inputs = self.images(list(part.flatten(0, 1)), return_tensors="pt")["pixel_values"]
+            if shown > 1:
+                inputs = inputs.unflatten(0, part.shape[:2])  # (b, F, 3, h, w)
+            captions += self._read(self._write(inputs.to(self.model.device)))
+        return tuple(captions)
+
+    def _write(self, pixels: Tensor) -> Tensor:
+        return self.model.generate(
+            pixel_values=pixels, do_sample=False, num_beams=1, max_new_tokens=self.length
+        )
+
+    def _ask(self, frames: Tensor) -> str:
+        content = [*({"type": "image"} for _ in frames), {"type": "text", "text": self.question}]
+        prompt = self.chat.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        inputs = self.chat(images=list(frames), text=prompt, return_tensors="pt").to(self.model.device)
+        written = self.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=self.length)
+        return self._read(written[:, inputs["input_ids"].shape[1] :])[0]
+
+    def _read(self, tokens: Tensor) -> list[str]:
+        return [
+            " ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ]
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """The middles of ``wanted`` equal parts of ``count`` frames."""
+    return [int((part + 0.5) * count / wanted) for part in range(wanted)]
+
+
+def _describe(clip: Clip) -> str:
+    assert clip.truth is not None and clip.camera is not None and clip.scenes is not None
+    model = model_of(clip.scenes[0])
+    things = name_things(model)
+    masks = None if clip.masks is None else clip.masks[0, :, : len(things)]
+    return describe_at_length(
+        things,
+        _first_objects(clip.truth, len(things)),
+        clip.camera,
+        -float(model.opt.gravity[2]),
+        name_backdrop(model),
+        zlib.crc32(clip.scenes[0].encode()),
+        None if masks is None else masks.any(dim=-1).any(dim=-1).numpy(),
+        name_stands(model),
+    )
+
+
+def _first_objects(truth: Trajectory, count: int) -> Trajectory:
+    """Without the objects that a batch was padded with."""
+    return replace(
+        truth,
+        position=truth.position[:, :, :count],
+        rotation=truth.rotation[:, :, :count],
+        velocity=truth.velocity[:, :, :count],
+        spin=truth.spin[:, :, :count],
+        mass=truth.mass[:, :count],
+        extent=truth.extent[:, :count],
+        present=truth.present[:, :, :count],
+    )

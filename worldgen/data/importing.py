@@ -1,0 +1,289 @@
+"""Import a folder of foreign videos into shards: resumable, in child processes, every loss accounted for.
+
+What is written::
+
+    OUT/16x64x64/shard-000000.tar   clips of one size (frames, rows, columns), with their index
+    OUT/dropped.csv                 file, start in seconds, reason: everything that was left out
+    OUT/config.json                 what decides how recordings become clips
+    OUT/parts/part-000000.json      which recordings are done, and in which shards their clips are
+
+A part is a few hundred clips. Its file is written last: shards that no part names are of a run that was
+killed, and are made again. The order of clips is that of the recordings' names, whatever the number of
+processes.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from worldgen.data.guard import run_guarded
+from worldgen.data.layouts import Drop, Listing, Recording, find_recordings
+from worldgen.data.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
+from worldgen.data.media import BACKGROUND
+from worldgen.data.progress import progress_bar
+from worldgen.data.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
+from worldgen.data.shards import ShardWriter, find_shards, shard_paths, write_atomically
+
+CLIPS_PER_SHARD = 64
+CLIPS_PER_PART = 512
+FILES_PER_PART = 512
+SILENT_SECONDS = 30.0
+"""A decoder that gives nothing for so long hangs."""
+MEGABYTES = 2048
+"""Memory that decoding one file may take; 8K needs about half."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What a folder of imported shards holds after `import_videos`."""
+
+    clips: int
+    recordings: int
+    """That gave at least one clip."""
+    buckets: tuple[tuple[str, int], ...]
+    """Clips per size, such as ``16x64x64``."""
+    dropped: tuple[tuple[str, int], ...]
+    """Rows of ``dropped.csv`` per kind of reason, the most frequent first."""
+    imported: int
+    """Recordings read in this run; those of earlier runs were kept."""
+    seconds: float
+    folder: Path
+
+
+def import_videos(
+    folder: str | Path,
+    out: str | Path,
+    size: int = 64,
+    frames: int = 16,
+    fps: float | None = None,
+    stride: int | None = None,
+    captions: str | Path | None = None,
+    square: bool = False,
+    images: bool = False,
+    background: int = BACKGROUND,
+    processes: int | None = None,
+) -> ImportSummary:
+    """Cut the videos of a folder into clips and write them as shards; what is there already is kept.
+
+    With any number of processes the caller's script needs the usual ``if __name__ == "__main__":``.
+
+    Args:
+        folder: Videos and WebDataset tars at any depth, or a LeRobot v3 dataset.
+        out: Folder of the shards, created when missing.
+        size: Rows and columns of the square clips; the others have about as many pixels.
+        frames: Frames per clip.
+        fps: Frames per second of every clip; each recording's own when None.
+        stride: Frames from the beginning of a clip to that of the next; ``frames`` when None.
+        captions: Table of captions, see `find_recordings`.
+        square: Crop everything to squares, for models of one size.
+        images: Take pictures too, as clips of one frame.
+        background: Gray level, 0 to 255, under transparent pixels.
+        processes: Reading processes; all cores when None.
+
+    Raises:
+        FileNotFoundError: No such folder or table.
+        ValueError: Bad arguments, nothing to import, not one usable clip, or ``out`` holds something else.
+        OSError: The disk failed, or another import writes to ``out``.
+    """
+    begun, folder, out = time.monotonic(), Path(folder), Path(out)
+    processes = os.cpu_count() or 1 if processes is None else processes
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1; got {processes}.")
+    rule = CutRule(
+        size,
+        frames,
+        None if fps is None else float(fps),
+        frames if stride is None else stride,
+        square,
+        background,
+    )
+    listing = find_recordings(folder, None if captions is None else Path(captions), images, outside=out)
+    with _claim_folder(out, rule):
+        ledger = Ledger(out)
+        waiting = ledger.waiting(listing.recordings)
+        for part in _import_parts(out, ledger, waiting, rule, processes):
+            ledger.add(part)
+            _write_dropped(out, ledger, listing)
+        summary = _summarize(out, ledger, listing, len(waiting), time.monotonic() - begun)
+        _write_dropped(out, ledger, listing)
+    if summary.clips == 0:
+        reasons = ", ".join(f"{kind} {count}" for kind, count in summary.dropped)
+        raise ValueError(
+            f"Not one clip of the {len(listing.recordings)} recordings of {folder} can be used ({reasons}); "
+            f"{out / 'dropped.csv'} says why for each."
+        )
+    return summary
+
+
+class _PartWriter:
+    """Gathers clips into the shards of one part."""
+
+    def __init__(self, out: Path, ledger: Ledger) -> None:
+        self.out, self.ledger, self.number = out, ledger, ledger.next_part()
+        self.recordings: list[DoneRecording] = []
+        self.clips = 0
+        self._open: dict[str, tuple[ShardWriter, int]] = {}
+        self._shards: list[tuple[str, int]] = []
+
+    @property
+    def full(self) -> bool:
+        return self.clips >= CLIPS_PER_PART or len(self.recordings) >= FILES_PER_PART
+
+    def add(self, recording: Recording, spool: Path, trouble: str | None) -> None:
+        starts: list[float] = []
+        drops: list[Drop] = []
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(recording.name.partition("#")[0]).stem)[:40]
+        key = hashlib.blake2b(recording.name.encode(), digest_size=5).hexdigest()
+        for piece in read_spool(spool):
+            if isinstance(piece, Drop):
+                drops.append(piece)
+                continue
+            self._write(piece, f"{slug}-{key}-{len(starts):06d}", recording.caption)
+            starts.append(round(piece.start, 6))
+        if trouble is not None:
+            drops.append(Drop(recording.name, starts[-1] if starts else None, trouble))
+        if not starts and not drops:
+            drops.append(Drop(recording.name, None, "no frames: nothing could be decoded"))
+        done = DoneRecording(recording.name, fingerprint_of(recording), tuple(starts), tuple(drops))
+        self.recordings.append(done)
+        spool.unlink(missing_ok=True)
+
+    def close(self) -> Part:
+        for bucket in sorted(self._open):
+            self._close(bucket)
+        return Part(self.number, tuple(self.recordings), tuple(self._shards))
+
+    def discard(self) -> None:
+        for writer, _ in self._open.values():
+            writer.discard()
+
+    def _write(self, clip: EncodedClip, id: str, caption: str) -> None:
+        bucket = "x".join(map(str, clip.shape))
+        if bucket not in self._open:
+            taken = [number_of(name) for name, _ in self._shards if name.startswith(bucket)]
+            number = max(taken, default=self.ledger.next_shard(bucket) - 1) + 1
+            self._open[bucket] = (ShardWriter(self.out / bucket, number), number)
+        writer, _ = self._open[bucket]
+        writer.add_members(clip.members, id, caption, clip.shape)
+        self.clips += 1
+        if writer.clips >= CLIPS_PER_SHARD:
+            self._close(bucket)
+
+    def _close(self, bucket: str) -> None:
+        writer, number = self._open.pop(bucket)
+        writer.close()
+        name = shard_paths(self.out / bucket, number)[0].relative_to(self.out).as_posix()
+        self._shards.append((name, writer.clips))
+
+
+def _import_parts(
+    out: Path, ledger: Ledger, waiting: Sequence[Recording], rule: CutRule, processes: int
+) -> Iterator[Part]:
+    """Read the recordings as they come, and write them in order."""
+    if not waiting:
+        return
+    spools = out / ".spool"
+    shutil.rmtree(spools, ignore_errors=True)
+    spools.mkdir()
+    tasks = [ReadingTask(item, rule, spools / f"{number:08d}") for number, item in enumerate(waiting)]
+    ended: dict[Path, str | None] = {}
+    writer, following = _PartWriter(out, ledger), 0
+    try:
+        with progress_bar("recordings") as progress:
+            bar = progress.add_task(f"Importing to {out.name}", total=len(tasks))
+            for task, trouble in run_guarded(
+                spool_recording, tasks, min(processes, len(tasks)), SILENT_SECONDS, MEGABYTES
+            ):
+                ended[task.spool] = trouble
+                progress.advance(bar)
+                while following < len(tasks) and tasks[following].spool in ended:
+                    spool = tasks[following].spool
+                    writer.add(waiting[following], spool, ended.pop(spool))
+                    following += 1
+                    if writer.full:
+                        yield writer.close()
+                        writer = _PartWriter(out, ledger)
+        if writer.recordings:
+            yield writer.close()
+    finally:
+        writer.discard()
+        shutil.rmtree(spools, ignore_errors=True)
+
+
+@contextmanager
+def _claim_folder(out: Path, rule: CutRule) -> Iterator[None]:
+    """Hold the folder alone, and see that it is ours and cut by the same rule."""
+    path = out / "config.json"
+    wanted = json.loads(json.dumps({"format": FORMAT, "import": asdict(rule)}))
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged. Choose another folder, or delete this one.") from error
+        if found != wanted:
+            there = found.get("import", found) if isinstance(found, dict) else found
+            raise ValueError(
+                f"{out} holds clips that were made otherwise ({there} there, {wanted['import']} asked for). "
+                "Choose another folder, or delete this one."
+            )
+    elif out.is_dir() and find_shards(out):
+        raise ValueError(f"{out} holds shards without a config.json. Choose another folder.")
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"Another import is writing to {out}; wait for it, or choose another."
+            ) from None
+        if not path.exists():
+            write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
+        yield
+
+
+def _write_dropped(out: Path, ledger: Ledger, listing: Listing) -> None:
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(["file", "start", "reason"])
+    for drop in _drops(ledger, listing):
+        rows.writerow([drop.file, "" if drop.start is None else f"{drop.start:.3f}", drop.reason])
+    write_atomically(out / "dropped.csv", file.getvalue().encode("utf-8", errors="replace"))
+
+
+def _drops(ledger: Ledger, listing: Listing) -> list[Drop]:
+    done = ledger.done
+    drops = [drop for item in done.values() for drop in item.drops]
+    drops += [drop for drop in listing.drops if drop.file not in done]
+    return sorted(drops, key=lambda drop: (drop.file, drop.start or 0.0))
+
+
+def _summarize(out: Path, ledger: Ledger, listing: Listing, imported: int, seconds: float) -> ImportSummary:
+    buckets: Counter[str] = Counter()
+    for part in ledger.parts:
+        for name, count in part.shards:
+            buckets[name.partition("/")[0]] += count
+    dropped = Counter(drop.kind for drop in _drops(ledger, listing))
+    usable = sum(bool(item.starts) for item in ledger.done.values())
+    return ImportSummary(
+        buckets.total(),
+        usable,
+        tuple(sorted(buckets.items())),
+        tuple(dropped.most_common()),
+        imported,
+        seconds,
+        out,
+    )

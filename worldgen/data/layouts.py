@@ -1,0 +1,268 @@
+"""What a folder of foreign videos holds: loose files, WebDataset tars, or a LeRobot dataset.
+
+Whatever the layout, it becomes a list of `Recording`: a stretch of bytes that holds one video or picture, and
+what is said about it. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from worldgen.data.shards import find_shards
+
+CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
+FILE_COLUMNS = ("file", "file_name", "video", "path")
+CAPTION_COLUMNS = ("caption", "text", "prompt")
+PROBED_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One video or picture of a folder."""
+
+    name: str
+    """Path within the folder; a member of a tar after ``!``, an episode after ``#``."""
+    path: Path
+    """The file that holds it."""
+    caption: str = ""
+    offset: int = 0
+    """Where it begins in the file, bytes."""
+    size: int | None = None
+    """Bytes; up to the end of the file when None."""
+    begin: float | None = None
+    """Seconds; an episode of a longer video begins here."""
+    end: float | None = None
+    """Seconds; and ends here."""
+
+    @property
+    def is_image(self) -> bool:
+        return Path(self.name).suffix.lower() in IMAGE_SUFFIXES
+
+    @property
+    def url(self) -> str:
+        """What ffmpeg opens."""
+        if self.size is None:
+            return f"file:{self.path}"  # a name with a colon is no protocol
+        return f"subfile,,start,{self.offset},end,{self.offset + self.size},,:{self.path}"
+
+    def read_head(self, count: int = PROBED_BYTES) -> bytes:
+        """The first bytes."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(count if self.size is None else min(count, self.size))
+
+    def fingerprint(self) -> str:
+        """Changes when the size, the first or last 64 KiB, the stretch or the caption does."""
+        size = self.path.stat().st_size - self.offset if self.size is None else self.size
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            digest = zlib.crc32(file.read(min(PROBED_BYTES, size)))
+            file.seek(self.offset + max(size - PROBED_BYTES, 0))
+            digest = zlib.crc32(file.read(min(PROBED_BYTES, size)), digest)
+        said = zlib.crc32(f"{self.begin} {self.end} {self.caption}".encode(), digest)
+        return f"{size}-{said:08x}"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A file, or a part of one, that was left out."""
+
+    file: str
+    start: float | None
+    """Seconds from the beginning of the recording; None when nothing of it can be used."""
+    reason: str
+    """``kind: detail``."""
+
+    @property
+    def kind(self) -> str:
+        """The reason in short, such as ``damaged``."""
+        return self.reason.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds."""
+
+    recordings: tuple[Recording, ...]
+    """In order of names."""
+    drops: tuple[Drop, ...]
+    """Files that need no second look to be left out."""
+
+
+def find_recordings(
+    folder: Path, captions: Path | None = None, images: bool = False, outside: Path | None = None
+) -> Listing:
+    """Every recording below a folder.
+
+    A caption is looked up in ``captions``; else in NAME.txt or NAME.json beside (in a tar: the member of that
+    name); else in captions.csv, captions.jsonl, metadata.csv or metadata.jsonl of the folder; else it is "".
+
+    Args:
+        folder: Loose files and WebDataset tars, at any depth; or a LeRobot v3 dataset.
+        captions: A csv or jsonl table with columns such as file and caption.
+        images: Take pictures too.
+        outside: A folder that is not looked into, such as the one that is written to.
+
+    Raises:
+        FileNotFoundError: No such folder or table.
+        ValueError: Nothing that could be imported; captions that cannot be read or that fit no file; shards
+            of worldgen itself.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder of videos at {folder}. Check the path.")
+    if (folder / "meta" / "info.json").is_file():
+        from worldgen.data.lerobot import find_episodes
+
+        if captions is not None:
+            raise ValueError(
+                f"{folder} is a LeRobot dataset and captions its tasks itself; leave --captions out."
+            )
+        return find_episodes(folder)
+    if (folder / "config.json").is_file() and find_shards(folder):
+        raise ValueError(f"{folder} holds shards of worldgen already; train on them as they are.")
+    tables = [captions] if captions is not None else [folder / name for name in CAPTION_FILES]
+    said: dict[str, str] = {}
+    for table in tables:
+        if captions is not None or table.is_file():
+            said.update(read_captions(table))
+    recordings, drops = [], []
+    for path in sorted(_walk(folder, outside)):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() == ".tar":
+            members, left_out = _members_of(path, name)
+            recordings += members
+            drops += left_out
+        elif path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+            recordings.append(Recording(name, path, _caption_beside(path)))
+    if not images:
+        drops += [
+            Drop(item.name, None, "picture: not asked for, see --images")
+            for item in recordings
+            if item.is_image
+        ]
+        recordings = [item for item in recordings if not item.is_image]
+    if not recordings and not drops:
+        raise ValueError(
+            f"{folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}), WebDataset tars or a LeRobot "
+            "dataset; got none. Check the path."
+        )
+    return Listing(_with_captions(recordings, said, captions), tuple(drops))
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Captions by file of a csv or jsonl table.
+
+    Raises:
+        FileNotFoundError: No such table.
+        ValueError: A row without file and caption, or text that is neither csv nor json lines.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No captions at {path}. Check the path.")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows: list[Any] = (
+                list(csv.DictReader(file))
+                if path.suffix.lower() == ".csv"
+                else [json.loads(row) for row in file if row.strip()]
+            )
+        return {_column(row, FILE_COLUMNS): _column(row, CAPTION_COLUMNS) for row in rows}
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(
+            f"Every row of {path} must have a file and a caption; got {type(error).__name__}: {error}."
+        ) from error
+
+
+def _column(row: Any, names: tuple[str, ...]) -> str:
+    for name in names:
+        if name in row and isinstance(row[name], str):
+            return row[name].strip()
+    raise KeyError(names[0])
+
+
+def _walk(folder: Path, outside: Path | None) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith(".") or (outside is not None and path.resolve() == outside.resolve()):
+            continue
+        if path.is_dir():
+            if not path.is_symlink():  # it may lead back up
+                yield from _walk(path, outside)
+        else:
+            yield path
+
+
+def _caption_beside(path: Path) -> str:
+    for suffix in (".txt", ".json"):
+        beside = path.with_suffix(suffix)
+        if beside.is_file():
+            return _caption_in(beside.read_bytes(), suffix)
+    return ""
+
+
+def _caption_in(data: bytes, suffix: str) -> str:
+    text = data.decode("utf-8-sig", errors="replace").strip()
+    if suffix == ".txt":
+        return text
+    try:
+        return _column(json.loads(text), CAPTION_COLUMNS)
+    except (ValueError, KeyError, TypeError):
+        return ""  # other metadata
+
+
+def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
+    """The videos and pictures of a tar, each with the caption among the members of the same key."""
+    found: list[tuple[str, Recording]] = []
+    said: dict[str, str] = {}
+    drops: list[Drop] = []
+    try:
+        size = path.stat().st_size
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if member.offset_data + member.size > size:
+                    drops.append(
+                        Drop(name, None, f"damaged tar: cut off, after {len(found)} videos and pictures")
+                    )
+                    break
+                key, dot, suffix = member.name.rpartition("/")[2].partition(".")
+                key = f"{member.name.rpartition('/')[0]}/{key}"
+                suffix = "." + suffix.rpartition(".")[2].lower()
+                if not member.isfile() or not dot:
+                    continue
+                if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+                    item = Recording(f"{name}!{member.name}", path, "", member.offset_data, member.size)
+                    found.append((key, item))
+                elif suffix in (".txt", ".json"):
+                    data = tar.extractfile(member)
+                    text = _caption_in(data.read(), suffix) if data is not None else ""
+                    said[key] = text if suffix == ".txt" or key not in said else said[key]
+    except (tarfile.TarError, OSError, ValueError) as error:
+        drops.append(Drop(name, None, f"damaged tar: {error}, after {len(found)} videos and pictures"))
+    if not drops and size % tarfile.BLOCKSIZE:  # which tarfile takes for the end
+        drops.append(Drop(name, None, f"damaged tar: cut off, after {len(found)} videos and pictures"))
+    return [replace(item, caption=said.get(key, "")) for key, item in found], drops
+
+
+def _with_captions(
+    recordings: list[Recording], said: dict[str, str], table: Path | None
+) -> tuple[Recording, ...]:
+    captioned, matched = [], 0
+    for item in recordings:
+        file = item.name.replace("!", "/")
+        text = next((said[key] for key in (item.name, file, Path(file).name) if key in said), None)
+        matched += text is not None
+        if text is not None and (table is not None or not item.caption):
+            item = replace(item, caption=text)
+        captioned.append(item)
+    if table is not None and not matched and recordings:
+        raise ValueError(
+            f"None of the {len(said)} captions of {table} names a file of the folder, such as "
+            f"{recordings[0].name!r}; got {next(iter(said), 'no rows')!r}. Write paths within the folder."
+        )
+    return tuple(captioned)

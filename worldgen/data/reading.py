@@ -1,0 +1,397 @@
+"""Read one foreign recording: probe it, decode what can be trusted, cut it into clips.
+
+Decoders hide damage: they fill a broken picture with pieces of others, and go on. Here they are told not to
+(``err_detect=explode``). At the first error the clip at hand is given up, and reading goes on at the next
+key frame, which needs nothing of what came before.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from worldgen.data.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
+from worldgen.data.guard import Beat
+from worldgen.data.layouts import Drop, Recording
+from worldgen.data.media import frame_to_rgb, lay_over
+from worldgen.data.members import encode_clip
+from worldgen.types import Clip
+
+MOST_PIXELS = 40_000_000
+"""Of a frame, 8K and a little: larger claims are refused before anything is decoded."""
+LARGEST_HEADER = 1 << 28
+"""Bytes of an mp4 header that are looked through."""
+FEWEST_PIXELS = 8
+"""Rows, and columns, of a frame."""
+PERCEPTUAL_QUANTIZER = 16
+"""ffmpeg's number for the HDR transfer curve that looks gray without tone mapping."""
+LOWEST_RATE = 0.9
+"""Share of the rate asked for that a recording must have: below it frames would be shown twice."""
+
+
+@dataclass(frozen=True)
+class CutRule:
+    """How recordings become clips."""
+
+    size: int
+    """Rows and columns of the square bucket."""
+    frames: int
+    fps: float | None
+    """Each recording's own when None."""
+    stride: int
+    """Frames from the beginning of a clip to that of the next."""
+    square: bool
+    """Only the square bucket."""
+    background: int
+    """Gray level under transparent pixels."""
+
+    def __post_init__(self) -> None:
+        bucket_sizes(self.size)
+        for name in ("frames", "fps", "stride"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be positive; got {value}.")
+        if not 0 <= self.background <= 255:
+            raise ValueError(f"background must be a gray level from 0 to 255; got {self.background}.")
+
+
+@dataclass(frozen=True)
+class CutClip:
+    """A clip of a recording."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    fps: float
+    frames: UInt8[np.ndarray, "T H W 3"]
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip as the members of a shard."""
+
+    start: float
+    shape: tuple[int, int, int]
+    members: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class ReadingTask:
+    """A recording, and the file that its clips are spooled to."""
+
+    recording: Recording
+    rule: CutRule
+    spool: Path
+
+
+def spool_recording(task: ReadingTask, beat: Beat) -> None:
+    """Write the clips and drops of a recording to the spool, one pickle after another.
+
+    Raises:
+        OSError: The spool cannot be written.
+    """
+    torch.set_num_threads(1)  # each process has a core
+    with open(task.spool, "wb") as file:
+        for piece in cut_recording(task.recording, task.rule, beat):
+            if isinstance(piece, CutClip):
+                frames = (
+                    torch.from_numpy(piece.frames).permute(0, 3, 1, 2)[None].float() / 255
+                )  # (1, T, 3, H, W)
+                clip = Clip(frames, torch.tensor([piece.fps]), (task.recording.caption,))
+                shape = (piece.frames.shape[0], piece.frames.shape[1], piece.frames.shape[2])
+                piece = EncodedClip(piece.start, shape, encode_clip(clip, "", None))
+            pickle.dump(piece, file)
+            file.flush()  # what is there counts, also when the decoder crashes later
+
+
+def read_spool(path: Path) -> Iterator[EncodedClip | Drop]:
+    """What was spooled before the writer ended or died."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file, suppress(EOFError, pickle.UnpicklingError):
+        while True:
+            yield pickle.load(file)
+
+
+def cut_recording(recording: Recording, rule: CutRule, beat: Beat = lambda: None) -> Iterator[CutClip | Drop]:
+    """The clips of a recording, and why the rest of it was left out.
+
+    A recording shorter than a clip is dropped; what remains after the last whole clip is not reported.
+
+    Args:
+        recording: A video or picture.
+        rule: Sizes, rate and lengths.
+        beat: Called as reading goes on.
+    """
+    try:
+        head = recording.read_head(16)
+        if not head:
+            yield Drop(recording.name, None, "empty: the file has 0 bytes")
+        elif recording.is_image:
+            yield _read_picture(recording, rule)
+        else:
+            _refuse_huge_gif(head)
+            if head[4:8] == b"ftyp":
+                _refuse_huge_mp4(recording)
+            yield from _cut_video(recording, rule, beat)
+    except _Unusable as error:
+        yield Drop(recording.name, None, str(error))
+    except MemoryError:
+        yield Drop(recording.name, None, "too large: decoding takes more memory than the limit")
+    except FFmpegError as error:
+        yield Drop(recording.name, None, f"not a video: {error.strerror or error}")
+    except OSError as error:
+        yield Drop(recording.name, None, f"unreadable: {error.strerror or error}")
+    except Exception as error:  # whatever a foreign file makes a decoder do, the other files are wanted
+        yield Drop(recording.name, None, f"unreadable: {type(error).__name__}: {error}")
+
+
+class _Unusable(Exception):
+    """Why nothing of a recording can be used."""
+
+
+def _cut_video(recording: Recording, rule: CutRule, beat: Beat) -> Iterator[CutClip | Drop]:
+    with _open(recording) as container:
+        stream = _video_of(container)
+        if not stream.width or not stream.height:  # ffmpeg forgets a size that is beyond any memory
+            raise _Unusable("no size: the header claims none that can be true")
+        _refuse_size(stream.width, stream.height)
+        times, claimed = _scan(container, stream, recording, beat)
+    own = natural_rate(times, float(stream.average_rate) if stream.average_rate else None)
+    if not times:
+        raise _Unusable("no frames: the file holds none")
+    if rule.fps is not None and own is not None and own < LOWEST_RATE * rule.fps:
+        raise _Unusable(f"low frame rate: {own:.3g} frames per second, fewer than the {rule.fps:g} asked for")
+    fps = rule.fps or own or 1.0
+    if claimed is not None:
+        yield Drop(recording.name, max(times[-1] - (recording.begin or 0.0), 0.0), claimed)
+    with _open(recording) as container:
+        yield from _decode(container, recording, rule, fps, beat)
+
+
+def _decode(
+    container: InputContainer, recording: Recording, rule: CutRule, fps: float, beat: Beat
+) -> Iterator[CutClip | Drop]:
+    stream = _video_of(container)
+    decoder = _decoder_of(stream)
+    shown = _Shown(rule, stream)
+    cutter = ClipCutter(fps, rule.frames, rule.stride, shown.picture)
+    zero = recording.begin or 0.0
+    half = 0.5 / fps
+    whole, broken, count = True, False, 0
+
+    def end(why: str | None) -> Iterator[CutClip | Drop]:
+        nonlocal whole
+        at = cutter.time
+        yield from (CutClip(start - zero, fps, frames) for start, frames in cutter.cut())
+        if at is not None and cutter.clips == 0:
+            start = None if whole and why is None else cutter.begin - zero
+            yield Drop(
+                recording.name,
+                start,
+                f"too short: {cutter.samples} of the {rule.frames} frames of a clip at {fps:.4g} per second",
+            )
+        cutter.begin_stretch()
+        if why is not None:
+            if at is not None or whole:  # else it is the same damage still
+                yield Drop(recording.name, max((zero if at is None else at) - zero, 0.0), why)
+            whole = False
+
+    _seek(container, stream, recording)
+    packets = container.demux(stream)
+    while True:
+        beat()
+        error, frames, packet = None, [], None
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            if broken and not packet.is_keyframe:
+                continue
+            broken = False
+            frames = decoder.decode(packet)
+        except FFmpegError as failure:
+            error = failure.strerror or str(failure)
+        for frame in frames:
+            if frame.is_corrupt:
+                error = "a frame is incomplete"
+                break
+            seconds = frame.time if frame.time is not None else count * float(1 / (stream.average_rate or 25))
+            count += 1
+            if recording.begin is not None and seconds < recording.begin - half:
+                continue
+            if recording.end is not None and seconds > recording.end - half:
+                yield from end(None)
+                return
+            if cutter.is_gap(seconds):
+                yield from end(f"gap: the next frame is at {seconds - zero:.3f} s")
+            beat()
+            for start, pictures in cutter.feed(seconds, frame):
+                yield CutClip(start - zero, fps, pictures)
+        if error is not None:
+            yield from end(f"damaged: {error}")
+            if packet is None:  # the container itself
+                return
+            broken = True
+            decoder.flush_buffers()
+    yield from end(None)
+    if whole and count == 0:
+        raise _Unusable("no frames: nothing could be decoded")
+
+
+class _Shown:
+    """Makes pictures of a stream's frames, all of the bucket that the first one fits."""
+
+    def __init__(self, rule: CutRule, stream: VideoStream) -> None:
+        self.rule, self.bucket = rule, None
+        ratio = stream.sample_aspect_ratio or Fraction(1)
+        self.pixel_ratio = float(ratio) if Fraction(1, 4) < ratio < 4 else 1.0
+
+    def picture(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+        _refuse_size(frame.width, frame.height)
+        if frame.color_trc == PERCEPTUAL_QUANTIZER:
+            raise _Unusable("HDR: convert it to standard range first")
+        image = frame_to_rgb(frame, self.rule.background)
+        upright = round(frame.rotation / 90) % 2 == 0
+        ratio = self.pixel_ratio if upright else 1 / self.pixel_ratio
+        if self.bucket is None:
+            sizes = bucket_sizes(self.rule.size, self.rule.square)
+            self.bucket = choose_bucket(image.shape[1] * ratio / image.shape[0], sizes)
+        return fit_frame(image, self.bucket, ratio)
+
+
+def _open(recording: Recording) -> InputContainer:
+    return av.open(recording.url, metadata_errors="ignore")
+
+
+def _video_of(container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream):
+        raise _Unusable("not a video: it holds no pictures, or is cut off")
+    return stream
+
+
+def _decoder_of(stream: VideoStream) -> av.CodecContext:
+    """The stream's decoder, or the one that knows of transparency where ffmpeg's own does not."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    decoder = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
+        decoder = av.CodecContext.create(name, "r")
+    decoder.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
+    decoder.thread_count = 1
+    return decoder
+
+
+def _seek(container: InputContainer, stream: VideoStream, recording: Recording) -> None:
+    if recording.begin and stream.time_base:
+        container.seek(int(recording.begin / stream.time_base), stream=stream)
+
+
+def _scan(
+    container: InputContainer, stream: VideoStream, recording: Recording, beat: Beat
+) -> tuple[list[float], str | None]:
+    """Times of the frames, undecoded and in order; and what is missing of what the header promises."""
+    base = stream.time_base or Fraction(1, 1000)
+    rate = float(stream.average_rate or 25)
+    times, count = [], 0
+    with suppress(FFmpegError):  # decoding comes to the same place, and tells
+        _seek(container, stream, recording)
+        for packet in container.demux(stream):
+            beat()
+            if packet.size == 0:
+                continue
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            seconds = float(stamp * base) if stamp is not None else count / rate
+            count += 1
+            if recording.end is not None and packet.dts is not None and packet.dts * base > recording.end:
+                break
+            if (recording.begin or seconds) <= seconds + 1e-3 and (
+                recording.end or seconds + 1
+            ) > seconds + 1e-3:
+                times.append(seconds)
+    times.sort()
+    if recording.begin is not None or not times:
+        return times, None
+    if stream.frames and count < stream.frames:
+        return times, f"cut off: {count} of {stream.frames} frames are there"
+    if container.duration and len(container.streams) == 1:
+        begun = (container.start_time or 0) / av.time_base
+        missing = container.duration / av.time_base - (times[-1] - begun + 1 / rate)
+        if missing > max(2 / rate, 0.1):
+            return times, f"cut off: the last {missing:.2f} s are missing"
+    return times, None
+
+
+def _refuse_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise _Unusable(f"too large: {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million")
+    if 0 < min(width, height) < FEWEST_PIXELS:
+        raise _Unusable(f"too small: {width} x {height} pixels")
+
+
+def _refuse_huge_gif(head: bytes) -> None:
+    """Before ffmpeg makes room for the picture."""
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        _refuse_size(*struct.unpack("<HH", head[6:10]))
+
+
+def _refuse_huge_mp4(recording: Recording) -> None:
+    """The size that a track header claims, which ffmpeg makes the shape of the pixels from."""
+    with open(recording.path, "rb") as file:
+        end = recording.offset + recording.size if recording.size is not None else file.seek(0, 2)
+        place = recording.offset
+        while place + 8 <= end:
+            file.seek(place)
+            size, name = struct.unpack(">I4s", file.read(8))
+            if name == b"moov" and size <= LARGEST_HEADER:
+                break
+            if size == 1:  # the size is beyond 32 bits, and follows
+                size = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
+            if size < 8:
+                return
+            place += size
+        else:
+            return
+        header = file.read(size - 8)
+    place = header.find(b"tkhd")
+    while place >= 0:
+        sides = place + (92 if header[place + 4 : place + 5] == b"\1" else 80)  # version 1 has longer times
+        if sides + 8 <= len(header):
+            width, height = struct.unpack(">II", header[sides : sides + 8])
+            _refuse_size(width >> 16, height >> 16)
+        place = header.find(b"tkhd", place + 4)
+
+
+def _read_picture(recording: Recording, rule: CutRule) -> CutClip:
+    """A picture as a clip of one frame at 1 frame per second, turned as its EXIF mark says."""
+    try:
+        with open(recording.path, "rb") as file:
+            file.seek(recording.offset)
+            data = file.read() if recording.size is None else file.read(recording.size)
+        with Image.open(BytesIO(data)) as picture:
+            _refuse_size(*picture.size)
+            turned = ImageOps.exif_transpose(picture)
+            if turned.mode.startswith("I;16"):  # 16-bit gray
+                turned = Image.fromarray((np.asarray(turned) / 257).round().astype(np.uint8))
+            image = lay_over(np.array(turned.convert("RGBA")), rule.background)
+    except Image.DecompressionBombError as error:
+        raise _Unusable(f"too large: {error}") from error
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise _Unusable(f"not a picture: {error}") from error
+    sizes = bucket_sizes(rule.size, rule.square)
+    bucket = choose_bucket(image.shape[1] / image.shape[0], sizes)
+    return CutClip(0.0, 1.0, fit_frame(image, bucket)[None])
