@@ -10,7 +10,6 @@ from torch import Tensor
 
 from worldgen.simulation.captions import describe
 from worldgen.simulation.descriptions import describe_at_length
-from worldgen.simulation.film import camera_of
 from worldgen.simulation.naming import name_backdrop, name_stands
 from worldgen.simulation.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
@@ -69,7 +68,7 @@ def simulate_clip(
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}.")
     scene, played = _play(family, seed, frames, fps, gravity, split, take)
-    camera = camera_of(played.model)
+    camera = played.camera
     film = render(played.model, played.qpos, camera, size)
     count = len(scene.things)
     masks = film.ids[:, None] == np.arange(count)[:, None, None]  # (T, N, H, W)
@@ -163,7 +162,7 @@ def _is_watchable(scene: Scene, played: Rollout) -> bool:
     moved = (trajectory.position - trajectory.position[:, :1]).norm(dim=-1).max()
     if scene.family not in (*NANO, "tumble") and moved < _MOTION:
         return False
-    camera = camera_of(played.model)
+    camera = played.camera
     edges = [
         trajectory.position.float()
         + sign * _reach(scene, trajectory, column, camera) * camera.rotation[:, None, None, :, column]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import model_of, object_bodies
+from worldgen.simulation.film import camera_of, model_of, object_bodies
 from worldgen.simulation.staging import Scene
-from worldgen.types import Contacts, Trajectory
+from worldgen.types import Camera, Contacts, Trajectory
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Rollout:
     """The MJCF that was simulated."""
     model: mujoco.MjModel
     """The same, compiled, with the step fitted to the frame rate."""
+
+    @cached_property
+    def camera(self) -> Camera:
+        """The scene's own, B = 1."""
+        return camera_of(self.model)
 
 
 def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None) -> Rollout:
