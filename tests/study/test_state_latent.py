@@ -48,7 +48,7 @@ def test_states_are_learned_to_a_pixel_and_better_than_by_linear_regression(tmp_
         sampled=0,
     )
     trainer = lightning.Trainer(
-        max_steps=1600,
+        max_steps=1300,
         accelerator="cpu",
         gradient_clip_val=1.0,
         logger=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -136,6 +137,7 @@ class _CacheCLI(LightningCLI):
 
 
 def _configure(arguments: Sequence[str]) -> tuple[WorldGenerator, ClipDataModule, LightningCLI]:
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     cli = _CacheCLI(
         WorldGenerator,
         ClipDataModule,
