@@ -211,7 +211,7 @@ def _find_tokenizer(checkpoint: str | Path, tokenizer: str | Path | None) -> str
     own = Path(checkpoint) / "tokenizer.json"
     if tokenizer is None and not own.is_file():
         raise ValueError(
-            f"{checkpoint} holds no tokenizer: give tokenizer= the path of CLIP's bpe_simple_vocab_16e6.txt.gz or "
-            "the id of a CLIP model, or leave text out of modalities."
+            f"{checkpoint} holds no tokenizer: give tokenizer= the path of CLIP's "
+            "bpe_simple_vocab_16e6.txt.gz or the id of a CLIP model, or leave text out of modalities."
         )
     return own if tokenizer is None else tokenizer

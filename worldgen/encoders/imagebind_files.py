@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from worldgen.encoders.imagebind_layers import HUGE, MODALITIES, ImageBindConfig, ImageBindModel, Tower
+from worldgen.encoders.imagebind_config import HUGE, MODALITIES, ImageBindConfig, Tower
+from worldgen.encoders.imagebind_layers import ImageBindModel
 
 _ARCHITECTURE = "ImageBind"
 
@@ -48,7 +49,8 @@ def load_imagebind(path: str | Path) -> ImageBindModel:
         config, state = HUGE, _read_pickle(path)
     else:
         raise FileNotFoundError(
-            f"An ImageBind checkpoint must be imagebind_huge.pth or a folder with config.json; {path} is not there."
+            f"An ImageBind checkpoint must be imagebind_huge.pth or a folder with config.json; "
+            f"{path} is not there."
         )
     with torch.device("meta"):  # no memory, and no drawing of weights that are replaced at once
         model = ImageBindModel(config)
@@ -56,8 +58,8 @@ def load_imagebind(path: str | Path) -> ImageBindModel:
     wrong = [name for name in {**own, **state} if _shape(own, name) != _shape(state, name)]
     if wrong:
         raise ValueError(
-            f"{path} must hold every tensor of its ImageBind and no other; {len(wrong)} of {len(own)} miss, are "
-            f"too many or differ in shape, {min(wrong)} first. It is a checkpoint of another model."
+            f"{path} must hold every tensor of its ImageBind and no other; {len(wrong)} of {len(own)} miss, "
+            f"are too many or differ in shape, {min(wrong)} first. It is a checkpoint of another model."
         )
     model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
     if config == HUGE:

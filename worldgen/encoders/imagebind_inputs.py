@@ -1,4 +1,4 @@
-"""What ImageBind's towers read, from what a Clip holds; the steps of the authors' ``data.py`` where it has them."""
+"""What ImageBind's towers read, from what a Clip holds; steps are those of the authors' ``data.py``."""
 
 from __future__ import annotations
 
@@ -188,8 +188,8 @@ def read_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
     # The text tower reads the prompt off the highest id.
     if tokenizer.token_to_id(_START) is None or tokenizer.token_to_id(_END) != vocabulary - 1:
         raise ValueError(
-            f"The tokenizer must end with {_END} as token {vocabulary - 1}, as the model does; in {name} it is "
-            f"{tokenizer.token_to_id(_END)}. Use the one that the model was trained with."
+            f"The tokenizer must end with {_END} as token {vocabulary - 1}, as the model does; in {name} it "
+            f"is {tokenizer.token_to_id(_END)}. Use the one that the model was trained with."
         )
     return tokenizer
 
@@ -227,7 +227,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for each byte, in the order of CLIP's vocabulary: printable bytes stand for themselves."""
+    """A printable letter for each byte, in CLIP's order: printable bytes stand for themselves."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),

@@ -1,0 +1,550 @@
+import gzip
+import importlib.util
+import json
+import pickle
+import sys
+import types
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import nn
+from torch.testing import assert_close
+from torchaudio.compliance.kaldi import fbank
+from torchvision import transforms
+from transformers import CLIPTokenizer
+
+from worldgen.conditioning import Conditioner
+from worldgen.encoders import imagebind_files
+from worldgen.encoders.base import fingerprint
+from worldgen.encoders.imagebind import ImageBind
+from worldgen.encoders.imagebind_config import HUGE, MODALITIES, ImageBindConfig, Tower
+from worldgen.encoders.imagebind_files import load_imagebind, save_imagebind
+from worldgen.encoders.imagebind_inputs import (
+    bpe_tokenizer,
+    prepare_audio,
+    prepare_depth,
+    prepare_imu,
+    prepare_pictures,
+    prepare_text,
+    prepare_vision,
+    read_tokenizer,
+    window_starts,
+)
+from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.types import Camera, Clip
+
+TABLE = Path(__file__).with_name("imagebind_keys.txt")
+MERGES = [("b", "a"), ("l", "l</w>"), ("ba", "ll</w>"), ("r", "e"), ("re", "d</w>"), ("Ã", "©</w>")]
+VOCABULARY = 512 + len(MERGES) + 2
+TOWERS = {name: Tower(32, 2, 4) for name in MODALITIES} | {"audio": Tower(16, 1, 2), "depth": Tower(24, 2, 3)}
+SMALL = ImageBindConfig(
+    **TOWERS,
+    out_dim=20,
+    image_size=32,
+    patch=16,
+    mel_bins=32,
+    imu_length=400,
+    vocabulary=VOCABULARY,
+    context=24,
+)
+
+
+def random_model(config):
+    """Every parameter random, also those that are usually made as zeros or ones."""
+    torch.manual_seed(0)
+    model = ImageBindModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("imagebind")
+    save_imagebind(random_model(SMALL), path, bpe_tokenizer(MERGES))
+    return path
+
+
+@pytest.fixture(scope="module")
+def encoder(folder):
+    return ImageBind(folder)
+
+
+def full_clip(seconds=3.0, fps=8.0, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    frames = int(seconds * fps)
+    return Clip(
+        torch.rand(2, frames, 3, 24, 40, generator=draw),
+        torch.full((2,), fps),
+        ("a red ball", "ball"),
+        sound=torch.rand(2, int(seconds * 16_000), generator=draw) - 0.5,
+        depth=torch.rand(2, frames, 1, 24, 40, generator=draw) + 1,
+        imu=torch.randn(2, 300, 6, generator=draw),
+    )
+
+
+# ---------------------------------------------------------------- the architecture
+
+
+def test_names_and_shapes_are_those_of_the_published_model():
+    expected = {}
+    for line in TABLE.read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        name, *sizes = line.split(" ")
+        shape = tuple(int(size) for size in sizes[0].split(",")) if sizes else ()
+        head, blocks, tail = name.partition(".blocks.")
+        span, _, rest = tail.partition(".")
+        first, _, last = span.partition("-")
+        numbers = range(int(first), int(last) + 1) if blocks else ()
+        expected |= {f"{head}.blocks.{k}.{rest}": shape for k in numbers} if blocks else {name: shape}
+    with torch.device("meta"):
+        found = {name: tuple(value.shape) for name, value in ImageBindModel(HUGE).state_dict().items()}
+    assert found == expected
+    assert len(found) == 1305
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_trunks_equal_torch_attention_written_out(modality):
+    """Blocks rebuilt from torch's own layer, or from the formula where a learned key and value are added."""
+    model = random_model(SMALL)
+    trunk, tower = model.modality_trunks[modality], getattr(SMALL, modality)
+    x = torch.randn(2, 7, tower.dim)
+    mask = torch.full((7, 7), -torch.inf).triu(1) if modality == "text" else None
+    with torch.no_grad():
+        expected = trunk.pre_transformer_layer(x)
+        assert torch.equal(expected, x) != (modality == "vision")
+        for block in trunk.blocks:
+            build = _with_bias_kv if modality not in ("vision", "text") else _torch_layer
+            expected = build(block, tower, expected, mask)
+        assert_close(trunk(x, mask), expected, atol=1e-5, rtol=1e-5)
+
+
+def _torch_layer(block, tower, x, mask):
+    layer = nn.TransformerEncoderLayer(
+        tower.dim, tower.heads, 4 * tower.dim, 0.0, F.gelu, 1e-6, batch_first=True, norm_first=True
+    )
+    names = {
+        "attn": "self_attn",
+        "norm_1": "norm1",
+        "norm_2": "norm2",
+        "mlp.fc1": "linear1",
+        "mlp.fc2": "linear2",
+    }
+    state = block.state_dict()
+    for ours, torchs in names.items():
+        state = {name.replace(f"{ours}.", f"{torchs}."): value for name, value in state.items()}
+    layer.load_state_dict(state)
+    return layer.eval()(x, src_mask=mask)
+
+
+def _with_bias_kv(block, tower, x, mask):
+    y = F.layer_norm(x, (tower.dim,), block.norm_1.weight, block.norm_1.bias, 1e-6)
+    q, k, v = F.linear(y, block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, dim=-1)
+    k = torch.cat([k, block.attn.bias_k.expand(len(x), -1, -1)], dim=1)
+    v = torch.cat([v, block.attn.bias_v.expand(len(x), -1, -1)], dim=1)
+    q, k, v = (part.unflatten(-1, (tower.heads, -1)).transpose(1, 2) for part in (q, k, v))
+    weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)
+    x = x + block.attn.out_proj((weights @ v).transpose(1, 2).flatten(2))
+    y = F.layer_norm(x, (tower.dim,), block.norm_2.weight, block.norm_2.bias, 1e-6)
+    return x + block.mlp.fc2(F.gelu(block.mlp.fc1(y)))
+
+
+@pytest.fixture(scope="module")
+def official():
+    """The authors' model module; the package around it would import what is long gone."""
+    spec = importlib.util.find_spec("imagebind")
+    if spec is None:
+        pytest.skip("the official package is not here: see the group imagebind-parity in pyproject.toml")
+    shell = types.ModuleType("imagebind")
+    shell.__path__ = list(spec.submodule_search_locations)
+    sys.modules["imagebind"] = shell
+    from imagebind.models import imagebind_model, multimodal_preprocessors
+
+    return types.SimpleNamespace(model=imagebind_model, inputs=multimodal_preprocessors)
+
+
+def test_parity_with_the_official_package(official):
+    torch.manual_seed(0)
+    sizes = {
+        f"{name}_{theirs}": getattr(tower, ours)
+        for name, tower in TOWERS.items()
+        for theirs, ours in (("embed_dim", "dim"), ("num_blocks", "blocks"), ("num_heads", "heads"))
+    }
+    theirs = official.model.ImageBindModel(out_embed_dim=20, **sizes).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    ours = ImageBindModel(ImageBindConfig(**TOWERS, out_dim=20)).eval()
+    ours.load_state_dict(theirs.state_dict())
+    text = torch.randint(1, 49406, (2, 77))
+    text[0, 9], text[1, 76] = 49407, 49407
+    inputs = {
+        "vision": torch.randn(2, 3, 2, 224, 224),
+        "text": text,
+        "audio": torch.randn(2, 1, 128, 204),
+        "depth": torch.randn(2, 1, 224, 224),
+        "thermal": torch.randn(2, 1, 224, 224),
+        "imu": torch.randn(2, 6, 2000),
+    }
+    with torch.no_grad():
+        for name, value in inputs.items():
+            # A fifth axis is taken for windows there.
+            expected = theirs({name: value[:, None] if name == "vision" else value})[name]
+            assert_close(ours(name, value), expected, atol=1e-5, rtol=1e-5)
+        picture = inputs["vision"][:, :, 0]
+        assert_close(ours("vision", picture), theirs({"vision": picture})["vision"], atol=1e-5, rtol=1e-5)
+
+
+def test_the_published_size_equals_the_official_package(official):
+    with torch.device("meta"):
+        try:
+            theirs = official.model.imagebind_huge(pretrained=False)
+        except (RuntimeError, NotImplementedError) as error:
+            pytest.skip(f"the official model cannot be built without memory: {error}")
+        ours = ImageBindModel(HUGE)
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_tokens_equal_those_of_the_official_package(official, tmp_path):
+    theirs = official.inputs.SimpleTokenizer(
+        bpe_path=str(write_merges(tmp_path / "bpe.txt.gz")), context_length=24
+    )
+    tokenizer = read_tokenizer(tmp_path / "bpe.txt.gz", VOCABULARY)
+    for prompt in ("A red   ball!", "ball's 12 balls &amp; café", "", "\n", "x\u3000y"):
+        assert_close(prepare_text((prompt,), tokenizer, 24)[0], theirs(prompt))
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_model_comes_back_as_it_was_saved(folder):
+    loaded, saved = load_imagebind(folder), random_model(SMALL)
+    assert loaded.config == SMALL
+    for name, value in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert not list(folder.glob(".*")), "no temporary file stays"
+
+
+def test_a_model_without_some_towers_comes_back(tmp_path):
+    config = replace(SMALL, thermal=None, text=None)
+    save_imagebind(random_model(config), tmp_path)
+    assert load_imagebind(tmp_path).config.modalities == ("vision", "audio", "depth", "imu")
+
+
+def test_the_published_file_loads_with_a_word_about_its_licence(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagebind_files, "HUGE", SMALL)
+    torch.save(random_model(SMALL).half().state_dict(), tmp_path / "imagebind_huge.pth")
+    with pytest.warns(UserWarning, match="CC-BY-NC 4.0: for non-commercial use only"):
+        loaded = load_imagebind(tmp_path / "imagebind_huge.pth")
+    expected = random_model(SMALL).half().float().state_dict()
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+class Danger:
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
+    danger = Danger()
+    danger.path = tmp_path / "was_run"
+    torch.save({"x": danger}, tmp_path / "model.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"x": danger}))
+    for name in ("model.pth", "plain.pth"):
+        with pytest.raises(ValueError, match="must be a pickle of tensors only") as caught:
+            load_imagebind(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_wrong_files_get_a_sentence(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        load_imagebind(tmp_path / "nowhere.pth")
+    with pytest.raises(FileNotFoundError, match="must hold config.json"):
+        load_imagebind(tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(FileNotFoundError, match="must hold model.safetensors"):
+        load_imagebind(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no tensors at all")
+    with pytest.raises(ValueError, match="must be a safetensors file"):
+        load_imagebind(tmp_path)
+    for change, told in (
+        ({"architecture": "CLIP"}, '"architecture" is not "ImageBind"'),
+        ({"size": 3}, "its keys differ in .'size'."),
+        ({"out_dim": -1}, "out_dim must be positive integers; got -1"),
+        ({"patch": 5}, "image_size must be a multiple of patch"),
+        ({"vision": {"dim": 30, "blocks": 1, "heads": 4}}, "dim must be a multiple of heads; got 30 and 4"),
+        ({"vision": None}, "vision must be a Tower"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(settings | change))
+        with pytest.raises(ValueError, match=told):
+            load_imagebind(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="must describe an ImageBind"):
+        load_imagebind(tmp_path)
+    for content, told in (([1, 2], "must be a state dict"), ({"a": torch.ones(1)}, "must hold every tensor")):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=told):
+            load_imagebind(tmp_path / "other.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:200])
+    with pytest.raises(ValueError, match="must be"):
+        load_imagebind(tmp_path / "cut.pth")
+
+
+def test_weights_of_another_size_are_refused(folder, tmp_path):
+    settings = asdict(replace(SMALL, out_dim=21)) | {"architecture": "ImageBind"}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="6 of 132 miss, are too many or differ in shape, modality_heads"):
+        load_imagebind(tmp_path)
+
+
+# ---------------------------------------------------------------- what the towers read
+
+
+def test_pictures_are_prepared_as_the_authors_prepare_images():
+    draw = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 6, 10, generator=draw)
+    frame = F.interpolate(coarse, (300, 500), mode="bicubic").clamp(0, 1)
+    image = Image.fromarray((frame[0].permute(1, 2, 0) * 255).round().byte().numpy())
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    steps = [transforms.Resize(224, Image.BICUBIC), transforms.CenterCrop(224), transforms.ToTensor()]
+    expected = transforms.Compose([*steps, transforms.Normalize(mean, std)])(image)
+    exact = transforms.ToTensor()(image)[None, None]
+    tubes, real = prepare_vision(Clip(exact, torch.ones(1), ("",)), 3, 224)
+    assert tubes.shape == (1, 1, 3, 2, 224, 224) and real.tolist() == [[True]]
+    for shown in tubes[0, 0].unbind(dim=1):  # a clip of one frame shows it twice
+        assert_close(shown, expected, atol=1.01 / 255 / min(std), rtol=0)
+
+
+def test_windows_show_their_first_and_last_frame():
+    # Each frame has its own gray: t / 100 at 10 frames a second.
+    gray = torch.arange(50) / 100
+    frames = gray[None, :, None, None, None].expand(2, -1, 3, 32, 32).contiguous()
+    tubes, real = prepare_vision(Clip(frames, torch.tensor([10.0, 25.0]), ("", "")), 3, 32)
+    shown = tubes[:, :, 0].mean(dim=(-1, -2)) * 0.26862954 + 0.48145466  # (B, V, 2)
+    assert_close(shown[0] * 100, torch.tensor([[0.0, 19], [10, 29], [20, 39]]), atol=1e-3, rtol=0)
+    assert_close(shown[1, 0] * 100, torch.tensor([0.0, 49]), atol=1e-3, rtol=0)
+    assert real.tolist() == [[True, True, True], [True, False, False]]
+    assert window_starts(1.5, 3) == [0, 0, 0] and window_starts(8.0, 3) == [0, 2, 4]
+
+
+def test_sound_becomes_kaldi_mel_energies():
+    sound = torch.rand(2, 80_000, generator=torch.Generator().manual_seed(0)) - 0.3
+    mels = prepare_audio(sound, 3, 128, 204)
+    assert mels.shape == (2, 3, 1, 128, 204)
+    wave = sound[1, 16_000:48_000]  # windows of 5 s start at 0, 1 and 2 s
+    expected = fbank(
+        (wave - wave.mean())[None],
+        htk_compat=True,
+        sample_frequency=16_000,
+        use_energy=False,
+        window_type="hanning",
+        num_mel_bins=128,
+        dither=0.0,
+        frame_length=25,
+        frame_shift=10,
+    )
+    assert expected.shape == (198, 128)
+    assert_close(mels[1, 1, 0, :, :198] * 9.138 - 4.268, expected.T, atol=1e-4, rtol=1e-4)
+    assert_close(mels[..., 198:] * 9.138 - 4.268, torch.zeros(2, 3, 1, 128, 6), atol=1e-5, rtol=0)
+
+
+def test_sound_of_another_rate_or_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="must be sampled at 16000 Hz; got 44100 Hz. Resample it"):
+        prepare_audio(torch.zeros(1, 4000), 3, 32, 204, rate=44_100)
+    with pytest.raises(ValueError, match="must last 25 ms .400 samples. or more; got 399"):
+        prepare_audio(torch.zeros(1, 399), 3, 32, 204)
+
+
+def test_depth_becomes_normalized_disparity():
+    frames, depth = (
+        torch.zeros(2, 5, 3, 32, 32),
+        torch.ones(2, 5, 1, 32, 32) * torch.tensor([2.0, 1e-4])[:, None, None, None, None],
+    )
+    clip = Clip(frames, torch.ones(2), ("", ""), depth=depth)
+    found = prepare_depth(clip, 3, 32)
+    assert found.shape == (2, 3, 1, 32, 32)
+    assert_close(
+        found[0], torch.full_like(found[0], (0.075 * 520 / 2 / 75 - 0.0418) / 0.0295), atol=1e-3, rtol=0
+    )
+    assert_close(found[1], torch.full_like(found[1], (1 - 0.0418) / 0.0295), atol=1e-3, rtol=0)
+    camera = Camera(torch.zeros(2, 3), torch.eye(3).expand(2, 3, 3), torch.full((2,), 90.0))
+    near = prepare_depth(replace(clip, camera=camera), 3, 32)[0]
+    assert_close(near, torch.full_like(near, (0.075 * 240 / 2 / 75 - 0.0418) / 0.0295), atol=1e-3, rtol=0)
+
+
+def test_depth_frames_are_spread_over_the_clip():
+    depth = (1 + torch.arange(9.0))[None, :, None, None, None].expand(1, -1, 1, 32, 32).contiguous()
+    clip = Clip(torch.zeros(1, 9, 3, 32, 32), torch.ones(1), ("",), depth=depth)
+    disparity = prepare_depth(clip, 3, 32).mean(dim=(2, 3, 4)) * 0.0295 + 0.0418
+    assert_close(0.075 * 520 / 75 / disparity, torch.tensor([[1.0, 5.0, 9.0]]), atol=1e-3, rtol=1e-3)
+
+
+def test_inertial_signals_are_resampled_to_400_hz():
+    t = (torch.arange(200) + 0.5) / 200  # one second at 200 Hz
+    signal = torch.sin(6 * t)[None, :, None] * torch.arange(1.0, 7)
+    clip = Clip(torch.zeros(1, 10, 3, 4, 4), torch.full((1,), 10.0), ("",), imu=signal)
+    found = prepare_imu(clip, 600)
+    assert found.shape == (1, 6, 600)
+    expected = torch.sin(6 * (torch.arange(400) + 0.5) / 400) * torch.arange(1.0, 7)[:, None]
+    assert_close(found[0, :, 1:399], expected[:, 1:399], atol=1e-2, rtol=0)
+    assert_close(found[0, :, 400:], torch.zeros(6, 200))
+    assert_close(prepare_imu(clip, 160)[0], found[0, :, :160])
+
+
+# ---------------------------------------------------------------- prompts
+
+
+def write_merges(path):
+    content = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in MERGES), ""]).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    """A CLIP tokenizer in transformers' own layout."""
+    path = tmp_path_factory.mktemp("clip")
+    tokens = bpe_tokenizer(MERGES).get_vocab()
+    (path / "vocab.json").write_text(json.dumps(tokens))
+    (path / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in MERGES)]))
+    CLIPTokenizer(str(path / "vocab.json"), str(path / "merges.txt")).save_pretrained(path)
+    return path
+
+
+def test_tokens_equal_transformers(clip_folder, tmp_path):
+    reference = CLIPTokenizer.from_pretrained(clip_folder)
+    paths = (write_merges(tmp_path / "bpe.txt.gz"), write_merges(tmp_path / "bpe.txt"), clip_folder)
+    for path in paths:
+        tokenizer = read_tokenizer(path, VOCABULARY)
+        for prompt in ("A red   ball!", "ball's 12 balls", "", "über café"):
+            expected = reference(prompt)["input_ids"]
+            found = prepare_text((prompt,), tokenizer, 40)[0]
+            assert found.tolist() == expected + [0] * (40 - len(expected)), (path, prompt)
+    assert len(prepare_text(("red ball",), tokenizer, 40)[0].nonzero()) == 4, "merges are used"
+
+
+def test_html_is_unescaped():
+    tokenizer = bpe_tokenizer(MERGES)
+    assert torch.equal(prepare_text(("a &amp;amp; b",), tokenizer, 9), prepare_text(("a & b",), tokenizer, 9))
+
+
+def test_long_prompts_and_wrong_tokenizers_are_refused(clip_folder, tmp_path):
+    tokenizer = read_tokenizer(write_merges(tmp_path / "bpe.txt.gz"), VOCABULARY)
+    with pytest.raises(ValueError, match="A prompt must be at most 22 tokens; got 30. Shorten it."):
+        prepare_text(("ball " * 30,), tokenizer, 24)
+    with pytest.raises(ValueError, match="must end with <|endoftext|> as token 599"):
+        read_tokenizer(clip_folder, 600)
+    with pytest.raises(FileNotFoundError, match="must be a file that exists"):
+        read_tokenizer(tmp_path / "none.txt.gz", VOCABULARY)
+    (tmp_path / "bad.txt.gz").write_bytes(b"not gzipped")
+    with pytest.raises(ValueError, match="must be CLIP's vocabulary file"):
+        read_tokenizer(tmp_path / "bad.txt.gz", VOCABULARY)
+    assert isinstance(tokenizer, Tokenizer)
+
+
+# ---------------------------------------------------------------- the encoder
+
+
+def test_every_sense_has_its_places(encoder):
+    values, mask = encoder.encode(full_clip())
+    assert encoder.origins == ("vision",) * 3 + ("text",) + ("audio",) * 3 + ("depth",) * 3 + ("imu",)
+    assert values.shape == (2, 11, 20) and bool(mask.all())
+    assert_close(values.norm(dim=-1), torch.ones(2, 11))
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_what_is_missing_is_masked_and_changes_nothing_else(encoder):
+    clip = full_clip()
+    values, _ = encoder.encode(clip)
+    bare = replace(clip, sound=None, depth=None, imu=None, prompts=("", "ball"))
+    less, mask = encoder.encode(bare)
+    assert mask.tolist() == [[True] * 3 + [False] * 8, [True] * 4 + [False] * 7]
+    assert_close(less[:, :3], values[:, :3])
+    assert_close(less[1, 3], values[1, 3], atol=1e-5, rtol=1e-5)
+    assert not less[~mask].any()
+    silent = replace(clip, sound=clip.sound * torch.tensor([[0.0], [1.0]]))
+    assert encoder.encode(silent).mask[:, 4:7].tolist() == [[False] * 3, [True] * 3]
+
+
+def test_a_short_clip_has_one_window(encoder):
+    _, mask = encoder.encode(full_clip(seconds=1.0))
+    assert mask[0].tolist() == [True, False, False, True, True, False, False, True, True, True, True]
+
+
+def test_embeddings_are_unit_vectors_and_follow_their_sense(encoder):
+    clip, other = full_clip(), full_clip(seed=1)
+    for name in ("vision", "audio", "depth", "imu"):
+        embed = getattr(encoder, f"embed_{name}")
+        found = embed(clip)
+        assert found.shape == (2, 20)
+        assert_close(found.norm(dim=-1), torch.ones(2))
+        tokens = encoder.encode(clip).values[:, [origin == name for origin in encoder.origins]]
+        assert_close(found, F.normalize(tokens.mean(dim=1), dim=-1))
+        assert (found - embed(other)).abs().max() > 1e-4, name
+    text = encoder.embed_text(("a red ball", "ball"))
+    assert_close(text, encoder.encode(clip).values[:, 3])
+    pictures = torch.rand(2, 1, 40, 50)
+    expected = encoder.model("thermal", prepare_pictures(pictures, 32))
+    assert_close(encoder.embed_thermal(pictures) * 10, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_cannot_be_embedded_gets_a_sentence(encoder, folder, tmp_path):
+    clip = full_clip()
+    with pytest.raises(ValueError, match="The clip must hold imu to be embedded; it has none."):
+        encoder.embed_imu(replace(clip, imu=None))
+    with pytest.raises(ValueError, match=r"clips \[1\] are silent"):
+        encoder.embed_audio(replace(clip, sound=clip.sound * torch.tensor([[1.0], [0.0]])))
+    with pytest.raises(ValueError, match=r"Thermal pictures must lie in \[0, 1\]; got \[\d"):
+        encoder.embed_thermal(torch.rand(1, 1, 32, 32) + 20)
+    with pytest.raises(ValueError, match="must encode text to embed it; it encodes .'vision',."):
+        ImageBind(folder, modalities=("vision",)).embed_text(("ball",))
+    with pytest.raises(ValueError, match="modalities must be some of .* got .'smell',."):
+        ImageBind(folder, modalities=("smell",))
+    with pytest.raises(ValueError, match="windows must be 1 or more; got 0"):
+        ImageBind(folder, windows=0)
+    with pytest.raises(ValueError, match=r"audio must have shape .B, 1, 32, 204.; got .2, 1, 32, 200."):
+        encoder.model("audio", torch.zeros(2, 1, 32, 200))
+    save_imagebind(random_model(replace(SMALL, thermal=None)), tmp_path)
+    with pytest.raises(ValueError, match="holds no tokenizer: give tokenizer="):
+        ImageBind(tmp_path)
+    blind = ImageBind(tmp_path, modalities=("vision",))
+    with pytest.raises(ValueError, match="must have the modality it is asked for; got 'thermal'"):
+        blind.embed_thermal(torch.rand(1, 1, 32, 32))
+
+
+def test_it_fills_the_slot_of_the_other_senses(encoder):
+    torch.manual_seed(0)
+    conditioner = Conditioner(multimodal=encoder, dim=8, queries=3)
+    clip, keep = full_clip(), torch.tensor([True, True])
+    with_all = conditioner(conditioner.encode(clip), keep).tokens
+    deaf = conditioner(conditioner.encode(replace(clip, sound=None)), keep).tokens
+    assert with_all.shape == (2, 3, 8)
+    assert (with_all - deaf).abs().max() > 1e-4
+
+
+def test_settings_and_vocabulary_are_part_of_its_name(folder, encoder, tmp_path):
+    other = bpe_tokenizer([*MERGES[:-1], ("x", "y")])
+    other.save(str(tmp_path / "tokenizer.json"))
+    names = {
+        fingerprint(part)
+        for part in (
+            encoder,
+            ImageBind(folder, windows=2),
+            ImageBind(folder, modalities=("vision", "text")),
+            ImageBind(folder, tokenizer=tmp_path / "tokenizer.json"),
+        )
+    }
+    assert len(names) == 4
+    assert fingerprint(ImageBind(folder)) in names
