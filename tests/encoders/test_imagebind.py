@@ -107,7 +107,7 @@ def test_names_and_shapes_are_those_of_the_published_model():
     with torch.device("meta"):
         found = {name: tuple(value.shape) for name, value in ImageBindModel(HUGE).state_dict().items()}
     assert found == expected
-    assert len(found) == 1305
+    assert len(found) == 1311
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -202,24 +202,26 @@ def test_parity_with_the_official_package(official):
         assert_close(ours("vision", picture), theirs({"vision": picture})["vision"], atol=1e-5, rtol=1e-5)
 
 
-def test_the_published_size_equals_the_official_package(official):
+def test_the_published_size_equals_the_official_package(official, monkeypatch):
+    linspace = torch.linspace  # read number by number there, which only works off the meta device
+    monkeypatch.setattr(torch, "linspace", lambda *span: linspace(*span, device="cpu"))
     with torch.device("meta"):
-        try:
-            theirs = official.model.imagebind_huge(pretrained=False)
-        except (RuntimeError, NotImplementedError) as error:
-            pytest.skip(f"the official model cannot be built without memory: {error}")
-        ours = ImageBindModel(HUGE)
+        theirs, ours = official.model.imagebind_huge(pretrained=False), ImageBindModel(HUGE)
     shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (ours, theirs)]
     assert shapes[0] == shapes[1]
 
 
-def test_tokens_equal_those_of_the_official_package(official, tmp_path):
-    theirs = official.inputs.SimpleTokenizer(
-        bpe_path=str(write_merges(tmp_path / "bpe.txt.gz")), context_length=24
-    )
-    tokenizer = read_tokenizer(tmp_path / "bpe.txt.gz", VOCABULARY)
-    for prompt in ("A red   ball!", "ball's 12 balls &amp; café", "", "\n", "x\u3000y"):
-        assert_close(prepare_text((prompt,), tokenizer, 24)[0], theirs(prompt))
+def test_tokens_equal_those_of_the_official_package(official):
+    file = Path(sys.modules["imagebind"].__path__[0]) / "bpe" / "bpe_simple_vocab_16e6.txt.gz"
+    theirs = official.inputs.SimpleTokenizer(bpe_path=str(file))
+    tokenizer = read_tokenizer(file, HUGE.vocabulary)
+    for prompt in (
+        "A red rubber ball   drops onto the floor, and bounces!",
+        "ball's 12 balls &amp; café",
+        "",
+        "x\u3000y\n🎲",
+    ):
+        assert torch.equal(prepare_text((prompt,), tokenizer, 77)[0], theirs(prompt)), prompt
 
 
 # ---------------------------------------------------------------- files
@@ -258,7 +260,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     danger = Danger()
     danger.path = tmp_path / "was_run"
     torch.save({"x": danger}, tmp_path / "model.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"x": danger}))
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"x": danger}, protocol=2))
     for name in ("model.pth", "plain.pth"):
         with pytest.raises(ValueError, match="must be a pickle of tensors only") as caught:
             load_imagebind(tmp_path / name)
@@ -284,7 +286,7 @@ def test_wrong_files_get_a_sentence(folder, tmp_path):
         ({"out_dim": -1}, "out_dim must be positive integers; got -1"),
         ({"patch": 5}, "image_size must be a multiple of patch"),
         ({"vision": {"dim": 30, "blocks": 1, "heads": 4}}, "dim must be a multiple of heads; got 30 and 4"),
-        ({"vision": None}, "vision must be a Tower"),
+        ({"vision": None}, "vision, which all else is bound to, must not be null"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(settings | change))
         with pytest.raises(ValueError, match=told):
@@ -305,7 +307,7 @@ def test_weights_of_another_size_are_refused(folder, tmp_path):
     settings = asdict(replace(SMALL, out_dim=21)) | {"architecture": "ImageBind"}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="6 of 132 miss, are too many or differ in shape, modality_heads"):
+    with pytest.raises(ValueError, match="6 of 197 miss, are too many or differ in shape, modality_heads"):
         load_imagebind(tmp_path)
 
 
@@ -314,8 +316,8 @@ def test_weights_of_another_size_are_refused(folder, tmp_path):
 
 def test_pictures_are_prepared_as_the_authors_prepare_images():
     draw = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 3, 6, 10, generator=draw)
-    frame = F.interpolate(coarse, (300, 500), mode="bicubic").clamp(0, 1)
+    coarse = torch.rand(1, 3, 30, 50, generator=draw) * 0.5 + 0.25
+    frame = F.interpolate(coarse, (300, 500))  # edges, where filters differ
     image = Image.fromarray((frame[0].permute(1, 2, 0) * 255).round().byte().numpy())
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     steps = [transforms.Resize(224, Image.BICUBIC), transforms.CenterCrop(224), transforms.ToTensor()]
@@ -324,7 +326,7 @@ def test_pictures_are_prepared_as_the_authors_prepare_images():
     tubes, real = prepare_vision(Clip(exact, torch.ones(1), ("",)), 3, 224)
     assert tubes.shape == (1, 1, 3, 2, 224, 224) and real.tolist() == [[True]]
     for shown in tubes[0, 0].unbind(dim=1):  # a clip of one frame shows it twice
-        assert_close(shown, expected, atol=1.01 / 255 / min(std), rtol=0)
+        assert_close(shown, expected, atol=2 / 255 / min(std), rtol=0)  # Pillow rounds twice
 
 
 def test_windows_show_their_first_and_last_frame():
@@ -407,7 +409,7 @@ def test_inertial_signals_are_resampled_to_400_hz():
 
 
 def write_merges(path):
-    content = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in MERGES), ""]).encode()
+    content = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in MERGES)]).encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 

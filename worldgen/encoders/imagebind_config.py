@@ -44,8 +44,6 @@ class ImageBindConfig:
     """Longest prompt in tokens, its start and end included."""
 
     def __post_init__(self) -> None:
-        if self.vision is None:
-            raise ValueError("ImageBindConfig.vision must be a Tower: all else is bound to it; got None.")
         for field in fields(self):
             value = getattr(self, field.name)
             sizes = vars(value).values() if is_dataclass(value) else () if value is None else (value,)

@@ -80,6 +80,8 @@ def read_config(folder: Path) -> ImageBindConfig:
         if settings.keys() != known:
             raise ValueError(f"its keys differ in {sorted(settings.keys() ^ known)}")
         towers = {name: Tower(**settings[name]) for name in MODALITIES if settings[name] is not None}
+        if "vision" not in towers:
+            raise ValueError("vision, which all else is bound to, must not be null")
         return ImageBindConfig(**{**settings, **towers})
     except (ValueError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} must describe an ImageBind: {error}") from error
