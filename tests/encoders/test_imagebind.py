@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from jsonargparse import ArgumentParser
 from PIL import Image
 from tokenizers import Tokenizer
 from torch import nn
@@ -167,7 +168,9 @@ def official():
     sys.modules["imagebind"] = shell
     from imagebind.models import imagebind_model, multimodal_preprocessors
 
-    return types.SimpleNamespace(model=imagebind_model, inputs=multimodal_preprocessors)
+    yield types.SimpleNamespace(model=imagebind_model, inputs=multimodal_preprocessors)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
+        del sys.modules[name]
 
 
 def test_parity_with_the_official_package(official):
@@ -241,7 +244,7 @@ def test_a_model_without_some_towers_comes_back(tmp_path):
     assert load_imagebind(tmp_path).config.modalities == ("vision", "audio", "depth", "imu")
 
 
-def test_the_published_file_loads_with_a_word_about_its_licence(tmp_path, monkeypatch):
+def test_the_published_file_loads_with_a_word_about_its_license(tmp_path, monkeypatch):
     monkeypatch.setattr(imagebind_files, "HUGE", SMALL)
     torch.save(random_model(SMALL).half().state_dict(), tmp_path / "imagebind_huge.pth")
     with pytest.warns(UserWarning, match="CC-BY-NC 4.0: for non-commercial use only"):
@@ -384,6 +387,14 @@ def test_depth_becomes_normalized_disparity():
     camera = Camera(torch.zeros(2, 3), torch.eye(3).expand(2, 3, 3), torch.full((2,), 90.0))
     near = prepare_depth(replace(clip, camera=camera), 3, 32)[0]
     assert_close(near, torch.full_like(near, (0.075 * 240 / 2 / 75 - 0.0418) / 0.0295), atol=1e-3, rtol=0)
+
+
+def test_what_is_nearer_than_disparity_tells_is_cut_before_pictures_are_resized():
+    depth = torch.full((1, 1, 1, 64, 64), 3.0)
+    depth[..., :21] = 0.075 * 520 / 75
+    clip = Clip(torch.zeros(1, 1, 3, 64, 64), torch.ones(1), ("",), depth=depth)
+    nearer = replace(clip, depth=torch.where(depth < 3, 0.02, depth))
+    assert_close(prepare_depth(nearer, 1, 32), prepare_depth(clip, 1, 32), atol=1e-4, rtol=0)
 
 
 def test_depth_frames_are_spread_over_the_clip():
@@ -534,6 +545,15 @@ def test_it_fills_the_slot_of_the_other_senses(encoder):
     deaf = conditioner(conditioner.encode(replace(clip, sound=None)), keep).tokens
     assert with_all.shape == (2, 3, 8)
     assert (with_all - deaf).abs().max() > 1e-4
+
+
+def test_it_is_chosen_by_class_path(folder):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Conditioner, "conditioner")
+    slot = {"class_path": "worldgen.encoders.imagebind.ImageBind"}
+    slot["init_args"] = {"checkpoint": str(folder), "modalities": ["vision", "audio"], "windows": 2}
+    made = parser.instantiate_classes(parser.parse_object({"conditioner": {"multimodal": slot}}))
+    assert made.conditioner.multimodal.origins == ("vision", "vision", "audio", "audio")
 
 
 def test_settings_and_vocabulary_are_part_of_its_name(folder, encoder, tmp_path):

@@ -79,7 +79,8 @@ def prepare_audio(
 ) -> Float[Tensor, "B V 1 mel frames"]:
     """Log mel energies of each window: Kaldi's filter bank, 25 ms frames every 10 ms, normalized.
 
-    A window loses its mean first; frames that miss at its end are 0 before normalization.
+    Each frame loses its mean there, so that of the window, which the authors take off first, changes nothing.
+    Frames that miss at the end of a window are 0 before normalization.
 
     Raises:
         ValueError: If the sound is not sampled at 16 kHz, or shorter than one frame of 25 ms.
@@ -251,7 +252,7 @@ def _mel(wave: Float[Tensor, " S"], mel_bins: int, mel_frames: int) -> Float[Ten
     from torchaudio.compliance.kaldi import fbank
 
     mel = fbank(
-        (wave - wave.mean())[None],
+        wave[None],
         htk_compat=True,
         sample_frequency=RATE,
         use_energy=False,
