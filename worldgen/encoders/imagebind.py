@@ -170,6 +170,7 @@ class ImageBind(Encoder):
             x = self._prepare_text(clip.prompts)[:, None]
             real = torch.tensor([[bool(prompt.strip())] for prompt in clip.prompts])
         elif modality == "audio":
+            assert clip.sound is not None
             distinct = self.windows if clip.sound.shape[1] > 2 * RATE else 1
             x = prepare_audio(clip.sound, distinct, config.mel_bins, config.mel_frames)
             real = _audible(clip)[:, None].expand(-1, distinct)
@@ -204,6 +205,7 @@ def _holds(clip: Clip, modality: str) -> bool:
 
 
 def _audible(clip: Clip) -> Bool[Tensor, " B"]:
+    assert clip.sound is not None
     return clip.sound.abs().amax(dim=1) > 0
 
 

@@ -112,6 +112,7 @@ def prepare_depth(clip: Clip, windows: int, size: int) -> Float[Tensor, "B V 1 s
     The focal length is that of the clip's camera in a picture of 480 rows; 520 pixels (a Kinect) where
     there is no camera.
     """
+    assert clip.depth is not None
     frames = clip.frames.shape[1]
     used = torch.linspace(0, frames - 1, min(windows, frames)).round().long()
     depth = clip.depth[:, used].clamp(0.01, 50.0)
@@ -129,6 +130,7 @@ def prepare_imu(clip: Clip, length: int) -> Float[Tensor, "B 6 S"]:
 
     The samples are taken to span the clip. The authors publish no normalization: units stay m/s^2 and rad/s.
     """
+    assert clip.imu is not None
     signal = clip.imu.transpose(1, 2)  # (B, 6, S)
     rows = []
     for row, fps in zip(signal, clip.fps.tolist(), strict=True):

@@ -32,7 +32,7 @@ class ImageBindModel(nn.Module):
         if config.text:
             stems["text"] = _TextStem(config.vocabulary, config.context, config.text.dim)
         if config.audio:
-            stems["audio"] = _audio_stem(config)
+            stems["audio"] = _audio_stem(config, config.audio.dim)
         if config.depth:
             stems["depth"] = _sensor_stem(config, config.depth.dim, "depth_stem")
         if config.thermal:
@@ -71,9 +71,14 @@ class ImageBindModel(nn.Module):
         """Embeddings before they are normalized; arguments and errors as in `forward`."""
         self._require(modality, x)
         tokens = self.modality_preprocessors[modality](x)
-        tokens = self.modality_trunks[modality](tokens, causal_mask(self, modality))
+        tokens = self.modality_trunks[modality](tokens, self.attention_mask(modality))
         head = self.modality_heads[modality]
         return head(tokens, x.argmax(dim=-1)) if modality == "text" else head(tokens)
+
+    def attention_mask(self, modality: str) -> Float[Tensor, "L L"] | None:
+        """What is added to the attention of a trunk: text looks back only."""
+        stem = self.modality_preprocessors[modality]
+        return stem.mask if isinstance(stem, _TextStem) else None
 
     def _require(self, modality: str, x: Tensor) -> None:
         c = self.config
@@ -96,11 +101,6 @@ class ImageBindModel(nn.Module):
                 f"ImageBind's {modality} must have shape (B, {', '.join(map(str, allowed[0]))}); "
                 f"got {tuple(x.shape)}."
             )
-
-
-def causal_mask(model: ImageBindModel, modality: str) -> Float[Tensor, "L L"] | None:
-    """What is added to the attention of a trunk: text looks back only."""
-    return model.modality_preprocessors["text"].mask if modality == "text" else None
 
 
 class _Patches(nn.Module):
@@ -154,6 +154,8 @@ class _PictureStem(nn.Module):
 
 
 class _TextStem(nn.Module):
+    mask: Tensor
+
     def __init__(self, vocabulary: int, context: int, dim: int) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(vocabulary, dim)
@@ -173,11 +175,13 @@ class _ImuStem(nn.Module):
         self.patch = patch
         self.pos_embed = nn.Parameter(torch.randn(1, length // patch + 1, dim) * 0.01)
         self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
-        self.imu_stem = _Patches(nn.Linear(6 * patch, dim, bias=False), nn.LayerNorm(dim))
+        self.imu_stem = nn.ModuleDict(
+            {"proj": nn.Linear(6 * patch, dim, bias=False), "norm_layer": nn.LayerNorm(dim)}
+        )
 
     def forward(self, x: Float[Tensor, "B 6 S"]) -> Float[Tensor, "B L D"]:
         windows = x.unfold(-1, self.patch, self.patch).transpose(1, 2).flatten(2)  # (B, L, 6 patch)
-        tokens = self.imu_stem.norm_layer(self.imu_stem.proj(windows))
+        tokens = self.imu_stem["norm_layer"](self.imu_stem["proj"](windows))
         return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1) + self.pos_embed
 
 
@@ -188,8 +192,8 @@ def _vision_stem(config: ImageBindConfig) -> _PictureStem:
     return _PictureStem(patches, (config.image_size // config.patch) ** 2, config.vision.dim, "rgbt_stem")
 
 
-def _audio_stem(config: ImageBindConfig) -> _PictureStem:
-    dim, kernel, stride = config.audio.dim, config.audio_patch, config.audio_stride
+def _audio_stem(config: ImageBindConfig, dim: int) -> _PictureStem:
+    kernel, stride = config.audio_patch, config.audio_stride
     patches = _Patches(nn.Conv2d(1, dim, kernel, stride=stride, bias=False), nn.LayerNorm(dim))
     rows, columns = ((size - kernel) // stride + 1 for size in (config.mel_bins, config.mel_frames))
     return _PictureStem(patches, rows * columns, dim, "rgbt_stem")
