@@ -32,16 +32,8 @@ TABLE = Path(__file__).with_name("imagebind_keys.txt")
 MERGES = [("b", "a"), ("l", "l</w>"), ("ba", "ll</w>"), ("r", "e"), ("re", "d</w>"), ("Ã", "©</w>")]
 VOCABULARY = 512 + len(MERGES) + 2
 TOWERS = {name: Tower(32, 2, 4) for name in MODALITIES} | {"audio": Tower(16, 1, 2), "depth": Tower(24, 2, 3)}
-SMALL = ImageBindConfig(
-    **TOWERS,
-    out_dim=20,
-    image_size=32,
-    patch=16,
-    mel_bins=32,
-    imu_length=400,
-    vocabulary=VOCABULARY,
-    context=24,
-)
+SMALL = ImageBindConfig(**TOWERS, out_dim=20, image_size=32, patch=16, mel_bins=32, imu_length=400)
+SMALL = replace(SMALL, vocabulary=VOCABULARY, context=24)
 
 
 def random_model(config):
