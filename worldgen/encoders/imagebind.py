@@ -1,0 +1,219 @@
+"""ImageBind: frames, prompts, sound, depth and inertial signals of a clip in one space."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from worldgen.encoders.base import Encoder, Tokens
+from worldgen.encoders.imagebind_files import load_imagebind
+from worldgen.encoders.imagebind_inputs import (
+    RATE,
+    prepare_audio,
+    prepare_depth,
+    prepare_imu,
+    prepare_pictures,
+    prepare_text,
+    prepare_vision,
+    read_tokenizer,
+)
+from worldgen.types import Clip
+
+_IN_CLIP = ("vision", "text", "audio", "depth", "imu")
+"""Modalities that a Clip can hold; thermal pictures it cannot."""
+
+
+class ImageBind(Encoder):
+    """Frozen ImageBind (Girdhar et al. 2023, 2305.05665) on everything that a clip holds.
+
+    The published weights are licensed CC-BY-NC 4.0: **non-commercial use only**. They are not part of this
+    project; whoever chooses ``imagebind_huge.pth`` gets a warning that says so.
+
+    A token is one unit vector of the shared space. Their places are fixed, whatever a clip holds, and
+    ``origins`` names them; with all modalities and ``windows`` of 3:
+
+    ==========  =========  ===========================================================================
+    places      modality   made of
+    ==========  =========  ===========================================================================
+    0, 1, 2     vision     first and last frame of each window of two seconds
+    3           text       the prompt
+    4, 5, 6     audio      each window of two seconds
+    7, 8, 9     depth      frames from the first to the last, evenly spaced
+    10          imu        the first five seconds
+    ==========  =========  ===========================================================================
+
+    What a clip has not is zeros with ``mask`` False: a sense that is None, a prompt of "", silence, and the
+    windows after the first where they would show the same two seconds again.
+
+    Args:
+        checkpoint: ``imagebind_huge.pth``, or a folder written by `save_imagebind`, e.g.
+            ``assets/nano/imagebind``.
+        tokenizer: Of the prompts, see `read_tokenizer`; left out, the folder's own ``tokenizer.json``.
+        modalities: What to encode, of vision, text, audio, depth and imu; all that the checkpoint has when
+            left out.
+        windows: Of vision, audio and depth. The authors take 3 of sound and 5 of video.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        tokenizer: str | Path | None = None,
+        modalities: tuple[str, ...] | None = None,
+        windows: int = 3,
+    ) -> None:
+        super().__init__()
+        if windows < 1:
+            raise ValueError(f"windows must be 1 or more; got {windows}.")
+        self.model = load_imagebind(checkpoint)
+        config = self.model.config
+        able = tuple(name for name in _IN_CLIP if name in config.modalities)
+        unknown = [name for name in modalities or () if name not in able]
+        if unknown or modalities == ():
+            raise ValueError(f"modalities must be some of {able} of this ImageBind; got {modalities}.")
+        self.modalities = tuple(name for name in able if modalities is None or name in modalities)
+        self.tokenizer, self.tokenizer_hash = None, ""
+        if "text" in self.modalities:
+            self.tokenizer = read_tokenizer(_find_tokenizer(checkpoint, tokenizer), config.vocabulary)
+            self.tokenizer_hash = hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()[:12]
+        self.windows = windows
+        self.origins: tuple[str, ...] = tuple(
+            name for name in self.modalities for _ in range(1 if name in ("text", "imu") else windows)
+        )
+        """Modality of each token."""
+        self.dim: int = config.out_dim
+        self.freeze()
+
+    @torch.no_grad()
+    def encode(self, clip: Clip) -> Tokens:
+        """One token for each of ``origins``.
+
+        Raises:
+            ValueError: If a prompt is too long.
+        """
+        device = next(self.parameters()).device
+        values = torch.zeros(len(clip), len(self.origins), self.dim, device=device)
+        mask = torch.zeros(len(clip), len(self.origins), dtype=torch.bool, device=device)
+        for name in self.modalities:
+            if _holds(clip, name):
+                found, real = self._tokens(clip, name)
+                first = self.origins.index(name)
+                values[:, first : first + found.shape[1]] = found * real[..., None]
+                mask[:, first : first + found.shape[1]] = real
+        return Tokens(values, mask)
+
+    def embed_vision(self, clip: Clip) -> Float[Tensor, "B D"]:
+        """Unit vector of the frames of each clip: the mean of its windows, as for all embeddings here."""
+        return self._embed_clip(clip, "vision")
+
+    @torch.no_grad()
+    def embed_text(self, prompts: tuple[str, ...]) -> Float[Tensor, "B D"]:
+        """Unit vector of each prompt.
+
+        Raises:
+            ValueError: If the encoder has no text, or a prompt is too long.
+        """
+        self._require_modality("text")
+        return self._embed(self._prepare_text(prompts), "text")
+
+    def embed_audio(self, clip: Clip) -> Float[Tensor, "B D"]:
+        """Unit vector of the sound of each clip.
+
+        Raises:
+            ValueError: If a clip has no sound, or is silent.
+        """
+        if clip.sound is not None and not bool(_audible(clip).all()):
+            silent = (~_audible(clip)).nonzero().flatten().tolist()
+            raise ValueError(f"Clips must have something to hear; clips {silent} are silent. Leave them out.")
+        return self._embed_clip(clip, "audio")
+
+    def embed_depth(self, clip: Clip) -> Float[Tensor, "B D"]:
+        """Unit vector of the depth of each clip; ValueError if there is none."""
+        return self._embed_clip(clip, "depth")
+
+    def embed_imu(self, clip: Clip) -> Float[Tensor, "B D"]:
+        """Unit vector of the inertial signal of each clip; ValueError if there is none."""
+        return self._embed_clip(clip, "imu")
+
+    @torch.no_grad()
+    def embed_thermal(self, pictures: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B D"]:
+        """Unit vector of thermal pictures in [0, 1], hot is bright.
+
+        The authors publish no normalization of them; there is none here.
+
+        Raises:
+            ValueError: If the checkpoint has no thermal tower, or values are outside of [0, 1].
+        """
+        low, high = pictures.min().item(), pictures.max().item()
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"Thermal pictures must lie in [0, 1]; got [{low:.4g}, {high:.4g}]. Scale them.")
+        return self._embed(prepare_pictures(pictures, self.model.config.image_size), "thermal")
+
+    @torch.no_grad()
+    def _embed_clip(self, clip: Clip, modality: str) -> Float[Tensor, "B D"]:
+        self._require_modality(modality)
+        if not _holds(clip, modality):
+            raise ValueError(f"The clip must hold {modality} to be embedded; it has none.")
+        values, real = self._tokens(clip, modality)
+        return F.normalize((values * real[..., None]).sum(dim=1), dim=-1)
+
+    def _tokens(self, clip: Clip, modality: str) -> tuple[Float[Tensor, "B V D"], Bool[Tensor, "B V"]]:
+        """Unit vectors of one modality, and which of them say something."""
+        config = self.model.config
+        if modality == "vision":
+            x, real = prepare_vision(clip, self.windows, config.image_size)
+        elif modality == "text":
+            x = self._prepare_text(clip.prompts)[:, None]
+            real = torch.tensor([[bool(prompt.strip())] for prompt in clip.prompts])
+        elif modality == "audio":
+            assert clip.sound is not None
+            distinct = self.windows if clip.sound.shape[1] > 2 * RATE else 1
+            x = prepare_audio(clip.sound, distinct, config.mel_bins, config.mel_frames)
+            real = _audible(clip)[:, None].expand(-1, distinct)
+        elif modality == "depth":
+            x = prepare_depth(clip, self.windows, config.image_size)
+            real = torch.ones(x.shape[:2], dtype=torch.bool)
+        else:
+            x = prepare_imu(clip, config.imu_length)[:, None]
+            real = torch.ones(x.shape[:2], dtype=torch.bool)
+        values = self._embed(x.flatten(0, 1), modality).unflatten(0, tuple(x.shape[:2]))
+        return values, real.to(values.device)
+
+    def _embed(self, x: Tensor, modality: str) -> Float[Tensor, "N D"]:
+        device = next(self.parameters()).device
+        return F.normalize(self.model.embed(modality, x.to(device)), dim=-1)
+
+    def _prepare_text(self, prompts: tuple[str, ...]) -> Tensor:
+        assert self.tokenizer is not None
+        return prepare_text(prompts, self.tokenizer, self.model.config.context)
+
+    def _require_modality(self, modality: str) -> None:
+        if modality not in self.modalities:
+            raise ValueError(
+                f"This ImageBind must encode {modality} to embed it; it encodes {self.modalities}."
+            )
+
+
+def _holds(clip: Clip, modality: str) -> bool:
+    sense = {"audio": clip.sound, "depth": clip.depth, "imu": clip.imu}
+    value = sense.get(modality, clip.frames)
+    return value is not None and value.numel() > 0
+
+
+def _audible(clip: Clip) -> Bool[Tensor, " B"]:
+    assert clip.sound is not None
+    return clip.sound.abs().amax(dim=1) > 0
+
+
+def _find_tokenizer(checkpoint: str | Path, tokenizer: str | Path | None) -> str | Path:
+    own = Path(checkpoint) / "tokenizer.json"
+    if tokenizer is None and not own.is_file():
+        raise ValueError(
+            f"{checkpoint} holds no tokenizer: give tokenizer= the path of CLIP's "
+            "bpe_simple_vocab_16e6.txt.gz or the id of a CLIP model, or leave text out of modalities."
+        )
+    return own if tokenizer is None else tokenizer
