@@ -40,7 +40,7 @@ class ClipScore(nn.Module):
                 checkpoint, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # transformers lets through whatever its parts raise
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split()).split(". ")[0][:300]
             raise ValueError(f"{checkpoint!r} must be a CLIP checkpoint (id or folder): {reason}") from error
         if found["missing_keys"]:
             raise ValueError(

@@ -106,7 +106,7 @@ def _load_weights(model: nn.Module, checkpoint: Path) -> None:
     wrong = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
     if wrong:
         raise ValueError(
-            f"{checkpoint} must hold this {type(model).__name__}'s weights under timm's names and in its size; "
+            f"{checkpoint} must hold {type(model).__name__}'s weights under timm's names and in its size; "
             f"{len(wrong)} of {len(own)} tensors miss or differ, {wrong[0]} first."
         )
     model.load_state_dict({name: state[name] for name in own})

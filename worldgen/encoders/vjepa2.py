@@ -47,7 +47,7 @@ class VJEPA2(Encoder):
                 checkpoint, config=config, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # transformers lets through whatever its parts raise
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split()).split(". ")[0][:300]
             raise ValueError(
                 f"{checkpoint!r} must be a V-JEPA 2 checkpoint (id or folder): {reason}"
             ) from error
