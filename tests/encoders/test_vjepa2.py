@@ -91,6 +91,14 @@ def test_a_long_clip_is_sampled_as_the_processor_samples(folder, encoder):
     assert_close(encoder.encode(clip_of(video[None] / 255)).values, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_a_processor_that_names_a_number_of_frames_is_followed(encoder, tmp_path):
+    encoder.model.save_pretrained(tmp_path)
+    VJEPA2VideoProcessor(crop_size=32, num_frames=4).save_pretrained(tmp_path)
+    frames = noise(1, 8, 3, 36, 36)
+    few = VJEPA2(str(tmp_path)).encode(clip_of(frames)).values
+    assert_close(few, encoder.encode(clip_of(frames[:, ::2])).values, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("frames, full", [(1, 2), (3, 4), (7, 8)])
 def test_the_last_frame_of_a_short_clip_is_repeated(encoder, frames, full):
     short = noise(2, frames, 3, 32, 32)
