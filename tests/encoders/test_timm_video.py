@@ -85,16 +85,27 @@ def test_every_stride_th_frame_is_looked_at(vit):
     assert_close(x, torch.tensor([0.05, 0.15, 0.95]))
 
 
-def test_a_folder_that_timm_can_load_is_loaded(vit, tmp_path):
-    """The road that hub ids take."""
-    model, _, encoder = vit
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
-    data = {"mean": [0.5, 0.5, 0.5], "input_size": [3, 160, 160], "num_classes": 0}
+def test_a_folder_that_timm_can_load_is_loaded_whole(tmp_path):
+    """The road that hub ids take: weights with a head of three classes, and a data config of their own."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", num_classes=3, img_size=160)
+    state = model.state_dict()
+    save_file(state, tmp_path / "model.safetensors")
+    data = {"mean": [0.5, 0.5, 0.5], "input_size": [3, 160, 160], "num_classes": 3, "classifier": "head"}
     config = {"architecture": "test_vit", "model_args": {"img_size": 160}, "pretrained_cfg": data}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    other = TimmVideo(f"local-dir:{tmp_path}")
-    assert_close(other.model.state_dict(), model.state_dict(), atol=0, rtol=0)
-    assert fingerprint(other) != fingerprint(encoder)  # it normalizes otherwise
+    encoder = TimmVideo(f"local-dir:{tmp_path}")
+    save_file(
+        {name: value for name, value in state.items() if "head" not in name}, tmp_path / "own.safetensors"
+    )
+    same = TimmVideo("test_vit", tmp_path / "own.safetensors")
+    assert_close(encoder.model.state_dict(), same.model.state_dict(), atol=0, rtol=0)
+    assert fingerprint(encoder) != fingerprint(same)  # it normalizes otherwise
+    save_file(
+        {name: value for name, value in state.items() if name != "norm.bias"}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(ValueError, match='must be a timm model whose weights can be had: .*"norm.bias"'):
+        TimmVideo(f"local-dir:{tmp_path}")
 
 
 def test_it_conditions_and_only_the_trained_part_learns(vit):

@@ -38,7 +38,10 @@ class TimmVideo(Encoder):
         if stride < 1:
             raise ValueError(f"stride must be at least 1 frame; got {stride}.")
         try:
-            self.model = timm.create_model(model, pretrained=checkpoint is None, num_classes=0)
+            # With its classes: timm forgives tensors that miss when it is asked for another number of them.
+            fetched = checkpoint is None
+            self.model = timm.create_model(model, pretrained=fetched, num_classes=None if fetched else 0)
+            self.model.reset_classifier(0)
         except Exception as error:  # timm lets through whatever its parts raise
             reason = " ".join(str(error).split())[:300]
             raise ValueError(
