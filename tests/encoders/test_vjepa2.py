@@ -269,8 +269,10 @@ def test_weights_of_another_size_are_refused(encoder, tmp_path):
 def test_bad_numbers_get_a_sentence(folder, encoder):
     with pytest.raises(ValueError, match="size must be a multiple of the patch, 16 pixels; got 40"):
         VJEPA2(str(folder), size=40)
-    with pytest.raises(ValueError, match="frames must be at least 1; got -1"):
-        VJEPA2(str(folder), frames=-1)
+    with pytest.raises(ValueError, match="frames must be at least 1; got 0"):
+        VJEPA2(str(folder), frames=0)
+    with pytest.raises(ValueError, match="size must be a multiple of the patch, 16 pixels; got 0"):
+        VJEPA2(str(folder), size=0)
     clip = clip_of(noise(1, 4, 3, 32, 32))
     with pytest.raises(ValueError, match=r"context must lie in 1 .. 4 frames, the clip's length; got 6"):
         encoder.context_only(clip, 6)

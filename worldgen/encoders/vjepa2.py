@@ -31,6 +31,8 @@ class VJEPA2(Encoder):
         super().__init__()
         from transformers import AutoConfig, VJEPA2Model, VJEPA2VideoProcessor
 
+        if frames is not None and frames < 1:
+            raise ValueError(f"frames must be at least 1; got {frames}.")
         looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
         if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
             raise FileNotFoundError(
@@ -40,7 +42,7 @@ class VJEPA2(Encoder):
             config = AutoConfig.from_pretrained(checkpoint)
             if config.model_type != "vjepa2":
                 raise ValueError(f"its config.json says {config.model_type!r}")
-            config.crop_size = size = size or config.crop_size
+            config.crop_size = size = config.crop_size if size is None else size
             settings, _ = VJEPA2VideoProcessor.get_video_processor_dict(checkpoint)
             self.processor = VJEPA2VideoProcessor(**{**settings, "crop_size": size})
             self.model, found = VJEPA2Model.from_pretrained(
@@ -63,8 +65,6 @@ class VJEPA2(Encoder):
         self.grid: int = size // config.patch_size
         self.frames = frames or self.processor.num_frames or config.frames_per_clip
         self.processing = self.processor.to_json_string()  # what tokens depend on besides the weights
-        if self.frames < 1:
-            raise ValueError(f"frames must be at least 1; got {self.frames}.")
         self.freeze()
 
     @torch.no_grad()
