@@ -1,0 +1,84 @@
+"""How well frames match their prompt, by CLIP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldgen.types import Clip
+
+
+class ClipScore(nn.Module):
+    """CLIP similarity of frames and prompt (Radford et al. 2021, 2103.00020; CLIPSIM of 2104.14806).
+
+    The cosine between the embedding of each frame and that of the clip's prompt. It says whether the right
+    things are in the picture, and nothing about how they move: shuffled frames score the same.
+
+    Args:
+        checkpoint: Hub id or folder in Hugging Face layout, e.g. ``openai/clip-vit-base-patch32``.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        super().__init__()
+        from transformers import AutoConfig, CLIPModel, CLIPProcessor
+
+        looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
+        if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
+            raise FileNotFoundError(
+                f"A CLIP folder must hold config.json; {checkpoint} does not. Give another path or a hub id."
+            )
+        try:
+            config = AutoConfig.from_pretrained(checkpoint)
+            if config.model_type != "clip":
+                raise ValueError(f"its config.json says {config.model_type!r}")
+            self.processor = CLIPProcessor.from_pretrained(checkpoint, use_fast=True)
+            self.model, found = CLIPModel.from_pretrained(
+                checkpoint, output_loading_info=True, dtype=torch.float32
+            )
+        except Exception as error:  # transformers lets through whatever its parts raise
+            reason = " ".join(str(error).split()).split(". ")[0][:300]
+            raise ValueError(f"{checkpoint!r} must be a CLIP checkpoint (id or folder): {reason}") from error
+        if found["missing_keys"]:
+            raise ValueError(
+                f"{checkpoint!r} must hold a whole CLIP; {len(found['missing_keys'])} tensors miss, "
+                f"{min(found['missing_keys'])} first."
+            )
+        self.length: int = config.text_config.max_position_embeddings
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> ClipScore:
+        """A frozen network stays in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def score_frames(self, clip: Clip) -> Float[Tensor, "B T"]:
+        """Cosine, in [-1, 1], of each frame with the prompt of its clip.
+
+        Raises:
+            ValueError: If a prompt is empty or longer than CLIP reads.
+        """
+        bare = [index for index, prompt in enumerate(clip.prompts) if not prompt.strip()]
+        if bare:
+            raise ValueError(f"Every clip must have a prompt to be scored; clip {bare[0]} has none.")
+        text = self.processor.tokenizer(list(clip.prompts), padding=True, return_tensors="pt")
+        longest = text["input_ids"].shape[1]
+        if longest > self.length:
+            raise ValueError(
+                f"A prompt must be at most {self.length} CLIP tokens; got {longest}. Shorten it."
+            )
+        device = self.model.device
+        pixels = self.processor.image_processor(
+            list(clip.frames.flatten(0, 1)), do_rescale=False, return_tensors="pt"
+        )["pixel_values"]
+        seen = F.normalize(self.model.get_image_features(pixels.to(device)), dim=-1)
+        said = F.normalize(self.model.get_text_features(**text.to(device)), dim=-1)
+        return torch.einsum("btd,bd->bt", seen.unflatten(0, clip.frames.shape[:2]), said)
+
+    def forward(self, clip: Clip) -> Float[Tensor, " B"]:
+        """Mean over the frames of `score_frames`."""
+        return self.score_frames(clip).mean(dim=1)

@@ -1,0 +1,157 @@
+"""V-JEPA 2 video tokens, from any checkpoint that transformers loads, and what it predicts comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from worldgen.encoders.base import Encoder, Tokens
+from worldgen.types import Clip
+
+
+class VJEPA2(Encoder):
+    """Frozen V-JEPA 2 (Assran et al. 2025, 2506.09985): a token per tubelet and patch.
+
+    The checkpoint's own video processor resizes each frame (shorter side to 256/224 of the crop), cuts out
+    the middle and normalizes: what lies at the border of the picture is not seen. Frames of another size,
+    smaller ones too, are brought to the checkpoint's. A clip may be short, of one frame even: its last frame
+    is repeated until a tubelet is full. A longer clip than ``frames`` is sampled evenly.
+
+    Args:
+        checkpoint: Hub id or folder in Hugging Face layout, e.g. ``facebook/vjepa2-vitl-fpc64-256``.
+        size: Side in pixels of what the network sees, a multiple of its patch; the checkpoint's when None.
+            Positions are rotary, so that any side works, but the weights were made at the checkpoint's.
+        frames: Most frames that are looked at; the checkpoint's number when None.
+    """
+
+    def __init__(self, checkpoint: str, size: int | None = None, frames: int | None = None) -> None:
+        super().__init__()
+        from transformers import AutoConfig, VJEPA2Model, VJEPA2VideoProcessor
+
+        if frames is not None and frames < 1:
+            raise ValueError(f"frames must be at least 1; got {frames}.")
+        looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
+        if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
+            raise FileNotFoundError(
+                f"A V-JEPA 2 folder must hold config.json; {checkpoint} does not. Give another path or an id."
+            )
+        try:
+            config = AutoConfig.from_pretrained(checkpoint)
+            if config.model_type != "vjepa2":
+                raise ValueError(f"its config.json says {config.model_type!r}")
+            config.crop_size = size = config.crop_size if size is None else size
+            settings, _ = VJEPA2VideoProcessor.get_video_processor_dict(checkpoint)
+            self.processor = VJEPA2VideoProcessor(**{**settings, "crop_size": size})
+            self.model, found = VJEPA2Model.from_pretrained(
+                checkpoint, config=config, output_loading_info=True, dtype=torch.float32
+            )
+        except Exception as error:  # transformers lets through whatever its parts raise
+            reason = " ".join(str(error).split()).split(". ")[0][:300]
+            raise ValueError(
+                f"{checkpoint!r} must be a V-JEPA 2 checkpoint (id or folder): {reason}"
+            ) from error
+        if found["missing_keys"]:
+            raise ValueError(
+                f"{checkpoint!r} must hold a whole V-JEPA 2; {len(found['missing_keys'])} tensors miss, "
+                f"{min(found['missing_keys'])} first."
+            )
+        if size % config.patch_size or size < config.patch_size:
+            raise ValueError(f"size must be a multiple of the patch, {config.patch_size} pixels; got {size}.")
+        self.dim: int = config.hidden_size
+        self.tubelet: int = config.tubelet_size
+        self.grid: int = size // config.patch_size
+        self.frames = frames or self.processor.num_frames or config.frames_per_clip
+        self.processing = self.processor.to_json_string()  # what tokens depend on besides the weights
+        self.freeze()
+
+    @torch.no_grad()
+    def encode(self, clip: Clip) -> Tokens:
+        """Tokens of the clip in order of time, row and column; every one of them has seen the whole clip."""
+        return self._encode(clip.frames)
+
+    @torch.no_grad()
+    def context_only(self, clip: Clip, frames: int) -> Tokens:
+        """Tokens of the first frames, made without a look at the others.
+
+        Raises:
+            ValueError: If the clip has fewer frames.
+        """
+        if not 1 <= frames <= clip.frames.shape[1]:
+            raise ValueError(
+                f"context must lie in 1 .. {clip.frames.shape[1]} frames, the clip's length; got {frames}."
+            )
+        return self._encode(clip.frames[:, :frames])
+
+    @torch.no_grad()
+    def predict(self, clip: Clip, context: int, target: int) -> Tokens:
+        """What the predictor expects of the frames after the context, from the context alone.
+
+        transformers' own ``forward`` masks after its encoder, whose context tokens have then attended to the
+        very frames that are to be predicted. Here only the context is encoded, and the clip need not hold
+        the target frames. Training matched predictions to *layer-normalized* tokens of the whole clip:
+        normalize those of `encode` before comparing.
+
+        Args:
+            clip: What is known.
+            context: Number of known first frames.
+            target: Number of frames to predict.
+
+        Returns:
+            Tokens of the target frames.
+
+        Raises:
+            ValueError: If either is not a whole number of tubelets, the clip has fewer than ``context``
+                frames, or both together are more than ``frames``.
+        """
+        for name, count in (("context", context), ("target", target)):
+            if count < self.tubelet or count % self.tubelet:
+                raise ValueError(
+                    f"{name} must be a multiple of {self.tubelet} frames, a tubelet; got {count}."
+                )
+        if context + target > self.frames:
+            raise ValueError(
+                f"context and target must be at most {self.frames} frames together; got {context} + {target}."
+                " Predict fewer, or give this encoder more `frames`."
+            )
+        seen = self.context_only(clip, context).values
+        first = seen.shape[1]
+        count = (context + target) // self.tubelet * self.grid**2
+        places = torch.arange(count, device=seen.device).expand(len(seen), -1)
+        made = self.model.predictor(
+            encoder_hidden_states=seen, context_mask=[places[:, :first]], target_mask=[places[:, first:]]
+        )
+        return _all_real(made.last_hidden_state)
+
+    def positions(self, clip: Clip) -> Float[Tensor, "B L 3"]:
+        """Where the tokens of `encode` lie: (t, y, x) of their centers.
+
+        Returns:
+            t in seconds since the first frame; y down and x right as shares of what the network sees, in
+            (0, 1).
+        """
+        picks = self._picks(clip.frames.shape[1]).to(clip.fps)
+        t = picks.unflatten(0, (-1, self.tubelet)).mean(dim=1) / clip.fps[:, None]  # (B, T / tubelet)
+        side = (torch.arange(self.grid).to(t) + 0.5) / self.grid
+        cells = torch.cartesian_prod(side, side)  # (grid^2, 2), rows outermost
+        t = t.repeat_interleave(len(cells), dim=1)
+        return torch.cat([t[..., None], cells.repeat(t.shape[1] // len(cells), 1).expand(len(t), -1, -1)], -1)
+
+    def _encode(self, frames: Float[Tensor, "B T 3 H W"]) -> Tokens:
+        frames = frames[:, self._picks(frames.shape[1]).to(frames.device)]
+        pixels = self.processor(list(frames), do_rescale=False, do_sample_frames=False, return_tensors="pt")[
+            "pixel_values_videos"
+        ]
+        return _all_real(self.model.encoder(pixels.to(self.model.device)).last_hidden_state)
+
+    def _picks(self, frames: int) -> Int[Tensor, " N"]:
+        """Which frames are looked at: evenly sampled, the last one repeated until tubelets are full."""
+        looked = min(frames, self.frames)
+        picks = torch.arange(looked) * frames // looked
+        return torch.cat([picks, picks[-1:].expand(-looked % self.tubelet)])
+
+
+def _all_real(values: Float[Tensor, "B L D"]) -> Tokens:
+    return Tokens(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
