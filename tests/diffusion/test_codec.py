@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -77,6 +79,14 @@ def test_hold_keeps_known_frames_and_repeats_the_last(frames):
     assert_close(held.frames[:, 2:], frames[:, 1:2].expand(-1, 3, -1, -1, -1))
     with pytest.raises(ValueError, match="Context must be 1 to 10 frames of the clip; got 11"):
         hold(clip_of(frames), 11, 12)
+
+
+def test_hold_silences_what_would_tell_the_future(frames):
+    sound, imu = torch.rand(len(frames), 100), torch.rand(len(frames), 50, 6)
+    held = hold(replace(clip_of(frames), sound=sound, imu=imu), 2, 10)  # 2 of 10 frames are known
+    assert_close(held.sound[:, :20], sound[:, :20])
+    assert_close(held.imu[:, :10], imu[:, :10])
+    assert not held.sound[:, 20:].any() and not held.imu[:, 10:].any()
 
 
 def test_known_motion_is_the_flow_of_the_last_two_known_frames(frames):

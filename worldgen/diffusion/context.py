@@ -19,6 +19,8 @@ _Timed = TypeVar("_Timed", Camera, Clip, Trajectory)
 def hold(clip: Clip, known: int, frames: int) -> Clip:
     """A clip of ``frames`` frames in which the world stands still after the first ``known`` ones.
 
+    Sound and motion sensors are silent from there on: they would tell what is to come.
+
     Raises:
         ValueError: If the clip has fewer than ``known`` frames, or none are known.
     """
@@ -33,7 +35,10 @@ def hold(clip: Clip, known: int, frames: int) -> Clip:
     if camera is not None and camera.moves:
         camera = _take_frames(camera, index, ("position", "rotation"))
     held = _take_frames(replace(clip, truth=None, camera=None), index, ("frames", "depth", "masks"))
-    return replace(held, truth=truth, camera=camera)
+    share = known / clip.frames.shape[1]
+    return replace(
+        held, truth=truth, camera=camera, sound=_silence(clip.sound, share), imu=_silence(clip.imu, share)
+    )
 
 
 def encode_held(codec: Codec, clip: Clip, known: int, frames: int) -> Float[Tensor, "B L C h w"]:
@@ -71,6 +76,14 @@ def known_mask(codec: Codec, known: int, frames: int) -> Float[Tensor, "L s"]:
     stride = codec.temporal_stride
     frame = (torch.arange(codec.steps(frames) * stride) - (stride - 1)).clamp(min=0)
     return (frame < known).float().unflatten(0, (-1, stride))
+
+
+def _silence(signal: Float[Tensor, "B S *channels"] | None, share: float) -> Tensor | None:
+    """The signal, zero after a share of its length."""
+    if signal is None:
+        return None
+    heard = round(share * signal.shape[1])
+    return torch.cat([signal[:, :heard], torch.zeros_like(signal[:, heard:])], dim=1)
 
 
 def _take_frames(value: _Timed, index: Tensor, names: tuple[str, ...]) -> _Timed:
