@@ -10,15 +10,11 @@ import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from worldgen.encoders.adapters import Adapter, written_whole
-
-if TYPE_CHECKING:
-    from adapters import AdapterConfig, AdapterModelInterface
-    from adapters.composition import AdapterCompositionBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +22,7 @@ class HubAdapter(Adapter):
     """What AdapterHub's adapters have in common; a network carries any number, and they compose."""
 
     @abstractmethod
-    def add(self, network: Any) -> str | AdapterCompositionBlock:
+    def add(self, network: Any) -> Any:
         """Add the weights, without letting them act; what to activate."""
 
     @property
@@ -74,7 +70,7 @@ class HubAdapter(Adapter):
     def save(self, network: Any, folder: Path) -> None:
         self._require_attached(network)
         with written_whole(folder) as partial:
-            network.save_adapter(str(partial), self.name, use_safetensors=True)
+            network.save_adapter(str(partial), self.name, use_safetensors=not has_prefix(self, network))
 
     def parts(self, network: Any) -> tuple[nn.Module, ...]:
         if not hasattr(network, "adapters_config") or self.name not in network.adapters_config:
@@ -88,11 +84,11 @@ class HubAdapter(Adapter):
                 for part in leaf.parts(network):
                     part.eval()
 
-    def block(self) -> str | AdapterCompositionBlock:
+    def block(self) -> Any:
         """How the library is told to run this one."""
         return self.name
 
-    def _open(self, network: Any, block: str | AdapterCompositionBlock) -> None:
+    def _open(self, network: Any, block: Any) -> None:
         """Act; learn where it is to be learned; nothing else of the network does."""
         network.freeze_model(True)
         for part in self.parts(network):
@@ -110,7 +106,7 @@ class NewHubAdapter(HubAdapter):
     """One that starts untrained."""
 
     @abstractmethod
-    def config(self) -> AdapterConfig:
+    def config(self) -> Any:
         """The library's own settings."""
 
     def add(self, network: Any) -> str:
@@ -145,7 +141,7 @@ class Bottleneck(NewHubAdapter):
     reduction: float = 16.0
     dropout: float = 0.0
 
-    def config(self) -> AdapterConfig:
+    def config(self) -> Any:
         from adapters import SeqBnConfig
 
         return SeqBnConfig(reduction_factor=self.reduction, dropout=self.dropout, init_weights="mam_adapter")
@@ -165,7 +161,7 @@ class Prefix(NewHubAdapter):
     length: int = 30
     width: int = 512
 
-    def config(self) -> AdapterConfig:
+    def config(self) -> Any:
         from adapters import PrefixTuningConfig
 
         return PrefixTuningConfig(prefix_length=self.length, bottleneck_size=self.width)
@@ -175,7 +171,7 @@ class Prefix(NewHubAdapter):
 class IA3(NewHubAdapter):
     """Learned scales of keys, values and inner numbers, 1 at first (Liu et al. 2022, 2205.05638)."""
 
-    def config(self) -> AdapterConfig:
+    def config(self) -> Any:
         from adapters import IA3Config
 
         return IA3Config()
@@ -220,7 +216,13 @@ def init_network(network: Any) -> None:
     network.train(training)
 
 
-def _vjepa2_interface() -> AdapterModelInterface:
+def has_prefix(adapter: HubAdapter, network: Any) -> bool:
+    """Whether one of its leaves is a prefix: the layers share its tensors, which safetensors cannot write."""
+    pool = getattr(network, "prefix_tuning", None)
+    return pool is not None and any(leaf.name in pool.prefix_tunings for leaf in adapter.leaves)
+
+
+def _vjepa2_interface() -> Any:
     """Where V-JEPA 2's encoder has what the library looks for; its predictor gets no adapters."""
     from adapters import AdapterModelInterface
 

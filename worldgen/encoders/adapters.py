@@ -1,8 +1,8 @@
 """The trained part of a frozen encoder: what every adapter offers.
 
-An adapter object is its settings; its weights live in the network that it is attached to. LoRA through peft is
-in `worldgen.encoders.lora`, AdapterHub's bottleneck, prefix and (IA)^3 in `worldgen.encoders.adapterhub`, saved
-ones and how they compose in `worldgen.encoders.compositions`.
+An adapter object is its settings; its weights live in the network that it is attached to. LoRA through peft
+is in `worldgen.encoders.lora`; AdapterHub's bottleneck, prefix and (IA)^3 are in
+`worldgen.encoders.adapterhub`; saved ones, and how several act together, in `worldgen.encoders.compositions`.
 """
 
 from __future__ import annotations

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-from worldgen.encoders.adapterhub import HubAdapter
+from worldgen.encoders.adapterhub import HubAdapter, has_prefix
 from worldgen.encoders.adapters import written_whole
-
-if TYPE_CHECKING:
-    from adapters.composition import AdapterCompositionBlock
 
 _CONFIG, _WEIGHTS = "adapter_config.json", ("adapter.safetensors", "pytorch_adapter.bin")
 
@@ -67,12 +64,12 @@ class Stack(HubAdapter):
     def trains(self) -> bool:
         return any(layer.trains for layer in self.layers)
 
-    def add(self, network: Any) -> AdapterCompositionBlock:
+    def add(self, network: Any) -> Any:
         for layer in self.layers:
             layer.add(network)
         return self.block()
 
-    def block(self) -> AdapterCompositionBlock:
+    def block(self) -> Any:
         from adapters import composition
 
         return composition.Stack(*(layer.block() for layer in self.layers))
@@ -109,13 +106,13 @@ class Fuse(HubAdapter):
     def leaves(self) -> tuple[HubAdapter, ...]:
         return tuple(leaf for member in self.members for leaf in member.leaves)
 
-    def add(self, network: Any) -> AdapterCompositionBlock:
+    def add(self, network: Any) -> Any:
         for member in self.members:
             member.add(network)
         network.add_adapter_fusion(self.block())
         return self.block()
 
-    def block(self) -> AdapterCompositionBlock:
+    def block(self) -> Any:
         from adapters import composition
 
         return composition.Fuse(*(member.block() for member in self.members))
@@ -164,6 +161,8 @@ def _find(source: str) -> Path:
             raise OSError(
                 f"An adapter must be a folder or a hub id that can be reached; {source!r} is neither."
             ) from error
+    if (folder / "adapter_model.safetensors").is_file():
+        raise ValueError(f"{source} must hold an adapter of AdapterHub; it holds one of peft. Use SavedLora.")
     if not (folder / _CONFIG).is_file() or not any((folder / weights).is_file() for weights in _WEIGHTS):
         raise FileNotFoundError(
             f"An AdapterHub folder must hold {_CONFIG} and {_WEIGHTS[0]} or {_WEIGHTS[1]}; {source} does not."
@@ -177,8 +176,6 @@ def _require_fit(network: Any, folder: Path) -> None:
         config = json.loads((folder / _CONFIG).read_text())
     except ValueError as error:
         raise ValueError(f"{folder / _CONFIG} must be json; it is not. Save the adapter again.") from error
-    if "peft_type" in config:
-        raise ValueError(f"{folder} must hold an adapter of AdapterHub; it holds one of peft. Use SavedLora.")
     for name in ("model_type", "hidden_size"):
         own = getattr(network.config, name, None)
         if config.get(name, own) != own:
@@ -197,4 +194,6 @@ def _foreign(source: str, network: Any, reason: str) -> str:
 def _save_setup(block: Stack | Fuse, network: Any, folder: Path) -> None:
     block._require_attached(network)
     with written_whole(folder) as partial:
-        network.save_adapter_setup(str(partial), block.block(), use_safetensors=True)
+        network.save_adapter_setup(
+            str(partial), block.block(), use_safetensors=not has_prefix(block, network)
+        )

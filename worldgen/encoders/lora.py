@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from worldgen.encoders.adapters import Adapter, written_whole
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
 _ATTENTION = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q", "to_v"))
 """What networks call the maps to queries and values."""
@@ -176,7 +173,7 @@ def _attention_maps(network: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(linear))
 
 
-def _tuner_layers(network: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
+def _tuner_layers(network: nn.Module) -> list[tuple[str, Any]]:
     if not hasattr(network, "peft_config"):
         return []
     from peft.tuners.lora import LoraLayer
@@ -184,13 +181,14 @@ def _tuner_layers(network: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
     return [(path, part) for path, part in network.named_modules() if isinstance(part, LoraLayer)]
 
 
-def _inject(network: nn.Module, config: LoraConfig, name: str, trains: bool) -> None:
+def _inject(network: nn.Module, config: Any, name: str, trains: bool) -> None:
     from peft.functional import inject_adapter_in_model
 
     if name in getattr(network, "peft_config", {}):
         raise ValueError(f"An adapter's name must be new to its network; {name!r} is there. Choose another.")
     try:
-        inject_adapter_in_model(config, network, name)
+        with warnings.catch_warnings(action="ignore"):  # it warns where a second one is attached
+            inject_adapter_in_model(config, network, name)
     except ValueError as error:
         if not _tuner_layers(network) and hasattr(network, "peft_config"):
             del network.peft_config
