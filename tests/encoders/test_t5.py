@@ -133,6 +133,63 @@ def test_other_models_and_gguf_get_a_sentence(tmp_path, monkeypatch):
         T5(str(tmp_path / "t5.gguf"))
 
 
+def save_gguf(path, leave_out="nothing"):
+    """A small T5 v1.1 with random weights as a GGUF file, and the network that it was made from."""
+    gguf = pytest.importorskip("gguf", reason="the package gguf is an extra")
+    torch.manual_seed(0)
+    pieces = ["<pad>", "</s>", "<unk>", "▁a", "▁red", "▁ball", "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    config = T5Config(**{**SMALL, "vocab_size": len(pieces)}, feed_forward_proj="gated-gelu")
+    model = T5EncoderModel(config).eval()
+    for weight in model.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    writer = gguf.GGUFWriter(path, "t5encoder")
+    writer.add_context_length(512)
+    writer.add_embedding_length(config.d_model)
+    writer.add_feed_forward_length(config.d_ff)
+    writer.add_block_count(config.num_layers)
+    writer.add_head_count(config.num_heads)
+    writer.add_key_length(config.d_kv)
+    writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    writer.add_relative_attn_buckets_count(config.relative_attention_num_buckets)
+    writer.add_vocab_size(len(pieces))
+    writer.add_tokenizer_model("t5")
+    writer.add_token_list(pieces)
+    writer.add_token_scores([0.0, 0.0, -5.0, -1.0, -1.0, -1.0] + [-3.0] * (len(pieces) - 6))
+    writer.add_token_types([3, 3, 2] + [1] * (len(pieces) - 3))
+    writer.add_eos_token_id(1)
+    writer.add_pad_token_id(0)
+    writer.add_unk_token_id(2)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.T5ENCODER, config.num_layers)
+    for name, value in model.state_dict().items():
+        if name != "encoder.embed_tokens.weight" and leave_out not in name:  # tied to `shared`
+            writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), value.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return model
+
+
+def test_gguf_weights_give_the_tokens_of_the_network_that_was_written(tmp_path):
+    model = save_gguf(tmp_path / "t5.gguf")
+    encoder = T5(str(tmp_path / "t5.gguf"))
+    clip = clip_of("a red ball", "a drop")
+    ids, mask = encoder.inputs(clip)
+    assert ids[0, :5].tolist() == [3, 4, 5, 1, 0]
+    with torch.no_grad():
+        expected = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    assert_close(encoder.encode(clip).values[mask], expected[mask], atol=1e-5, rtol=1e-5)
+
+
+def test_a_gguf_that_transformers_does_not_read_whole_is_refused(tmp_path):
+    save_gguf(tmp_path / "t5.gguf", leave_out="wi_0")  # as of v1.0, which has no gate
+    with pytest.raises(ValueError, match="t5.gguf' must hold a whole T5 encoder; 2 tensors miss"):
+        T5(str(tmp_path / "t5.gguf"))
+    (tmp_path / "t5.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ValueError, match="t5.gguf' must be a T5 checkpoint"):
+        T5(str(tmp_path / "t5.gguf"))
+
+
 @pytest.fixture
 def small(tmp_path):
     save_small(tmp_path / "t5")

@@ -22,7 +22,7 @@ class T5(AdaptableEncoder):
 
     Args:
         checkpoint: Hub id or folder in Hugging Face layout, e.g. ``google/flan-t5-small`` or
-            ``assets/nano/t5``; or a file ``.gguf`` in one, whose weights are read back to float32.
+            ``assets/nano/t5``; or a file ``.gguf`` in one, of v1.1 or later, read back to float32.
         length: Longest prompt in tokens; byT5's tokens are bytes.
         adapter: The trained part, if any: LoRA, or AdapterHub's.
     """
@@ -36,9 +36,12 @@ class T5(AdaptableEncoder):
             config = AutoConfig.from_pretrained(place, gguf_file=file)
             if config.model_type not in _KINDS:
                 raise ValueError(f"it is of type {config.model_type!r}, not one of {', '.join(_KINDS)}")
+            if file is not None:
+                # transformers reads every GGUF T5 as gated, but by ReLU; v1.1 and later are gated by GELU.
+                config.dense_act_fn = "gelu_new"
             self.tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
             self.model, found = AutoModelForTextEncoding.from_pretrained(
-                place, gguf_file=file, output_loading_info=True, dtype=torch.float32
+                place, config=config, gguf_file=file, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = str(error).strip().split("\n")[0]
