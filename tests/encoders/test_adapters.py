@@ -406,6 +406,66 @@ def test_bad_adapters_get_a_sentence(tmp_path):
         Lora().merge(network)
 
 
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    network = made(t5)
+    Bottleneck().attach(network)
+    Bottleneck().save(network, tmp_path)
+    Bottleneck().eject(network)
+    (tmp_path / "adapter.safetensors").unlink()
+    torch.save({"weight": Bomb(tmp_path / "ran")}, tmp_path / "pytorch_adapter.bin")
+    with pytest.raises(ValueError, match="must be tensors that can be read; they are not."):
+        Saved(source=str(tmp_path)).attach(network)
+    assert not (tmp_path / "ran").exists()
+    assert not list(network.adapters_config)
+
+
+def test_a_hub_id_that_cannot_be_reached_gets_a_sentence(monkeypatch):
+    def offline(source):
+        raise OSError("no route")
+
+    monkeypatch.setattr("adapters.utils.resolve_adapter_path", offline)
+    with pytest.raises(OSError, match="must be a folder or a hub id that can be reached; 'a/b' is neither."):
+        Saved(source="a/b").attach(made(t5))
+
+
+def test_what_cannot_be_fused_is_refused():
+    network = made(t5)
+    one, two = IA3(name="one"), IA3(name="two")
+    with pytest.raises(
+        ValueError, match=r"must all be bottlenecks in the same places; \['one', 'two'\] are not"
+    ):
+        Fuse(members=(one, two)).attach(network)
+    assert not list(network.adapters_config) and not network.adapters_config.fusions
+    with pytest.raises(
+        ValueError, match="must be single adapters; got a composition. Stack the Fuse instead."
+    ):
+        Fuse(members=(one, Stack(layers=(two,))))
+
+
+@pytest.mark.parametrize("adapter", [Lora(), Bottleneck(), IA3(), Prefix()])
+def test_its_weights_are_where_the_network_is(adapter):
+    network = made(t5).to("meta")
+    adapter.attach(network)
+    assert all(weight.is_meta for part in adapter.parts(network) for weight in part.parameters())
+
+
+def test_the_encoder_inside_v_jepa_runs_a_bottleneck_too():
+    network = made(vjepa2)
+    Bottleneck(reduction=4.0).attach(network)
+    train(network, Bottleneck())
+    frames = torch.randn(2, 4, 3, 32, 32)
+    whole = network(pixel_values_videos=frames, skip_predictor=True).last_hidden_state
+    assert_close(network.encoder(frames).last_hidden_state, whole, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     "yaml, expected",
     [

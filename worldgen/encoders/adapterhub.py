@@ -92,7 +92,7 @@ class HubAdapter(Adapter):
         """Act; learn where it is to be learned; nothing else of the network does."""
         network.freeze_model(True)
         for part in self.parts(network):
-            part.requires_grad_(True)
+            part.requires_grad_(True).to(network.device)
         for leaf in self.leaves:
             if not leaf.trains:
                 for part in leaf.parts(network):
@@ -106,12 +106,12 @@ class NewHubAdapter(HubAdapter):
     """One that starts untrained."""
 
     @abstractmethod
-    def config(self) -> Any:
+    def config(self, network: Any) -> Any:
         """The library's own settings."""
 
     def add(self, network: Any) -> str:
         try:
-            network.add_adapter(self.name, config=self.config())
+            network.add_adapter(self.name, config=self.config(network))
         except ValueError as error:
             raise ValueError(
                 f"{type(self).__name__} must be known to AdapterHub for {network.config.model_type}; it is "
@@ -141,10 +141,17 @@ class Bottleneck(NewHubAdapter):
     reduction: float = 16.0
     dropout: float = 0.0
 
-    def config(self) -> Any:
+    def config(self, network: Any) -> Any:
         from adapters import SeqBnConfig
 
-        return SeqBnConfig(reduction_factor=self.reduction, dropout=self.dropout, init_weights="mam_adapter")
+        return SeqBnConfig(
+            reduction_factor=self.reduction,
+            dropout=self.dropout,
+            init_weights="mam_adapter",
+            # Through the plug-in interface D would see the residual stream only where the whole network is
+            # called, and other numbers where a part of it is, such as V-JEPA's encoder.
+            original_ln_before=getattr(network, "adapter_interface", None) is None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +168,7 @@ class Prefix(NewHubAdapter):
     length: int = 30
     width: int = 512
 
-    def config(self) -> Any:
+    def config(self, network: Any) -> Any:
         from adapters import PrefixTuningConfig
 
         return PrefixTuningConfig(prefix_length=self.length, bottleneck_size=self.width)
@@ -171,7 +178,7 @@ class Prefix(NewHubAdapter):
 class IA3(NewHubAdapter):
     """Learned scales of keys, values and inner numbers, 1 at first (Liu et al. 2022, 2205.05638)."""
 
-    def config(self) -> Any:
+    def config(self, network: Any) -> Any:
         from adapters import IA3Config
 
         return IA3Config()

@@ -35,6 +35,10 @@ class Saved(HubAdapter):
         found: dict[str, list[str]] = {}
         try:
             network.load_adapter(str(folder), load_as=self.name, loading_info=found, use_safetensors=True)
+        except OSError as error:  # it unpickles nothing but tensors
+            raise ValueError(
+                f"The weights in {self.source} must be tensors that can be read; they are not."
+            ) from error
         except Exception as error:  # the library lets through whatever its parts raise
             reason = str(error).strip().split("\n")[-1].strip().rstrip(".")
             raise ValueError(_foreign(self.source, network, reason)) from error
@@ -99,6 +103,10 @@ class Fuse(HubAdapter):
 
     def __post_init__(self) -> None:
         _require_names(self)
+        if any(member.leaves != (member,) for member in self.members):
+            raise ValueError(
+                "Fuse's members must be single adapters; got a composition. Stack the Fuse instead."
+            )
         if len(self.members) < 2:
             raise ValueError(f"Fuse needs at least two adapters; got {len(self.members)}.")
 
@@ -110,6 +118,12 @@ class Fuse(HubAdapter):
         for member in self.members:
             member.add(network)
         network.add_adapter_fusion(self.block())
+        if not self._fusions(network):
+            network.delete_adapter_fusion(self.block())
+            raise ValueError(
+                "Fuse's members must all be bottlenecks in the same places; "
+                f"{[leaf.name for leaf in self.leaves]} are not. Stack them."
+            )
         return self.block()
 
     def block(self) -> Any:
@@ -118,16 +132,16 @@ class Fuse(HubAdapter):
         return composition.Fuse(*(member.block() for member in self.members))
 
     def parts(self, network: Any) -> tuple[nn.Module, ...]:
+        inner = tuple(part for member in self.members for part in member.parts(network))
+        return inner + self._fusions(network) if inner else ()
+
+    def _fusions(self, network: Any) -> tuple[nn.Module, ...]:
         from adapters.methods.bottleneck import BottleneckLayer
 
-        inner = tuple(part for member in self.members for part in member.parts(network))
-        if not inner:
-            return ()
-        name = self.block().name  # type: ignore[attr-defined]
-        return inner + tuple(
-            layer.adapter_fusion_layer[name]
-            for layer in network.modules()
-            if isinstance(layer, BottleneckLayer) and name in layer.adapter_fusion_layer
+        name = self.block().name
+        layers = (layer for layer in network.modules() if isinstance(layer, BottleneckLayer))
+        return tuple(
+            layer.adapter_fusion_layer[name] for layer in layers if name in layer.adapter_fusion_layer
         )
 
     def eject(self, network: Any) -> None:
