@@ -61,8 +61,24 @@ def plain(width=16):
     return torch.nn.Sequential(torch.nn.Linear(width, 20), torch.nn.GELU(), torch.nn.Linear(20, width))
 
 
+class Fused(torch.nn.Module):
+    """Attention in one piece, as in ImageBind, and a head of numbered parts."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.attn = torch.nn.MultiheadAttention(width, 2, add_bias_kv=True, batch_first=True)
+        self.fc1, self.fc2 = torch.nn.Linear(width, 32), torch.nn.Linear(32, width)
+        self.head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, width))
+
+    def forward(self, x):
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        return self.head(x + self.fc2(torch.nn.functional.gelu(self.fc1(x))))
+
+
 def run(network):
     generator = torch.Generator().manual_seed(1)
+    if isinstance(network, Fused):
+        return network(torch.randn(2, 3, 16, generator=generator))
     if isinstance(network, torch.nn.Sequential):
         return network(torch.randn(2, network[0].in_features, generator=generator))
     kind = network.config.model_type
@@ -108,6 +124,7 @@ PLACES = [
     pytest.param(Lora(rank=2), vjepa2, id="lora-vjepa2"),
     pytest.param(Lora(rank=2), clip_vision, id="lora-clip"),
     pytest.param(Lora(rank=2), plain, id="lora-plain"),
+    pytest.param(Lora(rank=2), Fused, id="lora-fused"),
     pytest.param(Bottleneck(reduction=4.0), t5, id="bottleneck-t5"),
     pytest.param(Bottleneck(reduction=4.0), vjepa2, id="bottleneck-vjepa2"),
     pytest.param(Bottleneck(reduction=4.0), clip_vision, id="bottleneck-clip"),
@@ -168,7 +185,7 @@ def test_what_is_no_change_of_weights_cannot_be_merged(adapter):
         adapter.merge(network)
 
 
-@pytest.mark.parametrize("make", [t5, vjepa2, clip_vision, plain])
+@pytest.mark.parametrize("make", [t5, vjepa2, clip_vision, plain, Fused])
 def test_plain_peft_loads_the_file_of_a_lora(make, tmp_path):
     network, twin = made(make), made(make)
     lora = Lora(rank=3, alpha=5.0, name="physics")
@@ -242,6 +259,19 @@ def test_only_the_encoder_of_v_jepa_gets_a_lora():
     learn = [name for name, weight in network.named_parameters() if weight.requires_grad]
     assert len(learn) == 2 * 2 * 2  # A and B, of queries and values, in each of 2 layers
     assert all(name.startswith("encoder.layer.") for name in learn)
+
+
+def test_attention_in_one_piece_is_left_alone():
+    network = made(Fused)
+    Lora(rank=2).attach(network)
+    learn = {
+        name.partition(".lora_")[0] for name, weight in network.named_parameters() if weight.requires_grad
+    }
+    assert learn == {"fc1", "fc2"}
+    with pytest.raises(
+        ValueError, match="Lora.targets must name linear maps; 'attn' is attention in one piece."
+    ):
+        Lora(targets=("attn",), name="other").attach(network)
 
 
 @pytest.fixture

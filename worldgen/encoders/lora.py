@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from worldgen.encoders.adapters import Adapter, written_whole
 
-_ATTENTION = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q", "to_v"))
-"""What networks call the maps to queries and values."""
+_USUAL = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q", "to_v"), ("fc1", "fc2"))
+"""What networks call the maps to queries and values; the last are those after attention that is one piece."""
 _BESIDE = ("predictor", "decoder")
 """Parts of a network that encoding does not run: weights there would get no gradient."""
 _WEIGHTS, _CONFIG, _PREFIX = "adapter_model.safetensors", "adapter_config.json", "base_model.model."
@@ -30,8 +30,9 @@ class Lora(Adapter):
     Args:
         rank: Rows of A.
         alpha: Strength of the change, before it is divided by the rank.
-        targets: Last parts of the names of the maps to change; the maps to queries and values when empty, and
-            every linear map of a network that has none of the usual names.
+        targets: Last parts of the names of the maps to change. When empty, the maps to queries and values;
+            the two feed-forward maps where attention is one piece (``nn.MultiheadAttention``, as in
+            ImageBind); and every linear map of a network that has none of the usual names.
         dropout: Of what goes into A.
         start: Folder of a LoRA of the same network to go on from; its own rank, alpha and targets count.
     """
@@ -56,12 +57,18 @@ class Lora(Adapter):
         _require_peft()
         from peft import LoraConfig
 
+        fused = {path.rpartition(".")[2] for path in _fused_attention(network)}
+        if fused.intersection(self.targets):
+            raise ValueError(
+                f"Lora.targets must name linear maps; {sorted(fused)[0]!r} is attention in one piece. "
+                "Name the maps around it."
+            )
         beside = "|".join(name for name in _BESIDE if hasattr(network, name))
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  peft divides by the rank whatever the type
             lora_dropout=self.dropout,
-            target_modules=list(self.targets or _attention_maps(network)),
+            target_modules=list(self.targets or _usual_maps(network)),
             exclude_modules=rf"({beside})\..*" if beside else None,
             base_model_name_or_path=getattr(network, "name_or_path", None) or None,
             auto_mapping={
@@ -153,24 +160,24 @@ def _require_peft() -> None:
         ) from error
 
 
-def _attention_maps(network: nn.Module) -> tuple[str, ...]:
-    """Names of the maps to queries and values; of every linear map where none has a usual name."""
-    fused = {name: part for name, part in network.named_modules() if isinstance(part, nn.MultiheadAttention)}
-    linear = {
-        path.rpartition(".")[2]
+def _usual_maps(network: nn.Module) -> tuple[str, ...]:
+    """The maps that are changed where none are named."""
+    fused = tuple(f"{path}." for path in _fused_attention(network))  # reads its maps without calling them
+    linear = [
+        path
         for path, part in network.named_modules()
         if isinstance(part, nn.Linear)
         and path.partition(".")[0] not in _BESIDE
-        and not any(path.startswith(f"{name}.") for name in fused)  # read there without being called
-    }
-    for names in _ATTENTION:
-        if linear.issuperset(names):
-            return names
-    if fused:
-        return tuple(sorted({path.rpartition(".")[2] for path in fused}))
+        and not path.startswith(fused)
+    ]
     if not linear:
         raise ValueError(f"LoRA changes linear maps; {type(network).__name__} has none. Use another adapter.")
-    return tuple(sorted(linear))
+    last = {path.rpartition(".")[2] for path in linear}
+    return next((names for names in _USUAL if last.issuperset(names)), tuple(linear))
+
+
+def _fused_attention(network: nn.Module) -> list[str]:
+    return [path for path, part in network.named_modules() if isinstance(part, nn.MultiheadAttention)]
 
 
 def _tuner_layers(network: nn.Module) -> list[tuple[str, Any]]:
