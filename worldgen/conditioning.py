@@ -74,8 +74,11 @@ class Conditioner(nn.Module):
         return (self.text, self.video, self.multimodal)
 
     def encode(self, clip: Clip) -> tuple[Tokens, ...]:
-        """The frozen part: tokens of each encoder that is there. Can be computed once and kept."""
-        return tuple(encoder.encode(clip) for encoder in self.encoders if encoder is not None)
+        """The frozen part: tokens of each encoder that is there. Can be computed once and kept.
+
+        Of an encoder with an adapter that learns, what its network is given stands for its tokens.
+        """
+        return tuple(encoder.prepare(clip) for encoder in self.encoders if encoder is not None)
 
     def forward(self, tokens: tuple[Tokens, ...], keep: Bool[Tensor, " B"]) -> Conditioning:
         """The trained part.
@@ -87,6 +90,8 @@ class Conditioner(nn.Module):
         null = self.null.expand(len(keep), -1, -1)
         if self.resampler is None:
             return _conditioning(null)
+        present = (encoder for encoder in self.encoders if encoder is not None)
+        tokens = tuple(encoder.finish(kept) for encoder, kept in zip(present, tokens, strict=True))
         mapped = [
             F.layer_norm(project(values), (self.dim,)) + origin
             for (values, _), project, origin in zip(tokens, self.project, self.origin, strict=True)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from worldgen.encoders.adapters import Adapter
 from worldgen.types import Clip
 
 
@@ -31,6 +32,14 @@ class Encoder(nn.Module, ABC):
     def encode(self, clip: Clip) -> Tokens:
         """Tokens of a clip."""
 
+    def prepare(self, clip: Clip) -> Tokens:
+        """What of `encode` never changes, and can be computed once and kept: all of it."""
+        return self.encode(clip)
+
+    def finish(self, kept: Tokens) -> Tokens:
+        """What of `encode` is left to do with what `prepare` made: nothing."""
+        return kept
+
     def freeze(self) -> None:
         """No gradient, no dropout, whatever the module around it is told later."""
         self.requires_grad_(False)
@@ -40,16 +49,85 @@ class Encoder(nn.Module, ABC):
         """A frozen encoder stays in evaluation mode."""
         return super().train(False)
 
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that learn, by name: none, but for those of an adapter."""
+        found = self.named_parameters(remove_duplicate=False)
+        return {name: parameter for name, parameter in found if parameter.requires_grad}
+
+
+class AdaptableEncoder(Encoder):
+    """An encoder whose network, ``model``, may carry an adapter.
+
+    An adapter that learns changes the tokens with every training step, so that they cannot be computed once.
+    What the network is *given* can: `prepare` stops there, and `finish` runs the network, with a gradient for
+    the adapter. Without such an adapter `prepare` does everything, as for any other encoder. A subclass ends
+    its constructor with `adapt`.
+    """
+
+    model: nn.Module
+    adapter: Adapter | None = None
+
+    @abstractmethod
+    def inputs(self, clip: Clip) -> Tokens:
+        """What the network is given, as a pair of tensors, batch axis first: its input, and a mask.
+
+        The input may be of any shape and kind; the mask is the bool mask of the tokens, or (B, 1) where every
+        token is real.
+        """
+
+    @abstractmethod
+    def read(self, inputs: Tokens) -> Tokens:
+        """Tokens of what `inputs` made, on the network's device."""
+
+    def adapt(self, adapter: Adapter | None) -> None:
+        """Freeze the network, and attach an adapter to it."""
+        self.freeze()
+        if adapter is not None:
+            adapter.attach(self.model)
+            self.adapter = adapter
+            self.train(self.training)
+
+    def encode(self, clip: Clip) -> Tokens:
+        """Tokens of a clip."""
+        return self._run(self.inputs(clip))
+
+    def prepare(self, clip: Clip) -> Tokens:
+        """The tokens, or, while an adapter learns, what they are made of."""
+        inputs = self.inputs(clip)
+        return inputs if self.trained() else self._run(inputs)
+
+    def finish(self, kept: Tokens) -> Tokens:
+        """The tokens; with a gradient for the adapter while it learns."""
+        return self._run(kept) if self.trained() else kept
+
+    def train(self, mode: bool = True) -> AdaptableEncoder:
+        """The network stays in evaluation mode; an adapter that learns follows ``mode``."""
+        super().train(mode)
+        if self.adapter is not None:
+            self.adapter.train(self.model, mode)
+        return self
+
+    def _run(self, inputs: Tokens) -> Tokens:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and bool(self.trained())):
+            return self.read(inputs)
+
 
 def fingerprint(module: nn.Module) -> str:
-    """Twelve hex digits that name a frozen module: sha256 over its settings, and its weights by name."""
+    """Twelve hex digits that name a frozen module: sha256 over its settings, and its weights by name.
+
+    Of an encoder's adapter that learns, the settings and the names count, and not what was learned.
+    """
     settings = {
         name: value
         for name, value in vars(module).items()
         if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, tuple))
     }
+    if isinstance(module, AdaptableEncoder) and module.adapter is not None:
+        settings["adapter"] = module.adapter.describe(module.model)
+    trained = module.trained() if isinstance(module, Encoder) else {}
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        if name not in trained:
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

@@ -1,4 +1,7 @@
-"""T5 text tokens, from any checkpoint that transformers loads: v1.0, v1.1, Flan, this project's nano one."""
+"""T5 text tokens, from any checkpoint that transformers loads.
+
+T5 v1.0 and v1.1, Flan-T5, mT5, umT5 and byT5 by hub id or folder, a GGUF file, and this project's nano one.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,39 @@ from pathlib import Path
 
 import torch
 
-from worldgen.encoders.base import Encoder, Tokens
+from worldgen.encoders.adapters import Adapter
+from worldgen.encoders.base import AdaptableEncoder, Tokens
 from worldgen.types import Clip
 
+_KINDS = ("t5", "mt5", "umt5")
+"""Model types; byT5's is t5."""
 
-class T5(Encoder):
+
+class T5(AdaptableEncoder):
     """Frozen T5 encoder (Raffel et al. 2020, 1910.10683) on the clip's prompts.
 
     Args:
         checkpoint: Hub id or folder in Hugging Face layout, e.g. ``google/flan-t5-small`` or
-            ``assets/nano/t5``.
-        length: Longest prompt in tokens.
+            ``assets/nano/t5``; or a file ``.gguf`` in one, of v1.1 or later, read back to float32.
+        length: Longest prompt in tokens; byT5's tokens are bytes.
+        adapter: The trained part, if any: LoRA, or AdapterHub's.
     """
 
-    def __init__(self, checkpoint: str, length: int = 64) -> None:
+    def __init__(self, checkpoint: str, length: int = 64, adapter: Adapter | None = None) -> None:
         super().__init__()
-        from transformers import AutoTokenizer, T5EncoderModel
+        from transformers import AutoConfig, AutoModelForTextEncoding, AutoTokenizer
 
-        _require_checkpoint(checkpoint)
+        place, file = _split_checkpoint(checkpoint)
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-            self.model, found = T5EncoderModel.from_pretrained(
-                checkpoint, output_loading_info=True, dtype=torch.float32
+            config = AutoConfig.from_pretrained(place, gguf_file=file)
+            if config.model_type not in _KINDS:
+                raise ValueError(f"it is of type {config.model_type!r}, not one of {', '.join(_KINDS)}")
+            if file is not None:
+                # transformers reads every GGUF T5 as gated, but by ReLU; v1.1 and later are gated by GELU.
+                config.dense_act_fn = "gelu_new"
+            self.tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+            self.model, found = AutoModelForTextEncoding.from_pretrained(
+                place, config=config, gguf_file=file, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = str(error).strip().split("\n")[0]
@@ -38,11 +52,10 @@ class T5(Encoder):
             )
         self.length = length
         self.dim: int = self.model.config.d_model
-        self.freeze()
+        self.adapt(adapter)
 
-    @torch.no_grad()
-    def encode(self, clip: Clip) -> Tokens:
-        """One token per sentence piece of the prompt.
+    def inputs(self, clip: Clip) -> Tokens:
+        """One token per sentence piece (byT5: byte) of the prompt, as numbers of the vocabulary.
 
         Raises:
             ValueError: If a prompt is longer than ``length`` tokens.
@@ -54,15 +67,33 @@ class T5(Encoder):
         if longest > self.length:
             raise ValueError(f"A prompt must be at most {self.length} tokens; got {longest}. Shorten it.")
         device = self.model.device
-        mask = batch["attention_mask"].to(device)
-        values = self.model(input_ids=batch["input_ids"].to(device), attention_mask=mask).last_hidden_state
-        return Tokens(values, mask.bool())
+        return Tokens(batch["input_ids"].to(device), batch["attention_mask"].to(device).bool())
+
+    def read(self, inputs: Tokens) -> Tokens:
+        """The last layer's tokens."""
+        ids, mask = inputs
+        return Tokens(self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask)
 
 
-def _require_checkpoint(checkpoint: str) -> None:
-    """A path that is meant as a folder gets a sentence, instead of a look-up on the hub."""
-    looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
-    if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
-        raise FileNotFoundError(
-            f"A T5 folder must hold config.json; {checkpoint} does not. Train it: `worldgen pretrain t5`."
+def _split_checkpoint(checkpoint: str) -> tuple[str, str | None]:
+    """Folder or hub id, and the file in it where one is named.
+
+    A path that is meant as a folder gets a sentence, instead of a look-up on the hub.
+    """
+    if not checkpoint.endswith(".gguf"):
+        looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
+        if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
+            raise FileNotFoundError(
+                f"A T5 folder must hold config.json; {checkpoint} does not. Train it: `worldgen pretrain t5`."
+            )
+        return checkpoint, None
+    place, _, file = checkpoint.rpartition("/")
+    if not Path(checkpoint).is_file() and (Path(place).is_dir() or place.count("/") != 1):
+        raise FileNotFoundError(f"A GGUF checkpoint must be a file that exists; {checkpoint} does not.")
+    from transformers.utils.import_utils import is_gguf_available
+
+    if not is_gguf_available():
+        raise ValueError(
+            f"{checkpoint} is GGUF, which needs the package gguf; it is not installed. Run: pip install gguf."
         )
+    return place or ".", file

@@ -1,0 +1,260 @@
+"""LoRA through peft, for any network with linear maps."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from worldgen.encoders.adapters import Adapter, written_whole
+
+_USUAL = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q", "to_v"), ("fc1", "fc2"))
+"""What networks call the maps to queries and values; the last are those after attention that is one piece."""
+_BESIDE = ("predictor", "decoder")
+"""Parts of a network that encoding does not run: weights there would get no gradient."""
+_WEIGHTS, _CONFIG, _PREFIX = "adapter_model.safetensors", "adapter_config.json", "base_model.model."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Adapter):
+    """Low-rank change of linear maps, ``W x + alpha / rank B A x`` (Hu et al. 2021, 2106.09685, eq. 3).
+
+    B is zero at first, so that training starts from the network as it is. Through peft, in place: the network
+    keeps its class, and the file is peft's (``adapter_model.safetensors`` and ``adapter_config.json``).
+
+    Args:
+        rank: Rows of A.
+        alpha: Strength of the change, before it is divided by the rank.
+        targets: Last parts of the names of the maps to change. When empty, the maps to queries and values;
+            the two feed-forward maps where attention is one piece (``nn.MultiheadAttention``, as in
+            ImageBind); and every linear map of a network that has none of the usual names.
+        dropout: Of what goes into A.
+        start: Folder of a LoRA of the same network to go on from; its own rank, alpha and targets count.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ()
+    dropout: float = 0.0
+    start: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"Lora.rank must be at least 1; got {self.rank}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"Lora.dropout must lie in [0, 1); got {self.dropout:.4g}.")
+
+    def attach(self, network: nn.Module) -> None:
+        """A drawn at random, B zero; or both from ``start``."""
+        if self.start is not None:
+            _load_lora(network, Path(self.start), self.name, self.trains)
+            return
+        _require_peft()
+        from peft import LoraConfig
+
+        fused = {path.rpartition(".")[2] for path in _fused_attention(network)}
+        if fused.intersection(self.targets):
+            raise ValueError(
+                f"Lora.targets must name linear maps; {sorted(fused)[0]!r} is attention in one piece. "
+                "Name the maps around it."
+            )
+        beside = "|".join(name for name in _BESIDE if hasattr(network, name))
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  peft divides by the rank whatever the type
+            lora_dropout=self.dropout,
+            target_modules=list(self.targets or _usual_maps(network)),
+            exclude_modules=rf"({beside})\..*" if beside else None,
+            base_model_name_or_path=getattr(network, "name_or_path", None) or None,
+            auto_mapping={
+                "base_model_class": type(network).__name__,
+                "parent_library": type(network).__module__,
+            },
+        )
+        _inject(network, config, self.name, self.trains)
+
+    def activate(self, network: nn.Module) -> None:
+        self._require_attached(network)
+        for _, layer in _tuner_layers(network):
+            layer.set_adapter([self.name], inference_mode=not self.trains)
+
+    def deactivate(self, network: nn.Module) -> None:
+        for _, layer in _tuner_layers(network):
+            layer.set_adapter([])
+
+    def merge(self, network: nn.Module) -> None:
+        self._require_attached(network)
+        weights = [weight for part in self.parts(network) for weight in part.parameters()]
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+            raise ValueError(f"A LoRA must be finite to be merged; {self.name!r} holds nan or inf. Eject it.")
+        for _, layer in _tuner_layers(network):
+            if self.name in layer.lora_A:
+                layer.merge(adapter_names=[self.name])
+                layer.merged_adapters.remove(self.name)
+        self.eject(network)
+
+    def eject(self, network: nn.Module) -> None:
+        self._require_attached(network)
+        for path, layer in _tuner_layers(network):
+            others = [active for active in layer.active_adapters if active != self.name]
+            layer.set_adapter(others)
+            layer.delete_adapter(self.name)
+            if not layer.lora_A:
+                network.set_submodule(path, layer.get_base_layer())
+        del network.peft_config[self.name]
+        if not network.peft_config:
+            del network.peft_config
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        from peft.functional import get_peft_model_state_dict
+
+        self._require_attached(network)
+        state = get_peft_model_state_dict(network, adapter_name=self.name)
+        with written_whole(folder) as partial:
+            save_file(
+                {_PREFIX + name: value.detach().cpu().contiguous() for name, value in state.items()},
+                partial / _WEIGHTS,
+                metadata={"format": "pt"},
+            )
+            network.peft_config[self.name].save_pretrained(str(partial))
+
+    def parts(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return tuple(
+            module[self.name]
+            for _, layer in _tuner_layers(network)
+            for module in (layer.lora_A, layer.lora_B, layer.lora_dropout)
+            if self.name in module
+        )
+
+    def describe(self, network: nn.Module) -> str:
+        config = getattr(network, "peft_config", {}).get(self.name)
+        return f"{self!r} r={config.r} alpha={config.lora_alpha}" if config else repr(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedLora(Lora):
+    """A LoRA that was trained before; it acts, and does not learn.
+
+    Args:
+        start: Its folder, in peft's layout.
+    """
+
+    start: str = field(repr=False)  # type: ignore[assignment]  a choice for one that learns; needed here
+
+    @property
+    def trains(self) -> bool:
+        return False
+
+
+def _require_peft() -> None:
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            "LoRA needs the package peft; it is not installed. Run: pip install 'worldgen[adapters]'."
+        ) from error
+
+
+def _usual_maps(network: nn.Module) -> tuple[str, ...]:
+    """The maps that are changed where none are named."""
+    fused = tuple(f"{path}." for path in _fused_attention(network))  # reads its maps without calling them
+    linear = [
+        path
+        for path, part in network.named_modules()
+        if isinstance(part, nn.Linear)
+        and path.partition(".")[0] not in _BESIDE
+        and not path.startswith(fused)
+    ]
+    if not linear:
+        raise ValueError(f"LoRA changes linear maps; {type(network).__name__} has none. Use another adapter.")
+    last = {path.rpartition(".")[2] for path in linear}
+    return next((names for names in _USUAL if last.issuperset(names)), tuple(linear))
+
+
+def _fused_attention(network: nn.Module) -> list[str]:
+    return [path for path, part in network.named_modules() if isinstance(part, nn.MultiheadAttention)]
+
+
+def _tuner_layers(network: nn.Module) -> list[tuple[str, Any]]:
+    if not hasattr(network, "peft_config"):
+        return []
+    from peft.tuners.lora import LoraLayer
+
+    return [(path, part) for path, part in network.named_modules() if isinstance(part, LoraLayer)]
+
+
+def _inject(network: nn.Module, config: Any, name: str, trains: bool) -> None:
+    from peft.functional import inject_adapter_in_model
+
+    if name in getattr(network, "peft_config", {}):
+        raise ValueError(f"An adapter's name must be new to its network; {name!r} is there. Choose another.")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # it warns where a second one is attached
+            inject_adapter_in_model(config, network, name)
+    except ValueError as error:
+        if not _tuner_layers(network) and hasattr(network, "peft_config"):
+            del network.peft_config
+        raise ValueError(
+            f"Lora.targets must name linear maps of {type(network).__name__}; got "
+            f"{sorted(config.target_modules or ())}. See the names in its named_modules()."
+        ) from error
+    for _, layer in _tuner_layers(network):
+        layer.set_adapter([name], inference_mode=not trains)
+
+
+def _load_lora(network: nn.Module, folder: Path, name: str, trains: bool) -> None:
+    """Checks everything first: a network is never left with half an adapter."""
+    missing = [file for file in (_CONFIG, _WEIGHTS) if not (folder / file).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"A LoRA's folder must hold {_CONFIG} and {_WEIGHTS}; {folder} lacks {missing[0]}."
+        )
+    _require_peft()
+    from peft import LoraConfig
+    from peft.functional import set_peft_model_state_dict
+
+    try:
+        config, weights = LoraConfig.from_pretrained(str(folder)), load_file(folder / _WEIGHTS)
+    except Exception as error:  # json, peft and safetensors each have errors of their own
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{folder} must hold a LoRA in peft's layout: {reason}.") from error
+    if not isinstance(config, LoraConfig):
+        raise ValueError(
+            f"{folder} must hold a LoRA; peft says that it holds {config.peft_type}. Train a LoRA."
+        )
+    weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
+    _require_fit(network, weights, folder)
+    config.inference_mode = not trains
+    _inject(network, config, name, trains)
+    own = sum(name in layer.lora_A for _, layer in _tuner_layers(network))
+    if 2 * own != len(weights):  # an A and a B each
+        Lora(name=name).eject(network)
+        raise ValueError(
+            f"The LoRA in {folder} must change every map that its targets name in {type(network).__name__}, "
+            f"which are {own}; it holds {len(weights) // 2}. It belongs to another encoder."
+        )
+    set_peft_model_state_dict(network, weights, adapter_name=name)
+
+
+def _require_fit(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    for key, value in weights.items():
+        path, _, matrix = key.removesuffix(".weight").rpartition(".")
+        try:
+            part = network.get_submodule(path)
+        except AttributeError:
+            part = None
+        base = part.get_base_layer() if hasattr(part, "get_base_layer") else part
+        sides = {"lora_A": "in_features", "lora_B": "out_features"}
+        own = getattr(base, sides.get(matrix, ""), None)
+        given = value.shape[-1 if matrix == "lora_A" else 0]
+        if base is None or (own is not None and own != given):
+            raise ValueError(
+                f"The LoRA in {folder} must be of this encoder, {type(network).__name__}; its {path} "
+                + (f"is {given} wide, here it is {own}." if base is not None else "does not exist here.")
+                + " It belongs to another encoder."
+            )
