@@ -13,6 +13,7 @@ from transformers import (
 
 from worldgen.conditioning import Conditioner
 from worldgen.encoders.base import fingerprint
+from worldgen.encoders.lora import Lora
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.types import Clip
 
@@ -212,6 +213,19 @@ def test_it_conditions_and_only_the_trained_part_learns(folder):
     assert all(p.grad is None and not p.requires_grad for p in conditioner.video.parameters())
     assert conditioner.project[0].weight.grad.abs().max() > 0
     assert conditioner.resampler.queries.grad.abs().max() > 0
+
+
+def test_lora_learns_through_it_while_its_own_weights_stay(folder):
+    plain, clip = VJEPA2(str(folder)), clip_of(noise(1, 4, 3, 32, 32))
+    encoder = VJEPA2(str(folder), adapter=Lora(rank=2)).train()
+    assert_close(encoder.encode(clip).values, plain.encode(clip).values)  # identity at first
+    kept = encoder.prepare(clip)
+    assert kept.values.shape == (1, 4, 3, 32, 32)  # pixels: tokens will change
+    encoder.finish(kept).values.square().sum().backward()
+    learned = encoder.trained()
+    assert learned and all("lora" in name for name in learned)
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in learned.values())
+    assert not any("predictor" in name for name in learned)
 
 
 def test_a_classifier_holds_the_encoder_too(folder, encoder, tmp_path):

@@ -18,11 +18,14 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
+from worldgen.encoders.lora import Lora
+from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study.runs import open_run
 from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
+NANO = ROOT / "assets" / "nano"
 
 
 def build(seed=0, **changes):
@@ -90,6 +93,26 @@ def test_generation_is_seeded_and_keeps_the_known_frames(clip):
     assert not torch.equal(first, other)
     assert torch.equal(first[:, :2], clip.frames[:, :2])
     assert len(list(model.generate_steps(clip, 8, 1))) == 2
+
+
+def test_an_adapter_learns_with_the_generator_and_is_all_that_is_kept_of_its_encoder(clip):
+    torch.manual_seed(0)
+    text = T5(str(NANO / "t5"), adapter=Lora(rank=2))
+    model = WorldGenerator(
+        codec=StateCodec(),
+        conditioner=Conditioner(text=text, dim=16, queries=2),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
+        process=CleanFlowMatching(),
+        sampler=Sampler(steps=2),
+    ).train()
+    torch.nn.init.normal_(model.denoiser.to_patch.weight)
+    for block in model.denoiser.blocks:
+        torch.nn.init.normal_(block.cross_attention.out.weight)
+    model.loss(*arguments(model, clip)).sum().backward()
+    learned = {name: p for name, p in model.named_parameters() if ".lora_" in name}
+    assert any(p.grad is not None and p.grad.any() for p in learned.values())
+    kept = {name for name in model.trained_state() if name.startswith("conditioner.text.")}
+    assert kept and kept <= set(learned)
 
 
 def test_checkpoints_hold_no_frozen_weight_and_know_their_frozen_parts():

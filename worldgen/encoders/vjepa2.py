@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from worldgen.encoders.base import Encoder, Tokens
+from worldgen.encoders.adapters import Adapter
+from worldgen.encoders.base import AdaptableEncoder, Tokens
 from worldgen.types import Clip
 
 
-class VJEPA2(Encoder):
+class VJEPA2(AdaptableEncoder):
     """Frozen V-JEPA 2 (Assran et al. 2025, 2506.09985): a token per tubelet and patch.
 
     The checkpoint's own video processor resizes each frame (shorter side to 256/224 of the crop), cuts out
@@ -25,9 +26,16 @@ class VJEPA2(Encoder):
         size: Side in pixels of what the network sees, a multiple of its patch; the checkpoint's when None.
             Positions are rotary, so that any side works, but the weights were made at the checkpoint's.
         frames: Most frames that are looked at; the checkpoint's number when None.
+        adapter: The part that learns, on the encoder and not on the predictor.
     """
 
-    def __init__(self, checkpoint: str, size: int | None = None, frames: int | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        size: int | None = None,
+        frames: int | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
         super().__init__()
         from transformers import AutoConfig, VJEPA2Model, VJEPA2VideoProcessor
 
@@ -65,14 +73,16 @@ class VJEPA2(Encoder):
         self.grid: int = size // config.patch_size
         self.frames = frames or self.processor.num_frames or config.frames_per_clip
         self.processing = self.processor.to_json_string()  # what tokens depend on besides the weights
-        self.freeze()
+        self.adapt(adapter)
 
-    @torch.no_grad()
-    def encode(self, clip: Clip) -> Tokens:
+    def inputs(self, clip: Clip) -> Tokens:
+        """Pixels (B T 3 size size) as the network is given them."""
+        return self._pixels(clip.frames)
+
+    def read(self, inputs: Tokens) -> Tokens:
         """Tokens of the clip in order of time, row and column; every one of them has seen the whole clip."""
-        return self._encode(clip.frames)
+        return _all_real(self.model.encoder(inputs.values.to(self.model.device)).last_hidden_state)
 
-    @torch.no_grad()
     def context_only(self, clip: Clip, frames: int) -> Tokens:
         """Tokens of the first frames, made without a look at the others.
 
@@ -83,7 +93,7 @@ class VJEPA2(Encoder):
             raise ValueError(
                 f"context must lie in 1 .. {clip.frames.shape[1]} frames, the clip's length; got {frames}."
             )
-        return self._encode(clip.frames[:, :frames])
+        return self._run(self._pixels(clip.frames[:, :frames]))
 
     @torch.no_grad()
     def predict(self, clip: Clip, context: int, target: int) -> Tokens:
@@ -139,12 +149,12 @@ class VJEPA2(Encoder):
         t = t.repeat_interleave(len(cells), dim=1)
         return torch.cat([t[..., None], cells.repeat(t.shape[1] // len(cells), 1).expand(len(t), -1, -1)], -1)
 
-    def _encode(self, frames: Float[Tensor, "B T 3 H W"]) -> Tokens:
+    def _pixels(self, frames: Float[Tensor, "B T 3 H W"]) -> Tokens:
         frames = frames[:, self._picks(frames.shape[1]).to(frames.device)]
         pixels = self.processor(list(frames), do_rescale=False, do_sample_frames=False, return_tensors="pt")[
             "pixel_values_videos"
         ]
-        return _all_real(self.model.encoder(pixels.to(self.model.device)).last_hidden_state)
+        return Tokens(pixels, torch.ones(len(pixels), 1, dtype=torch.bool))
 
     def _picks(self, frames: int) -> Int[Tensor, " N"]:
         """Which frames are looked at: evenly sampled, the last one repeated until tubelets are full."""

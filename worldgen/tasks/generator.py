@@ -336,7 +336,12 @@ class WorldGenerator(LightningModule):
     def trained_state(self) -> dict[str, Tensor]:
         """Everything that training changed, and nothing that is frozen."""
         frozen = ("codec.", "conditioner.text.", "conditioner.video.", "conditioner.multimodal.")
-        return {name: value for name, value in self.state_dict().items() if not name.startswith(frozen)}
+        learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name in learned or not name.startswith(frozen)
+        }
 
     def load_trained(self, state: dict[str, Tensor], source: Path) -> None:
         """Take over averaged weights.
