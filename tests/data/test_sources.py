@@ -125,10 +125,15 @@ def test_simulated_clips_are_reproducible_and_pickle() -> None:
     torch.testing.assert_close(source[1].frames, source[-1].frames, rtol=0, atol=0)
     assert not torch.equal(source[0].frames, source[1].frames)
     assert source.name(1) == "bounce-001000001"
+    held_out = SimulatedClips(["bounce"], 2, seed=1, size=16, frames=3, split="ood:color")
+    assert held_out.name(1) == "bounce-001000001-ood-color"
+    assert "purple" in held_out[1].prompts[0] or "cyan" in held_out[1].prompts[0]
     with pytest.raises(IndexError, match="clip 2 of 2"):
         source[2]
     with pytest.raises(ValueError, match="got teleport"):
         SimulatedClips(["teleport"], 2)
+    with pytest.raises(ValueError, match="split must be train, id or ood:FACTOR; got 'test'"):
+        SimulatedClips(["drop"], 2, split="test")
 
 
 def test_open_source(folder: Path, tmp_path: Path, make_clip: MakeClip) -> None:

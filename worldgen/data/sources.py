@@ -32,9 +32,10 @@ class SimulatedClips(Dataset[Clip]):
         size: Rows and columns in pixels.
         frames: Frames per clip.
         fps: Frames per second.
+        split: train, id or ood:FACTOR; the usual ranges when None.
 
     Raises:
-        ValueError: An unknown family, or a number that is not positive.
+        ValueError: An unknown family or split, or a number that is not positive.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class SimulatedClips(Dataset[Clip]):
         size: int = 64,
         frames: int = 16,
         fps: float = 25.0,
+        split: str | None = None,
     ) -> None:
-        self.config = SimulationConfig(tuple(families), count, size, frames, float(fps), seed)
+        self.config = SimulationConfig(tuple(families), count, size, frames, float(fps), seed, split=split)
 
     def __len__(self) -> int:
         return self.config.clips
