@@ -138,12 +138,17 @@ def camera_of(model: mujoco.MjModel) -> Camera:
     """
     if not model.ncam:
         raise ValueError("the scene must have a camera; got an MJCF without. Add <camera> to its worldbody.")
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_camlight(model, data)
+    body = model.cam_bodyid[0]
+    if body == 0:  # stands on the ground: no need to place every body first
+        position, rotation = model.cam_pos[0], model.cam_mat0[0]
+    else:
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        position, rotation = data.cam_xpos[0], data.cam_xmat[0]
     return Camera(
-        position=torch.tensor(data.cam_xpos[:1], dtype=torch.float32),
-        rotation=torch.tensor(data.cam_xmat[0].reshape(1, 3, 3), dtype=torch.float32),
+        position=torch.tensor(position[None], dtype=torch.float32),
+        rotation=torch.tensor(rotation.reshape(1, 3, 3), dtype=torch.float32),
         fovy=torch.tensor(model.cam_fovy[:1], dtype=torch.float32),
     )
 
