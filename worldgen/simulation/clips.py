@@ -163,12 +163,10 @@ def _is_watchable(scene: Scene, played: Rollout) -> bool:
     if scene.family not in (*NANO, "tumble") and moved < _MOTION:
         return False
     camera = played.camera
-    edges = [
-        trajectory.position.float()
-        + sign * _reach(scene, trajectory, column, camera) * camera.rotation[:, None, None, :, column]
-        for column in (0, 1)
-        for sign in (-1, 1)
-    ]
+    center, edges = trajectory.position.float(), []
+    for column in (0, 1):
+        offset = _reach(scene, trajectory, column, camera) * camera.rotation[:, None, None, :, column]
+        edges += [center - offset, center + offset]
     pixels = camera.project(torch.cat(edges, dim=2), 64, 64)
     return bool((pixels >= -0.5 + _MARGIN).all() and (pixels <= 63.5 - _MARGIN).all())
 
@@ -179,6 +177,8 @@ def _reach(scene: Scene, trajectory: Trajectory, column: int, camera: Camera) ->
     That of the box around it, where it is no ball.
     """
     extent = trajectory.extent[:, None].expand_as(trajectory.position)  # (1, T, N, 3)
+    if all(thing.shape == "ball" for thing in scene.things):
+        return extent[..., :1].float()
     w, v = trajectory.rotation[..., :1], trajectory.rotation[..., 1:]
     axis = camera.rotation[0, :, column].double().expand_as(v)
     # The axis in the thing's own frame: turned back by its quaternion.
