@@ -159,7 +159,7 @@ def _to_unit(frames: Tensor, out: Tensor | None) -> Tensor:
 
 
 def _pack_masks(masks: np.ndarray) -> np.ndarray:
-    """``np.packbits(masks, axis=1, bitorder="little")``, fifteen times as fast for few objects."""
+    """``np.packbits(masks, axis=1, bitorder="little")``, faster for few objects."""
     time, count, height, width = masks.shape
     bits = np.zeros((time, -(-count // 8), height, width), np.uint8)
     for number in range(count):

@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
-from safetensors.torch import load_file
 from torch import Tensor
 
 from worldgen.conditioning import Conditioner
@@ -83,7 +82,6 @@ class WorldGenerator(LightningModule):
         cache: Folder for what the frozen parts make of the training clips.
         storage: How numbers are kept there; `worldgen cache plan` says what each way costs.
         sampled: Clips of the first validation batch that are generated and checked.
-        start: File of averaged weights of this very model (``model.safetensors`` of a run) to go on from.
     """
 
     def __init__(
@@ -102,7 +100,6 @@ class WorldGenerator(LightningModule):
         cache: Path = Path("outputs/cache"),
         storage: Storage = EXACT,
         sampled: int = 8,
-        start: Path | None = None,
     ) -> None:
         super().__init__()
         self.codec = codec.requires_grad_(False)
@@ -113,7 +110,6 @@ class WorldGenerator(LightningModule):
         self.register_buffer("context_odds", torch.tensor([contexts[known] for known in self.contexts]))
         self.register_buffer("spread", torch.ones(()))
         self.average = WeightAverage([*self.conditioner.parameters(), *self.denoiser.parameters()], average)
-        self.start = start
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self.seed, self.cache, self.storage, self.sampled = seed, cache, storage, sampled
 
@@ -131,10 +127,6 @@ class WorldGenerator(LightningModule):
         data.train_on(latents, stack_columns)
         first = (latents[index] for index in range(min(256, len(latents))))
         self.spread.copy_(torch.cat([(z[:, None] - still).flatten() for z, still, *_ in first]).std())
-        if self.start is not None:
-            self.load_trained(
-                {name: value.float() for name, value in load_file(self.start).items()}, self.start
-            )
 
     @torch.no_grad()
     def encode(self, clip: Clip) -> Latents:

@@ -1,6 +1,6 @@
 """Turn a report's summary into results.csv and a markdown table.
 
-Run: python tabulate.py REPORT.json RESULTS.csv
+Run: python results.py REPORT.json RESULTS.csv
 """
 
 from __future__ import annotations
