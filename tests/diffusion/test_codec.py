@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from worldgen.diffusion.codec import IdentityCodec, KLCodec, load_codec
 from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
 from worldgen.diffusion.flow import optical_flow
-from worldgen.types import Clip
+from worldgen.types import Camera, Clip
 
 
 def clip_of(frames):
@@ -127,3 +127,12 @@ def test_bad_input_gets_a_sentence(codec, frames, tmp_path):
 def test_identity_is_its_own_inverse(frames):
     codec, clip = IdentityCodec(), clip_of(frames)
     assert_close(codec.decode(codec.encode(clip), clip), frames)
+
+
+def test_hold_keeps_a_moving_camera_where_it_was_last_known(frames):
+    position = torch.arange(30.0).reshape(1, 10, 3).expand(len(frames), -1, -1)
+    turn = torch.eye(3).expand(len(frames), 10, 3, 3)
+    camera = Camera(position, turn, torch.full((len(frames),), 30.0))
+    held = hold(replace(clip_of(frames), camera=camera), 2, 10)
+    assert_close(held.camera.position[:, 2:], position[:, 1:2].expand(-1, 8, -1))
+    assert_close(held.camera.position[:, :2], position[:, :2])
