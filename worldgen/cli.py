@@ -84,6 +84,7 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    processes: int | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
 
@@ -95,6 +96,7 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
+        processes: Of --videos: judging processes; all cores when left out.
     """
     if (run is None) == (videos is None) or (run is None) != (data is None):
         raise ValueError(
@@ -103,7 +105,7 @@ def evaluate(
     if videos is not None:
         from worldgen.study.videos import evaluate_videos
 
-        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}")
+        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
     else:
         from worldgen.study.evaluation import evaluate_folder
 

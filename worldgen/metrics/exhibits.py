@@ -19,7 +19,8 @@ class Exhibit:
 
     label: str
     """As in "truth", "generated", "frozen (control)"."""
-    clip: Clip
+    clip: Clip | None
+    """None where there are too many to picture them all."""
     tracks: Trajectory | None
     """None where nothing could be tracked."""
     report: PhysicsReport
@@ -27,14 +28,29 @@ class Exhibit:
     """A clip that was broken on purpose, so that a reader sees which checks notice."""
 
     def __post_init__(self) -> None:
-        if len(self.clip) != 1 or (self.tracks is not None and len(self.tracks.position) != 1):
-            raise ValueError(f"Exhibit {self.label!r} must show one clip; got {len(self.clip)}. Use clip[i].")
-        frames = self.clip.frames.shape[1]
-        if self.tracks is not None and self.tracks.position.shape[1] != frames:
-            raise ValueError(
-                f"Exhibit {self.label!r} must be tracked in each of its {frames} frames; "
-                f"got tracks of {self.tracks.position.shape[1]}."
-            )
+        if self.clip is None and self.tracks is None:
+            raise ValueError(f"Exhibit {self.label!r} must have a clip or tracks; got neither.")
+        clips = [len(self.clip)] if self.clip is not None else []
+        clips += [len(self.tracks.position)] if self.tracks is not None else []
+        if set(clips) != {1}:
+            raise ValueError(f"Exhibit {self.label!r} must show one clip; got {max(clips)}. Use clip[i].")
+        if self.clip is not None and self.tracks is not None:
+            frames, tracked = self.clip.frames.shape[1], self.tracks.position.shape[1]
+            if frames != tracked:
+                raise ValueError(
+                    f"Exhibit {self.label!r} must be tracked in each of its {frames} frames; "
+                    f"got tracks of {tracked}."
+                )
+
+    @property
+    def frames(self) -> int:
+        """How many."""
+        return self.clip.frames.shape[1] if self.clip is not None else self.tracks.position.shape[1]
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return float(self.clip.fps[0]) if self.clip is not None else 1 / float(self.tracks.dt[0])
 
 
 @dataclass(frozen=True)
