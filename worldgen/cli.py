@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families",)
+LISTS = ("--families", "--reports")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -111,6 +111,18 @@ def evaluate(
 
         page = evaluate_folder(run, data, out, known, seed, clips)
     print(f"Report: {page}")
+
+
+def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
+    """Put reports side by side: paired differences over the clips that they share, with intervals.
+
+    Args:
+        reports: Folders of reports of worldgen evaluate; the others are compared with the first.
+        out: Folder of compare.csv and compare.tex.
+    """
+    from worldgen.study.comparing import compare_reports
+
+    compare_reports(reports, out)
 
 
 def demo(
@@ -291,6 +303,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "pretrain": ("train a part: codec or t5", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

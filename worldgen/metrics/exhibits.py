@@ -54,26 +54,8 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One world, shown several ways; the first exhibit is what the others are drawn against."""
-
-    name: str
-    prompt: str
-    known: int
-    """Frames that the model was given; 0 where nothing was generated."""
-    exhibits: tuple[Exhibit, ...]
-
-    def __post_init__(self) -> None:
-        labels = [exhibit.label for exhibit in self.exhibits]
-        if not labels or len(set(labels)) != len(labels):
-            raise ValueError(f"Case {self.name!r} must hold exhibits, each label once; got {labels}.")
-        if len({exhibit.tracks.metric for exhibit in self.exhibits if exhibit.tracks is not None}) > 1:
-            raise ValueError(f"Case {self.name!r} must be tracked in one unit; got metres beside pixels.")
-
-
-@dataclass(frozen=True)
 class Row:
-    """A line of the summary table."""
+    """A line of a table: one number, over many clips or of one."""
 
     name: str
     value: float | None
@@ -82,6 +64,26 @@ class Row:
     high: float | None = None
     unit: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One world, shown several ways; the first exhibit is what the others are drawn against."""
+
+    name: str
+    prompt: str
+    known: int
+    """Frames that the model was given; 0 where nothing was generated."""
+    exhibits: tuple[Exhibit, ...]
+    measures: tuple[Row, ...] = ()
+    """What else was measured of the clip that is judged, such as its error in pixels."""
+
+    def __post_init__(self) -> None:
+        labels = [exhibit.label for exhibit in self.exhibits]
+        if not labels or len(set(labels)) != len(labels):
+            raise ValueError(f"Case {self.name!r} must hold exhibits, each label once; got {labels}.")
+        if len({exhibit.tracks.metric for exhibit in self.exhibits if exhibit.tracks is not None}) > 1:
+            raise ValueError(f"Case {self.name!r} must be tracked in one unit; got metres beside pixels.")
 
 
 @dataclass(frozen=True)

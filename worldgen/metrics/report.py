@@ -105,6 +105,7 @@ def _case_numbers(case: Case) -> dict[str, object]:
         "name": case.name,
         "prompt": case.prompt,
         "known": case.known,
+        "measures": [asdict(row) for row in case.measures],
         "exhibits": [
             {
                 "label": item.label,
