@@ -164,11 +164,10 @@ def _and_down(source, target, low, high):
     for y in range(low, high + 1):
         out = target[y]
         top, bottom = max(y - 2, 0), min(y + 2, height - 1)
-        if top < low or bottom > high:  # a row there is empty
-            out[:] = 0
-            continue
-        out[:] = source[top]
-        for near in range(top + 1, bottom + 1):
+        whole = top >= low and bottom <= high  # else a row there is empty
+        for x in range(width):
+            out[x] = whole
+        for near in range(top, bottom + 1 if whole else top):
             row = source[near]
             for x in range(width):
                 out[x] &= row[x]
@@ -179,7 +178,8 @@ def _or_down(source, target, low, high, wide_low, wide_high):
     width = source.shape[1]
     for y in range(wide_low, wide_high + 1):
         out = target[y]
-        out[:] = 0
+        for x in range(width):
+            out[x] = 0
         for near in range(max(y - 4, low), min(y + 4, high) + 1):
             row = source[near]
             for x in range(width):
@@ -193,7 +193,8 @@ def _and_across(image, low, high):
     pair, four = np.ones(width + 3, np.uint8), np.ones(width + 1, np.uint8)
     for y in range(low, high + 1):
         row = image[y]
-        line[2 : width + 2] = row
+        for x in range(width):  # a loop, as Numba copies slices one by one
+            line[x + 2] = row[x]
         for x in range(width + 3):
             pair[x] = line[x] & line[x + 1]
         for x in range(width + 1):
@@ -213,7 +214,8 @@ def _or_across(image, low, high):
     )
     for y in range(low, high + 1):
         row = image[y]
-        line[4 : width + 4] = row
+        for x in range(width):
+            line[x + 4] = row[x]
         for x in range(width + 7):
             pair[x] = line[x] | line[x + 1]
         for x in range(width + 5):

@@ -21,8 +21,8 @@ _PREFER_NEAR = 1e-3
 def match_frames(frames: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "T-1 2 h w"]:
     """Displacement (right, down) of each pixel to the next frame, in pixels of the frames as given.
 
-    The shift of least mean absolute difference over a window of 7 x 7, of all whole shifts up to 8 pixels at
-    a shorter side of 64. Coarse (a step is H / 64 pixels), but it takes no weights.
+    The shift of least mean absolute difference of brightness over a window of 7 x 7, of all whole shifts up
+    to 8 pixels at a shorter side of 64. Coarse (a step is H / 64 pixels), but it takes no weights.
 
     Args:
         frames: RGB in [0, 1].
@@ -34,18 +34,18 @@ def match_frames(frames: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "T-1 2 h w"]
         raise ValueError(f"Optical flow needs at least two frames; got {len(frames)}.")
     scale = min(1.0, _SHORTER_SIDE / min(frames.shape[-2:]))
     size = [max(round(side * scale), 1) for side in frames.shape[-2:]]
-    small = interpolate(frames, size, mode="bilinear", antialias=True) if scale < 1 else frames
+    gray = frames.mean(dim=1, keepdim=True)
+    small = interpolate(gray, size, mode="bilinear", antialias=True) if scale < 1 else gray
     first, second = small[:-1], pad(small[1:], [_REACH] * 4, mode="replicate")
-    best = first.new_full((len(first), 1, *size), math.inf)
-    flow = first.new_zeros(len(first), 2, *size)
-    for down in range(-_REACH, _REACH + 1):
-        for right in range(-_REACH, _REACH + 1):
-            top, left = _REACH + down, _REACH + right
-            moved = second[..., top : top + size[0], left : left + size[1]]
-            cost = (moved - first).abs().mean(dim=1, keepdim=True)
-            cost = avg_pool2d(cost, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
-            cost = cost + _PREFER_NEAR * math.hypot(right, down)
-            better = cost < best
-            best = torch.where(better, cost, best)
-            flow = torch.where(better, flow.new_tensor([right, down])[None, :, None, None], flow)
-    return flow / scale
+    steps = range(-_REACH, _REACH + 1)
+    shifts = [(right, down) for down in steps for right in steps]
+    best, chosen = torch.full_like(first, math.inf), torch.zeros_like(first, dtype=torch.long)
+    for index, (right, down) in enumerate(shifts):
+        top, left = _REACH + down, _REACH + right
+        cost = (second[..., top : top + size[0], left : left + size[1]] - first).abs()
+        cost = avg_pool2d(cost, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+        cost = cost + _PREFER_NEAR * math.hypot(right, down)
+        better = cost < best
+        best = torch.where(better, cost, best)
+        chosen.masked_fill_(better, index)
+    return first.new_tensor(shifts)[chosen[:, 0]].movedim(-1, 1) / scale

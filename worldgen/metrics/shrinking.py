@@ -23,7 +23,10 @@ def shrink(image: UInt8[np.ndarray, "H W *C"], size: tuple[int, int]) -> UInt8[n
         return image
     flat = np.ascontiguousarray(image).reshape(*image.shape[:2], -1)
     out = np.empty((*size, flat.shape[2]), np.uint8)
-    _interpolate(flat, *_neighbors(image.shape[0], size[0]), *_neighbors(image.shape[1], size[1]), out)
+    if image.shape[:2] == (4 * size[0], 4 * size[1]):
+        _quarter(flat.reshape(image.shape[0], -1), out.reshape(size[0], -1), flat.shape[2])
+    else:
+        _interpolate(flat, *_neighbors(image.shape[0], size[0]), *_neighbors(image.shape[1], size[1]), out)
     return out.reshape(*size, *image.shape[2:])
 
 
@@ -43,6 +46,20 @@ def _neighbors(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     before = np.rint((np.float32(1) - share) * _ONE).astype(np.int64)
     after = np.rint(share * _ONE).astype(np.int64)
     return first, np.minimum(first + 1, old - 1), before, after
+
+
+@numba.njit(cache=True, nogil=True)
+def _quarter(image, out, channels):
+    """What `_interpolate` does for a factor of 4, without its products."""
+    for y in range(len(out)):
+        upper, lower, row = image[4 * y + 1], image[4 * y + 2], out[y]
+        for x in range(len(row) // channels):
+            for channel in range(channels):
+                left = (4 * x + 1) * channels + channel
+                right = left + channels
+                row[x * channels + channel] = (
+                    upper[left] + upper[right] + lower[left] + lower[right] + 2
+                ) >> 2
 
 
 @numba.njit(cache=True, nogil=True)
