@@ -81,11 +81,14 @@ def _blur_across(frame, across):
     """Gray, blurred along each row by 1 4 6 4 1, not yet divided by 16; rows go on as in a mirror."""
     height, width = across.shape
     line = np.empty(width + 4, np.uint8)
+    rows = frame.reshape(height, 3 * width)  # one axis less, and the compiler sees how to read 32 at a time
     for y in range(height):
-        pixels = frame[y]
+        pixels = rows[y]
         gray = line[2 : width + 2]
         for x in range(width):
-            gray[x] = (9798 * pixels[x, 0] + 19235 * pixels[x, 1] + 3735 * pixels[x, 2] + 16384) >> 15
+            gray[x] = (
+                9798 * pixels[3 * x] + 19235 * pixels[3 * x + 1] + 3735 * pixels[3 * x + 2] + 16384
+            ) >> 15
         for step in (1, 2):
             line[2 - step] = gray[_mirror(-step, width)]
             line[width + 1 + step] = gray[_mirror(width - 1 + step, width)]
