@@ -7,12 +7,13 @@ import json
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from worldgen import cli
-from worldgen.data.media import write_video
+from worldgen.data.media import video_timing, write_video
 from worldgen.metrics.physics_iq import physics_iq_score
 from worldgen.study.physics_iq import _read_judged, _Task, compare_pair, resample
 from worldgen.study.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots
@@ -163,6 +164,24 @@ def test_interpolation_keeps_the_ends_and_cuts_to_whole_levels():
     assert found == [int(np.float32(10 * place)) for place in places] and found[-1] == 60
     long = [np.zeros((1, 1, 3), np.uint8)] * 60
     assert len(list(resample(iter(long), 60, 10.0, 8.0))) == 40  # five seconds, no more
+
+
+def test_frames_are_counted_where_the_header_does_not_say(tmp_path):
+    film(tmp_path / "said.mp4")
+    assert video_timing(tmp_path / "said.mp4") == (5 * RATE, RATE)
+    with av.open(str(tmp_path / "unsaid.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv420p"
+        for _ in range(6):
+            image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+    assert video_timing(tmp_path / "unsaid.mkv") == (6, pytest.approx(RATE))
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="damaged, cut off, or not a video"):
+        video_timing(tmp_path / "bad.mp4")
+    with pytest.raises(FileNotFoundError, match="No video at"):
+        video_timing(tmp_path / "nowhere.mp4")
 
 
 def test_a_folder_at_the_same_rate_is_preferred(tmp_path):

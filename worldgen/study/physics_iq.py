@@ -103,7 +103,10 @@ def evaluate_physics_iq(
             f"None of {len(layout.slots)} views can be judged; the first: {missing[0].file}: "
             f"{missing[0].reason}."
         )
-    return write_tables(out, generated.name, judged, missing, len(layout.slots), command)
+    from worldgen.study.evaluation import print_rows  # brings the generator along: children do without
+
+    print_rows(write_tables(out, generated.name, judged, missing, len(layout.slots), command))
+    return out / "report.json"
 
 
 def judge_pair(task: _Task, beat: Callable[[], None]) -> None:

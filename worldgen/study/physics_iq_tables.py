@@ -41,8 +41,8 @@ class Judged:
 
 def write_tables(
     out: Path, name: str, judged: Sequence[Judged], missing: Sequence[Missing], expected: int, command: str
-) -> Path:
-    """Write the tables and print the summary.
+) -> list[Row]:
+    """Write the tables; each appears whole or not at all.
 
     Args:
         out: Folder.
@@ -53,7 +53,7 @@ def write_tables(
         command: Repeats this.
 
     Returns:
-        Path of report.json.
+        The summary.
     """
     complete = complete_scenarios([one.view for one in judged])
     rows = summarize_views([one.view for one in judged], complete, expected)
@@ -75,7 +75,7 @@ def write_tables(
     write_atomically(out / "views.csv", _csv(list(_view_row(judged[0])), map(_view_row, judged)).encode())
     write_atomically(out / "missing.csv", _csv(["file", "reason"], map(asdict, missing)).encode())
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
-    return out / "report.json"
+    return rows
 
 
 def complete_scenarios(views: Sequence[View]) -> list[View]:
