@@ -84,9 +84,14 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    benchmark: str | None = None,
+    generated: Path | None = None,
+    real: Path | None = None,
     processes: int | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
+
+    Or by Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on.
 
     Args:
         run: Folder of a trained generator.
@@ -96,8 +101,14 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
-        processes: Of --videos: judging processes; all cores when left out.
+        benchmark: physics-iq.
+        generated: Folder of generated videos, named with the benchmark's numbers.
+        real: The benchmark's folder of real videos.
+        processes: Of --videos and --benchmark: judging processes; all cores when left out.
     """
+    if benchmark is not None:
+        _evaluate_benchmark(benchmark, generated, real, out, processes)
+        return
     if (run is None) == (videos is None) or (run is None) != (data is None):
         raise ValueError(
             "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
@@ -142,6 +153,19 @@ def sensitivity(
 
     sensitivity_folder(run, data, out, clips, known, seed)
     print(f"Report: {out / 'sensitivity.json'}")
+
+
+def _evaluate_benchmark(
+    benchmark: str, generated: Path | None, real: Path | None, out: Path, processes: int | None
+) -> None:
+    if benchmark != "physics-iq":
+        raise ValueError(f"--benchmark takes physics-iq; got {benchmark!r}.")
+    if generated is None or real is None:
+        raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
+    from worldgen.study.physics_iq import evaluate_physics_iq
+
+    command = f"worldgen evaluate --benchmark {benchmark} --generated {generated} --real {real} --out {out}"
+    print(f"Report: {evaluate_physics_iq(generated, real, out, command, processes)}")
 
 
 def demo(
