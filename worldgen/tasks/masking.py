@@ -70,7 +70,7 @@ class Masking:
         later = torch.arange(until * side**2, times * side**2).expand(clips, -1)
         return Split(visible, torch.cat([block, later], dim=1))
 
-    def _hidden_cells(self, clips: int, side: int, generator: torch.Generator) -> Bool[Tensor, "B S*S"]:
+    def _hidden_cells(self, clips: int, side: int, generator: torch.Generator) -> Bool[Tensor, "B C"]:
         area, aspect = self.share * side**2, _between(self.aspect, generator)
         height, width = (min(max(1, round(length)), side) for length in _sides(area, aspect))
         rows, columns = (

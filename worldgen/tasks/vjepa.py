@@ -23,9 +23,7 @@ from worldgen.tasks.schedule import warm_then_decay
 from worldgen.types import Clip
 
 SHORT, LONG = Masking(blocks=8, share=0.15), Masking(blocks=2, share=0.7)
-"""Bardes et al.'s two masks: many small blocks, and two that leave little."""
 FUTURE = Masking(blocks=0, seen=(0.125, 0.75))
-"""Only first frames are seen: what `VJEPA2.predict` asks of the predictor."""
 LEAST_STD, LEAST_RANK = 0.1, 4.0
 """Below either, the features of different clips hardly differ any more."""
 
@@ -53,7 +51,10 @@ class VJEPATask(LightningModule):
         frames: Of a clip.
         patch: Rows and columns of a patch, in pixels.
         tubelet: Frames of a token.
-        masks: Each of them is drawn once per step and clip.
+        short: Many small blocks of the picture, hidden over the whole time. Each of the masks is drawn once
+            per step and clip.
+        long: Few large ones.
+        future: What comes after the first frames, which is what `VJEPA2.predict` asks of the predictor.
         momentum: Of the teacher: ``teacher <- momentum teacher + (1 - momentum) encoder`` after each step.
         lr: Peak of AdamW's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
         warmup: Steps.
@@ -73,7 +74,9 @@ class VJEPATask(LightningModule):
         frames: int = 16,
         patch: int = 16,
         tubelet: int = 2,
-        masks: tuple[Masking, ...] = (SHORT, LONG, FUTURE),
+        short: Masking | None = SHORT,
+        long: Masking | None = LONG,
+        future: Masking | None = FUTURE,
         momentum: float = 0.996,
         lr: float = 1e-3,
         warmup: int = 100,
@@ -87,7 +90,8 @@ class VJEPATask(LightningModule):
             raise ValueError(f"frames must be a multiple, 2 or more, of tubelet ({tubelet}); got {frames}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1); got {momentum}.")
-        if not masks:
+        self.masks = tuple(mask for mask in (short, long, future) if mask is not None)
+        if not self.masks:
             raise ValueError("V-JEPA training needs at least one mask; got none.")
         self.model = VJEPA2Model(
             VJEPA2Config(
@@ -109,7 +113,7 @@ class VJEPATask(LightningModule):
         self.register_buffer("mean", torch.tensor(self.processor.image_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.processor.image_std).view(3, 1, 1), persistent=False)
         self.times, self.side = frames // tubelet, size // patch
-        self.masks, self.momentum, self.seed = masks, momentum, seed
+        self.momentum, self.seed = momentum, seed
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self._warned = False
 
