@@ -284,5 +284,5 @@ def _show(rows: Sequence[Row], out: Path, bare: str | None) -> None:
         table.add_row(row.name, f"{row.value:.3f}", interval, row.unit, row.note)
     Console().print(table)
     if bare is not None:
-        print(f"No fresh weights beside it: a {bare} has no config to make its network anew.")
+        print(f"No fresh weights beside it: the network of {bare} has no config to be made anew from.")
     print(f"{out / 'results.csv'}")
