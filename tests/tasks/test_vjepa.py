@@ -140,18 +140,20 @@ def test_prediction_is_the_librarys_predictor(task):
 # ---------------------------------------------------------------- the objective
 
 
-def test_the_loss_is_l1_to_the_layer_normalized_teacher_at_hidden_places(task):
+def test_the_loss_is_weighted_l1_to_the_layer_normalized_teacher_at_hidden_places(task):
     pixels = task.pixels(clip_of(noise(2, 6, 3, 32, 32)))
     target = task.target(pixels)
     assert_close(target, functional.layer_norm(task.teacher(pixels).last_hidden_state, (24,)))
     assert not target.requires_grad
-    splits = task.draw(2, 5)
+    weight, splits = 1 + noise(2, 48, seed=3), task.draw(2, 5)
     total = 0
     for visible, hidden in splits:
         seen = read_visible(task.model.encoder, task.model.encoder.embeddings(pixels), visible)
         made = predict_hidden(task.model.predictor, seen, visible, hidden)
-        total += torch.stack([(made[b] - target[b, hidden[b]]).abs().mean() for b in range(2)]).mean()
-    loss, explained = task.loss(pixels, target, splits)
+        error = torch.stack([(made[b] - target[b, hidden[b]]).abs().mean(dim=-1) for b in range(2)])
+        heavy = torch.stack([weight[b, hidden[b]] for b in range(2)])
+        total += (heavy * error).sum() / heavy.sum()
+    loss, explained = task.loss(pixels, target, weight, splits)
     assert_close(loss, total / 3)
     assert not explained.requires_grad
     loss.backward()
@@ -159,16 +161,27 @@ def test_the_loss_is_l1_to_the_layer_normalized_teacher_at_hidden_places(task):
     assert all(parameter.grad is None for parameter in task.teacher.parameters())
 
 
+def test_tokens_weigh_what_moves_in_them():
+    frames = torch.full((1, 6, 3, 32, 32), 0.5)
+    frames[:, 2, :, 8:12, 16:24] = 1.0  # half of a patch, in one of the tubelet's two frames
+    clip = clip_of(frames)
+    assert_close(VJEPATask(**SMALL).weight(clip), torch.ones(1, 48))
+    expected = torch.ones(1, 48)
+    expected[0, 16 + 4 + 2] += 8.0 / 4
+    assert_close(VJEPATask(**SMALL, moving=8.0).weight(clip), expected)
+
+
 def test_a_prediction_of_the_median_explains_nothing_and_a_perfect_one_all(task, monkeypatch):
     pixels = task.pixels(clip_of(noise(3, 6, 3, 32, 32)))
-    target, splits = task.target(pixels), task.draw(3, 0)
+    target, weight, splits = task.target(pixels), 1 + noise(3, 48), task.draw(3, 0)
     median = target.median(dim=0, keepdim=True).values.expand_as(target)
     for answer, expected in ((median, 0.0), (target, 1.0), ((median + target) / 2, 0.5)):
         monkeypatch.setattr(
             "worldgen.tasks.vjepa.predict_hidden",
             lambda _, __, ___, hidden, answer=answer: answer.gather(1, hidden[..., None].expand(-1, -1, 24)),
         )
-        assert_close(task.loss(pixels, target, splits)[1], torch.tensor(expected), atol=1e-6, rtol=0)
+        told = task.loss(pixels, target, weight, splits)[1]
+        assert_close(told, torch.tensor(expected), atol=1e-6, rtol=0)
 
 
 def test_the_teacher_is_the_moving_average_in_closed_form(task):
@@ -294,6 +307,7 @@ def test_what_is_saved_is_the_teacher_with_the_predictor_and_replaces_what_was_t
         ({"size": 36}, r"size must be a multiple, 2 or more, of patch \(8 pixels\); got 36"),
         ({"size": 8}, "size must be a multiple, 2 or more, .*; got 8"),
         ({"frames": 5}, r"frames must be a multiple, 2 or more, of tubelet \(2\); got 5"),
+        ({"moving": -1.0}, "moving must be 0 or more; got -1.0"),
         ({"momentum": 1.0}, r"momentum must lie in \[0, 1\); got 1.0"),
         ({"short": None, "long": None, "future": None}, "needs at least one mask; got none"),
     ],

@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
 from worldgen.encoders.vjepa2 import predict_hidden, read_visible
+from worldgen.tasks.codec import moving_pixels
 from worldgen.tasks.masking import Masking, Split
 from worldgen.tasks.schedule import warm_then_decay
 from worldgen.types import Clip
@@ -55,6 +56,7 @@ class VJEPATask(LightningModule):
             per step and clip.
         long: Few large ones.
         future: What comes after the first frames, which is what `VJEPA2.predict` asks of the predictor.
+        moving: Extra weight in the loss of a token all of whose pixels move, as `moving_pixels` has it.
         momentum: Of the teacher: ``teacher <- momentum teacher + (1 - momentum) encoder`` after each step.
         lr: Peak of AdamW's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
         warmup: Steps.
@@ -65,11 +67,11 @@ class VJEPATask(LightningModule):
     def __init__(
         self,
         dim: int = 192,
-        layers: int = 6,
+        layers: int = 5,
         heads: int = 4,
-        predictor_dim: int = 96,
+        predictor_dim: int = 144,
         predictor_layers: int = 3,
-        predictor_heads: int = 2,
+        predictor_heads: int = 3,
         size: int = 64,
         frames: int = 16,
         patch: int = 16,
@@ -77,6 +79,7 @@ class VJEPATask(LightningModule):
         short: Masking | None = SHORT,
         long: Masking | None = LONG,
         future: Masking | None = FUTURE,
+        moving: float = 0.0,
         momentum: float = 0.996,
         lr: float = 1e-3,
         warmup: int = 100,
@@ -88,6 +91,8 @@ class VJEPATask(LightningModule):
             raise ValueError(f"size must be a multiple, 2 or more, of patch ({patch} pixels); got {size}.")
         if frames % tubelet or frames < 2 * tubelet:
             raise ValueError(f"frames must be a multiple, 2 or more, of tubelet ({tubelet}); got {frames}.")
+        if moving < 0:
+            raise ValueError(f"moving must be 0 or more; got {moving}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1); got {momentum}.")
         self.masks = tuple(mask for mask in (short, long, future) if mask is not None)
@@ -115,7 +120,7 @@ class VJEPATask(LightningModule):
         self.register_buffer("mean", torch.tensor(self.processor.image_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.processor.image_std).view(3, 1, 1), persistent=False)
         self.times, self.side = frames // tubelet, size // patch
-        self.momentum, self.seed = momentum, seed
+        self.moving, self.momentum, self.seed = moving, momentum, seed
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self._warned = False
 
@@ -126,7 +131,7 @@ class VJEPATask(LightningModule):
         target = self.target(pixels)
         # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
         place = (self.seed, self.global_step, index % self.trainer.accumulate_grad_batches, self.global_rank)
-        loss, explained = self.loss(pixels, target, self.draw(len(clip), hash(place)))
+        loss, explained = self.loss(pixels, target, self.weight(clip), self.draw(len(clip), hash(place)))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clip))
         self.log("train/explained", explained, prog_bar=True, batch_size=len(clip))
         if self.global_step % self.trainer.log_every_n_steps == 0 and len(clip) > 1:
@@ -136,7 +141,7 @@ class VJEPATask(LightningModule):
     def validation_step(self, clip: Clip, index: int) -> None:
         pixels = self.pixels(clip)
         target = self.target(pixels)
-        loss, explained = self.loss(pixels, target, self.draw(len(clip), index))
+        loss, explained = self.loss(pixels, target, self.weight(clip), self.draw(len(clip), index))
         self.log_dict({"val/loss": loss, "val/explained": explained}, prog_bar=True, batch_size=len(clip))
 
     def pixels(self, clip: Clip) -> Float[Tensor, "B T 3 H W"]:
@@ -167,10 +172,27 @@ class VJEPATask(LightningModule):
         splits = [mask.draw(clips, self.times, self.side, generator) for mask in self.masks]
         return [Split(*(places.to(self.device) for places in split)) for split in splits]
 
+    def weight(self, clip: Clip) -> Float[Tensor, "B L"]:
+        """Weight of each token in the loss: 1, and ``moving`` times the share of its pixels that move.
+
+        Most of a clip stands still and is the same at all times, which is the easiest thing to predict;
+        features then tell how a clip looks and not what happens in it (Sobal et al. 2022, 2211.10831).
+        """
+        config = self.model.config
+        if not self.moving:
+            return torch.ones(len(clip), self.times * self.side**2, device=self.device)
+        token = (config.tubelet_size, config.patch_size, config.patch_size)
+        moves = moving_pixels(clip.frames).float().transpose(1, 2)  # (B, 1, T, H, W)
+        return 1 + self.moving * functional.avg_pool3d(moves, token).flatten(1)
+
     def loss(
-        self, pixels: Float[Tensor, "B T 3 H W"], target: Float[Tensor, "B L D"], splits: list[Split]
+        self,
+        pixels: Float[Tensor, "B T 3 H W"],
+        target: Float[Tensor, "B L D"],
+        weight: Float[Tensor, "B L"],
+        splits: list[Split],
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """L1 to the target at hidden places, and the share of it that the prediction explains.
+        """Weighted L1 to the target at hidden places, and the share of it that the prediction explains.
 
         ``explained = 1 - loss / L1 of the median clip's target at each place``: zero for features that say
         nothing about their clip, whatever their scale. It means nothing for a batch of one clip.
@@ -181,10 +203,12 @@ class VJEPATask(LightningModule):
         for visible, hidden in splits:
             seen = read_visible(self.model.encoder, patches, visible)
             made = predict_hidden(self.model.predictor, seen, visible, hidden)
-            wanted = target.gather(1, hidden[..., None].expand_as(made))
-            distance = (made - wanted).abs().mean()
-            loss = loss + distance / len(splits)
-            unexplained += distance.detach() / spread.gather(1, hidden).mean() / len(splits)
+            distance = (made - target.gather(1, hidden[..., None].expand_as(made))).abs().mean(dim=-1)
+            share = weight.gather(1, hidden)
+            share = share / share.sum()
+            loss = loss + (share * distance).sum() / len(splits)
+            nothing = (share * spread.gather(1, hidden)).sum()
+            unexplained += (share * distance.detach()).sum() / nothing / len(splits)
         return loss, 1 - unexplained
 
     def watch(self, target: Float[Tensor, "B L D"]) -> None:
