@@ -310,6 +310,8 @@ def test_what_is_saved_is_the_teacher_with_the_predictor_and_replaces_what_was_t
         ({"size": 36}, r"size must be a multiple, 2 or more, of patch \(8 pixels\); got 36"),
         ({"size": 8}, "size must be a multiple, 2 or more, .*; got 8"),
         ({"frames": 5}, r"frames must be a multiple, 2 or more, of tubelet \(2\); got 5"),
+        ({"heads": 5}, "Each head must have 12 or more whole channels; got 24 for 5"),
+        ({"predictor_heads": 3}, "12 or more whole channels; got 24 for 3"),
         ({"moving": -1.0}, "moving must be 0 or more; got -1.0"),
         ({"momentum": 1.0}, r"momentum must lie in \[0, 1\); got 1.0"),
         ({"short": None, "long": None, "future": None}, "needs at least one mask; got none"),

@@ -92,6 +92,9 @@ class VJEPATask(LightningModule):
             raise ValueError(f"size must be a multiple, 2 or more, of patch ({patch} pixels); got {size}.")
         if frames % tubelet or frames < 2 * tubelet:
             raise ValueError(f"frames must be a multiple, 2 or more, of tubelet ({tubelet}); got {frames}.")
+        for width, count in ((dim, heads), (predictor_dim, predictor_heads)):
+            if width % count or width < 12 * count:  # narrower, the library's rotary positions break
+                raise ValueError(f"Each head must have 12 or more whole channels; got {width} for {count}.")
         if moving < 0:
             raise ValueError(f"moving must be 0 or more; got {moving}.")
         if not 0 <= momentum < 1:
