@@ -256,20 +256,32 @@ def _fit(subcommand: str, arguments: Sequence[str]) -> None:
 def _pretrain(arguments: Sequence[str]) -> None:
     from worldgen.study.training import run_lightning
 
-    if not arguments or arguments[0] not in ("codec", "t5"):
+    if not arguments or arguments[0] not in ("codec", "t5", "vjepa"):
         raise ValueError(
-            f"worldgen pretrain takes codec or t5; got {arguments[0] if arguments else 'nothing'}."
+            f"worldgen pretrain takes codec, t5 or vjepa; got {arguments[0] if arguments else 'nothing'}."
         )
-    if arguments[0] == "codec":
-        from worldgen.data.datamodule import ClipDataModule
-        from worldgen.tasks.codec import CodecTask
-
-        run_lightning(CodecTask, ClipDataModule, ["fit", *arguments[1:]])
-    else:
+    if arguments[0] == "t5":
         from worldgen.data.captions import CaptionDataModule
         from worldgen.tasks.t5 import T5Task
 
         run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
+        return
+    from worldgen.data.datamodule import ClipDataModule
+
+    if arguments[0] == "codec":
+        from worldgen.tasks.codec import CodecTask
+
+        run_lightning(CodecTask, ClipDataModule, ["fit", *arguments[1:]])
+    else:
+        from worldgen.tasks.vjepa import VJEPATask
+
+        run_lightning(VJEPATask, ClipDataModule, ["fit", *arguments[1:]])
+
+
+def _probe(arguments: Sequence[str]) -> None:
+    from worldgen.study.probes import probe
+
+    _plain(probe)(arguments)
 
 
 def _cache_plan(arguments: Sequence[str]) -> None:
@@ -343,7 +355,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
-    "pretrain": ("train a part: codec or t5", _pretrain),
+    "pretrain": ("train a part: codec, t5 or vjepa", _pretrain),
+    "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
     "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
