@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families",)
+LISTS = ("--families", "--control", "--control_scale")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -57,7 +57,16 @@ def simulate(
 
 
 def generate(
-    run: Path, prompt: str, first_frames: Path, out: Path, seed: int = 0, frames: int = 16, known: int = 2
+    run: Path,
+    prompt: str,
+    first_frames: Path,
+    out: Path,
+    seed: int = 0,
+    frames: int = 16,
+    known: int = 2,
+    control: list[Path] = [],  # noqa: B006 never written to
+    control_from: str | None = None,
+    control_scale: list[float] = [],  # noqa: B006 never written to
 ) -> None:
     """Continue first frames as a caption says.
 
@@ -69,10 +78,24 @@ def generate(
         seed: Same seed, same bits.
         frames: Frames of the result, the known ones included.
         known: How many frames of ``first_frames`` are used, at most.
+        control: Folders of controls of this run; the video follows --control-from as their maps show it.
+        control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
+        control_scale: How strongly each control acts; 1 when left out.
     """
     from worldgen.study.generation import generate_video
 
-    generate_video(run, prompt, first_frames, out, seed, frames, known)
+    generate_video(
+        run,
+        prompt,
+        first_frames,
+        out,
+        seed,
+        frames,
+        known,
+        controls=control,
+        scales=control_scale,
+        followed=control_from,
+    )
     print(f"{frames} frames in {out}.")
 
 
@@ -199,10 +222,16 @@ def _fit(subcommand: str, arguments: Sequence[str]) -> None:
 def _pretrain(arguments: Sequence[str]) -> None:
     from worldgen.study.training import run_lightning
 
-    if not arguments or arguments[0] not in ("codec", "t5"):
+    if not arguments or arguments[0] not in ("codec", "t5", "control"):
         raise ValueError(
-            f"worldgen pretrain takes codec or t5; got {arguments[0] if arguments else 'nothing'}."
+            f"worldgen pretrain takes codec, t5 or control; got {arguments[0] if arguments else 'nothing'}."
         )
+    if arguments[0] == "control":
+        from worldgen.data.datamodule import ClipDataModule
+        from worldgen.tasks.control import ControlTask
+
+        run_lightning(ControlTask, ClipDataModule, ["fit", *arguments[1:]])
+        return
     if arguments[0] == "codec":
         from worldgen.data.datamodule import ClipDataModule
         from worldgen.tasks.codec import CodecTask
@@ -286,7 +315,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
-    "pretrain": ("train a part: codec or t5", _pretrain),
+    "pretrain": ("train a part: codec, t5 or control", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),

@@ -31,7 +31,7 @@ from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
-from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.dit import DiT, Residuals
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Tokens, fingerprint
@@ -159,6 +159,7 @@ class WorldGenerator(LightningModule):
         sigma: Float[Tensor, " B"],
         eps: Float[Tensor, "B L C h w"],
         keep: Bool[Tensor, " B"],
+        residuals: Residuals | None = None,
     ) -> Float[Tensor, " B"]:
         """Loss of each clip.
 
@@ -168,6 +169,7 @@ class WorldGenerator(LightningModule):
             sigma: Noise levels.
             eps: Noise.
             keep: False where the condition is dropped.
+            residuals: Of a control.
         """
         rows = torch.arange(len(which), device=which.device)
         still = latents.still[rows, which]
@@ -175,9 +177,8 @@ class WorldGenerator(LightningModule):
         masks = torch.stack([self._known(known, latents.z) for known in self.contexts])  # (K, L, s, h, w)
         motion = latents.motion[rows, which][:, None].expand(-1, still.shape[1], -1, -1, -1)
         context = torch.cat([still, motion, masks[which]], dim=2)
-        output = self.denoiser(
-            self.process.corrupt(x, eps, sigma), sigma, context, self.conditioner(latents.tokens, keep)
-        )
+        condition = self.conditioner(latents.tokens, keep)
+        output = self.denoiser(self.process.corrupt(x, eps, sigma), sigma, context, condition, residuals)
         return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
 
     def optimizer_step(
@@ -197,7 +198,7 @@ class WorldGenerator(LightningModule):
 
     # ---------------------------------------------------------------- sampling
 
-    def generate(self, context: Clip, frames: int, seed: int) -> Clip:
+    def generate(self, context: Clip, frames: int, seed: int, residuals: Residuals | None = None) -> Clip:
         """Continue a clip.
 
         Args:
@@ -205,11 +206,14 @@ class WorldGenerator(LightningModule):
                 are not used.
             frames: Length of the result, the known frames included.
             seed: Of the noise: the same seed gives the same bits.
+            residuals: Of a control, see `worldgen.diffusion.control`.
         """
-        *_, last = self.generate_steps(context, frames, seed)
+        *_, last = self.generate_steps(context, frames, seed, residuals)
         return last()
 
-    def generate_steps(self, context: Clip, frames: int, seed: int) -> Iterator[Callable[[], Clip]]:
+    def generate_steps(
+        self, context: Clip, frames: int, seed: int, residuals: Residuals | None = None
+    ) -> Iterator[Callable[[], Clip]]:
         """Yields after each step of the sampler a function that decodes what there is."""
         known = self.choose_context(context)
         start = hold(context, known, frames)
@@ -222,7 +226,9 @@ class WorldGenerator(LightningModule):
             condition = self.conditioner(tokens, everyone.to(still.device))
             null = self.conditioner(tokens, ~everyone.to(still.device))
         noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
-        velocity = self.sampler.guide(self._velocity(beside, condition), self._velocity(beside, null))
+        velocity = self.sampler.guide(
+            self._velocity(beside, condition, residuals), self._velocity(beside, null, residuals)
+        )
         for x in self.sampler.sample(velocity, noise):
             yield lambda x=x: self._finish(x * self.spread + still, start, known)
 
@@ -239,10 +245,11 @@ class WorldGenerator(LightningModule):
         return fitting[-1]
 
     def _velocity(
-        self, context: Float[Tensor, "B L K h w"], condition: Conditioning
+        self, context: Float[Tensor, "B L K h w"], condition: Conditioning, residuals: Residuals | None
     ) -> Callable[[Tensor, Tensor], Tensor]:
         def velocity(x: Float[Tensor, "B L C h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
-            return self.process.velocity(self.denoiser(x, sigma, context, condition), x, sigma)
+            output = self.denoiser(x, sigma, context, condition, residuals)
+            return self.process.velocity(output, x, sigma)
 
         return velocity
 
