@@ -37,7 +37,7 @@ NOTES = (
     "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
     "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
     "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
-    "PSNR is measured after the known frames (where none are known, after the first one); on moving pixels, on "
+    "PSNR is measured after the known frames, or after the first where none are known; on moving pixels: on "
     "those that in truth differ from the last of them.",
     "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
 )
