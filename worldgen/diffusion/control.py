@@ -144,7 +144,7 @@ def load_control(folder: str | Path) -> Control:
         control = Control(
             maps(**config["maps"]["init_args"]),
             blocks=config["blocks"],
-            **{name: config[name] for name in _SETTINGS},
+            **{**{name: config[name] for name in _SETTINGS}, "patch": tuple(config["patch"])},
         )
         weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
     except Exception as error:  # whatever a damaged file leads to

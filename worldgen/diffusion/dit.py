@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from worldgen.types import Conditioning
 
-Residuals = tuple[Float[Tensor, "B L D"], ...]
-"""What is added to the tokens before each block: see `worldgen.diffusion.control`."""
+Residuals = tuple[Float[Tensor, "B P D"], ...]
+"""What is added to the P tokens before each block: see `worldgen.diffusion.control`."""
 
 
 class DiT(nn.Module):

@@ -109,7 +109,7 @@ class ControlTask(LightningModule):
         drawn = precompute(
             data.train_source(skip=("scene",)),
             lambda clip: (self.control.draw(clip, cells),),
-            self.cache,
+            self.cache / "maps",
             self.recipe(cells),
             self.storage,
         )
