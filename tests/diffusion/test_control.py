@@ -61,7 +61,7 @@ def test_a_residual_reaches_the_output_from_every_block():
     outputs = []
     for place in range(2):
         residuals = [torch.zeros(2, 12, 48) for _ in range(2)]
-        residuals[place] += 0.5
+        residuals[place] += torch.linspace(-1, 1, 48)
         outputs.append(model(*inputs(), tuple(residuals)))
         assert (outputs[-1] - plain).abs().max() > 1e-3
     assert (outputs[0] - outputs[1]).abs().max() > 1e-3
