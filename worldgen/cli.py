@@ -134,6 +134,25 @@ def evaluate(
     print(f"Report: {page}")
 
 
+def sensitivity(
+    run: Path, data: Path, out: Path = Path("sensitivity"), clips: int = 60, known: int = 2, seed: int = 0
+) -> None:
+    """Swap one condition at a time between clips: does the output change, and toward the swapped-in truth?
+
+    Args:
+        run: Folder of a trained generator.
+        data: Folder of simulated shards that it was not trained on.
+        out: Folder of the report: json, csv and a figure.
+        clips: How many clips, the first ones.
+        known: First frames that the model is given.
+        seed: Of the noise.
+    """
+    from worldgen.study.sensitivity import sensitivity_folder
+
+    sensitivity_folder(run, data, out, clips, known, seed)
+    print(f"Report: {out / 'sensitivity.json'}")
+
+
 def demo(
     out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
 ) -> None:
@@ -318,6 +337,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "pretrain": ("train a part: codec, t5 or control", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
@@ -359,7 +379,7 @@ def _help() -> str:
 
 
 def _table(commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
-    return [f"  {name:<10} {text}" for name, (text, _) in commands.items()]
+    return [f"  {name:<11} {text}" for name, (text, _) in commands.items()]
 
 
 def _is_users(error: Exception) -> bool:

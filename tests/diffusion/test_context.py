@@ -13,6 +13,7 @@ def test_where_nothing_is_known_nothing_of_the_clip_is_left():
     assert nothing.frames.shape == first.frames.shape
     assert torch.equal(nothing.frames, hold(second, 0, 7).frames)
     assert nothing.prompts == first.prompts
+    assert hold(first, 0, 0).frames.shape == (1, 1, 3, 16, 16)
     for name in ("sound", "depth", "masks", "imu", "truth", "scenes", "descriptions"):
         assert getattr(nothing, name) is None
     torch.manual_seed(0)

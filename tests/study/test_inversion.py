@@ -80,7 +80,7 @@ def test_a_decoder_of_whole_clips_knows_no_frame_and_draws_what_it_was_shown(che
     latents = model.encode(clip)
     assert not latents.still.any() and not latents.motion.any()
     assert latents.slots[0].tokens.values.shape == (1, 8 * 4 * 4, 24)
-    with pytest.raises(ValueError, match="is shown the whole clip, and there is none .* worldgen evaluate"):
+    with pytest.raises(ValueError, match="is shown the whole clip, and there is none: .*worldgen evaluate"):
         model.generate(clip, 16, 0)
     other = with_another_future(clip, 2)
     one, same, two = (

@@ -117,7 +117,7 @@ def test_a_trained_control_steers_and_is_of_its_generator_alone(trained, shards)
     controls = open_controls([out / "control"], model)
     start, other = clips[1], clips[3]
     plain, none, own, foreign, weak = (
-        model.generate(start, 7, 0, residuals).frames
+        model.generate(start, 7, 0, residuals=residuals).frames
         for residuals in (
             None,
             steer(model, (), (), start),

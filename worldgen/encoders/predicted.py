@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from worldgen.encoders.base import Tokens
@@ -21,7 +23,7 @@ class PredictedVJEPA2(VJEPA2):
     Args:
         checkpoint: As for `VJEPA2`.
         context: Frames that are seen, whole tubelets; the generator's fewest known frames, or less.
-        target: Frames that are predicted, whole tubelets; clips have as many as both together.
+        target: Frames that are predicted, whole tubelets.
         size: As for `VJEPA2`.
         frames: As for `VJEPA2`; at least context and target together.
     """
@@ -36,14 +38,12 @@ class PredictedVJEPA2(VJEPA2):
     def encode(self, clip: Clip) -> Tokens:
         """Tokens in order of time, row and column: of the known frames as seen, of the others as expected.
 
+        Args:
+            clip: The known frames, with or without those that follow.
+
         Raises:
-            ValueError: If the clip has another number of frames than context and target together.
+            ValueError: If it has fewer frames than ``context``.
         """
-        if clip.frames.shape[1] != self.context + self.target:
-            raise ValueError(
-                f"PredictedVJEPA2 predicts {self.target} frames after {self.context}; got a clip of "
-                f"{clip.frames.shape[1]} frames. Set its context and target to the clip's."
-            )
         seen = self.context_only(clip, self.context).values
         expected = self.predict(clip, self.context, self.target).values
         values = torch.cat([layer_norm(seen, seen.shape[-1:]), expected], dim=1)
@@ -52,3 +52,8 @@ class PredictedVJEPA2(VJEPA2):
     def prepare(self, clip: Clip) -> Tokens:
         """All of it: nothing here learns."""
         return self.encode(clip)
+
+    def positions(self, clip: Clip) -> Float[Tensor, "B L 3"]:
+        """Where the tokens of `encode` lie, as those of a clip whose frames are all known."""
+        frames = clip.frames[:, :1].expand(-1, self.context + self.target, -1, -1, -1)
+        return super().positions(Clip(frames, clip.fps, clip.prompts))

@@ -105,7 +105,7 @@ def evaluate_run(
             truth = stack_clips([one.clip for one in batch])
             frames, shown = truth.frames.shape[1], model.conditioner.shown
             slots = model.encode_condition(truth) if shown else None
-            result = model.generate(hold(truth, known, first_judged), frames, seed, slots)
+            result = model.generate(hold(truth, known, known), frames, seed, slots)
             outcomes += judge(truth, result, first_judged)
             own += judge(truth, truth, first_judged)
             ceiling += judge(truth, _code(model, truth), first_judged)

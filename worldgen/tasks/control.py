@@ -23,8 +23,9 @@ from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.control import Control
 from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
-from worldgen.tasks.generator import NOISE_BINS, Latents, WorldGenerator
+from worldgen.tasks.generator import Latents, WorldGenerator
 from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.validation import NOISE_BINS
 from worldgen.types import Clip
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (control_code, maps_code))).encode()).hexdigest()
