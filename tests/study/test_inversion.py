@@ -113,11 +113,11 @@ def test_the_report_says_what_was_shown_and_names_the_codecs_ceiling(
     name, known, checkpoint, tmp_path, capsys
 ):
     model = build(name, checkpoint)
-    held_out = [partial(_simulate, 80_000_000 + index) for index in range(3)]
+    held_out = [partial(_simulate, 80_000_000 + index) for index in range(2)]
     verdict = evaluate_run(model, held_out, known, seed=0, pictured=1, regression_clips=30)
     found = {row.name: row for row in verdict.rows}
     assert found["codec alone: median trajectory error"].value < 0.5
-    assert found["codec alone: PSNR"].value > 30 > found["generated: PSNR"].value
+    assert 60 > found["codec alone: PSNR"].value > 30 > found["generated: PSNR"].value
     gap = found["generated: PSNR on moving pixels, below the codec's"]
     expected = found["codec alone: PSNR on moving pixels"].value
     assert gap.value == pytest.approx(expected - found["generated: PSNR on moving pixels"].value, abs=1e-6)
