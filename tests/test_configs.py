@@ -16,12 +16,13 @@ from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.t5 import T5Task
+from worldgen.tasks.vjepa import VJEPATask
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 LAYERS = (CONFIGS / "perception.yaml", CONFIGS / "adapters.yaml")
-TASKS = {"codec": CodecTask, "control": ControlTask, "t5": T5Task}
+TASKS = {"codec": CodecTask, "control": ControlTask, "t5": T5Task, "vjepa": VJEPATask}
 
 
 def parser_of(task):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
 LISTS = ("--families", "--control", "--control_scale")
+PARTS = {
+    "codec": "worldgen.tasks.codec.CodecTask",
+    "t5": "worldgen.tasks.t5.T5Task",
+    "vjepa": "worldgen.tasks.vjepa.VJEPATask",
+    "control": "worldgen.tasks.control.ControlTask",
+}
+"""What `pretrain` trains."""
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -239,28 +246,30 @@ def _fit(subcommand: str, arguments: Sequence[str]) -> None:
 
 
 def _pretrain(arguments: Sequence[str]) -> None:
+    from importlib import import_module
+
     from worldgen.study.training import run_lightning
 
-    if not arguments or arguments[0] not in ("codec", "t5", "control"):
-        raise ValueError(
-            f"worldgen pretrain takes codec, t5 or control; got {arguments[0] if arguments else 'nothing'}."
-        )
-    if arguments[0] == "control":
-        from worldgen.data.datamodule import ClipDataModule
-        from worldgen.tasks.control import ControlTask
-
-        run_lightning(ControlTask, ClipDataModule, ["fit", *arguments[1:]])
-        return
-    if arguments[0] == "codec":
-        from worldgen.data.datamodule import ClipDataModule
-        from worldgen.tasks.codec import CodecTask
-
-        run_lightning(CodecTask, ClipDataModule, ["fit", *arguments[1:]])
+    name = arguments[0] if arguments else "nothing"
+    if name not in PARTS:
+        raise ValueError(f"worldgen pretrain takes {_either(PARTS)}; got {name}.")
+    if name == "t5":
+        from worldgen.data.captions import CaptionDataModule as DataModule
     else:
-        from worldgen.data.captions import CaptionDataModule
-        from worldgen.tasks.t5 import T5Task
+        from worldgen.data.datamodule import ClipDataModule as DataModule
+    room, _, task = PARTS[name].rpartition(".")
+    run_lightning(getattr(import_module(room), task), DataModule, ["fit", *arguments[1:]])
 
-        run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
+
+def _either(names: Iterable[str]) -> str:
+    *some, last = names
+    return f"{', '.join(some)} or {last}"
+
+
+def _probe(arguments: Sequence[str]) -> None:
+    from worldgen.study.probes import probe
+
+    _plain(probe)(arguments)
 
 
 def _cache_plan(arguments: Sequence[str]) -> None:
@@ -334,7 +343,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
-    "pretrain": ("train a part: codec, t5 or control", _pretrain),
+    "pretrain": (f"train a part: {_either(PARTS)}", _pretrain),
+    "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
     "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 from transformers import (
     T5Config,
@@ -130,6 +131,21 @@ def test_another_size_gives_another_grid(folder):
     with torch.no_grad():
         expected = model(**pixels, skip_predictor=True).last_hidden_state
     assert_close(encoder.encode(clip_of(frames)).values, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_processor_that_does_not_resize_shows_the_whole_picture(encoder, tmp_path):
+    encoder.model.save_pretrained(tmp_path)
+    VJEPA2VideoProcessor(crop_size=32, do_resize=False).save_pretrained(tmp_path)
+    whole, frames = VJEPA2(str(tmp_path)), noise(1, 4, 3, 32, 32)
+    pixels = whole.inputs(clip_of(frames)).values
+    mean, std = (torch.tensor(getattr(whole.processor, f"image_{name}")) for name in ("mean", "std"))
+    assert_close(pixels, (frames - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+    wide = noise(4, 3, 64, 96)
+    small = functional.interpolate(wide, (32, 48), mode="bilinear", antialias=True)[..., 8:40]
+    assert_close(
+        whole.inputs(clip_of(wide[None])).values, whole.inputs(clip_of(small[None])).values, atol=1e-4, rtol=0
+    )
+    assert VJEPA2(str(tmp_path), size=64).encode(clip_of(frames)).values.shape == (1, 2 * 16, 32)
 
 
 def test_positions_say_where_a_token_looks(encoder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -12,12 +13,16 @@ from worldgen.encoders.adapters import Adapter
 from worldgen.encoders.base import AdaptableEncoder, Tokens
 from worldgen.types import Clip
 
+if TYPE_CHECKING:
+    from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder, VJEPA2Predictor
+
 
 class VJEPA2(AdaptableEncoder):
     """Frozen V-JEPA 2 (Assran et al. 2025, 2506.09985): a token per tubelet and patch.
 
     The checkpoint's own video processor resizes each frame (shorter side to 256/224 of the crop), cuts out
-    the middle and normalizes: what lies at the border of the picture is not seen. Frames of another size,
+    the middle and normalizes: what lies at the border of the picture is not seen, unless the processor is
+    saved with ``do_resize`` off, when the shorter side becomes the crop itself. Frames of another size,
     smaller ones too, are brought to the checkpoint's. A clip may be short, of one frame even: its last frame
     is repeated until a tubelet is full. A longer clip than ``frames`` is sampled evenly.
 
@@ -53,6 +58,8 @@ class VJEPA2(AdaptableEncoder):
             config.crop_size = size = config.crop_size if size is None else size
             settings, _ = VJEPA2VideoProcessor.get_video_processor_dict(checkpoint)
             self.processor = VJEPA2VideoProcessor(**{**settings, "crop_size": size})
+            if not self.processor.do_resize:
+                self.processor.do_resize, self.processor.size = True, {"shortest_edge": size}
             self.model, found = VJEPA2Model.from_pretrained(
                 checkpoint, config=config, output_loading_info=True, dtype=torch.float32
             )
@@ -127,13 +134,10 @@ class VJEPA2(AdaptableEncoder):
                 " Predict fewer, or give this encoder more `frames`."
             )
         seen = self.context_only(clip, context).values
-        first = seen.shape[1]
         count = (context + target) // self.tubelet * self.grid**2
         places = torch.arange(count, device=seen.device).expand(len(seen), -1)
-        made = self.model.predictor(
-            encoder_hidden_states=seen, context_mask=[places[:, :first]], target_mask=[places[:, first:]]
-        )
-        return _all_real(made.last_hidden_state)
+        first = seen.shape[1]
+        return _all_real(predict_hidden(self.model.predictor, seen, places[:, :first], places[:, first:]))
 
     def positions(self, clip: Clip) -> Float[Tensor, "B L 3"]:
         """Where the tokens of `encode` lie: (t, y, x) of their centers.
@@ -161,6 +165,53 @@ class VJEPA2(AdaptableEncoder):
         looked = min(frames, self.frames)
         picks = torch.arange(looked) * frames // looked
         return torch.cat([picks, picks[-1:].expand(-looked % self.tubelet)])
+
+
+def read_visible(
+    encoder: VJEPA2Encoder, patches: Float[Tensor, "B L D"], visible: Int[Tensor, "B V"]
+) -> Float[Tensor, "B V D"]:
+    """What the encoder makes of some patches alone: the others are dropped before its first layer.
+
+    transformers' own encoder always reads all of them. Its layers take the places of the tokens that they are
+    given, for the rotary positions.
+
+    Args:
+        encoder: The network.
+        patches: What ``encoder.embeddings`` made of the pixels; it looks at each patch alone.
+        visible: Places of the patches that are seen, counted in order of time, row and column.
+    """
+    tokens = _at(patches, visible)
+    for layer in encoder.layer:
+        tokens = layer(tokens, visible)[0]
+    return encoder.layernorm(tokens)
+
+
+def predict_hidden(
+    predictor: VJEPA2Predictor,
+    seen: Float[Tensor, "B V D"],
+    visible: Int[Tensor, "B V"],
+    hidden: Int[Tensor, "B H"],
+) -> Float[Tensor, "B H D"]:
+    """What the predictor expects at hidden places, from tokens of the visible ones alone.
+
+    Args:
+        predictor: The network.
+        seen: Tokens, made without a look at the hidden places.
+        visible: Their places.
+        hidden: The places to predict.
+    """
+    # The library's predictor picks the visible tokens out of all of them: the others are there as zeros.
+    places = int(max(visible.max(), hidden.max())) + 1
+    spread = seen.new_zeros(len(seen), places, seen.shape[-1]).scatter(1, _wide(visible, seen), seen)
+    return predictor(spread, context_mask=[visible], target_mask=[hidden]).last_hidden_state
+
+
+def _at(tokens: Float[Tensor, "B L D"], places: Int[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
+    return tokens.gather(1, _wide(places, tokens))
+
+
+def _wide(places: Int[Tensor, "B N"], tokens: Float[Tensor, "B L D"]) -> Int[Tensor, "B N D"]:
+    return places[..., None].expand(-1, -1, tokens.shape[-1])
 
 
 def _all_real(values: Float[Tensor, "B L D"]) -> Tokens:
