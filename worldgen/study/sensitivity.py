@@ -110,7 +110,7 @@ class _Output:
 
 
 def measure_sensitivity(
-    model: WorldGenerator, truth: Clip, families: Sequence[str], known: int, seed: int
+    model: WorldGenerator, clips: Sequence[Clip], families: Sequence[str], known: int, seed: int
 ) -> list[Effect]:
     """Generate each clip again with one condition swapped or dropped, and compare.
 
@@ -121,7 +121,7 @@ def measure_sensitivity(
 
     Args:
         model: With at least one encoder.
-        truth: At least two clips.
+        clips: At least two, of one shape.
         families: Of each clip.
         known: First frames that the model is given.
         seed: Of the noise; the floor takes the next one.
@@ -131,13 +131,14 @@ def measure_sensitivity(
     """
     if not model.conditioner.present:
         raise ValueError("A run must have an encoder whose condition can be swapped; this one has none.")
-    if len(truth) < 2:
-        raise ValueError(f"Conditions are swapped between clips: give at least 2; got {len(truth)}.")
+    if len(clips) < 2:
+        raise ValueError(f"Conditions are swapped between clips: give at least 2; got {len(clips)}.")
     if known not in model.contexts:
         raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
+    truth = stack_clips(clips)
     slots, z, tracks = _encode(model, truth, known)
     partner = choose_partners(families, truth.prompts)
-    probes = list(_probes(model, truth, slots, z, tracks, partner, known))
+    probes = [*_probes(model, slots, z, tracks, partner), *_material_probe(model, clips, known)]
     with progress_bar("changes") as progress:
         task = progress.add_task("Generating", total=len(probes) + 2)
 
@@ -186,7 +187,7 @@ def sensitivity_folder(run: Path, data: Path, out: Path, clips: int, known: int,
             families.append(source.index.entries[index].family)
     if not found:
         raise ValueError(f"None of {skipped} clips in {data} can be read. Simulate them again.")
-    effects = measure_sensitivity(model, stack_clips(found), families, known, seed)
+    effects = measure_sensitivity(model, found, families, known, seed)
     write_sensitivity(effects, out)
     if skipped:
         print(f"{skipped} damaged clips were left out.")
@@ -224,29 +225,31 @@ def write_sensitivity(effects: Sequence[Effect], out: Path) -> None:
 
 def _probes(
     model: WorldGenerator,
-    truth: Clip,
     slots: tuple[Placed, ...],
     z: Float[Tensor, "n L C h w"],
     tracks: _Tracks | None,
     partner: Int[Tensor, " n"],
-    known: int,
 ) -> Iterator[_Probe]:
     there = None if tracks is None else _Tracks(tracks.places[partner], tracks.seen[partner])
     for name, parts in find_conditions(model.conditioner, slots).items():
         yield _Probe(name, "swapped", swap_condition(slots, parts, partner), z[partner], there)
         yield _Probe(name, "dropped", swap_condition(slots, parts, None))
-    words = [swap_words(prompt) for prompt in truth.prompts]
+
+
+def _material_probe(model: WorldGenerator, clips: Sequence[Clip], known: int) -> Iterator[_Probe]:
+    """The other material in each prompt that names one, and what then happens by simulation."""
     rows, others = [], []
-    for index in range(len(truth)):
-        other = None
-        if words[index] != truth.prompts[index]:
+    for clip in clips:
+        words = swap_words(clip.prompts[0])
+        other = clip
+        if words != clip.prompts[0]:
             with suppress(NotViolable):
-                other = swap_materials(truth[index], known)
-        rows.append(other is not None)
-        others.append(replace(truth[index] if other is None else other, prompts=(words[index],)))
+                other = swap_materials(clip, known)
+        rows.append(other is not clip)
+        others.append(replace(other, prompts=(words,)))
     if any(rows) and "text" in model.conditioner.present:
-        swapped, z, tracks = _encode(model, stack_clips(others), known)
-        yield _Probe("material in the prompt", "swapped", swapped, z, tracks, torch.tensor(rows))
+        slots, z, tracks = _encode(model, stack_clips(others), known)
+        yield _Probe("material in the prompt", "swapped", slots, z, tracks, torch.tensor(rows))
 
 
 def _encode(
