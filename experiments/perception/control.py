@@ -44,13 +44,19 @@ def main(run: Path, folder: Path, data: Path, out: Path, count: int) -> None:
         "another clip": others(clips, families),
     }
     rows = []
+    plain: dict[tuple[int, ...], Clip] = {}
     for known in model.contexts:
+        plain.clear()
         for name, pairs in followed.items():
             own = stack_clips([clips[index] for index, _ in pairs])
             shown = stack_clips([clip for _, clip in pairs])
             found = {}
             for steered in (False, True):
-                made = generate(model, controls if steered else (), own, shown, known)
+                starts = tuple(index for index, _ in pairs)
+                if steered or starts not in plain:
+                    made = generate(model, controls if steered else (), own, shown, known)
+                if not steered:
+                    made = plain.setdefault(starts, made)
                 found[steered] = (
                     errors(made, own, shown, known),
                     errors(made, own, own, known),

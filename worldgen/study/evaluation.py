@@ -148,8 +148,13 @@ def evaluate_folder(run: Path, data: Path, out: Path, known: int, seed: int, cou
 def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
     """The report and a video of generated clips beside the truth."""
     shown = SHOWN.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
+    start = (
+        f"Each clip continues from its caption and its first {known} frames."
+        if known
+        else "No frame of a clip is known: all of it comes from what the encoders say."
+    )
     introduction = shown + (
-        f"Each clip continues from its caption and its first {known} frames. Truth, generated video and two "
+        f"{start} Truth, generated video and two "
         "controls that were broken on purpose pass through one tracker and the same checks, side by side.\n"
         "A control is there to show what a number can tell: a check that does not notice a frozen or a "
         "reversed world is no evidence by itself."
