@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.codec import CodecTask
+from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.t5 import T5Task
 from worldgen.tasks.vjepa import VJEPATask
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 LAYERS = (CONFIGS / "perception.yaml", CONFIGS / "adapters.yaml")
-TASKS = {"codec": CodecTask, "t5": T5Task, "vjepa": VJEPATask}
+TASKS = {"codec": CodecTask, "control": ControlTask, "t5": T5Task, "vjepa": VJEPATask}
 
 
 def parser_of(task):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--reports")
+LISTS = ("--families", "--reports", "--control", "--control_scale")
+PARTS = {
+    "codec": "worldgen.tasks.codec.CodecTask",
+    "t5": "worldgen.tasks.t5.T5Task",
+    "vjepa": "worldgen.tasks.vjepa.VJEPATask",
+    "control": "worldgen.tasks.control.ControlTask",
+}
+"""What `pretrain` trains."""
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -57,7 +64,16 @@ def simulate(
 
 
 def generate(
-    run: Path, prompt: str, first_frames: Path, out: Path, seed: int = 0, frames: int = 16, known: int = 2
+    run: Path,
+    prompt: str,
+    first_frames: Path,
+    out: Path,
+    seed: int = 0,
+    frames: int = 16,
+    known: int = 2,
+    control: list[Path] = [],  # noqa: B006 never written to
+    control_from: str | None = None,
+    control_scale: list[float] = [],  # noqa: B006 never written to
 ) -> None:
     """Continue first frames as a caption says.
 
@@ -69,10 +85,24 @@ def generate(
         seed: Same seed, same bits.
         frames: Frames of the result, the known ones included.
         known: How many frames of ``first_frames`` are used, at most.
+        control: Folders of controls of this run; the video follows --control-from as their maps show it.
+        control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
+        control_scale: How strongly each control acts; 1 when left out.
     """
     from worldgen.study.generation import generate_video
 
-    generate_video(run, prompt, first_frames, out, seed, frames, known)
+    generate_video(
+        run,
+        prompt,
+        first_frames,
+        out,
+        seed,
+        frames,
+        known,
+        controls=control,
+        scales=control_scale,
+        followed=control_from,
+    )
     print(f"{frames} frames in {out}.")
 
 
@@ -254,28 +284,24 @@ def _fit(subcommand: str, arguments: Sequence[str]) -> None:
 
 
 def _pretrain(arguments: Sequence[str]) -> None:
+    from importlib import import_module
+
     from worldgen.study.training import run_lightning
 
-    if not arguments or arguments[0] not in ("codec", "t5", "vjepa"):
-        raise ValueError(
-            f"worldgen pretrain takes codec, t5 or vjepa; got {arguments[0] if arguments else 'nothing'}."
-        )
-    if arguments[0] == "t5":
-        from worldgen.data.captions import CaptionDataModule
-        from worldgen.tasks.t5 import T5Task
-
-        run_lightning(T5Task, CaptionDataModule, ["fit", *arguments[1:]])
-        return
-    from worldgen.data.datamodule import ClipDataModule
-
-    if arguments[0] == "codec":
-        from worldgen.tasks.codec import CodecTask
-
-        run_lightning(CodecTask, ClipDataModule, ["fit", *arguments[1:]])
+    name = arguments[0] if arguments else "nothing"
+    if name not in PARTS:
+        raise ValueError(f"worldgen pretrain takes {_either(PARTS)}; got {name}.")
+    if name == "t5":
+        from worldgen.data.captions import CaptionDataModule as DataModule
     else:
-        from worldgen.tasks.vjepa import VJEPATask
+        from worldgen.data.datamodule import ClipDataModule as DataModule
+    room, _, task = PARTS[name].rpartition(".")
+    run_lightning(getattr(import_module(room), task), DataModule, ["fit", *arguments[1:]])
 
-        run_lightning(VJEPATask, ClipDataModule, ["fit", *arguments[1:]])
+
+def _either(names: Iterable[str]) -> str:
+    *some, last = names
+    return f"{', '.join(some)} or {last}"
 
 
 def _probe(arguments: Sequence[str]) -> None:
@@ -355,7 +381,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
-    "pretrain": ("train a part: codec, t5 or vjepa", _pretrain),
+    "pretrain": (f"train a part: {_either(PARTS)}", _pretrain),
     "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),

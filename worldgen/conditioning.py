@@ -183,17 +183,27 @@ class Conditioner(nn.Module):
         """The slots that are not off."""
         return tuple(slot for slot, encoder in zip(SLOTS, self.encoders, strict=True) if encoder is not None)
 
-    def encode(self, clip: Clip) -> tuple[Placed, ...]:
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The slots whose encoder is shown the whole clip, its future included."""
+        return tuple(slot for slot in self.present if getattr(self, slot).sees_future)
+
+    def encode(self, clip: Clip, whole: Clip | None = None) -> tuple[Placed, ...]:
         """The frozen part: tokens of each slot that is present. Can be computed once and kept.
 
         Of an encoder with an adapter that learns, what its network is given stands for its tokens.
+
+        Args:
+            clip: What is known.
+            whole: The clip with its future, for encoders that are to be shown it, and no others.
         """
         placed = []
         for encoder in self.encoders:
             if encoder is not None:
-                positions = encoder.positions(clip)
+                given = whole if encoder.sees_future and whole is not None else clip
+                positions = encoder.positions(given)
                 nowhere = clip.fps.new_zeros(len(clip), 0, 3)
-                placed.append(Placed(encoder.prepare(clip), nowhere if positions is None else positions))
+                placed.append(Placed(encoder.prepare(given), nowhere if positions is None else positions))
         return tuple(placed)
 
     def forward(self, slots: tuple[Placed, ...], keep: Bool[Tensor, " B *S"]) -> Conditioning:

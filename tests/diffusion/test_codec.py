@@ -77,7 +77,7 @@ def test_hold_keeps_known_frames_and_repeats_the_last(frames):
     held = hold(clip_of(frames), 2, 5)
     assert_close(held.frames[:, :2], frames[:, :2])
     assert_close(held.frames[:, 2:], frames[:, 1:2].expand(-1, 3, -1, -1, -1))
-    with pytest.raises(ValueError, match="Context must be 1 to 10 frames of the clip; got 11"):
+    with pytest.raises(ValueError, match="Context must be 0 to 10 frames of the clip; got 11"):
         hold(clip_of(frames), 11, 12)
 
 

@@ -24,11 +24,18 @@ def hold(clip: Clip, known: int, frames: int) -> Clip:
     Sound and motion sensors are silent from there on: they would tell what is to come. The samples of motion
     sensors span the clip, and still do.
 
+    With no known frame nothing is left but gray pictures, one at least, the rate, the prompt and a camera
+    that stands.
+
     Raises:
-        ValueError: If the clip has fewer than ``known`` frames, or none are known.
+        ValueError: If the clip has fewer than ``known`` frames.
     """
-    if not 1 <= known <= clip.frames.shape[1]:
-        raise ValueError(f"Context must be 1 to {clip.frames.shape[1]} frames of the clip; got {known}.")
+    if not 0 <= known <= clip.frames.shape[1]:
+        raise ValueError(f"Context must be 0 to {clip.frames.shape[1]} frames of the clip; got {known}.")
+    if known == 0:
+        gray = torch.full_like(clip.frames[:, :1], 0.5).expand(-1, max(frames, 1), -1, -1, -1)
+        stands = clip.camera if clip.camera is not None and not clip.camera.moves else None
+        return Clip(gray, clip.fps, clip.prompts, camera=stands)
     index = torch.arange(frames).clamp(max=known - 1)
     truth = clip.truth and replace(
         _take_frames(clip.truth, index, ("position", "rotation", "velocity", "spin", "present")),
@@ -52,9 +59,11 @@ def encode_held(codec: Codec, clip: Clip, known: int, frames: int) -> Float[Tens
     """``codec.encode(hold(clip, known, frames))``, without coding the same still frames again and again.
 
     A step of our codecs sees itself and the step before; so after two steps of a world that stands still the
-    latent stands still too, and is repeated.
+    latent stands still too, and is repeated. Where nothing is known it is zero, the mean of all latents.
     """
     stride, steps = codec.temporal_stride, codec.steps(frames)
+    if known == 0:
+        return torch.zeros_like(codec.encode(hold(clip, 0, 1))).expand(-1, steps, -1, -1, -1)
     changing = min(steps, 1 + -(-(known - 1) // stride) + 2)
     z = codec.encode(hold(clip, known, 1 + (changing - 1) * stride))
     return torch.cat([z, z[:, -1:].expand(-1, steps - changing, -1, -1, -1)], dim=1)

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from worldgen.types import Conditioning
 
+Residuals = tuple[Float[Tensor, "B P D"], ...]
+"""What is added to the P tokens before each block: see `worldgen.diffusion.control`."""
+
 
 class DiT(nn.Module):
     """Diffusion transformer over a video latent (Peebles & Xie 2023, 2212.09748).
@@ -66,6 +69,7 @@ class DiT(nn.Module):
         sigma: Float[Tensor, " B"],
         context: Float[Tensor, "B T K H W"],
         condition: Conditioning,
+        residuals: Residuals | None = None,
     ) -> Float[Tensor, "B T C H W"]:
         """What the process asks for (velocity or clean latent) at noise level ``sigma``.
 
@@ -74,17 +78,24 @@ class DiT(nn.Module):
             sigma: Noise level in [0, 1], 1 = noise.
             context: Known frames, coded, and the mask of where they are known.
             condition: Tokens of the encoders.
+            residuals: Of a control, one for each block; None adds nothing.
 
         Raises:
-            ValueError: If the latent does not divide into patches.
+            ValueError: If the latent does not divide into patches, or the residuals are not one for a block.
         """
+        if residuals is not None and len(residuals) != len(self.blocks):
+            raise ValueError(
+                f"Residuals must be one for each of {len(self.blocks)} blocks; got {len(residuals)}."
+            )
         grid = self.embed.grid(x.shape)
         tokens = self.embed(torch.cat([x, context], dim=2))  # (B, L, D)
         tokens = tokens + sinusoid_positions(grid, tokens.shape[-1]).to(tokens)
         rotary = tuple(part.to(tokens) for part in rotary_angles(grid, tokens.shape[-1] // self.heads))
         level = self.noise(sinusoid(sigma * 1000, 256)) + self.pooled(condition.pooled)
         modulation = self.modulation(level).unflatten(-1, (6, -1))  # (B, 6, D)
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
+            if residuals is not None:
+                tokens = tokens + residuals[index]
             tokens = block(tokens, modulation, rotary, condition)
         shift, scale = self.final_modulation(level).chunk(2, dim=-1)
         return self._unpatch(self.to_patch(_modulate(self.final_norm(tokens), shift, scale)), grid)

@@ -35,6 +35,8 @@ class Encoder(nn.Module, ABC):
 
     dim: int
     """D of the tokens."""
+    sees_future: bool = False
+    """Whether it is shown the whole clip: what is generated from it is a reconstruction, and no forecast."""
     origins: tuple[str, ...] | None = None
     """Modality of each token, where there are several."""
 

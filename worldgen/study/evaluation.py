@@ -25,6 +25,7 @@ from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.judging import (
     Outcome,
     baselines,
+    compare_psnr,
     describe_fidelity,
     fit_regression,
     judge,
@@ -41,11 +42,17 @@ NOTES = (
     "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
     "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
     "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
-    "PSNR is measured after the known frames, on pixels that in truth differ from the last of them.",
+    "PSNR is measured after the known frames, or after the first where none are known; on moving pixels: on "
+    "those that in truth differ from the last of them.",
+    "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
     "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
     "one score: played backward, a clip keeps two of them.",
     "Fidelity says how a clip looks, and nothing of physics; LPIPS is left out, as it needs the weights of "
     "AlexNet (`worldgen.metrics.fidelity.PerceptualDistance`).",
+)
+SHOWN = (
+    "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
+    "generated included. "
 )
 
 
@@ -68,6 +75,8 @@ class Verdict:
     cases: list[Case]
     generated: list[Clip]
     skipped: list[tuple[str, str]]
+    shown: tuple[str, ...] = ()
+    """Slots whose encoder was shown the whole clip, its future included."""
 
 
 def evaluate_run(
@@ -96,28 +105,32 @@ def evaluate_run(
     if known not in model.contexts:
         raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
     clips, skipped = _load(held_out)
+    first_judged = max(known, 1)
     outcomes: list[Outcome] = []
     own: list[Outcome] = []
+    ceiling: list[Outcome] = []
     generated: list[Clip] = []
     with progress_bar() as progress:
         task = progress.add_task("Generating", total=len(clips))
         for batch in (clips[begin : begin + BATCH] for begin in range(0, len(clips), BATCH)):
             truth = stack_clips([one.clip for one in batch])
-            frames = truth.frames.shape[1]
-            result = model.generate(hold(truth, known, known), frames, seed)
-            outcomes += judge(truth, result, known)
-            own += judge(truth, truth, known)
+            frames, shown = truth.frames.shape[1], model.conditioner.shown
+            slots = model.encode_condition(truth) if shown else None
+            result = model.generate(hold(truth, known, known), frames, seed, slots)
+            outcomes += judge(truth, result, first_judged)
+            own += judge(truth, truth, first_judged)
+            ceiling += judge(truth, _code(model, truth), first_judged)
             generated += [result[index] for index in range(len(result))]
             progress.advance(task, len(batch))
         task = progress.add_task("Checking", total=min(pictured, len(clips)))
         cases = []
         for one, result in list(zip(clips, generated, strict=True))[:pictured]:
-            cases.append(present_case(one.name, one.clip, result, known, one.second))
+            cases.append(present_case(one.name, one.clip, result, first_judged, one.second))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
         sorted({one.family for one in clips}),
-        known,
+        first_judged,
         first.frames.shape[1],
         float(first.fps[0]),
         regression_clips,
@@ -125,19 +138,21 @@ def evaluate_run(
     everything = stack_clips([replace(one.clip, depth=None, masks=None) for one in clips])
     truths = [select(everything.truth, slice(index, index + 1)) for index in range(len(clips))]
     rows = summarize("generated", outcomes)
+    rows += [row for row in summarize("codec alone", ceiling) if "RMSE" not in row.name]
+    rows.append(compare_psnr(outcomes, ceiling))
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
     again = [
-        check_second_take(result, one.clip, one.second, known)
+        check_second_take(result, one.clip, one.second, first_judged)
         for one, result in zip(clips, generated, strict=True)
         if one.second is not None
     ]
     rows += summarize_second_takes("generated", again, len(clips))
     rows += describe_fidelity(
-        "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], known
+        "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], first_judged
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    return Verdict(rows, cases, generated, skipped)
+    return Verdict(rows, cases, generated, skipped, model.conditioner.shown)
 
 
 def evaluate_folder(run: Path, data: Path, out: Path, known: int, seed: int, count: int | None) -> Path:
@@ -152,8 +167,14 @@ def evaluate_folder(run: Path, data: Path, out: Path, known: int, seed: int, cou
 
 def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
     """The report and a video of generated clips beside the truth."""
-    introduction = (
-        f"Each clip continues from its caption and its first {known} frames. Truth, generated video and two "
+    shown = SHOWN.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
+    start = (
+        f"Each clip continues from its caption and its first {known} frames."
+        if known
+        else "No frame of a clip is known: all of it comes from what the encoders say."
+    )
+    introduction = shown + (
+        f"{start} Truth, generated video and two "
         "controls that were broken on purpose pass through one tracker and the same checks, side by side.\n"
         "A control is there to show what a number can tell: a check that does not notice a frozen or a "
         "reversed world is no evidence by itself."
@@ -171,6 +192,8 @@ def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, k
     )
     write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
     print_rows(verdict.rows)
+    if shown:
+        print(shown)
     return page
 
 
@@ -217,6 +240,13 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
         )
     except ValueError:
         return None
+
+
+@torch.no_grad()
+def _code(model: WorldGenerator, truth: Clip) -> Clip:
+    """The true clip as the codec gives it back."""
+    frames = model.codec.decode(model.codec.encode(truth), truth).clamp(0, 1)
+    return Clip(frames, truth.fps, truth.prompts, camera=truth.camera, scenes=truth.scenes)
 
 
 def _load(held_out: Sequence[Callable[[], HeldOut]]) -> tuple[list[HeldOut], list[tuple[str, str]]]:

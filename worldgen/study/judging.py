@@ -43,6 +43,8 @@ class Outcome:
     """``a / g - 1`` of each object that falls freely for long enough, signed."""
     moving_psnr: float
     """dB on moving pixels; NaN where nothing moves."""
+    psnr: float = float("nan")
+    """dB on all pixels after the context."""
 
 
 def judge(truth: Clip, generated: Clip, known: int) -> tuple[Outcome, ...]:
@@ -56,7 +58,8 @@ def judge(truth: Clip, generated: Clip, known: int) -> tuple[Outcome, ...]:
     tracks = track_objects(generated, reference=truth)
     height, width = truth.frames.shape[-2:]
     errors = trajectory_error_px(tracks, truth.truth, truth.camera, height, width, known)
-    psnr = moving_psnr(generated.frames, truth.frames, known)
+    moving = moving_psnr(generated.frames, truth.frames, known)
+    everywhere = psnr(generated.frames[:, known:], truth.frames[:, known:])
     exists = truth.truth.present[:, known:]
     present = (tracks.present[:, known:] & exists).sum(dim=(1, 2)) / exists.sum(dim=(1, 2))
     return tuple(
@@ -66,7 +69,8 @@ def judge(truth: Clip, generated: Clip, known: int) -> tuple[Outcome, ...]:
             falls(
                 select(tracks, slice(index, index + 1)), select(truth.truth, slice(index, index + 1)), known
             ),
-            float(psnr[index]),
+            float(moving[index]),
+            float(everywhere[index]),
         )
         for index in range(len(truth))
     )
@@ -117,10 +121,23 @@ def summarize(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row
     if any(not np.isnan(outcome.moving_psnr) for outcome in outcomes):
         add("object present", [[outcome.present] for outcome in outcomes], np.mean, "of object-frames")
         add("PSNR on moving pixels", [[outcome.moving_psnr] for outcome in outcomes], np.mean, "dB")
+        add("PSNR", [[outcome.psnr] for outcome in outcomes], np.mean, "dB")
     drops = [list(outcome.fall) for outcome in outcomes]
     count = sum(len(drop) for drop in drops)
     add("free fall, a / g - 1", drops, np.median, "", f"median over {count} falls")
     return rows
+
+
+def compare_psnr(outcomes: Sequence[Outcome], ceiling: Sequence[Outcome], seed: int = 0) -> Row:
+    """How far below the codec's own PSNR on moving pixels the generated clips are, clip by clip."""
+    gaps = np.array(
+        [[best.moving_psnr - one.moving_psnr] for one, best in zip(outcomes, ceiling, strict=True)]
+    )
+    name = "generated: PSNR on moving pixels, below the codec's"
+    finite = gaps[np.isfinite(gaps)]
+    if not len(finite):
+        return Row(name, None, unit="dB", note="no clip to which it applies")
+    return Row(name, float(finite.mean()), *bootstrap_interval(gaps, np.mean, seed), "dB", "paired")
 
 
 def baselines(

@@ -29,7 +29,7 @@ from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
-from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.dit import DiT, Residuals
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, Tokens, fingerprint
@@ -147,10 +147,11 @@ class WorldGenerator(LightningModule):
     def encode_condition(self, clip: Clip) -> tuple[Placed, ...]:
         """What the encoders make of a clip's prompt and first frames, as many as the shortest context has.
 
-        In sampling no more may be there. An encoder sees motion if every context has two frames or more.
+        In sampling no more may be there. An encoder sees motion if every context has two frames or more. One
+        that is shown the whole clip, see `Encoder.sees_future`, gets it.
         """
         fewest = self.contexts[0]
-        return self.conditioner.encode(hold(clip, fewest, fewest))
+        return self.conditioner.encode(hold(clip, fewest, fewest), clip)
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
@@ -173,6 +174,7 @@ class WorldGenerator(LightningModule):
         sigma: Float[Tensor, " B"],
         eps: Float[Tensor, "B L C h w"],
         keep: Bool[Tensor, " B *S"],
+        residuals: Residuals | None = None,
     ) -> Float[Tensor, " B"]:
         """Loss of each clip.
 
@@ -182,9 +184,10 @@ class WorldGenerator(LightningModule):
             sigma: Noise levels.
             eps: Noise.
             keep: False where the condition is dropped; with a second axis, which slots of it.
+            residuals: Of a control.
         """
         x = (latents.z - latents.still[torch.arange(len(which), device=which.device), which]) / self.spread
-        output = self.predict(latents, which, sigma, eps, keep)
+        output = self.predict(latents, which, sigma, eps, keep, residuals)
         return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
 
     def predict(
@@ -194,6 +197,7 @@ class WorldGenerator(LightningModule):
         sigma: Float[Tensor, " B"],
         eps: Float[Tensor, "B L C h w"],
         keep: Bool[Tensor, " B *S"],
+        residuals: Residuals | None = None,
     ) -> Float[Tensor, "B L C h w"]:
         """What the denoiser makes of clips with noise added; arguments as of `loss`."""
         rows = torch.arange(len(which), device=which.device)
@@ -203,7 +207,7 @@ class WorldGenerator(LightningModule):
         motion = latents.motion[rows, which][:, None].expand(-1, still.shape[1], -1, -1, -1)
         context = torch.cat([still, motion, masks[which]], dim=2)
         condition = self.conditioner(latents.slots, keep)
-        return self.denoiser(self.process.corrupt(x, eps, sigma), sigma, context, condition)
+        return self.denoiser(self.process.corrupt(x, eps, sigma), sigma, context, condition, residuals)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
@@ -223,7 +227,12 @@ class WorldGenerator(LightningModule):
     # ---------------------------------------------------------------- sampling
 
     def generate(
-        self, context: Clip, frames: int, seed: int, slots: tuple[Placed, ...] | None = None
+        self,
+        context: Clip,
+        frames: int,
+        seed: int,
+        slots: tuple[Placed, ...] | None = None,
+        residuals: Residuals | None = None,
     ) -> Clip:
         """Continue a clip.
 
@@ -233,19 +242,35 @@ class WorldGenerator(LightningModule):
             frames: Length of the result, the known frames included.
             seed: Of the noise: the same seed gives the same bits.
             slots: What to attend to, instead of what `encode_condition` makes of ``context``.
+            residuals: Of a control, see `worldgen.diffusion.control`.
+
+        Raises:
+            ValueError: An encoder is to be shown the whole clip, and there are no ``slots`` that it made.
         """
-        *_, z = self.sample(context, frames, seed, slots)
+        *_, z = self.sample(context, frames, seed, slots, residuals)
         return self.decode(z, context)
 
-    def generate_steps(self, context: Clip, frames: int, seed: int) -> Iterator[Callable[[], Clip]]:
+    def generate_steps(
+        self, context: Clip, frames: int, seed: int, residuals: Residuals | None = None
+    ) -> Iterator[Callable[[], Clip]]:
         """Yields after each step of the sampler a function that decodes what there is."""
-        for z in self.sample(context, frames, seed):
+        for z in self.sample(context, frames, seed, residuals=residuals):
             yield partial(self.decode, z, context)
 
     def sample(
-        self, context: Clip, frames: int, seed: int, slots: tuple[Placed, ...] | None = None
+        self,
+        context: Clip,
+        frames: int,
+        seed: int,
+        slots: tuple[Placed, ...] | None = None,
+        residuals: Residuals | None = None,
     ) -> Iterator[Float[Tensor, "B L C h w"]]:
         """Yields the latent after each step of the sampler; arguments as of `generate`."""
+        if slots is None and self.conditioner.shown:
+            raise ValueError(
+                f"The encoder of {self.conditioner.shown[0]} is shown the whole clip, and there is none: "
+                "this model reconstructs. Hand it clips with `worldgen evaluate`."
+            )
         known = self.choose_context(context)
         start = hold(context, known, frames)
         with torch.no_grad():
@@ -254,7 +279,8 @@ class WorldGenerator(LightningModule):
             mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
             beside = torch.cat([still, motion.expand(-1, still.shape[1], -1, -1, -1), mask], dim=2)
             slots = self.encode_condition(context) if slots is None else slots
-            velocity = self.sampler.guide(partial(self._velocity, beside, slots), self.conditioner.present)
+            given = partial(self._velocity, beside, slots, residuals)
+            velocity = self.sampler.guide(given, self.conditioner.present)
         noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
         for x in self.sampler.sample(velocity, noise):
             yield x * self.spread + still
@@ -281,14 +307,19 @@ class WorldGenerator(LightningModule):
         return fitting[-1]
 
     def _velocity(
-        self, context: Float[Tensor, "B L K h w"], slots: tuple[Placed, ...], given: frozenset[str]
+        self,
+        context: Float[Tensor, "B L K h w"],
+        slots: tuple[Placed, ...],
+        residuals: Residuals | None,
+        given: frozenset[str],
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """The velocity of a denoiser that knows no more than the ``given`` slots."""
         keep = torch.tensor([slot in given for slot in self.conditioner.present], dtype=torch.bool)
         condition = self.conditioner(slots, keep.to(context.device).expand(len(context), -1))
 
         def velocity(x: Float[Tensor, "B L C h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
-            return self.process.velocity(self.denoiser(x, sigma, context, condition), x, sigma)
+            output = self.denoiser(x, sigma, context, condition, residuals)
+            return self.process.velocity(output, x, sigma)
 
         return velocity
 

@@ -62,7 +62,8 @@ def swap_slot(slots: tuple[Placed, ...], place: int) -> tuple[Placed, ...]:
 def _check_samples(model: WorldGenerator, truth: Clip, stage: str) -> None:
     """Generate a few clips; log a filmstrip, and their physical checks where the objects are known."""
     known = model.contexts[-1]
-    made = model.generate(hold(truth, known, known), truth.frames.shape[1], model.seed)
+    start, slots = hold(truth, known, known), model.encode_condition(truth)
+    made = model.generate(start, truth.frames.shape[1], model.seed, slots)
     made, truth = to_device(made, "cpu"), to_device(truth, "cpu")  # the tracker works there
     if isinstance(model.logger, TensorBoardLogger):
         rows = [pair for index in range(min(4, len(made))) for pair in _rows(truth, made, index)]

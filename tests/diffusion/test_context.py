@@ -1,0 +1,25 @@
+"""A world of which nothing is known."""
+
+import torch
+
+from worldgen.diffusion.codec import KLCodec
+from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
+from worldgen.simulation.clips import simulate_clip
+
+
+def test_where_nothing_is_known_nothing_of_the_clip_is_left():
+    first, second = (simulate_clip("drop", seed, size=16, frames=7) for seed in (1, 2))
+    nothing = hold(first, 0, 7)
+    assert nothing.frames.shape == first.frames.shape
+    assert torch.equal(nothing.frames, hold(second, 0, 7).frames)
+    assert nothing.prompts == first.prompts
+    assert hold(first, 0, 0).frames.shape == (1, 1, 3, 16, 16)
+    for name in ("sound", "depth", "masks", "imu", "truth", "scenes", "descriptions"):
+        assert getattr(nothing, name) is None
+    torch.manual_seed(0)
+    codec = KLCodec(channels=4, widths=(16, 16, 16), temporal_stride=3)
+    codec.shift.normal_()
+    still = encode_held(codec, first, 0, 7)
+    assert torch.equal(still, torch.zeros_like(codec.encode(first)))
+    assert not known_mask(codec, 0, 7).any()
+    assert not known_motion(first, 0, (2, 2)).any()

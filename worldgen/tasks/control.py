@@ -1,0 +1,228 @@
+"""Training a control: the generator stands still, and learns to be steered by a map of a whole clip."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from worldgen.data.cache import EXACT, Precomputed, Recipe, precompute, stack_columns
+from worldgen.data.storage import Columns, Storage
+from worldgen.diffusion import control as control_code
+from worldgen.diffusion import maps as maps_code
+from worldgen.diffusion.average import WeightAverage
+from worldgen.diffusion.control import Control
+from worldgen.diffusion.maps import ClipMap
+from worldgen.encoders.base import fingerprint
+from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.validation import NOISE_BINS
+from worldgen.types import Clip
+
+_CODE = hashlib.sha256("".join(map(inspect.getsource, (control_code, maps_code))).encode()).hexdigest()
+"""What was drawn once by other code is drawn again."""
+
+
+class ControlTask(LightningModule):
+    """The generator's own loss, given maps of the true clip; only the control learns.
+
+    What the generator's frozen parts make of the clips is the generator's own cache, and the maps are kept
+    beside it: several controls of one generator, and the generator itself, share the former.
+
+    Args:
+        generator: A trained one; `worldgen.study.runs.open_run` opens it from its folder.
+        maps: What is drawn of each clip.
+        width: Of the control's layers.
+        depth: How many of them, after the first.
+        detail: Map cells along each side of a latent cell.
+        lr: Peak of AdamW's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
+        warmup: Steps.
+        weight_decay: AdamW's.
+        average: Decay of the moving average of weights, which is what validates and ships.
+        seed: Of everything that training draws.
+        cache: Folder for latents and maps of the training clips.
+        storage: How numbers are kept there.
+    """
+
+    def __init__(
+        self,
+        generator: WorldGenerator,
+        maps: ClipMap,
+        width: int = 64,
+        depth: int = 2,
+        detail: int = 2,
+        lr: float = 1e-3,
+        warmup: int = 50,
+        weight_decay: float = 0.01,
+        average: float = 0.99,
+        seed: int = 0,
+        cache: Path = Path("outputs/cache"),
+        storage: Storage = EXACT,
+    ) -> None:
+        super().__init__()
+        self.generator = generator.requires_grad_(False).eval()
+        denoiser = generator.denoiser
+        self.control = Control(
+            maps,
+            dim=denoiser.to_patch.in_features,
+            blocks=len(denoiser.blocks),
+            patch=denoiser.patch,
+            temporal_stride=generator.codec.temporal_stride,
+            width=width,
+            depth=depth,
+            detail=detail,
+            trained_with=fingerprint(denoiser),
+        )
+        self.average = WeightAverage(self.control.parameters(), average)
+        self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
+        self.seed, self.cache, self.storage = seed, cache, storage
+
+    def train(self, mode: bool = True) -> ControlTask:
+        """The generator stays in evaluation mode."""
+        super().train(mode)
+        self.generator.eval()
+        return self
+
+    # ---------------------------------------------------------------- training
+
+    def setup(self, stage: str) -> None:
+        """Run everything that does not learn over the training clips once."""
+        if stage != "fit":
+            return
+        data, model = self.trainer.datamodule, self.generator
+        latents = precompute(
+            data.train_source(),
+            lambda clip: model.encode(clip).columns(),
+            self.cache,
+            model.recipe(),
+            self.storage,
+        )
+        cells = latents[0][0].shape[-2:]
+        drawn = precompute(
+            data.train_source(skip=("scene",)),
+            lambda clip: (self.control.draw(clip, cells),),
+            self.cache / "maps",
+            self.recipe(cells),
+            self.storage,
+        )
+        data.train_on(_SideBySide(latents, drawn), stack_columns)
+
+    def recipe(self, cells: tuple[int, int]) -> Recipe:
+        """What `Control.draw` depends on besides the clip."""
+        control = self.control
+        grid = f"{cells[0]} x {cells[1]}, detail {control.detail}, stride {control.temporal_stride}"
+        return Recipe({}, {"map": repr(control.maps), "cells": grid, "map code": _CODE[:12]})
+
+    def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
+        *columns, drawn = batch
+        latents, model = Latents.from_columns(tuple(columns)), self.generator
+        # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
+        place = (self.seed, self.global_step, index % self.trainer.accumulate_grad_batches, self.global_rank)
+        generator = torch.Generator(self.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
+        count = len(latents.z)
+        which = torch.multinomial(model.context_odds, count, replacement=True, generator=generator)
+        sigma = model.process.draw_sigma(count, generator)
+        keep = model.conditioner.draw_keep(count, generator)
+        eps = torch.randn(latents.z.shape, generator=generator, device=self.device)
+        loss = model.loss(latents, which, sigma, eps, keep, self.control(drawn)).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=count)
+        return loss
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
+    ) -> None:
+        """The average follows each step of the weights, before any checkpoint of that step is written."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.average.update(self.global_step + 1)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(
+            self.control.parameters(), lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay
+        )
+        total = math.ceil(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+
+    # ---------------------------------------------------------------- validation
+
+    @torch.no_grad()
+    def validation_step(self, clip: Clip, index: int) -> None:
+        """Loss at fixed noise in each bin of noise levels: steered by the truth, and not steered."""
+        model, count = self.generator, len(clip)
+        latents = model.encode(clip)
+        eps = torch.randn(
+            latents.z.shape, generator=torch.Generator(self.device).manual_seed(index), device=self.device
+        )
+        which = torch.full((count,), len(model.contexts) - 1, device=self.device)
+        keep = torch.ones(count, dtype=torch.bool, device=self.device)
+        with self.average.applied():
+            residuals = self.control(self.control.draw(clip, latents.z.shape[-2:]))
+        for name, added in (("loss", residuals), ("loss_without_control", None)):
+            losses = [
+                model.loss(
+                    latents, which, torch.full_like(eps[:, 0, 0, 0, 0], level), eps, keep, added
+                ).mean()
+                for level in NOISE_BINS
+            ]
+            self.log(f"val/{name}", torch.stack(losses).mean(), prog_bar=True, batch_size=count)
+
+    # ---------------------------------------------------------------- files
+
+    def on_fit_end(self) -> None:
+        """Export the averaged control, which is all that was learned."""
+        if self.trainer.is_global_zero and self.trainer.log_dir:
+            with self.average.applied():
+                self.control.save(Path(self.trainer.log_dir) / "control")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The generator is kept by name, not by value."""
+        checkpoint["state_dict"] = self._learned()
+        checkpoint["generator"] = self.control.trained_with
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ValueError if the checkpoint is of another control, or of another generator's."""
+        found, own = checkpoint["state_dict"], self._learned()
+        if checkpoint.get("generator") != self.control.trained_with:
+            raise ValueError(
+                f"The checkpoint must be of a control of the generator {self.control.trained_with}; "
+                f"it is of {checkpoint.get('generator')}. Use the config of its run."
+            )
+        if {name: value.shape for name, value in own.items()} != {
+            name: value.shape for name, value in found.items()
+        }:
+            raise ValueError(
+                "The checkpoint must be of this control; its tensors differ. Use the config of its run."
+            )
+        checkpoint["state_dict"] = {**self.state_dict(), **found}
+
+    def _learned(self) -> dict[str, Tensor]:
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.startswith(("control.", "average."))
+        }
+
+
+class _SideBySide(Dataset):
+    """The columns of two caches of the same clips."""
+
+    def __init__(self, first: Precomputed, second: Precomputed) -> None:
+        self.parts: Sequence[Precomputed] = (first, second)
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, index: int) -> Columns:
+        return tuple(column for part in self.parts for column in part[index])
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return self.parts[0].shapes
