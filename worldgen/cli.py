@@ -84,8 +84,10 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    tracks: Path | None = None,
+    fps: float | None = None,
 ) -> None:
-    """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
+    """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
     Args:
         run: Folder of a trained generator.
@@ -95,10 +97,18 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
+        tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
+        fps: Frames per second of the tracks, where their file does not say.
     """
-    if (run is None) == (videos is None) or (run is None) != (data is None):
+    if tracks is not None and run is None and data is None and videos is None:
+        from worldgen.study.tracked import evaluate_tracks
+
+        command = f"worldgen evaluate --tracks {tracks} --out {out}" + f" --fps {fps:g}" * (fps is not None)
+        print(f"Report: {evaluate_tracks(tracks, out, command, fps)}")
+        return
+    if tracks is not None or (run is None) == (videos is None) or (run is None) != (data is None):
         raise ValueError(
-            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
+            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
         )
     if videos is not None:
         from worldgen.study.videos import evaluate_videos
@@ -109,6 +119,29 @@ def evaluate(
 
         page = evaluate_folder(run, data, out, known, seed, clips)
     print(f"Report: {page}")
+
+
+def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
+    """Write clips or tracks as MJCF (free bodies, and held ones) and as scripts that build them in Blender.
+
+    Args:
+        clip: Folders of shards, single shards (.tar), or files of tracks (.csv, .json, .trk).
+        out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
+        clips: Export only the first so many of each folder or shard.
+    """
+    from worldgen.study.tracked import export as write_exports
+
+    written = write_exports(clip, out, clips)
+    print(f"{len(written)} files in {out}, first {written[0].name}.")
+
+
+def _export(arguments: Sequence[str]) -> None:
+    words = list(arguments)
+    bare = 0
+    while bare < len(words) and not words[bare].startswith("-"):
+        bare += 1
+    front = [f"--clip=[{','.join(words[:bare])}]"] if bare else []
+    _plain(export)([*front, *words[bare:]])
 
 
 def demo(
@@ -289,6 +322,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "pretrain": ("train a part: codec or t5", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "export": ("write clips or tracks as MJCF and Blender scripts", _export),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
