@@ -117,7 +117,10 @@ def test_evaluate_skips_a_damaged_clip_and_counts_it(tmp_path):
         "generated.mp4",
     }
     labels = [exhibit["label"] for exhibit in report["cases"][0]["exhibits"]]
-    assert labels == ["truth", "generated", "frozen (control)", "reversed (control)"]
+    assert labels == [
+        *(shown := ["truth", "generated", "frozen (control)", "reversed (control)"]),
+        *(f"{label}, replayed" for label in shown),
+    ]
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -40,6 +40,13 @@ _MEANING = {
     "chord_energy": "steps that need more energy than there is",
     "permanence": "objects that stay, with none added",
     "trajectory_error": "distance from what truly happened",
+    "replay_error": "distance from a simulation that starts as the clip does",
+    "replay_horizon": "how long it stays within a radius of that simulation",
+    "replay_misfit": "distance from the nearest simulation, whatever its start",
+    "replay_contacts": "kicks that come early, late or never",
+    "replay_overlap": "bodies inside each other, beyond what soft contacts allow",
+    "replay_energy": "mechanical energy beside the simulation's",
+    "replay_momentum": "total momentum beside the simulation's",
 }
 _SOURCES = {
     "truth": "states read from the simulator",

@@ -25,7 +25,9 @@ from worldgen.study.judging import (
     fit_regression,
     judge,
     present_case,
+    replay_rows,
     summarize,
+    tracker_error,
 )
 from worldgen.study.runs import open_run
 from worldgen.tasks.generator import WorldGenerator
@@ -36,6 +38,8 @@ NOTES = (
     "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
     "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
     "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
+    "A replay simulates on from the first tracked frames, in the scene that was filmed; replayed columns "
+    "show it, and what they check is how far the tracks are from it.",
     "PSNR is measured after the known frames, on pixels that in truth differ from the last of them.",
 )
 
@@ -100,8 +104,9 @@ def evaluate_run(
             progress.advance(task, len(batch))
         task = progress.add_task("Checking", total=min(pictured, len(clips)))
         cases = []
+        tracker = tracker_error([one.clip for one in clips[:pictured]])
         for one, result in list(zip(clips, generated, strict=True))[:pictured]:
-            cases.append(present_case(one.name, one.clip, result, known))
+            cases.append(present_case(one.name, one.clip, result, known, tracker))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -116,6 +121,7 @@ def evaluate_run(
     rows = summarize("generated", outcomes)
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
+    rows += replay_rows(cases, tracker)
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     return Verdict(rows, cases, generated, skipped)
 
