@@ -20,7 +20,7 @@ _OUTLIER = 3.0
 """Deviations beyond which a measurement loses weight."""
 _PARABOLA = 1e-6
 """Metres by which a body may leave its parabola and still count as untouched."""
-_SETTLED = 1e-3
+_SETTLED = 1e-2
 """Relative decrease of the cost below which another step is not worth its rollouts."""
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.film import freed_model_of, model_of, object_bodies
-from worldgen.simulation.fitting import Fitted, Measured, Problem, Unknown
+from worldgen.simulation.fitting import Measured, Problem, Unknown
 from worldgen.simulation.rollout import fit_timestep, play
 from worldgen.simulation.staging import CONTACT_FREQUENCY, DENSITY, IMPEDANCE
 from worldgen.types import Trajectory
@@ -49,6 +49,8 @@ class Replay:
     """B = 1, the track's frames and objects, with contacts; objects without a body are not present."""
     spread: Float[Tensor, "T N"]
     """Metres by which tracker noise in the fitted frames moves each place, one deviation along one axis."""
+    nearest: Float[Tensor, "T N 3"]
+    """Positions in the world, of all starts, that comes nearest to the whole track."""
     energy: Float[Tensor, " T"]
     """Mechanical energy of the whole world in J, as MuJoCo's own sensor gives it."""
     gravity: float
@@ -82,7 +84,7 @@ def replay(
         tracks: B = 1, metres.
         scene: MJCF with one body per object, in their order, posed as in the first frame; when None, balls of
             the tracked extent and of unknown restitution.
-        first: Frames that the state is fitted to; all of them to ask whether any MuJoCo world does this.
+        first: Frames that the state is fitted to.
         floor: Height of the floor where there is no scene; None for a world without.
         gravity: m/s^2, downward, where there is no scene.
         unknown: Names in `MATERIALS` that are fitted too.
@@ -108,10 +110,12 @@ def replay(
     measured = _measure(tracks, len(bodies), sigma)
     fit_frames = min(first, frames)
     problem = _set_up(model, bodies, measured, fit_frames, tuple(unknown), steps)
-    fitted = _fit(problem, measured, fit_frames)
+    fitted = problem.fit(measured, fit_frames, np.zeros(len(problem.unknowns)))
     path = problem.roll(fitted.values, frames)
     slope = problem.slope(path, fitted.values, frames)
     spread = np.sqrt(np.einsum("ptnd,pq,qtnd->tn", slope, fitted.covariance, slope) / 2)
+
+    nearest = problem.fit(measured, frames, fitted.values)
 
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = problem.start(fitted.values)
@@ -120,6 +124,7 @@ def replay(
     return Replay(
         trajectory=_shaped(played.trajectory, there, count, tracks),
         spread=_pad(torch.from_numpy(spread), count, dim=1),
+        nearest=_pad(torch.from_numpy(nearest.path), count, dim=1),
         energy=torch.from_numpy(played.energy),
         gravity=-float(model.opt.gravity[2]),
         fitted=fit_frames,
@@ -347,15 +352,6 @@ def _line_or_parabola(
             best = miss, start, velocity, falls
     assert best is not None
     return best[1], best[2], best[3]
-
-
-def _fit(problem: Problem, measured: Measured, first: int) -> Fitted:
-    """Over a growing window: a start that is a little off must not meet the wrong contact."""
-    fitted = problem.fit(measured, min(FIRST, first), np.zeros(len(problem.unknowns)))
-    for window in ((first + FIRST) // 2, first):
-        if window > FIRST:
-            fitted = problem.fit(measured, window, fitted.values)
-    return fitted
 
 
 def _shaped(played: Trajectory, there: list[int], count: int, tracks: Trajectory) -> Trajectory:
