@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families",)
+LISTS = ("--families", "--clip")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -133,15 +133,6 @@ def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
 
     written = write_exports(clip, out, clips)
     print(f"{len(written)} files in {out}, first {written[0].name}.")
-
-
-def _export(arguments: Sequence[str]) -> None:
-    words = list(arguments)
-    bare = 0
-    while bare < len(words) and not words[bare].startswith("-"):
-        bare += 1
-    front = [f"--clip=[{','.join(words[:bare])}]"] if bare else []
-    _plain(export)([*front, *words[bare:]])
 
 
 def demo(
@@ -322,7 +313,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "pretrain": ("train a part: codec or t5", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
-    "export": ("write clips or tracks as MJCF and Blender scripts", _export),
+    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

@@ -44,8 +44,9 @@ def test_a_true_track_is_replayed(family):
     assert miss(found.nearest, truth) < 2e-3
     assert found.trajectory.present.all() and found.fitted == 6
     assert found.trajectory.contacts is not None
-    first = [float(one.contacts[0].time[0]) for one in (found.trajectory, truth) if len(one.contacts[0].time)]
-    assert len(first) in (0, 2) and (not first or first[0] == pytest.approx(first[1], abs=0.005))
+    if family in ("drop", "bounce"):
+        one, two = (float(states.contacts[0].time[0]) for states in (found.trajectory, truth))
+        assert one == pytest.approx(two, abs=0.005)
 
 
 def test_misses_and_one_wild_point_do_not_matter():
@@ -77,7 +78,7 @@ def test_restitution_and_size_are_found_without_a_scene():
     assert miss(found.nearest, truth) < 0.01
     collide, _ = world("collide")
     small = replace(blind(collide), extent=collide.extent * 0.93)
-    aloft = replay(small, None, floor=None, gravity=0.0, unknown=("size",), first=14)
+    aloft = replay(small, None, floor=None, gravity=0.0, unknown=("size",), first=14, sigma=1e-3)
     assert dict(aloft.materials)["size"] == pytest.approx(1 / 0.93, abs=0.02)
     closing = collide.velocity[0, :, 1, 0] - collide.velocity[0, :, 0, 0]
     kept = float(-closing[-1] / closing[0])

@@ -122,7 +122,7 @@ def replay_rmse(tracks: Trajectory, forecast: Replay) -> float:
 def check_error(tracks: Trajectory, forecast: Replay, own: OwnError | None = None) -> Check:
     """A8: root mean square distance from the replay after the fitted frames, less the tracker's own.
 
-    Squares are subtracted. The limit is half a radius, and no less than twice what noise explains.
+    Squares are subtracted. The limit is a quarter of a radius, and no less than twice what noise explains.
     """
     rmse = replay_rmse(tracks, forecast)
     if not np.isfinite(rmse):
@@ -139,7 +139,7 @@ def check_error(tracks: Trajectory, forecast: Replay, own: OwnError | None = Non
         f"{low:.3g} to {high:.3g} m, less {own.rms:.3g} m of the {source}; ADE "
         f"{float(distance[distance.isfinite()].mean()):.3g}, FDE {final} m, path {length:.3g} m"
     )
-    return passed(replace(_ERROR, limit=max(_radius(forecast) / 2, 2 * expected)), value, note)
+    return passed(replace(_ERROR, limit=max(_radius(forecast) / 4, 2 * expected)), value, note)
 
 
 def check_horizon(tracks: Trajectory, forecast: Replay) -> Check:
@@ -161,7 +161,7 @@ def check_misfit(tracks: Trajectory, forecast: Replay) -> Check:
     distance = _distance(tracks, replace(forecast, trajectory=nearest))
     value = float(distance[distance.isfinite()].square().mean().sqrt())
     note = f"tracker noise {forecast.sigma * 2**0.5:.2g} m"
-    return passed(replace(_MISFIT, limit=_radius(forecast) / 4), value, note)
+    return passed(replace(_MISFIT, limit=_radius(forecast) / 10), value, note)
 
 
 def check_contacts(tracks: Trajectory, forecast: Replay) -> Check:
@@ -181,7 +181,7 @@ def check_contacts(tracks: Trajectory, forecast: Replay) -> Check:
         return refused(_CONTACTS, "neither the track nor the replay shows a kick")
     length = tracks.position.shape[1]
     note = f"{counted[0]} kicks in the track, {counted[1]} in the replay"
-    return passed(replace(_CONTACTS, limit=2.5 * dt), min(worst, length) * dt, note)
+    return passed(replace(_CONTACTS, limit=1.5 * dt), min(worst, length) * dt, note)
 
 
 def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
