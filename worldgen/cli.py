@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--clip")
+LISTS = ("--families", "--reports", "--clip")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -84,6 +84,7 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    processes: int | None = None,
     tracks: Path | None = None,
     fps: float | None = None,
 ) -> None:
@@ -97,23 +98,23 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
+        processes: Of --videos: judging processes; all cores when left out.
         tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
         fps: Frames per second of the tracks, where their file does not say.
     """
-    if tracks is not None and run is None and data is None and videos is None:
-        from worldgen.study.tracked import evaluate_tracks
-
-        command = f"worldgen evaluate --tracks {tracks} --out {out}" + f" --fps {fps:g}" * (fps is not None)
-        print(f"Report: {evaluate_tracks(tracks, out, command, fps)}")
-        return
-    if tracks is not None or (run is None) == (videos is None) or (run is None) != (data is None):
+    given = sum(source is not None for source in (run, videos, tracks))
+    if given != 1 or (run is None) != (data is None):
         raise ValueError(
             "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
         )
-    if videos is not None:
+    if tracks is not None:
+        from worldgen.study.tracked import evaluate_tracks
+
+        page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
+    elif videos is not None:
         from worldgen.study.videos import evaluate_videos
 
-        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}")
+        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
     else:
         from worldgen.study.evaluation import evaluate_folder
 
@@ -133,6 +134,18 @@ def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
 
     written = write_exports(clip, out, clips)
     print(f"{len(written)} files in {out}, first {written[0].name}.")
+
+
+def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
+    """Put reports side by side: paired differences over the clips that they share, with intervals.
+
+    Args:
+        reports: Folders of reports of worldgen evaluate; the others are compared with the first.
+        out: Folder of compare.csv and compare.tex.
+    """
+    from worldgen.study.comparing import compare_reports
+
+    compare_reports(reports, out)
 
 
 def demo(
@@ -314,6 +327,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
     "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
+    "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

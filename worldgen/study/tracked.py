@@ -37,7 +37,7 @@ def evaluate_tracks(path: Path, out: Path, command: str, fps: float | None = Non
     Args:
         path: A track file; see `metrics.track_files.read_tracks`.
         out: Folder of the report.
-        command: What repeats this.
+        command: What repeats this, but for ``fps``.
         fps: Frames per second, where the file does not say.
 
     Raises:
@@ -62,7 +62,7 @@ def evaluate_tracks(path: Path, out: Path, command: str, fps: float | None = Non
         cases=[case],
         summary=[Row("objects", float(count)), Row("frames", float(frames))],
         skipped=[],
-        command=command,
+        command=command + (f" --fps {fps:g}" if fps else ""),
         notes=NOTES,
         draw_tracks=plot_tracks,
     )
