@@ -10,7 +10,7 @@ from worldgen.data.simulate import simulate_shards
 from worldgen.metrics.track_files import write_tracks
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco
-from worldgen.study.tracked import draw_tracks
+from worldgen.study.tracked import draw_tracks, evaluate_tracks
 
 
 def fails(capsys, *words: str) -> str:
@@ -81,3 +81,14 @@ def test_bad_words_are_explained(tmp_path, capsys):
     table = tmp_path / "px.csv"
     table.write_text("frame,time,object,x,y,unit\n0,0,1,1,1,px\n1,0.1,1,2,2,px\n")
     assert "an export needs metres; got pixels" in fails(capsys, "export", str(table), "--out", "x")
+
+
+def test_the_page_shows_replays_apart(tmp_path):
+    path = write_tracks(tmp_path / "fall.csv", simulate_trajectory("drop", 3))
+    evaluate_tracks(path, tmp_path, "worldgen evaluate")
+    page = (tmp_path / "report.html").read_text()
+    article = page[page.index("<article") : page.index("</article>")]
+    tables = article.split("<table")[1:]
+    assert article.count("<svg") == len(tables) == 2
+    assert "free fall" in tables[0] and "replay" not in tables[0]
+    assert "replay error" in tables[1] and "free fall" not in tables[1] and "not run" not in article
