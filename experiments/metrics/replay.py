@@ -1,6 +1,6 @@
 """Which violations a replay catches: every graded control of simulated clips, tracked from pixels.
 
-    python experiments/metrics/replay.py --clips 12 --families drop bounce collide --out experiments/metrics
+    python experiments/metrics/replay.py --clips 12 --out outputs/replay
 
 Writes replay.csv (a row per clip, control and check; what it holds already is not done again) and prints the
 tables of replay.md.
@@ -67,30 +67,55 @@ def auroc(true: np.ndarray, broken: np.ndarray) -> float:
     return float(((broken[:, None] > true[None]) + 0.5 * (broken[:, None] == true[None])).mean())
 
 
-def table(rows: list[dict], check: str, families: list[str]) -> str:
-    """AUROC per control and strength, a column for each family and one for all of them."""
-
-    def values(family: str, control: str, strength: float | None) -> np.ndarray:
-        found = [
-            float(row["value"]) * (-1 if check in HIGH_IS_GOOD else 1)
+def values(rows: list[dict], check: str, family: str, control: str, strength: float) -> np.ndarray:
+    """What a check found in every clip that it applies to, larger is worse."""
+    sign = -1 if check in HIGH_IS_GOOD else 1
+    return np.array(
+        [
+            sign * float(row["value"])
             for row in rows
-            if row["check"] == check
-            and row["control"] == control
-            and (strength is None or float(row["strength"]) == strength)
-            and row["family"] == family
-            and row["value"] not in (None, "")
+            if (row["check"], row["family"], row["control"]) == (check, family, control)
+            and float(row["strength"]) == strength
+            and row["value"]
         ]
-        return np.array(found)
-
-    keys = dict.fromkeys(
-        (row["control"], float(row["strength"]), row["unit"]) for row in rows if row["control"] != "original"
     )
+
+
+def controls_of(rows: list[dict]) -> list[tuple[str, float, str]]:
+    found = {(row["control"], float(row["strength"]), row["unit"]) for row in rows}
+    return sorted(one for one in found if one[0] != "original")
+
+
+def table(rows: list[dict], check: str, families: list[str], clips: int) -> str:
+    """AUROC of one check per control and strength, a column for each family."""
     lines = [f"| {check} | {' | '.join(families)} |", "|---|" + "---|" * len(families)]
-    for control, strength, unit in sorted(keys):
+    for control, strength, unit in controls_of(rows):
         cells = []
         for family in families:
-            true, broken = values(family, "original", None), values(family, control, strength)
-            cells.append(f"{auroc(true, broken):.2f} ({len(broken)})" if len(true) and len(broken) else "–")
+            true = values(rows, check, family, "original", 0.0)
+            broken = values(rows, check, family, control, strength)
+            count = "" if len(broken) == clips else f" (n = {len(broken)})"
+            cells.append(f"{auroc(true, broken):.2f}{count}" if len(true) and len(broken) else "–")
+        lines.append(f"| {control} {strength:g} {unit} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def matrix(rows: list[dict], families: list[str]) -> str:
+    """AUROC of every check per control and strength, a mean over the families that it applies to."""
+    lines = ["| | " + " | ".join(name.removeprefix("replay_") for name in CHECKS) + " |"]
+    lines.append("|---|" + "---|" * len(CHECKS))
+    for control, strength, unit in controls_of(rows):
+        cells = []
+        for check in CHECKS:
+            pairs = [
+                (
+                    values(rows, check, family, "original", 0.0),
+                    values(rows, check, family, control, strength),
+                )
+                for family in families
+            ]
+            found = [auroc(true, broken) for true, broken in pairs if len(true) and len(broken)]
+            cells.append(f"{np.mean(found):.2f}" if found else "–")
         lines.append(f"| {control} {strength:g} {unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -122,12 +147,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--families", nargs="+", default=["drop", "bounce", "collide"])
-    parser.add_argument("--out", type=Path, default=Path("experiments/metrics"))
+    parser.add_argument("--out", type=Path, default=Path("outputs/replay"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / "replay.csv"
-    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     done = {(row["family"], int(row["seed"])) for row in rows}
     for seed in range(SEED, SEED + chosen.clips):
         for family in chosen.families:
@@ -143,8 +168,9 @@ def main() -> None:
     seconds = [float(row["seconds"]) for row in rows if row["check"] == CHECKS[0]]
     print(f"seconds per clip: median {np.median(seconds):.3f}, 95 % {np.quantile(seconds, 0.95):.3f}")
     print(truths(rows, chosen.families))
-    for check in CHECKS:
-        print("\n" + table(rows, check, chosen.families))
+    for check in ("replay_error", "replay_misfit"):
+        print("\n" + table(rows, check, chosen.families, chosen.clips))
+    print("\n" + matrix(rows, chosen.families))
 
 
 if __name__ == "__main__":

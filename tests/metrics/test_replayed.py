@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from worldgen.metrics.hand_tracks import read_trk
 from worldgen.metrics.replayed import OwnError, assess_replay, check_error, own_error, replay_rmse
 from worldgen.metrics.tracks import track_objects
 from worldgen.simulation.clips import simulate_clip
@@ -14,6 +16,7 @@ from worldgen.simulation.controls import GRADES, Grade, NotViolable
 from worldgen.simulation.replay import overlap, replay
 from worldgen.types import Clip, PhysicsReport, Trajectory
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"
 SEEDS = range(4)
 FAMILIES = ("drop", "bounce", "collide")
 CHECKS = ("error", "horizon", "misfit", "contacts", "overlap", "energy", "momentum")
@@ -143,3 +146,16 @@ def test_what_cannot_be_judged_is_refused():
     noisy = report_of(tracks, clip, sigma=0.5)
     assert "its first frames do not tell how it goes on" in noisy["replay_misfit"].note
     assert torch.isfinite(tracks.position).all()
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="the real hand track is not here")
+def test_a_real_toss_goes_on_as_it_began():
+    toss = read_trk(REAL)
+    report, again = assess_replay(toss, clip="toss", floor=None)
+    assert again is not None and report["replay_misfit"].score > 0.5
+    assert report["replay_error"].score > 0.5 and report["replay_horizon"].value == 1
+    assert "points touch nothing" in report["replay_overlap"].note
+    order = torch.arange(toss.position.shape[1])
+    order[6:] = order[6:].flip(0)
+    nonsense = replace(toss, position=toss.position[:, order])
+    assert assess_replay(nonsense, clip="toss", floor=None)[0]["replay_error"].score < 0.2

@@ -148,7 +148,7 @@ def check_horizon(tracks: Trajectory, forecast: Replay) -> Check:
     if not bool(distance.isfinite().any()):
         return refused(_HORIZON, "no object is seen after the fitted frames")
     radius = forecast.trajectory.extent[0, :, 2]
-    lost = (distance > radius).any(dim=1).nonzero()[:, 0]
+    lost = (distance > torch.where(radius > 0, radius, _radius(forecast))).any(dim=1).nonzero()[:, 0]
     kept = int(lost[0]) if len(lost) else len(distance)
     value, dt = kept / len(distance), float(tracks.dt[0])
     note = f"{kept * dt:.3g} of {len(distance) * dt:.3g} s within one radius"
@@ -189,13 +189,15 @@ def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
 
     Soft contacts give way a little in MuJoCo too: its own depth is subtracted. Bodies turn as in the replay.
     """
+    radius = float(forecast.trajectory.extent[0, _replayed(forecast)].min())
+    if radius <= 0:
+        return refused(_OVERLAP, "points touch nothing")
     turned = replace(
         forecast.trajectory,
         position=tracks.position.double(),
         present=tracks.present & forecast.trajectory.present,
     )
     here, there = overlap(turned, forecast.scene), overlap(forecast.trajectory, forecast.scene)
-    radius = float(forecast.trajectory.extent[0, _replayed(forecast)].min())
     value = max(float(here.max() - there.max()), 0.0) / radius
     note = f"{float(here.max()):.3g} m deep, {float(there.max()):.3g} m in the replay"
     return passed(_OVERLAP, value, note)
@@ -301,7 +303,11 @@ def _masses(forecast: Replay) -> Float[Tensor, " N"]:
 
 
 def _radius(forecast: Replay) -> float:
-    return float(forecast.trajectory.extent[0, _replayed(forecast), 2].mean())
+    """Mean radius; of points a fifth of what they travel."""
+    shown = _replayed(forecast)
+    radius = float(forecast.trajectory.extent[0, shown, 2].mean())
+    path = forecast.trajectory.position[0][:, shown]
+    return radius or 0.2 * float((path.amax(dim=0) - path.amin(dim=0)).norm(dim=-1).mean())
 
 
 def _path_length(forecast: Replay) -> Tensor:

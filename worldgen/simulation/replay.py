@@ -29,6 +29,8 @@ MATERIALS = ("restitution", "friction", "size")
 _FEWEST = 3
 _NOISE = 0.02
 """Tracker noise of one coordinate where none is given, as a share of the smallest half size."""
+_POINT_NOISE = 0.005
+"""The same for points, as a share of the diagonal of what they travel."""
 _POINT = 0.01
 """Metres, radius of an object without a size; it touches nothing."""
 _KNOWN = 4.0
@@ -88,7 +90,8 @@ def replay(
         floor: Height of the floor where there is no scene; None for a world without.
         gravity: m/s^2, downward, where there is no scene.
         unknown: Names in `MATERIALS` that are fitted too.
-        sigma: Noise of one tracked coordinate in metres; 2 % of the smallest half size when None.
+        sigma: Noise of one tracked coordinate in metres; when None 2 % of the smallest half size, or 1/2 % of
+            what points travel.
 
     Raises:
         NotReplayable: No metric scale, too few frames, an object that is not seen at first, or a scene of
@@ -97,6 +100,7 @@ def replay(
     """
     frames = _require_replayable(tracks, first, unknown)
     there = tracks.present[0].any(dim=0).nonzero()[:, 0].tolist()
+    built = scene is None
     if scene is None:
         unknown = tuple(dict.fromkeys((*unknown, "restitution")))
         scene = world_of(tracks, floor, gravity)
@@ -121,8 +125,12 @@ def replay(
     data.qpos[:], data.qvel[:] = problem.start(fitted.values)
     played = play(scene, model, data, frames, fps)
     count = tracks.position.shape[2]
+    again = _shaped(played.trajectory, there, count, tracks)
+    if built:
+        factor = dict(problem.materials(fitted.values)).get("size", 1.0)
+        again = replace(again, extent=factor * tracks.extent.double())  # points stay points
     return Replay(
-        trajectory=_shaped(played.trajectory, there, count, tracks),
+        trajectory=again,
         spread=_pad(torch.from_numpy(spread), count, dim=1),
         nearest=_pad(torch.from_numpy(nearest.path), count, dim=1),
         energy=torch.from_numpy(played.energy),
@@ -251,9 +259,11 @@ def _require_movable(model: mujoco.MjModel, bodies: list[int], there: list[int])
 
 
 def _measure(tracks: Trajectory, count: int, sigma: float | None) -> Measured:
-    sizes = tracks.extent[0, tracks.present[0].any(dim=0), 2]
+    smallest = float(tracks.extent[0, tracks.present[0].any(dim=0), 2].min())
     if sigma is None:
-        sigma = max(_NOISE * float(sizes.min()), 1e-3)
+        places = tracks.position[0][tracks.present[0]].double()
+        reach = float((places.amax(dim=0) - places.amin(dim=0)).norm())
+        sigma = max(_NOISE * smallest if smallest > 0 else _POINT_NOISE * reach, 1e-3)
     elif not sigma > 0:
         raise ValueError(f"sigma must be a positive number of metres; got {sigma}.")
     position = tracks.position[0, :, :count].double().numpy()

@@ -171,7 +171,7 @@ def replayed(shown: Exhibit, reference: Clip, own: OwnError | None = None) -> Ex
         reference: The simulated clip whose scene it is.
         own: What the tracker makes of true renders; what noise explains when None.
     """
-    assert shown.tracks is not None
+    assert shown.tracks is not None and shown.clip is not None
     scene = None if reference.scenes is None else reference.scenes[0]
     report, again = assess_replay(shown.tracks, scene, clip=shown.report.clip, own=own)
     clip = replace(shown.clip, truth=None, masks=None, depth=None, sound=None, imu=None)
