@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--reports", "--control", "--control_scale")
+LISTS = ("--families", "--reports", "--control", "--control_scale", "--clip")
 PARTS = {
     "codec": "worldgen.tasks.codec.CodecTask",
     "t5": "worldgen.tasks.t5.T5Task",
@@ -118,8 +118,10 @@ def evaluate(
     generated: Path | None = None,
     real: Path | None = None,
     processes: int | None = None,
+    tracks: Path | None = None,
+    fps: float | None = None,
 ) -> None:
-    """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
+    """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
     Or by Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on.
 
@@ -135,15 +137,22 @@ def evaluate(
         generated: Folder of generated videos, named with the benchmark's numbers.
         real: The benchmark's folder of real videos.
         processes: Of --videos and --benchmark: judging processes; all cores when left out.
+        tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
+        fps: Frames per second of the tracks, where their file does not say.
     """
     if benchmark is not None:
         _evaluate_benchmark(benchmark, generated, real, out, processes)
         return
-    if (run is None) == (videos is None) or (run is None) != (data is None):
+    given = sum(source is not None for source in (run, videos, tracks))
+    if given != 1 or (run is None) != (data is None):
         raise ValueError(
-            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
+            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
         )
-    if videos is not None:
+    if tracks is not None:
+        from worldgen.study.tracked import evaluate_tracks
+
+        page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
+    elif videos is not None:
         from worldgen.study.videos import evaluate_videos
 
         page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
@@ -152,6 +161,20 @@ def evaluate(
 
         page = evaluate_folder(run, data, out, known, seed, clips)
     print(f"Report: {page}")
+
+
+def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
+    """Write clips or tracks as MJCF (free bodies, and held ones) and as scripts that build them in Blender.
+
+    Args:
+        clip: Folders of shards, single shards (.tar), or files of tracks (.csv, .json, .trk).
+        out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
+        clips: Export only the first so many of each folder or shard.
+    """
+    from worldgen.study.tracked import export as write_exports
+
+    written = write_exports(clip, out, clips)
+    print(f"{len(written)} files in {out}, first {written[0].name}.")
 
 
 def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
@@ -385,6 +408,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
     "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),

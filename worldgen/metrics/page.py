@@ -40,6 +40,13 @@ _MEANING = {
     "chord_energy": "steps that need more energy than there is",
     "permanence": "objects that stay, with none added",
     "trajectory_error": "distance from what truly happened",
+    "replay_error": "distance from a simulation that starts as the clip does",
+    "replay_horizon": "how long it stays within a radius of that simulation",
+    "replay_misfit": "distance from the nearest simulation, whatever its start",
+    "replay_contacts": "kicks that come early, late or never",
+    "replay_overlap": "bodies inside each other, beyond what soft contacts allow",
+    "replay_energy": "mechanical energy beside the simulation's",
+    "replay_momentum": "total momentum beside the simulation's",
 }
 _SOURCES = {
     "truth": "states read from the simulator",
@@ -125,12 +132,17 @@ def _interval(row: Row) -> str:
 def _render_tally(cases: Sequence[Case]) -> str:
     kinds, names = kinds_of(cases), check_names(cases)
     found = {name: [tally(cases, name, kind) for kind in kinds] for name in names}
-    head = "".join(_head_cell(kind.label, kind.source, kind.is_control) for kind in kinds)
-    rows = [
-        f'<tr><th scope="row">{_spoken(name)}<small>{escape(_MEANING.get(name, ""))}</small></th>'
-        f"{''.join(map(_tally_cell, found[name]))}</tr>"
-        for name in names
-    ]
+    tables = []
+    for replayed in dict.fromkeys(kind.source == "replay" for kind in kinds):
+        places = [place for place, kind in enumerate(kinds) if (kind.source == "replay") is replayed]
+        head = "".join(_head_cell(kinds[p].label, kinds[p].source, kinds[p].is_control) for p in places)
+        rows = [
+            f'<tr><th scope="row">{_spoken(name)}<small>{escape(_MEANING.get(name, ""))}</small></th>'
+            f"{''.join(_tally_cell(found[name][place]) for place in places)}</tr>"
+            for name in names
+            if any(found[name][place].clips for place in places)
+        ]
+        tables.append(_table(f'<tr><th scope="col">Check</th>{head}</tr>', rows, "wide"))
     failures = "".join(
         f"<li><b>{escape(kind.label)}</b> {_what_failed([found[name][place] for name in names])}</li>"
         for place, kind in enumerate(kinds)
@@ -141,8 +153,7 @@ def _render_tally(cases: Sequence[Case]) -> str:
         '<section>\n<h2>Mean score per check</h2>\n<p class="soft">1 is physical; below ½, the score at its '
         "limit, a clip fails. Bars and numbers are means over the clips that a check applies to. Controls "
         "were broken on purpose: a check that scores them high is blind to that fault.</p>\n"
-        f'{_table(f"""<tr><th scope="col">Check</th>{head}</tr>""", rows, "wide")}'
-        f"<h3>Who fails what</h3>\n<ul>{failures}</ul>\n"
+        f"{''.join(tables)}<h3>Who fails what</h3>\n<ul>{failures}</ul>\n"
         f'<p class="soft">{sources}. Sources are different claims and are never averaged together.</p>\n'
         "</section>"
     )
@@ -183,13 +194,24 @@ def _render_case(case: Case, number: int, draw_tracks: DrawTracks | None) -> tup
     strips = "".join(picture.strip for picture in pictures)
     prompt = f"<q>{escape(case.prompt)}</q>" if case.prompt else "no prompt"
     known = f"{_count(case.known, 'frame')} given, marked in the strips" if case.known else "nothing given"
-    plot = "" if draw_tracks is None else _render_plot(case, draw_tracks)
+    parts = _apart(case)
+    tables = "".join(map(_check_table, parts))
+    plot = "" if draw_tracks is None else "".join(_render_plot(part, draw_tracks) for part in parts)
     body = (
         f'<article id="case{number}">\n<h3>{escape(case.name)}</h3>\n'
         f'<p>{prompt} <span class="soft">({known})</span></p>\n<div class="scroll players">{players}</div>\n'
-        f'<div class="scroll"><div class="strips">{strips}</div></div>\n{plot}{_check_table(case)}</article>'
+        f'<div class="scroll"><div class="strips">{strips}</div></div>\n{plot}{tables}</article>'
     )
     return body, "".join(picture.style for picture in pictures)
+
+
+def _apart(case: Case) -> list[Case]:
+    """The case without its replays, and with them alone: theirs are other checks of other states."""
+    parts = [
+        tuple(item for item in case.exhibits if (item.report.source == "replay") is replayed)
+        for replayed in (False, True)
+    ]
+    return [replace(case, exhibits=part) for part in parts if part]
 
 
 def _render_plot(case: Case, draw_tracks: DrawTracks) -> str:

@@ -99,7 +99,7 @@ def read_report(folder: Path, name: str) -> Report:
             for measure in case.get("measures", ()):
                 _add(values, (measure["name"], measure["unit"]), case["name"], measure["value"])
             for item in case["exhibits"]:
-                if item["is_control"] or item["label"] == "truth":
+                if item["is_control"] or item["label"].startswith("truth"):
                     continue
                 for check in item["checks"]:
                     quantity = (f"{check['name']} ({item['source']})", "score")

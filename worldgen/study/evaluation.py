@@ -30,8 +30,10 @@ from worldgen.study.judging import (
     fit_regression,
     judge,
     present_case,
+    replay_rows,
     summarize,
     summarize_second_takes,
+    tracker_error,
 )
 from worldgen.study.runs import open_run
 from worldgen.tasks.generator import WorldGenerator
@@ -42,6 +44,8 @@ NOTES = (
     "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
     "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
     "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
+    "A replay simulates on from the first tracked frames, in the scene that was filmed; replayed columns "
+    "show it, and what they check is how far the tracks are from it.",
     "PSNR is measured after the known frames, or after the first where none are known; on moving pixels: on "
     "those that in truth differ from the last of them.",
     "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
@@ -124,8 +128,9 @@ def evaluate_run(
             progress.advance(task, len(batch))
         task = progress.add_task("Checking", total=min(pictured, len(clips)))
         cases = []
+        tracker = tracker_error([one.clip for one in clips[:pictured]])
         for one, result in list(zip(clips, generated, strict=True))[:pictured]:
-            cases.append(present_case(one.name, one.clip, result, first_judged, one.second))
+            cases.append(present_case(one.name, one.clip, result, first_judged, one.second, tracker))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -142,6 +147,7 @@ def evaluate_run(
     rows.append(compare_psnr(outcomes, ceiling))
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
+    rows += replay_rows(cases, tracker)
     again = [
         check_second_take(result, one.clip, one.second, first_judged)
         for one, result in zip(clips, generated, strict=True)
