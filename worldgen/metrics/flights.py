@@ -51,16 +51,24 @@ class Flight:
         return float(np.sqrt(self.squared_residual / self.samples) / max(self.span, 1e-12))
 
 
-def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0) -> tuple[Flight, ...]:
+def find_flights(
+    trajectory: Trajectory,
+    floor: float | None,
+    sigma: float = 0.0,
+    supported: Bool[np.ndarray, "T N"] | None = None,
+) -> tuple[Flight, ...]:
     """Every ballistic segment of at least six samples in a trajectory of one clip.
 
     Args:
         trajectory: B = 1.
         floor: Height of the floor; None where it is unknown. Objects of extent 0 touch nothing.
         sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
+        supported: Where else something holds an object up: a rod, a ramp (`penetration.supported_frames`).
     """
     position = trajectory.position[0].double().numpy()
     touching = _touching(trajectory, floor)
+    if supported is not None:
+        touching |= supported
     dt = float(trajectory.dt[0])
     found = []
     for index in range(position.shape[1]):
