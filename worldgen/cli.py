@@ -144,10 +144,8 @@ def calibrate(
     """
     from worldgen.study.calibrating import calibrate as measure
 
-    command = (
-        f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips} --source {source}"
-    )
-    command += f" --seed {seed}" + (f" --run {run}" if run else "")
+    command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
+    command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
     measure(out, families, clips, source, seed, command, run)
 
 

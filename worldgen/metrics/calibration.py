@@ -253,10 +253,9 @@ def short_lines(calibration: Calibration) -> tuple[str, ...]:
     """One line per check: what it sees and what it is blind to, as found."""
     lines = []
     for name in calibration.checks:
+        own = [item for item in calibration.verdicts if item.check == name]
         found = {
-            finding: [
-                item.control for item in calibration.verdicts if (item.check, item.finding) == (name, finding)
-            ]
+            finding: [item.control for item in own if item.finding == finding]
             for finding in ("sees", "partly", "blind")
         }
         parts = [

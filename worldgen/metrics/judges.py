@@ -16,6 +16,7 @@ from worldgen.metrics.constancy import check_constancy, segment_objects
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.pisa import check_pisa
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.scoring import refused
 from worldgen.metrics.surroundings import Surroundings, read_surroundings
 from worldgen.metrics.tracks import PRESENT_SHARE, count_spurious, track_objects
 from worldgen.types import Check, Clip, Trajectory
@@ -71,10 +72,9 @@ def judge_pixels(clip: Clip, reference: Clip) -> tuple[Check, ...]:
         *check_constancy(shown, tracks, reference, world.screens),
         *check_pisa(masks, reference.masks[0]),
     )
-    if not report["penetration"].applies and "no motion" in report["penetration"].note:
-        checks = tuple(
-            replace(check, value=None, score=None, note="does not apply: no motion") for check in checks
-        )
+    motion = report["motion"]
+    if motion.value is None or motion.value < motion.limit:
+        checks = tuple(refused(check, "no motion") for check in checks)
     return (*report.checks, *checks)
 
 
