@@ -14,8 +14,8 @@ from worldgen.types import Check, Trajectory
 _NOISE_LIMIT = 0.05
 """Share of g above which the noise of a fitted acceleration is too large to judge by."""
 _NO_FLIGHT = f"no ballistic segment of {MINIMUM_SAMPLES} samples or more"
-_HELD = 0.25
-"""Falls by less than this share of g dt^2 are no falls yet: a thing released from rest falls half of it."""
+_HELD = 1e-3
+"""Share of the radius below which a thing has not moved yet."""
 _LEAST_STEPS = 3
 _FREE_FALL = blank(
     "free_fall",
@@ -131,8 +131,7 @@ def find_falls(
             continue
         moved = height[0] - height
         pace = gravity if gravity else None
-        slack = _HELD * (pace or 0.0) * dt**2 + 3 * sigma
-        start = int((np.abs(moved) > slack).argmax()) - 1 if pace else 0
+        start = int((np.abs(moved) > _HELD * radius + 3 * sigma).argmax()) - 1
         kinked = find_kinks(places[:last, index], seen[:last], sigma)
         kinked[: start + 2] = False  # the release itself
         if floor is not None and radius > 0:
@@ -153,7 +152,7 @@ def find_falls(
 def check_g_eff(trajectory: Trajectory, falls: tuple[Fall, ...], gravity: float) -> Check:
     """A3: ``|g_eff - g| / g`` with ``g_eff = 2 h / t^2`` of each fall from rest, the mean over falls.
 
-    Varma et al. 2025 (arXiv:2512.02016). Unlike a fitted acceleration it sees a fall that hesitates.
+    Varma et al. 2025 (arXiv:2512.02016).
     """
     if not trajectory.metric:
         return refused(_G_EFF, "pixels without scale do not know g")

@@ -67,7 +67,9 @@ def exits(
     width: int,
     screens: tuple[Block, ...] = (),
 ) -> Bool[Tensor, "T N"]:
-    """Where things may come and go: within two radii of the image's border, or behind a screen.
+    """Where things may come and go: at the image's border, or behind a screen.
+
+    At the border is what touches it, give or take 3 % of the image.
 
     Args:
         trajectory: B = 1.
@@ -81,7 +83,7 @@ def exits(
     if trajectory.metric and camera is not None:
         edge = camera.project(trajectory.position + _sideways(camera, radius[0]), height, width)[0]
         radius = (edge - place).norm(dim=-1)  # pixels
-    reach = torch.stack([_BORDER * width + 2 * radius, _BORDER * height + 2 * radius], dim=-1)
+    reach = torch.stack([_BORDER * width + radius, _BORDER * height + radius], dim=-1)
     size = torch.tensor([width - 1.0, height - 1.0], dtype=place.dtype)
     found = ((place < reach) | (place > size - reach)).any(dim=-1)
     for block in screens if camera is not None and trajectory.metric else ():

@@ -67,8 +67,10 @@ def read_surroundings(scene: str) -> Surroundings:
     model = model_of(scene)
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
+    mujoco.mj_camlight(model, data)
     bodies = object_bodies(model)
     solid = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    ahead = -data.cam_xmat[0].reshape(3, 3)[:, 2] if model.ncam else np.zeros(3)
     floors, blocks, screens = [], [], []
     for geom in range(model.ngeom):
         if model.body_weldid[model.geom_bodyid[geom]] != 0:
@@ -78,7 +80,10 @@ def read_surroundings(scene: str) -> Surroundings:
             floors.append(float(data.geom_xpos[geom, 2]))
         elif model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX:
             block = Block(data.geom_xpos[geom].copy(), axes, model.geom_size[geom].copy())
-            (blocks if solid[geom] else screens).append(block)
+            if solid[geom]:
+                blocks.append(block)
+            elif (((data.xipos[bodies] - block.center) @ ahead) > block.half.min()).all():
+                screens.append(block)  # nearer to the camera than anything that moves
     kinds = [int(model.geom_type[model.body_geomadr[body]]) for body in bodies]
     free = mujoco.mjtJoint.mjJNT_FREE
     return Surroundings(
