@@ -37,7 +37,7 @@ def test_a_border_and_a_screen_excuse():
     excused = exits(track, None, 64, 64)
     assert excused[0, 0] and not excused[-1, 0]
     present = track.present.clone()
-    present[:, :2] = False  # comes in over the border
+    present[:, :1] = False  # comes in over the border
     assert check_births(replace(track, present=present), excused).value == 0
     clip = simulate_clip("occlude", 1)
     world = read_surroundings(clip.scenes[0])

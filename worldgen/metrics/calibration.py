@@ -8,10 +8,12 @@ ones.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,6 +24,8 @@ from worldgen.metrics.comparison import wilson_interval
 from worldgen.metrics.exhibits import PASSING
 from worldgen.types import Check, Source
 
+SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "metrics"
+"""Where the calibrations lie that reports quote: calibration-SOURCE.json."""
 ORIGINAL, SECOND_TAKE = "original", "second take"
 FEWEST = 5
 """Judged clips of a violation below which nothing is concluded."""
@@ -265,6 +269,30 @@ def short_lines(calibration: Calibration) -> tuple[str, ...]:
         ]
         lines.append(f"{name.replace('_', ' ')} {'; '.join(parts) or 'judged too few clips'}")
     return tuple(lines)
+
+
+def shipped_lines(source: Source, checks: Sequence[str], folder: Path = SHIPPED) -> tuple[str, ...]:
+    """What the shipped calibration found of these checks, a line each; none where there is no calibration.
+
+    Args:
+        source: Whose states the checks were of: a calibration holds for no other source.
+        checks: Names.
+        folder: Of calibrations.
+
+    Raises:
+        ValueError: The calibration is there and cannot be read.
+    """
+    path = folder / f"calibration-{source}.json"
+    if not path.is_file():
+        return ()
+    try:
+        found = json.loads(path.read_text())
+        lines = [found["short"][name] for name in checks if name in found["short"]]
+        return (f"From {source}, {found['worlds']} simulated worlds: {found['command']}", *lines)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must be written by `worldgen calibrate`; it cannot be read. Make it again."
+        ) from error
 
 
 def _floor(name: str, kind: str, items: Sequence[Observation]) -> list[Floor]:

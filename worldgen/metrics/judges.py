@@ -51,8 +51,7 @@ def judge_pixels(clip: Clip, reference: Clip) -> tuple[Check, ...]:
     # The frames alone: no states, no masks, no scene of the clip that is judged.
     shown = replace(clip, truth=None, masks=None, depth=None, scenes=None, camera=reference.camera)
     tracks = track_objects(shown, reference)
-    world = _world_of(reference)
-    world = replace(world, shapes=tuple(_readable(shape) for shape in world.shapes))
+    world = _world_of(reference).tracked()
     height, width = shown.frames.shape[-2:]
     area = reference.masks[0].flatten(2).sum(dim=2)
     expected = (area >= PRESENT_SHARE * area[:1]) & (area > 0)  # (T, N): what a screen hides is not missed
@@ -90,11 +89,6 @@ def _require_truth(clip: Clip) -> Trajectory:
 
 def _world_of(clip: Clip) -> Surroundings:
     return read_surroundings(clip.scenes[0]) if clip.scenes else Surroundings()
-
-
-def _readable(shape: str) -> str:
-    """A track tells size and place of a ball, but not how anything else is turned."""
-    return shape if shape == "ball" else "unknown"
 
 
 def _with_absent(truth: Trajectory, count: int) -> Trajectory:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,12 @@ class Surroundings:
     def holds(self, index: int) -> bool:
         return index < len(self.held) and self.held[index]
 
+    def tracked(self) -> Surroundings:
+        """The same for tracks, which tell size and place of a ball, but not how anything else is turned."""
+        return replace(self, shapes=tuple("ball" if shape == "ball" else "unknown" for shape in self.shapes))
 
+
+@lru_cache(maxsize=64)
 def read_surroundings(scene: str) -> Surroundings:
     """The surroundings that an MJCF text describes.
 

@@ -20,6 +20,7 @@ from worldgen.metrics.preference import Group, check_preference
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import Control, graded_controls
 from worldgen.simulation.scenes import FAMILIES
+from worldgen.study.calibration_tables import print_calibration, write_calibration, write_preference
 from worldgen.types import Clip
 
 FRAMES = {"pendulum": 64}

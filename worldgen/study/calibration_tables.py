@@ -12,7 +12,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from worldgen.metrics.calibration import Calibration, short_lines
 from worldgen.metrics.preference import Group, preference_error
@@ -34,7 +33,7 @@ def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequ
         "worlds": found.clips,
         "command": command,
         "skipped": list(skipped),
-        "short": list(short_lines(found)),
+        "short": dict(zip(found.checks, short_lines(found), strict=True)),
         "mismatches": list(found.mismatches),
         "floors": [asdict(floor) for floor in found.floors],
         "verdicts": [asdict(verdict) for verdict in found.verdicts],
@@ -63,21 +62,18 @@ def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequ
 
 
 def print_calibration(found: Calibration, skipped: Sequence[str], files: Sequence[Path]) -> None:
-    """The verdicts, the noise floor and every mismatch, for the terminal."""
+    """What each check sees, its noise floor, and every mismatch, for the terminal."""
     console = Console()
-    table = Table(box=None, title=f"AUROC at full strength, from {found.source}, {found.clips} worlds")
-    table.add_column("check")
-    for control in found.controls:
-        table.add_column(control, justify="right")
-    for check in found.checks:
-        cells = []
-        for control in found.controls:
-            verdict = found.verdict(check, control)
-            value = "-" if verdict.auroc is None else f"{verdict.auroc:.2f}"
-            cells.append(Text(value, {"sees": "bold", "blind": "dim"}.get(verdict.finding, "")))
-        table.add_row(check, *cells)
+    console.print(f"{found.clips} worlds, from {found.source}; at full strength of each violation:")
+    for line in short_lines(found):
+        console.print(f"  {line}", soft_wrap=True)
+    table = Table(box=None)
+    for heading in ("check", "on right clips", "judged", "median", "worst", "limit", "beyond"):
+        table.add_column(heading, justify="left" if heading in ("check", "on right clips") else "right")
+    for floor in found.floors:
+        shown = [_short(number) for number in (floor.median, floor.worst, floor.limit, floor.alarms)]
+        table.add_row(floor.check, floor.control, f"{floor.judged}/{floor.clips}", *shown)
     console.print(table)
-    console.print("bold: sees it, most clips beyond the limit; dim: blind at its limit; -: too few judged.")
     for line in found.mismatches:
         console.print(f"mismatch: {line}", soft_wrap=True)
     if skipped:

@@ -13,6 +13,7 @@ from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.motion_tracks import expected_presence, track_motion
+from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.report import write_report
 from worldgen.plots import plot_tracks
@@ -87,7 +88,8 @@ def check_video(path: Path) -> Case:
     expected = expected_presence(tracks, *clip.frames.shape[-2:])
 
     def exhibit(label: str, shown: Clip, motion: Trajectory, seen: torch.Tensor) -> Exhibit:
-        report = assess(motion, clip=path.stem, source="readout", expected=seen)
+        excused = exits(motion, None, *clip.frames.shape[-2:])
+        report = assess(motion, clip=path.stem, source="readout", expected=seen, excused=excused)
         return Exhibit(label, shown, motion, report, is_control="control" in label)
 
     thing = replace(clip, truth=tracks)  # so that a control breaks frames and tracks alike
