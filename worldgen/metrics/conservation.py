@@ -17,10 +17,29 @@ _ENERGY_GAIN = blank(
     "energy_gain",
     "of the highest energy",
     0.05,
-    ("teleport", "wrong gravity within one flight", "reversal without a loss of energy", "vanishing"),
+    (
+        "teleport",
+        "wrong gravity within one flight",
+        "slow motion",
+        "backward motion without a loss of energy",
+        "frozen from some frame on",
+        "pass-through",
+        "objects that change places",
+        "vanishing",
+    ),
 )
 _CHORD_ENERGY = blank(
-    "chord_energy", "of steps", 0.01, ("zero or weak gravity", "slow motion", "reversal", "vanishing")
+    "chord_energy",
+    "of steps",
+    0.01,
+    (
+        "zero or weak gravity",
+        "slow motion",
+        "reversal",
+        "frozen from some frame on",
+        "pass-through",
+        "vanishing",
+    ),
 )
 _SLACK = 0.1
 """Excess of energy that is forgiven: a length scale 5 % off, as in careful hand tracks, shifts it so far."""

@@ -15,8 +15,14 @@ _BLIND = ("which law was broken",)
 _VANISHED = (*_BLIND, "vanishing", "a copy that appears")
 _TRAJECTORY_ERROR = blank("trajectory_error", "m", 1.0, _VANISHED)
 _AVERAGE = blank("average_displacement", "m", 1.0, _VANISHED)
-_FINAL = blank("final_displacement", "m", 1.0, (*_VANISHED, "what comes right again before the end"))
-_HORIZON = blank("valid_horizon", "s", 1.0, _VANISHED, "above")
+_FINAL = blank("final_displacement", "m", 1.0, (*_VANISHED, "objects that change places and back"))
+_HORIZON = blank(
+    "valid_horizon",
+    "s",
+    1.0,
+    (*_VANISHED, "what goes wrong late: frozen at the end, energy gained at a bounce"),
+    "above",
+)
 
 
 def check_displacement(

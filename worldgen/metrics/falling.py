@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 
 from worldgen.metrics.flights import MINIMUM_SAMPLES, Flight, find_kinks
 from worldgen.metrics.scoring import blank, passed, refused
@@ -21,25 +22,59 @@ _FREE_FALL = blank(
     "free_fall",
     "of g",
     0.1,
-    ("time reversal", "teleport between flights", "energy gained at a bounce", "vanishing"),
+    (
+        "time reversal",
+        "shuffled frames",
+        "a jump from flight to flight",
+        "energy gained at a bounce",
+        "pass-through",
+        "vanishing",
+    ),
 )
 _BALLISTIC_RESIDUAL = blank(
     "ballistic_residual",
     "of the path's range",
     0.015,
-    ("time reversal", "wrong or zero gravity", "slow motion", "teleport between flights", "vanishing"),
+    (
+        "time reversal",
+        "wrong or zero gravity",
+        "slow motion",
+        "teleport between flights",
+        "energy gained at a bounce",
+        "pass-through",
+        "vanishing",
+    ),
 )
 _G_EFF = blank(
     "g_eff",
     "of g",
     0.15,
-    ("everything but falls from rest", "what happens after the first touch", "teleport to the side"),
+    (
+        "everything but falls from rest",
+        "time reversal",
+        "energy gained at a bounce",
+        "pass-through",
+        "teleport to the side",
+        "vanishing",
+        "a copy that appears",
+        "objects that change places",
+    ),
 )
 _GALILEO = blank(
     "galileo_ratio",
     "of the ratio",
     0.15,
-    ("wrong gravity that all things share", "slow motion", "everything but two falls from rest"),
+    (
+        "everything but two falls from rest",
+        "wrong gravity that all things share",
+        "slow motion",
+        "time reversal",
+        "energy gained at a bounce",
+        "pass-through",
+        "teleport to the side",
+        "vanishing",
+        "a copy that appears",
+    ),
 )
 
 
@@ -106,7 +141,11 @@ def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]
 
 
 def find_falls(
-    trajectory: Trajectory, floor: float | None, gravity: float | None, sigma: float = 0.0
+    trajectory: Trajectory,
+    floor: float | None,
+    gravity: float | None,
+    sigma: float = 0.0,
+    supported: Bool[np.ndarray, "T N"] | None = None,
 ) -> tuple[Fall, ...]:
     """Falls from rest of more than one radius, at most one per object.
 
@@ -119,6 +158,8 @@ def find_falls(
         floor: Height; None where unknown.
         gravity: m/s^2; None takes the fall's own ``2 h / t^2``, for pixels.
         sigma: Tracker noise of one coordinate.
+        supported: Where something holds an object up (`penetration.supported_frames`): what tips or rolls off
+            does not fall from rest.
     """
     dt, found = float(trajectory.dt[0]), []
     places = trajectory.position[0].double().numpy()
@@ -136,6 +177,10 @@ def find_falls(
         kinked[: start + 2] = False  # the release itself
         if floor is not None and radius > 0:
             kinked |= height - floor < 1.1 * radius
+        if supported is not None:
+            if supported[max(start, 0), index]:
+                continue
+            kinked |= supported[:last, index]
         rising = np.diff(height, prepend=height[0]) > 3 * sigma
         ended = (kinked | rising) & (np.arange(last) > start)
         stop = (int(ended.argmax()) if ended.any() else last) - 1

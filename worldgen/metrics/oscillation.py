@@ -25,7 +25,7 @@ _OSCILLATION = blank(
     "oscillation_residual",
     "of the swing's range",
     0.05,
-    (*_BLIND, "time reversal", "energy gained little by little"),
+    (*_BLIND, "time reversal", "growing little by little", "what stops near the end"),
 )
 _DAMPING = blank(
     "damping",

@@ -30,7 +30,7 @@ _SHARE = blank(
     "penetration_share",
     "of frames",
     0.3,
-    (*_BLIND, "pass-through that lasts a few frames"),
+    (*_BLIND, "overlaps of a few frames"),
 )
 
 
@@ -123,9 +123,10 @@ def find_depths(trajectory: Trajectory, world: Surroundings) -> Depths:
 def supported_frames(
     trajectory: Trajectory, world: Surroundings, clearance: float = 0.1
 ) -> Bool[np.ndarray, "T N"]:
-    """Frames in which an object hangs on something, or is nearly on the floor or at a block: no free flight.
+    """Frames in which an object hangs on something, or nearly touches floor, block or object: no free flight.
 
-    Nearly is a gap below ``clearance`` of the smallest half size; at blocks by the sphere around the object.
+    Nearly is a gap below ``clearance`` of the smallest half size; where a shape is neither ball nor box, and
+    at blocks, by the sphere around the object.
     """
     place = trajectory.position[0].double().numpy()
     axes = _axes(trajectory.rotation[0].double().numpy())
@@ -145,6 +146,17 @@ def supported_frames(
             local = (place[:, index] - block.center) @ block.axes
             apart = np.linalg.norm(local - local.clip(-block.half, block.half), axis=1)
             supported[:, index] |= apart < bound + margin
+        for other in range(index):
+            theirs, kind = half[other], _known_shape(world, other, half[other])
+            there = trajectory.present[0, :, index].numpy() & trajectory.present[0, :, other].numpy()
+            if theirs.min() > 0:
+                one = (shape, place[:, index], axes[:, index], own)
+                two = (kind, place[:, other], axes[:, other], theirs)
+                if not {shape, kind} <= {"ball", "box"}:
+                    one, two = _sphere_around(one), _sphere_around(two)
+                near = there & (_overlap(one, two) > -clearance * min(own.min(), theirs.min()))
+                supported[:, index] |= near
+                supported[:, other] |= near
     return supported
 
 
@@ -170,6 +182,11 @@ def _overlap(one: _Body, two: _Body) -> Float[np.ndarray, " T"]:
     apart = np.linalg.norm(local - nearest, axis=1)
     within = (box[3] - np.abs(local)).min(axis=1)
     return ball[3][0] - np.where(apart > 0, apart, -within)
+
+
+def _sphere_around(body: _Body) -> _Body:
+    radius = body[3][0] if body[0] == "ball" else float(np.linalg.norm(body[3]))
+    return "ball", body[1], body[2], np.full(3, radius)
 
 
 def _boxes_overlap(one: _Body, two: _Body) -> Float[np.ndarray, " T"]:

@@ -20,7 +20,7 @@ _IDENTITY = blank(
     "identity_swaps",
     "swaps",
     0.5,
-    ("every violation but places exchanged", "an exchange that several objects share in a ring"),
+    ("every violation but places exchanged",),
 )
 _BORDER = 0.03
 """Share of the image in which objects may enter and leave."""

@@ -33,7 +33,9 @@ from worldgen.metrics.surroundings import Surroundings
 from worldgen.physics.laws import STANDARD_GRAVITY
 from worldgen.types import Check, PhysicsReport, Source, Trajectory
 
-_MOTION = blank("motion", "radii", 1.0, ("every violation by something that moves",), "above")
+_MOTION = blank(
+    "motion", "radii", 1.0, ("every violation by something that moves", "what turns on the spot"), "above"
+)
 
 
 def assess(
@@ -84,7 +86,9 @@ def assess(
         expected = reference.present[0]
     motion = check_motion(trajectory)
     metric = trajectory.metric
-    falls = find_falls(trajectory, floor if metric else None, gravity if metric else None, sigma or 0.0)
+    falls = find_falls(
+        trajectory, floor if metric else None, gravity if metric else None, sigma or 0.0, supported
+    )
     checks = (
         check_free_fall(trajectory, flights, sigma, gravity),
         check_ballistic_residual(trajectory, flights),
@@ -106,11 +110,14 @@ def assess(
 
 
 def check_motion(trajectory: Trajectory) -> Check:
-    """The gate: how far the most mobile object gets, in its own radii; under one, no law can be judged."""
+    """The gate: how far the most mobile object gets, in its own radii; under one, no law can be judged.
+
+    The radius is the smallest half size. Turning on the spot is no motion.
+    """
     travel, radius = 0.0, 0.0
     for index in range(trajectory.position.shape[2]):
         seen = trajectory.position[0, trajectory.present[0, :, index], index].double().numpy()
-        size = float(trajectory.extent[0, index, 2])
+        size = float(trajectory.extent[0, index].min())
         distance = float(np.linalg.norm(np.ptp(seen, axis=0))) if len(seen) > 1 else 0.0
         if distance >= travel:
             travel, radius = distance, size
