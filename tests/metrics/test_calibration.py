@@ -144,17 +144,17 @@ def judged(family: str, seed: int, name: str, strength: float, pixels: bool = Fa
 
 
 MATRIX = (  # who must see what: PHYSICS.md 2.1
-    ("drop", 3, "weak gravity", 1.0, ("free_fall", "g_eff"), ("ballistic_residual", "energy_gain")),
-    ("drop", 3, "strong gravity", 1.0, ("free_fall", "g_eff"), ("ballistic_residual", "permanence")),
+    ("drop", 3, "weak gravity", 0.5, ("free_fall", "g_eff"), ("ballistic_residual", "energy_gain")),
+    ("drop", 3, "strong gravity", 1.0, ("free_fall",), ("ballistic_residual", "permanence")),
     ("bounce", 1, "slow motion", 1.0, ("free_fall",), ("ballistic_residual", "chord_energy")),
     ("bounce", 2, "shuffled", 1.0, ("chord_energy",), ("permanence", "births", "penetration")),
     ("bounce", 2, "reversed", 1.0, ("energy_gain",), ("free_fall", "ballistic_residual", "momentum")),
     ("bounce", 1, "energy gain", 0.5, ("energy_gain",), ("free_fall", "momentum", "permanence")),
     ("bounce", 2, "teleport", 0.3, ("chord_energy", "valid_horizon"), ("free_fall", "births")),
-    ("collide", 1, "pass-through", 1.0, ("penetration", "trajectory_error"), ("momentum", "permanence")),
+    ("collide", 1, "pass-through", 1.0, ("penetration",), ("momentum", "permanence")),
     ("drop", 1, "pass-through", 1.0, ("penetration",), ("free_fall", "births", "chord_energy")),
     ("bounce", 2, "vanish", 0.5, ("permanence", "births"), ("chord_energy", "penetration")),
-    ("bounce", 2, "duplicate", 0.5, ("permanence", "births"), ("free_fall", "trajectory_error")),
+    ("bounce", 2, "duplicate", 0.5, ("permanence", "births"), ("momentum", "trajectory_error")),
     ("collide", 1, "swap", 0.5, ("identity_swaps", "chord_energy"), ("permanence", "births", "energy_gain")),
 )  # fmt: skip
 
@@ -182,12 +182,13 @@ def test_only_the_gate_sees_a_world_that_stands_still():
     assert all(not check.applies and "no motion" in check.note for check in report.checks[1:])
 
 
-def test_no_check_alarms_on_truth_and_second_takes():
+def test_no_check_alarms_on_truth():
     for family in ("drop", "collide", "pendulum", "topple", "roll", "tumble"):
         clip = simulate_clip(family, 4, size=8)
         report = PhysicsReport("x", "truth", judge_states(clip, clip))
-        alarmed = [check.name for check in report.checks if check.score is not None and check.score < 0.5]
-        assert not alarmed, (family, alarmed)
+        judged = [check for check in report.checks[1:] if check.score is not None]  # past the gate
+        alarmed = [check.name for check in judged if check.score < 0.5]
+        assert judged and not alarmed, (family, alarmed)
 
 
 def test_pixels_alone_tell_the_same():
