@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -337,13 +337,7 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
     )
     tie = _TIE * float(np.median([abs(check.limit) for _, check in judged]))
     low, high = auroc_interval(ours, theirs, index, tie, seed)
-    return Cell(*_head(blank), auroc(ours, theirs, tie), low, high)
-
-
-def _head(cell: Cell) -> tuple[str, str, float, str, int, int, float | None, float | None]:
-    return (
-        cell.check, cell.control, cell.strength, cell.unit, cell.clips, cell.judged, cell.caught, cell.alarms
-    )  # fmt: skip
+    return replace(blank, auroc=auroc(ours, theirs, tie), low=low, high=high)
 
 
 def _verdict(

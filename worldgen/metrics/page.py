@@ -53,7 +53,7 @@ _MEANING = {
     "trajectory_error": "root mean square distance from what truly happened",
     "average_displacement": "mean distance from what truly happened",
     "final_displacement": "the same in the last frame",
-    "valid_horizon": "how long every object stays within its radius of the truth",
+    "valid_horizon": "how long all stay within a radius of the truth",
 }
 _SOURCES = {
     "truth": "states read from the simulator",
@@ -287,8 +287,7 @@ def _render_calibration(lines: Sequence[str]) -> str:
     return (
         '<section>\n<h2>What these checks were seen to see</h2>\n<p class="soft">Each was held against '
         "simulated worlds, second takes of them, and violations of known kind and strength: it sees what "
-        "puts half or more of the broken clips beyond its limit, and is blind to what puts no more there "
-        "than right ones."
+        "puts half of the broken clips beyond its limit, and is blind to what puts no more there than truth."
         f"</p>\n<ul>{listed}</ul>\n</section>"
     )
 

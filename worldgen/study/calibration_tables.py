@@ -37,7 +37,6 @@ def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequ
         "mismatches": list(found.mismatches),
         "floors": [asdict(floor) for floor in found.floors],
         "verdicts": [asdict(verdict) for verdict in found.verdicts],
-        "cells": [asdict(cell) for cell in found.cells],
     }
     picture = io.BytesIO()
     table = [[found.verdict(check, control) for control in found.controls] for check in found.checks]
