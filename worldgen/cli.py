@@ -221,6 +221,44 @@ def _evaluate_benchmark(
     print(f"Report: {evaluate_physics_iq(generated, real, out, command, processes)}")
 
 
+def calibrate(
+    out: Path,
+    families: list[str] = [  # noqa: B006 never written to
+        "drop",
+        "bounce",
+        "collide",
+        "slide",
+        "roll",
+        "pendulum",
+        "projectile",
+        "topple",
+        "occlude",
+        "tumble",
+        "cradle",
+        "dominoes",
+    ],
+    clips: int = 20,
+    source: str = "truth",
+    seed: int = 0,
+    run: Path | None = None,
+) -> None:
+    """Hold every check against truth, second takes and graded violations: what it sees, what it is blind to.
+
+    Args:
+        out: Folder of the tables and the heat map.
+        families: Scene families.
+        clips: Worlds per family.
+        source: truth (the simulator's states) or readout (tracked in pixels).
+        seed: Of the first world.
+        run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
+    """
+    from worldgen.study.calibrating import calibrate as measure
+
+    command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
+    command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
+    measure(out, families, clips, source, seed, command, run)
+
+
 def demo(
     out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
 ) -> None:
@@ -411,6 +449,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
     "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),
+    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(calibrate)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

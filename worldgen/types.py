@@ -292,6 +292,8 @@ class Check:
     note: str = ""
     blind_to: tuple[str, ...] = ()
     """Violations that this check cannot see, by theory."""
+    passes: Literal["below", "above"] = "below"
+    """The side of the limit on which a physical clip lies."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.score is None):

@@ -38,8 +38,14 @@ _MEANING = {
     "ballistic_residual": "distance from the best parabola in flight",
     "energy_gain": "largest later rise of energy in a passive world",
     "chord_energy": "steps that need more energy than there is",
+    "g_eff": "2 h / t² of falls from rest against g",
+    "galileo_ratio": "whether two falls take the same g, for any scale and frame rate",
+    "momentum": "change of what nothing outside pushes",
+    "penetration": "how deep bodies sink into each other or the floor",
+    "penetration_share": "frames in which some body is deep in another",
+    "oscillation_residual": "distance from the best damped sinusoid",
+    "damping": "whether a swing dies down; negative, it gains energy",
     "permanence": "objects that stay, with none added",
-    "trajectory_error": "distance from what truly happened",
     "replay_error": "distance from a simulation that starts as the clip does",
     "replay_horizon": "how long it stays within a radius of that simulation",
     "replay_misfit": "distance from the nearest simulation, whatever its start",
@@ -47,6 +53,14 @@ _MEANING = {
     "replay_overlap": "bodies inside each other, beyond what soft contacts allow",
     "replay_energy": "mechanical energy beside the simulation's",
     "replay_momentum": "total momentum beside the simulation's",
+    "births": "objects that come or go away from borders and screens",
+    "identity_swaps": "objects that change places from one frame to the next",
+    "area_variation": "change of an object's size in the picture",
+    "color_variation": "change of an object's color",
+    "trajectory_error": "root mean square distance from what truly happened",
+    "average_displacement": "mean distance from what truly happened",
+    "final_displacement": "the same in the last frame",
+    "valid_horizon": "how long all stay within a radius of the truth",
 }
 _SOURCES = {
     "truth": "states read from the simulator",
@@ -65,6 +79,7 @@ def render_page(
     command: str,
     versions: Sequence[tuple[str, str]],
     notes: Sequence[str] = (),
+    calibration: Sequence[str] = (),
     draw_tracks: DrawTracks | None = None,
 ) -> str:
     """The whole page as html; see `report.write_report` for the arguments."""
@@ -85,6 +100,7 @@ def render_page(
             "</section>",
             _render_skipped(skipped),
             _render_limits(cases, notes),
+            _render_calibration(calibration),
             _render_repeat(command, versions),
             "</main>\n</body>\n</html>\n",
         ]
@@ -285,6 +301,18 @@ def _render_limits(cases: Sequence[Case], notes: Sequence[str]) -> str:
         "believe it. A high score means that this check noticed nothing.</li>"
         "<li>A check that does not apply is counted as refused and left out of its mean: it is neither good "
         f"nor bad.</li>{said}</ul>\n<h3>Blind spots, by theory</h3>\n<ul>{listed}</ul>\n</section>"
+    )
+
+
+def _render_calibration(lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return (
+        '<section>\n<h2>What these checks were seen to see</h2>\n<p class="soft">Each was held against '
+        "simulated worlds, second takes of them, and violations of known kind and strength: it sees what "
+        "puts half of the broken clips beyond its limit, and is blind to what puts no more there than truth."
+        f"</p>\n<ul>{listed}</ul>\n</section>"
     )
 
 

@@ -16,6 +16,7 @@ import torch
 
 from worldgen import __version__
 from worldgen.data.media import filmstrip
+from worldgen.metrics.calibration import shipped_lines
 from worldgen.metrics.exhibits import Case, Exhibit, Kind, Row, Tally, check_names, kinds_of, tally
 from worldgen.metrics.page import DrawTracks, render_page
 from worldgen.types import Trajectory
@@ -63,6 +64,8 @@ def write_report(
         counted = f"; {len(skipped)} skipped, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise ValueError(f"A report needs at least one clip; got none{counted}. Check the folder of clips.")
     versions = _versions()
+    sources = sorted({item.report.source for case in cases for item in case.exhibits})
+    calibration = [line for source in sources for line in shipped_lines(source, check_names(cases))]
     page = render_page(
         title=title,
         introduction=introduction,
@@ -72,6 +75,7 @@ def write_report(
         command=command,
         versions=versions,
         notes=notes,
+        calibration=calibration,
         draw_tracks=draw_tracks,
     )
     numbers = {
@@ -87,6 +91,7 @@ def write_report(
         "cases": [_case_numbers(case) for case in cases],
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
         "notes": list(notes),
+        "calibration": calibration,
     }
     _replace_together(
         Path(folder),

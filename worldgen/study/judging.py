@@ -19,9 +19,11 @@ from worldgen.metrics.comparison import (
 )
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.fidelity import dynamic_degree, moving_psnr, psnr, ssim, temporal_flicker
+from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.replayed import OwnError, assess_replay, own_error, replay_rmse
 from worldgen.metrics.second_take import check_second_take
+from worldgen.metrics.surroundings import read_surroundings
 from worldgen.metrics.tracks import count_spurious, track_objects
 from worldgen.simulation.controls import CONTROLS
 from worldgen.simulation.render import film_trajectory
@@ -228,6 +230,9 @@ def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source =
     """A simulated or generated clip, tracked by the colors of ``reference`` and checked against its truth."""
     tracks = track_objects(clip, reference=reference)
     spurious = count_spurious(clip, reference)[0]
+    height, width = clip.frames.shape[-2:]
+    world = read_surroundings(reference.scenes[0]).tracked() if reference.scenes else None
+    screens = () if world is None else world.screens
     report = assess(
         tracks,
         clip=name,
@@ -235,6 +240,8 @@ def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source =
         reference=reference.truth,
         expected=reference.truth.present[0],
         spurious=spurious,
+        excused=exits(tracks, reference.camera, height, width, screens),
+        world=world,
     )
     return Exhibit(label, clip, tracks, report, is_control="control" in label)
 

@@ -20,6 +20,7 @@ from worldgen.metrics import plausibility
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.motion_tracks import expected_presence, track_motion
 from worldgen.metrics.page import PICTURED
+from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.report import write_report
 from worldgen.plots import plot_tracks
@@ -168,7 +169,8 @@ def check_video(path: Path, beat: Callable[[], None] = lambda: None) -> Case:
     expected = expected_presence(tracks, *clip.frames.shape[-2:])
 
     def exhibit(label: str, shown: Clip, motion: Trajectory, seen: torch.Tensor) -> Exhibit:
-        report = assess(motion, clip=path.stem, source="readout", expected=seen)
+        excused = exits(motion, None, *clip.frames.shape[-2:])
+        report = assess(motion, clip=path.stem, source="readout", expected=seen, excused=excused)
         return Exhibit(label, shown, motion, report, is_control="control" in label)
 
     thing = replace(clip, truth=tracks)  # so that a control breaks frames and tracks alike
