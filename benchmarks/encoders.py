@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import statistics
 import sys
 import tempfile
@@ -133,11 +134,22 @@ def clip_score(clip: Clip, folder: Path) -> Pair:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
     text = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512}
-    config = CLIPConfig(text_config={**text, "vocab_size": 514}, vision_config={**text, "patch_size": 32})
+    config = CLIPConfig(
+        text_config={
+            **text,
+            "vocab_size": 190,
+            "eos_token_id": 189,
+            "bos_token_id": 188,
+            "pad_token_id": 189,
+        },
+        vision_config={**text, "patch_size": 32},
+    )
     CLIPModel(config).save_pretrained(folder)
     letters = [*map(chr, range(33, 127))]
     pieces = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizerFast(vocab={piece: place for place, piece in enumerate(pieces)}, merges=[])
+    (folder / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
     CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
     scorer = ClipScore(str(folder))
     model, processor = (

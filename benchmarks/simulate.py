@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from worldgen.data import members, simulate
+from worldgen.data import simulate
 from worldgen.simulation import clips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.film import camera_of
@@ -71,19 +71,16 @@ def measure_parts(count: int, size: int, frames: int) -> Table:
             timed(clips, "draw_scene", spent),
             timed(simulate.ShardWriter, "add", spent),
             timed(simulate.ShardWriter, "close", spent),
-            timed(members, "_compress", spent),
         ):
             begun = time.perf_counter()
             simulate.make_shard(Path(folder), config, 0)
             whole = time.perf_counter() - begun
-    spent["add"] -= spent["_compress"]
     words = {
         "rollout": "physics, draws that are turned down included",
         "render": "rendering",
         "draw_scene": "drawing scenes",
         "describe_at_length": "long captions",
-        "_compress": "compressing",
-        "add": "coding and tar",
+        "add": "coding, compressing and tar",
         "close": "putting the shard in place",
     }
     table = Table(title=f"one shard of {count} clips, one process: {count / whole:.1f} clips/s")

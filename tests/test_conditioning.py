@@ -14,6 +14,7 @@ from worldgen.conditioning import (
     place_features,
 )
 from worldgen.encoders.base import Encoder, Placed, Tokens
+from worldgen.encoders.imagebind import ImageBind
 from worldgen.types import Clip
 
 ARMS = (Resampler, JointAttention, Concatenation, MeanPool)
@@ -230,6 +231,15 @@ def test_features_of_places_are_waves():
     assert_close(y, torch.tensor([1.0, 1, 1, 0, 0, 0]))
     assert_close(x[[0, 3]], torch.tensor([-1.0, 0.0]), atol=1e-6, rtol=0)  # half a wave over the picture
     assert not rest.any()
+
+
+def test_tokens_of_imagebind_lie_in_the_middle_of_their_windows(imagebind_folder):
+    encoder = ImageBind(imagebind_folder)
+    clip = Clip(torch.zeros(1, 24, 3, 32, 32), torch.tensor([8.0]), ("",))  # three seconds
+    found = encoder.positions(clip)
+    windows = [1.0, 4 / 3, 5 / 3]  # of two seconds, from 0, 1/3 and 2/3
+    assert_close(found[0, :, 0], torch.tensor([*windows, 1.5, *windows, 0.0, 1.5, 2.875, 1.5]))
+    assert (found[..., 1:] == 0.5).all() and found.shape[1] == len(encoder.origins)
 
 
 def test_modalities_of_a_slot_are_told_apart_and_may_not_be_pooled():

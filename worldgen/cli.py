@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--control", "--control_scale")
+LISTS = ("--families", "--reports", "--control", "--control_scale", "--clip")
 PARTS = {
     "codec": "worldgen.tasks.codec.CodecTask",
     "t5": "worldgen.tasks.t5.T5Task",
@@ -114,8 +114,16 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    benchmark: str | None = None,
+    generated: Path | None = None,
+    real: Path | None = None,
+    processes: int | None = None,
+    tracks: Path | None = None,
+    fps: float | None = None,
 ) -> None:
-    """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
+    """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
+
+    Or by Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on.
 
     Args:
         run: Folder of a trained generator.
@@ -125,20 +133,60 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
+        benchmark: physics-iq.
+        generated: Folder of generated videos, named with the benchmark's numbers.
+        real: The benchmark's folder of real videos.
+        processes: Of --videos and --benchmark: judging processes; all cores when left out.
+        tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
+        fps: Frames per second of the tracks, where their file does not say.
     """
-    if (run is None) == (videos is None) or (run is None) != (data is None):
+    if benchmark is not None:
+        _evaluate_benchmark(benchmark, generated, real, out, processes)
+        return
+    given = sum(source is not None for source in (run, videos, tracks))
+    if given != 1 or (run is None) != (data is None):
         raise ValueError(
-            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
+            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
         )
-    if videos is not None:
+    if tracks is not None:
+        from worldgen.study.tracked import evaluate_tracks
+
+        page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
+    elif videos is not None:
         from worldgen.study.videos import evaluate_videos
 
-        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}")
+        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
     else:
         from worldgen.study.evaluation import evaluate_folder
 
         page = evaluate_folder(run, data, out, known, seed, clips)
     print(f"Report: {page}")
+
+
+def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
+    """Write clips or tracks as MJCF (free bodies, and held ones) and as scripts that build them in Blender.
+
+    Args:
+        clip: Folders of shards, single shards (.tar), or files of tracks (.csv, .json, .trk).
+        out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
+        clips: Export only the first so many of each folder or shard.
+    """
+    from worldgen.study.tracked import export as write_exports
+
+    written = write_exports(clip, out, clips)
+    print(f"{len(written)} files in {out}, first {written[0].name}.")
+
+
+def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
+    """Put reports side by side: paired differences over the clips that they share, with intervals.
+
+    Args:
+        reports: Folders of reports of worldgen evaluate; the others are compared with the first.
+        out: Folder of compare.csv and compare.tex.
+    """
+    from worldgen.study.comparing import compare_reports
+
+    compare_reports(reports, out)
 
 
 def sensitivity(
@@ -158,6 +206,57 @@ def sensitivity(
 
     sensitivity_folder(run, data, out, clips, known, seed)
     print(f"Report: {out / 'sensitivity.json'}")
+
+
+def _evaluate_benchmark(
+    benchmark: str, generated: Path | None, real: Path | None, out: Path, processes: int | None
+) -> None:
+    if benchmark != "physics-iq":
+        raise ValueError(f"--benchmark takes physics-iq; got {benchmark!r}.")
+    if generated is None or real is None:
+        raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
+    from worldgen.study.physics_iq import evaluate_physics_iq
+
+    command = f"worldgen evaluate --benchmark {benchmark} --generated {generated} --real {real} --out {out}"
+    print(f"Report: {evaluate_physics_iq(generated, real, out, command, processes)}")
+
+
+def calibrate(
+    out: Path,
+    families: list[str] = [  # noqa: B006 never written to
+        "drop",
+        "bounce",
+        "collide",
+        "slide",
+        "roll",
+        "pendulum",
+        "projectile",
+        "topple",
+        "occlude",
+        "tumble",
+        "cradle",
+        "dominoes",
+    ],
+    clips: int = 20,
+    source: str = "truth",
+    seed: int = 0,
+    run: Path | None = None,
+) -> None:
+    """Hold every check against truth, second takes and graded violations: what it sees, what it is blind to.
+
+    Args:
+        out: Folder of the tables and the heat map.
+        families: Scene families.
+        clips: Worlds per family.
+        source: truth (the simulator's states) or readout (tracked in pixels).
+        seed: Of the first world.
+        run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
+    """
+    from worldgen.study.calibrating import calibrate as measure
+
+    command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
+    command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
+    measure(out, families, clips, source, seed, command, run)
 
 
 def demo(
@@ -347,7 +446,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
+    "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),
+    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(calibrate)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

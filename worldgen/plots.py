@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -155,6 +156,55 @@ def plot_intervals(estimates: Sequence[Estimate], unit: str) -> Figure:
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
     panel.set_xlabel(unit)
+    return figure
+
+
+def plot_matrix(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    marks: Sequence[Sequence[str]],
+    title: str,
+) -> Figure:
+    """A heat map of AUROC: white at 1/2 (a coin), blue toward 1, orange below; empty where nothing is known.
+
+    Args:
+        rows: Names of the checks.
+        columns: Names of the violations.
+        values: In [0, 1], or None.
+        marks: "o", "x" or "" per cell, drawn under the number.
+        title: Above it.
+
+    Raises:
+        ValueError: Values or marks that are not rows x columns.
+    """
+    for table in (values, marks):
+        if len(table) != len(rows) or any(len(line) != len(columns) for line in table):
+            raise ValueError(
+                f"plot_matrix needs a value and a mark for each of {len(rows)} x {len(columns)} cells; got "
+                f"{len(table)} rows of {sorted({len(line) for line in table})}."
+            )
+    figure = _figure(2.2 + 0.62 * len(columns), 1.5 + 0.34 * len(rows))
+    panel = figure.subplots()
+    shades = LinearSegmentedColormap.from_list("auroc", [COLORS[0], "white", COLORS[1]])
+    grid = np.array([[np.nan if value is None else value for value in line] for line in values], dtype=float)
+    panel.imshow(np.ma.masked_invalid(grid), cmap=shades, vmin=0, vmax=1, aspect="auto", alpha=0.75)
+    for row, line in enumerate(values):
+        for column, value in enumerate(line):
+            text = "–" if value is None else f"{value:.2f}"
+            faint = _SOFT if value is None else 1.0
+            panel.text(column, row - 0.08, text, ha="center", va="center", fontsize=_SIZE - 2, alpha=faint)
+            if marks[row][column]:
+                panel.plot(
+                    column, row + 0.3, marks[row][column], color=INK, markersize=3, fillstyle="none",
+                    markeredgewidth=0.7,
+                )  # fmt: skip
+    panel.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=_SIZE - 1)
+    panel.set_yticks(range(len(rows)), rows, fontsize=_SIZE - 1)
+    panel.tick_params(length=0)
+    for side in panel.spines.values():
+        side.set_visible(False)
+    panel.set_title(title, fontsize=_SIZE, loc="left", wrap=True)
     return figure
 
 

@@ -38,7 +38,7 @@ class Camera:
         _require_shape(self.position, (batch, *times, 3), "Camera.position")
         _require_shape(self.rotation, (batch, *times, 3, 3), "Camera.rotation")
         _require_shape(self.fovy, (batch,), "Camera.fovy")
-        if not bool(((self.fovy > 0) & (self.fovy < 180)).all()):
+        if batch and not (self.fovy.min().item() > 0 and self.fovy.max().item() < 180):
             raise ValueError(f"Camera.fovy must lie in (0, 180) degrees; got {self.fovy.tolist()}.")
 
     @property
@@ -158,11 +158,11 @@ class Trajectory:
             raise ValueError(
                 f"Trajectory.present must be bool; got {self.present.dtype}. Compare with 0 first."
             )
-        if not bool((self.dt > 0).all()):
+        if batch and not self.dt.min().item() > 0:
             raise ValueError(f"Trajectory.dt must be positive seconds; got {self.dt.tolist()}.")
-        norm = self.rotation.norm(dim=-1)[self.present]
-        if norm.numel() and not bool(((norm - 1).abs() < 1e-3).all()):
-            worst = norm[(norm - 1).abs().argmax()].item()
+        off = torch.where(self.present, self.rotation.norm(dim=-1) - 1, 0.0).flatten()
+        if off.numel() and not off.abs().max().item() < 1e-3:
+            worst = 1 + off[off.abs().argmax()].item()
             raise ValueError(
                 f"Trajectory.rotation must be unit quaternions; got a norm of {worst:.4g}. Normalize first."
             )
@@ -215,7 +215,7 @@ class Clip:
                 f"Clip.frames must be RGB in [0, 1]; got [{low:.4g}, {high:.4g}]. Divide by 255 or clamp."
             )
         _require_shape(self.fps, (batch,), "Clip.fps")
-        if not bool((self.fps > 0).all()):
+        if not self.fps.min().item() > 0:
             raise ValueError(f"Clip.fps must be positive; got {self.fps.tolist()}.")
         for name in ("prompts", "scenes", "descriptions"):
             texts = getattr(self, name)
@@ -292,6 +292,8 @@ class Check:
     note: str = ""
     blind_to: tuple[str, ...] = ()
     """Violations that this check cannot see, by theory."""
+    passes: Literal["below", "above"] = "below"
+    """The side of the limit on which a physical clip lies."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.score is None):

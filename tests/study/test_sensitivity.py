@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.testing import assert_close
 
 from worldgen import cli
-from worldgen.conditioning import Concatenation, Conditioner
+from worldgen.conditioning import Concatenation, Conditioner, JointAttention
 from worldgen.data.batching import stack_clips
 from worldgen.data.simulate import simulate_shards
 from worldgen.diffusion.process import CleanFlowMatching
@@ -23,11 +24,13 @@ from worldgen.simulation.refilm import NotViolable
 from worldgen.simulation.render import film_trajectory
 from worldgen.simulation.resimulated import swap_materials
 from worldgen.simulation.scenes import RESTITUTION
+from worldgen.study.runs import open_run
 from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
 from worldgen.tasks.generator import WorldGenerator
 
-NANO = Path(__file__).resolve().parents[2] / "assets" / "nano"
+ROOT = Path(__file__).resolve().parents[2]
+NANO = ROOT / "assets" / "nano"
 
 
 class Obedient(torch.nn.Module):
@@ -173,6 +176,43 @@ def test_the_shipped_generator_heeds_its_prompt(tmp_path, capsys):
     verdicts = {(row["condition"], row["change"]): row["verdict"] for row in rows}
     assert set(verdicts) >= {("all", "other noise"), ("text", "swapped"), ("text", "dropped")}
     assert verdicts["text", "dropped"] == "heeded"
+
+
+def test_a_run_with_all_three_encoders_is_fitted_kept_and_measured(
+    tmp_path, monkeypatch, vjepa2_folder, imagebind_folder
+):
+    monkeypatch.chdir(ROOT)
+    simulate_shards(tmp_path / "data", ("drop", "collide"), 16, size=16, frames=8, processes=1)
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(tmp_path)}}
+    slots = {"video": vjepa2_folder, "multimodal": imagebind_folder}
+    model = {
+        "codec": {"class_path": "worldgen.diffusion.state_codec.StateCodec", "init_args": {"objects": 2}},
+        "conditioner": {slot: {"init_args": {"checkpoint": str(path)}} for slot, path in slots.items()},
+        "denoiser": {"init_args": {"dim": 24, "depth": 1, "heads": 2, "patch": [1, 1, 1]}},
+        "sampler": {"guidance": {"text": 2.0}},
+        "storage": {"class_path": "worldgen.data.storage.Float16"},
+        "cache": str(tmp_path / "cache"),
+        "sampled": 0,
+    }
+    model["codec"]["init_args"]["renderer"] = "worldgen.simulation.render.film_trajectory"
+    trainer = {"max_steps": 2, "logger": logger, "callbacks": [], "accelerator": "cpu"}
+    trainer |= {"val_check_interval": 2, "enable_progress_bar": False}
+    data = {"train": str(tmp_path / "data"), "val": str(tmp_path / "data"), "batch_size": 8}
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump({"model": model, "data": data, "trainer": trainer}))
+    layers = ("configs/base.yaml", "configs/perception.yaml", str(config))
+    cli.main(["fit", *(word for layer in layers for word in ("-c", layer))])
+    (run,) = {path.parent for path in tmp_path.rglob("model.safetensors")}
+    with open(run / "metrics.csv", newline="") as file:
+        logged = {name for row in csv.DictReader(file) for name, value in row.items() if value}
+    assert {"val/sensitivity_text", "val/sensitivity_video", "val/sensitivity_multimodal"} <= logged
+    assert type(open_run(run).conditioner.resampler) is JointAttention
+    out = tmp_path / "out"
+    cli.main(["sensitivity", str(run), "--data", str(tmp_path / "data"), "--out", str(out), "--clips", "4"])
+    rows = json.loads((out / "sensitivity.json").read_text())
+    assert {"text", "video", "multimodal", "multimodal: depth", "prompt"} <= {
+        row["condition"] for row in rows
+    }
 
 
 def test_bad_input_is_one_sentence(clips, tmp_path, capsys, vjepa2_folder, imagebind_folder):

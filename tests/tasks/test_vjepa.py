@@ -10,9 +10,12 @@ from torch.testing import assert_close
 from transformers import AutoVideoProcessor, VJEPA2Model
 
 from worldgen.cli import main
+from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.simulate import simulate_shards
 from worldgen.encoders.vjepa2 import VJEPA2, predict_hidden, read_visible
+from worldgen.simulation.clips import simulate_clip
+from worldgen.study import recipe
 from worldgen.tasks.masking import Masking
 from worldgen.tasks.vjepa import VJEPATask, spread_and_rank
 from worldgen.types import Clip
@@ -307,6 +310,8 @@ def test_what_is_saved_is_the_teacher_with_the_predictor_and_replaces_what_was_t
         ({"size": 36}, r"size must be a multiple, 2 or more, of patch \(8 pixels\); got 36"),
         ({"size": 8}, "size must be a multiple, 2 or more, .*; got 8"),
         ({"frames": 5}, r"frames must be a multiple, 2 or more, of tubelet \(2\); got 5"),
+        ({"heads": 5}, "Each head must have 12 or more whole channels; got 24 for 5"),
+        ({"predictor_heads": 3}, "12 or more whole channels; got 24 for 3"),
         ({"moving": -1.0}, "moving must be 0 or more; got -1.0"),
         ({"momentum": 1.0}, r"momentum must lie in \[0, 1\); got 1.0"),
         ({"short": None, "long": None, "future": None}, "needs at least one mask; got none"),
@@ -322,3 +327,23 @@ def test_clips_of_another_size_get_a_sentence(task):
         ValueError, match=r"clips of 6 frames of 32 x 32 pixels here; got 4 of 24 x 40. Set model.frames"
     ):
         task.pixels(clip_of(noise(1, 4, 3, 24, 40)))
+
+
+# ---------------------------------------------------------------- what ships
+
+
+def test_the_nano_weights_load_as_any_v_jepa_2_and_their_features_have_not_collapsed():
+    folder = recipe.HOME / "assets" / "nano" / "vjepa2"
+    assert (folder / "model.safetensors").stat().st_size < 7e6
+    encoder = VJEPA2(str(folder))
+    clip = stack_clips(
+        [simulate_clip(family, seed) for seed, family in enumerate(("drop", "roll", "topple"))]
+    )
+    tokens = encoder.encode(clip).values
+    assert tokens.shape == (3, 8 * 4 * 4, 192) and encoder.predict(clip, 2, 14).values.shape == (
+        3,
+        7 * 16,
+        192,
+    )
+    spread, rank = spread_and_rank(functional.layer_norm(tokens, (192,)))
+    assert spread > 0.3 and rank > 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -43,6 +44,16 @@ def bootstrap_interval(
         draws[index] = statistic(drawn[np.isfinite(drawn)])
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share of ``count`` independent trials, sound near 0 and 1 too (Wilson 1927)."""
+    if count < 1:
+        raise ValueError(f"An interval needs at least one trial; got {count}.")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    center = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5
+    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def trajectory_error_px(

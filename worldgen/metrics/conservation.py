@@ -17,10 +17,29 @@ _ENERGY_GAIN = blank(
     "energy_gain",
     "of the highest energy",
     0.05,
-    ("teleport", "wrong gravity within one flight", "reversal without a loss of energy", "vanishing"),
+    (
+        "teleport",
+        "wrong gravity within one flight",
+        "slow motion",
+        "backward motion without a loss of energy",
+        "frozen from some frame on",
+        "pass-through",
+        "objects that change places",
+        "vanishing",
+    ),
 )
 _CHORD_ENERGY = blank(
-    "chord_energy", "of steps", 0.01, ("zero or weak gravity", "slow motion", "reversal", "vanishing")
+    "chord_energy",
+    "of steps",
+    0.01,
+    (
+        "zero or weak gravity",
+        "slow motion",
+        "reversal",
+        "frozen from some frame on",
+        "pass-through",
+        "vanishing",
+    ),
 )
 _SLACK = 0.1
 """Excess of energy that is forgiven: a length scale 5 % off, as in careful hand tracks, shifts it so far."""
@@ -53,7 +72,7 @@ def check_energy_gain(
     moving = replace(trajectory, velocity=velocity, spin=torch.zeros_like(velocity))
     energies = kinetic_energy(moving) + potential_energy(moving, gravity, level)
     total = torch.where(moving.present, energies, 0.0)[0].sum(dim=-1).double().numpy()  # (T,)
-    stretches = _common_stretches(trajectory, _excused(trajectory, sigma))
+    stretches = common_stretches(trajectory, excused_noise(trajectory, sigma))
     if len(stretches) < 2:
         return refused(_ENERGY_GAIN, f"{len(stretches)} smooth stretch of motion; a gain needs two")
     means = np.array([total[start:stop].mean() for start, stop in stretches])
@@ -99,7 +118,11 @@ def check_chord_energy(
     speed = trajectory.position[:, 1:] - trajectory.position[:, :-1]
     mass = trajectory.mass[:, None]
     scatter = (
-        mass * speed.norm(dim=-1) * _excused(trajectory, sigma) * 2**0.5 / trajectory.dt[:, None, None] ** 2
+        mass
+        * speed.norm(dim=-1)
+        * excused_noise(trajectory, sigma)
+        * 2**0.5
+        / trajectory.dt[:, None, None] ** 2
     )[0]
     allowed = (1 + _SLACK) * start + 3 * scatter.norm(dim=-1).double().numpy()
     measured = np.isfinite(total)
@@ -108,7 +131,7 @@ def check_chord_energy(
     return passed(_CHORD_ENERGY, share, f"{measured.sum()} steps, highest {worst:.2f} of the initial energy")
 
 
-def _excused(trajectory: Trajectory, sigma: float | None) -> float:
+def excused_noise(trajectory: Trajectory, sigma: float | None) -> float:
     radius = float(trajectory.extent.max())
     return min(sigma or 0.0, _NOISE_SHARE * radius) if radius > 0 else sigma or 0.0
 
@@ -128,7 +151,7 @@ def _system_chords(trajectory: Trajectory, gravity: float, level: float) -> Floa
     return torch.where(seen[:, used].all(dim=-1), total, torch.nan).double().numpy()
 
 
-def _common_stretches(trajectory: Trajectory, sigma: float) -> list[tuple[int, int]]:
+def common_stretches(trajectory: Trajectory, sigma: float) -> list[tuple[int, int]]:
     """Runs of at least two frames that lie inside a smooth run of every object that is ever seen."""
     frames = trajectory.position.shape[1]
     inside = np.ones(frames, dtype=bool)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from worldgen.physics.laws import fit_parabola
 from worldgen.types import Trajectory
@@ -51,16 +51,24 @@ class Flight:
         return float(np.sqrt(self.squared_residual / self.samples) / max(self.span, 1e-12))
 
 
-def find_flights(trajectory: Trajectory, floor: float | None, sigma: float = 0.0) -> tuple[Flight, ...]:
+def find_flights(
+    trajectory: Trajectory,
+    floor: float | None,
+    sigma: float = 0.0,
+    supported: Bool[np.ndarray, "T N"] | None = None,
+) -> tuple[Flight, ...]:
     """Every ballistic segment of at least six samples in a trajectory of one clip.
 
     Args:
         trajectory: B = 1.
         floor: Height of the floor; None where it is unknown. Objects of extent 0 touch nothing.
         sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
+        supported: Where else something holds an object up: a rod, a ramp (`penetration.supported_frames`).
     """
     position = trajectory.position[0].double().numpy()
     touching = _touching(trajectory, floor)
+    if supported is not None:
+        touching |= supported
     dt = float(trajectory.dt[0])
     found = []
     for index in range(position.shape[1]):
@@ -113,14 +121,25 @@ def find_kinks(
     if not known.any():
         return kinked
     smallest = 1e-5 * float(np.linalg.norm(np.ptp(visible, axis=0)))
-    for frame in np.flatnonzero(known):
-        low, high = max(0, frame - _HALF_WINDOW), frame + _HALF_WINDOW + 1
-        window = bend[low:high][known[low:high]]
-        median = np.median(window, axis=0)
-        spread = 1.4826 * np.median(np.linalg.norm(window - median, axis=1))
-        limit = max(6 * spread + 0.15 * np.linalg.norm(median) + smallest, 4 * np.sqrt(6) * sigma)
-        kinked[frame + 1] = np.linalg.norm(bend[frame] - median) > limit
+    # One window around every frame, NaN where it reaches over the ends or over what is not seen.
+    padded = np.full((len(bend) + 2 * _HALF_WINDOW, 3), np.nan)
+    padded[_HALF_WINDOW : _HALF_WINDOW + len(bend)][known] = bend[known]
+    window = np.lib.stride_tricks.sliding_window_view(padded, 2 * _HALF_WINDOW + 1, axis=0)[known]
+    window = window.transpose(0, 2, 1)  # (frames, window, 3)
+    count = np.isfinite(window[..., 0]).sum(axis=1)
+    median = _medians(window, count)
+    strayed = np.linalg.norm(window - median[:, None], axis=2)
+    spread = 1.4826 * _medians(strayed[..., None], count)[:, 0]
+    limit = 6 * spread + 0.15 * np.linalg.norm(median, axis=1) + smallest
+    limit = np.maximum(limit, 4 * np.sqrt(6) * sigma)
+    kinked[1:-1][known] = np.linalg.norm(bend[known] - median, axis=1) > limit
     return kinked
+
+
+def _medians(window: Float[np.ndarray, "K W D"], count: Int[np.ndarray, " K"]) -> Float[np.ndarray, "K D"]:
+    """Medians over the windows, whose first ``count`` sorted values are numbers."""
+    ordered, rows = np.sort(window, axis=1), np.arange(len(window))
+    return (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
 
 
 def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float | None:

@@ -1,4 +1,4 @@
-"""Hand tracks of real experiments: Tracker files (.trk) become trajectories in metres."""
+"""Hand tracks of real experiments: Tracker files (.trk) become trajectories in metres, and back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,48 @@ from torch import Tensor
 from worldgen.metrics.tracks import trajectory_of
 from worldgen.types import Trajectory
 
+_SCALE = 100.0
+"""Pixels per metre of files written here; only their axes see it."""
+_FILE = """<?xml version="1.0" encoding="UTF-8"?>
+<object class="org.opensourcephysics.cabrillo.tracker.TrackerPanel">
+<property name="length_unit" type="string">{unit}</property>
+<property name="videoclip" type="object"><object class="org.opensourcephysics.media.core.VideoClip">
+<property name="video_framecount" type="int">{frames}</property>
+<property name="startframe" type="int">0</property>
+<property name="stepsize" type="int">1</property>
+<property name="stepcount" type="int">{frames}</property>
+</object></property>
+<property name="clipcontrol" type="object">
+<object class="org.opensourcephysics.media.core.StepperClipControl">
+<property name="delta_t" type="double">{milliseconds}</property>
+</object></property>
+<property name="coords" type="object">
+<object class="org.opensourcephysics.media.core.ImageCoordSystem">
+<property name="framedata" type="array"
+ class="[Lorg.opensourcephysics.media.core.ImageCoordSystem$FrameData;">
+<property name="[0]" type="object">
+<object class="org.opensourcephysics.media.core.ImageCoordSystem$FrameData">
+<property name="xorigin" type="double">0.0</property>
+<property name="yorigin" type="double">0.0</property>
+<property name="angle" type="double">0.0</property>
+<property name="xscale" type="double">{scale}</property>
+<property name="yscale" type="double">{scale}</property>
+</object></property></property></object></property>
+<property name="tracks" type="collection" class="java.util.ArrayList">{tracks}
+</property></object>
+"""
+_MASS = """
+<property name="item" type="object"><object class="org.opensourcephysics.cabrillo.tracker.PointMass">
+<property name="mass" type="double">{mass}</property>
+<property name="name" type="string">{name}</property>
+<property name="framedata" type="array" class="[Lorg.opensourcephysics.cabrillo.tracker.PointMass$FrameData;">
+{points}</property></object></property>"""
+_POINT = """<property name="[{frame}]" type="object">
+<object class="org.opensourcephysics.cabrillo.tracker.PointMass$FrameData">
+<property name="x" type="double">{x}</property><property name="y" type="double">{y}</property>
+</object></property>
+"""
+
 
 def read_trk(path: str | Path) -> Trajectory:
     """The point masses of a Tracker file (Open Source Physics, XML), in its own axes and scale.
@@ -25,7 +67,7 @@ def read_trk(path: str | Path) -> Trajectory:
         metres, y = 0, extent 0 (points), ``present`` where a point was marked.
 
     Raises:
-        ValueError: The file is not a Tracker file or lacks one of these parts.
+        ValueError: The file is not a Tracker file, lacks one of these parts, or holds what is no number.
     """
     path = Path(path)
     try:
@@ -64,6 +106,35 @@ def read_trk(path: str | Path) -> Trajectory:
         torch.tensor([seconds * stride], dtype=torch.float64),
         extent=torch.zeros(1, len(tracks), 3, dtype=torch.float64),
         mass=torch.tensor([[_number(track, "mass", 1.0) for track in tracks]], dtype=torch.float64),
+        metric=root.findtext("property[@name='length_unit']") != "px",
+    )
+
+
+def trk_of(tracks: Trajectory) -> str:
+    """A Tracker file of one clip's tracks: a point mass per object, x to the right and z up, without video.
+
+    Depth (y), sizes and rotations have no place in it. Pixels without scale get the length unit px.
+    """
+    seconds, frames = float(tracks.dt[0]), tracks.position.shape[1]
+    scale = _SCALE if tracks.metric else 1.0
+    masses = []
+    for number in tracks.present[0].any(dim=0).nonzero()[:, 0].tolist():
+        points = "".join(
+            _POINT.format(
+                frame=frame,
+                x=repr(scale * float(tracks.position[0, frame, number, 0])),
+                y=repr(-scale * float(tracks.position[0, frame, number, 2])),
+            )
+            for frame in tracks.present[0, :, number].nonzero()[:, 0].tolist()
+        )
+        mass = repr(float(tracks.mass[0, number]))
+        masses.append(_MASS.format(mass=mass, name=f"object {number}", points=points))
+    return _FILE.format(
+        unit="m" if tracks.metric else "px",
+        frames=frames,
+        milliseconds=repr(1000 * seconds),
+        scale=scale,
+        tracks="".join(masses),
     )
 
 
@@ -100,5 +171,11 @@ def _children(item: ElementTree.Element, name: str) -> list[ElementTree.Element]
 
 
 def _number(item: ElementTree.Element, name: str, default: float) -> float:
-    found = item.find(f"property[@name='{name}']")
-    return default if found is None or found.text is None else float(found.text)
+    text = item.findtext(f"property[@name='{name}']")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"A Tracker file's {name} must be a finite number; got {text!r}. Delete that point.")
+    return value

@@ -38,8 +38,29 @@ _MEANING = {
     "ballistic_residual": "distance from the best parabola in flight",
     "energy_gain": "largest later rise of energy in a passive world",
     "chord_energy": "steps that need more energy than there is",
+    "g_eff": "2 h / t² of falls from rest against g",
+    "galileo_ratio": "whether two falls take the same g, for any scale and frame rate",
+    "momentum": "change of what nothing outside pushes",
+    "penetration": "how deep bodies sink into each other or the floor",
+    "penetration_share": "frames in which some body is deep in another",
+    "oscillation_residual": "distance from the best damped sinusoid",
+    "damping": "whether a swing dies down; negative, it gains energy",
     "permanence": "objects that stay, with none added",
-    "trajectory_error": "distance from what truly happened",
+    "replay_error": "distance from a simulation that starts as the clip does",
+    "replay_horizon": "how long it stays within a radius of that simulation",
+    "replay_misfit": "distance from the nearest simulation, whatever its start",
+    "replay_contacts": "kicks that come early, late or never",
+    "replay_overlap": "bodies inside each other, beyond what soft contacts allow",
+    "replay_energy": "mechanical energy beside the simulation's",
+    "replay_momentum": "total momentum beside the simulation's",
+    "births": "objects that come or go away from borders and screens",
+    "identity_swaps": "objects that change places from one frame to the next",
+    "area_variation": "change of an object's size in the picture",
+    "color_variation": "change of an object's color",
+    "trajectory_error": "root mean square distance from what truly happened",
+    "average_displacement": "mean distance from what truly happened",
+    "final_displacement": "the same in the last frame",
+    "valid_horizon": "how long all stay within a radius of the truth",
 }
 _SOURCES = {
     "truth": "states read from the simulator",
@@ -58,6 +79,7 @@ def render_page(
     command: str,
     versions: Sequence[tuple[str, str]],
     notes: Sequence[str] = (),
+    calibration: Sequence[str] = (),
     draw_tracks: DrawTracks | None = None,
 ) -> str:
     """The whole page as html; see `report.write_report` for the arguments."""
@@ -78,6 +100,7 @@ def render_page(
             "</section>",
             _render_skipped(skipped),
             _render_limits(cases, notes),
+            _render_calibration(calibration),
             _render_repeat(command, versions),
             "</main>\n</body>\n</html>\n",
         ]
@@ -125,12 +148,17 @@ def _interval(row: Row) -> str:
 def _render_tally(cases: Sequence[Case]) -> str:
     kinds, names = kinds_of(cases), check_names(cases)
     found = {name: [tally(cases, name, kind) for kind in kinds] for name in names}
-    head = "".join(_head_cell(kind.label, kind.source, kind.is_control) for kind in kinds)
-    rows = [
-        f'<tr><th scope="row">{_spoken(name)}<small>{escape(_MEANING.get(name, ""))}</small></th>'
-        f"{''.join(map(_tally_cell, found[name]))}</tr>"
-        for name in names
-    ]
+    tables = []
+    for replayed in dict.fromkeys(kind.source == "replay" for kind in kinds):
+        places = [place for place, kind in enumerate(kinds) if (kind.source == "replay") is replayed]
+        head = "".join(_head_cell(kinds[p].label, kinds[p].source, kinds[p].is_control) for p in places)
+        rows = [
+            f'<tr><th scope="row">{_spoken(name)}<small>{escape(_MEANING.get(name, ""))}</small></th>'
+            f"{''.join(_tally_cell(found[name][place]) for place in places)}</tr>"
+            for name in names
+            if any(found[name][place].clips for place in places)
+        ]
+        tables.append(_table(f'<tr><th scope="col">Check</th>{head}</tr>', rows, "wide"))
     failures = "".join(
         f"<li><b>{escape(kind.label)}</b> {_what_failed([found[name][place] for name in names])}</li>"
         for place, kind in enumerate(kinds)
@@ -141,8 +169,7 @@ def _render_tally(cases: Sequence[Case]) -> str:
         '<section>\n<h2>Mean score per check</h2>\n<p class="soft">1 is physical; below ½, the score at its '
         "limit, a clip fails. Bars and numbers are means over the clips that a check applies to. Controls "
         "were broken on purpose: a check that scores them high is blind to that fault.</p>\n"
-        f'{_table(f"""<tr><th scope="col">Check</th>{head}</tr>""", rows, "wide")}'
-        f"<h3>Who fails what</h3>\n<ul>{failures}</ul>\n"
+        f"{''.join(tables)}<h3>Who fails what</h3>\n<ul>{failures}</ul>\n"
         f'<p class="soft">{sources}. Sources are different claims and are never averaged together.</p>\n'
         "</section>"
     )
@@ -177,25 +204,38 @@ def _render_case(case: Case, number: int, draw_tracks: DrawTracks | None) -> tup
     pictures = [
         clip_pictures(item.label, item.clip, f"clip{number}-{place}", 0 if item.is_control else case.known)
         for place, item in enumerate(case.exhibits)
+        if item.clip is not None
     ]
     players = "".join(picture.player for picture in pictures)
     strips = "".join(picture.strip for picture in pictures)
     prompt = f"<q>{escape(case.prompt)}</q>" if case.prompt else "no prompt"
     known = f"{_count(case.known, 'frame')} given, marked in the strips" if case.known else "nothing given"
-    plot = "" if draw_tracks is None else _render_plot(case, draw_tracks)
+    parts = _apart(case)
+    tables = "".join(map(_check_table, parts))
+    plot = "" if draw_tracks is None else "".join(_render_plot(part, draw_tracks) for part in parts)
     body = (
         f'<article id="case{number}">\n<h3>{escape(case.name)}</h3>\n'
         f'<p>{prompt} <span class="soft">({known})</span></p>\n<div class="scroll players">{players}</div>\n'
-        f'<div class="scroll"><div class="strips">{strips}</div></div>\n{plot}{_check_table(case)}</article>'
+        f'<div class="scroll"><div class="strips">{strips}</div></div>\n{plot}{tables}</article>'
     )
     return body, "".join(picture.style for picture in pictures)
+
+
+def _apart(case: Case) -> list[Case]:
+    """The case without its replays, and with them alone: theirs are other checks of other states."""
+    parts = [
+        tuple(item for item in case.exhibits if (item.report.source == "replay") is replayed)
+        for replayed in (False, True)
+    ]
+    return [replace(case, exhibits=part) for part in parts if part]
 
 
 def _render_plot(case: Case, draw_tracks: DrawTracks) -> str:
     tracks = [(item.label, item.tracks) for item in case.exhibits]
     if all(track is None for _, track in tracks):
         return '<p class="soft">Nothing could be tracked.</p>\n'
-    truth = case.exhibits[0].clip.truth
+    shown = case.exhibits[0].clip
+    truth = shown.truth if shown is not None else None
     label, first = tracks[0]
     if first is not None and first.contacts is None and truth is not None:
         tracks[0] = (label, replace(first, contacts=truth.contacts))
@@ -261,6 +301,18 @@ def _render_limits(cases: Sequence[Case], notes: Sequence[str]) -> str:
         "believe it. A high score means that this check noticed nothing.</li>"
         "<li>A check that does not apply is counted as refused and left out of its mean: it is neither good "
         f"nor bad.</li>{said}</ul>\n<h3>Blind spots, by theory</h3>\n<ul>{listed}</ul>\n</section>"
+    )
+
+
+def _render_calibration(lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return (
+        '<section>\n<h2>What these checks were seen to see</h2>\n<p class="soft">Each was held against '
+        "simulated worlds, second takes of them, and violations of known kind and strength: it sees what "
+        "puts half of the broken clips beyond its limit, and is blind to what puts no more there than truth."
+        f"</p>\n<ul>{listed}</ul>\n</section>"
     )
 
 

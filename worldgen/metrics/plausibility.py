@@ -15,29 +15,27 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from worldgen.metrics.conservation import check_chord_energy, check_energy_gain
-from worldgen.metrics.flights import MINIMUM_SAMPLES, Flight, find_flights, tracker_noise
+from worldgen.metrics.displacement import check_displacement
+from worldgen.metrics.falling import (
+    check_ballistic_residual,
+    check_free_fall,
+    check_g_eff,
+    check_galileo,
+    find_falls,
+)
+from worldgen.metrics.flights import find_flights, tracker_noise
+from worldgen.metrics.momentum import check_momentum
+from worldgen.metrics.oscillation import check_oscillation
+from worldgen.metrics.penetration import check_penetration, supported_frames
+from worldgen.metrics.permanence import check_births, check_identity, check_permanence
 from worldgen.metrics.scoring import blank, passed, refused, tolerance
-from worldgen.physics.laws import STANDARD_GRAVITY, acceleration_noise
+from worldgen.metrics.surroundings import Surroundings
+from worldgen.physics.laws import STANDARD_GRAVITY
 from worldgen.types import Check, PhysicsReport, Source, Trajectory
 
-_NOISE_LIMIT = 0.05
-"""Share of g above which the noise of a fitted acceleration is too large to judge by."""
-_NO_FLIGHT = f"no ballistic segment of {MINIMUM_SAMPLES} samples or more"
-_MOTION = blank("motion", "radii", 1.0, ("every violation by something that moves",))
-_FREE_FALL = blank(
-    "free_fall",
-    "of g",
-    0.1,
-    ("time reversal", "teleport between flights", "energy gained at a bounce", "vanishing"),
+_MOTION = blank(
+    "motion", "radii", 1.0, ("every violation by something that moves", "what turns on the spot"), "above"
 )
-_BALLISTIC_RESIDUAL = blank(
-    "ballistic_residual",
-    "of the path's range",
-    0.015,
-    ("time reversal", "wrong or zero gravity", "slow motion", "teleport between flights", "vanishing"),
-)
-_PERMANENCE = blank("permanence", "of object-frames", 0.95, ("every violation by what stays visible",))
-_TRAJECTORY_ERROR = blank("trajectory_error", "m", 1.0, ("which law was broken",))
 
 
 def assess(
@@ -49,8 +47,10 @@ def assess(
     gravity: float = STANDARD_GRAVITY,
     expected: Bool[Tensor, "T N"] | None = None,
     spurious: Int[Tensor, " T"] | None = None,
+    excused: Bool[Tensor, "T N"] | None = None,
     floor: float | None = 0.0,
     sigma: float | None = None,
+    world: Surroundings | None = None,
 ) -> PhysicsReport:
     """Every check of one clip's trajectory; those that do not apply say why.
 
@@ -63,26 +63,46 @@ def assess(
         expected: Where each object ought to be visible; everywhere that the reference has it, or everywhere,
             when None.
         spurious: Objects seen per frame that belong to nobody (`tracks.count_spurious`).
+        excused: Where an object may come and go (`permanence.exits`); births are not judged when None.
         floor: Height of the floor in metres; None where it is unknown. Not used for pixels, nor for objects
             of extent 0, which are points.
         sigma: Tracker noise of one coordinate; estimated from the flights when None.
+        world: Shapes, ramps and rods, with their own gravity and floor in place of the two above; balls that
+            nothing holds when None.
     """
     _require_comparable(trajectory, reference, expected)
     seen = trajectory.present[..., None]
     trajectory = replace(trajectory, position=torch.where(seen, trajectory.position, 0.0))
-    flights = find_flights(trajectory, floor if trajectory.metric else None, sigma or 0.0)
+    supported = None
+    if world is None:
+        world = Surroundings(gravity, floor)
+    elif trajectory.metric:
+        gravity, floor = world.gravity, world.floor
+        supported = supported_frames(trajectory, world)
+    flights = find_flights(trajectory, floor if trajectory.metric else None, sigma or 0.0, supported)
     if sigma is None:
         sigma = tracker_noise(trajectory, flights)
     if expected is None and reference is not None:
         expected = reference.present[0]
     motion = check_motion(trajectory)
+    metric = trajectory.metric
+    falls = find_falls(
+        trajectory, floor if metric else None, gravity if metric else None, sigma or 0.0, supported
+    )
     checks = (
         check_free_fall(trajectory, flights, sigma, gravity),
         check_ballistic_residual(trajectory, flights),
+        check_g_eff(trajectory, falls, gravity),
+        check_galileo(falls),
         check_energy_gain(trajectory, sigma, gravity, floor),
         check_chord_energy(trajectory, reference, sigma, gravity, floor),
+        check_momentum(trajectory, reference, sigma, gravity),
+        *check_penetration(trajectory, reference, world),
+        *check_oscillation(trajectory, reference, world),
         check_permanence(trajectory, expected, spurious),
-        check_trajectory_error(trajectory, reference),
+        check_births(trajectory, excused),
+        check_identity(trajectory, sigma),
+        *check_displacement(trajectory, reference),
     )
     if motion.value is not None and motion.value < motion.limit:
         checks = tuple(refused(check, "no motion") for check in checks)
@@ -90,11 +110,14 @@ def assess(
 
 
 def check_motion(trajectory: Trajectory) -> Check:
-    """The gate: how far the most mobile object gets, in its own radii; under one, no law can be judged."""
+    """The gate: how far the most mobile object gets, in its own radii; under one, no law can be judged.
+
+    The radius is the smallest half size. Turning on the spot is no motion.
+    """
     travel, radius = 0.0, 0.0
     for index in range(trajectory.position.shape[2]):
         seen = trajectory.position[0, trajectory.present[0, :, index], index].double().numpy()
-        size = float(trajectory.extent[0, index, 2])
+        size = float(trajectory.extent[0, index].min())
         distance = float(np.linalg.norm(np.ptp(seen, axis=0))) if len(seen) > 1 else 0.0
         if distance >= travel:
             travel, radius = distance, size
@@ -105,91 +128,8 @@ def check_motion(trajectory: Trajectory) -> Check:
     return passed(_MOTION, value, f"path of {travel:.3g} {_unit(trajectory)}", 1 - tolerance(value, 1.0))
 
 
-def check_free_fall(
-    trajectory: Trajectory, flights: tuple[Flight, ...], sigma: float | None, gravity: float
-) -> Check:
-    """A1: ``|a_fit - g| / g``, from the least-squares parabola of each flight, weighted by length.
-
-    Refused where noise alone would move the fitted acceleration by more than 5 % of g (one deviation).
-    """
-    if not trajectory.metric:
-        return refused(_FREE_FALL, "pixels without scale do not know g")
-    if gravity <= 0:
-        return refused(_FREE_FALL, f"gravity is {gravity:g}")
-    if not flights or sigma is None:
-        return refused(_FREE_FALL, _NO_FLIGHT)
-    dt = float(trajectory.dt[0])
-    noise = {flight: acceleration_noise(flight.samples, dt, sigma) for flight in flights}
-    sharp = [flight for flight in flights if noise[flight] <= _NOISE_LIMIT * gravity]
-    if not sharp:
-        return refused(
-            _FREE_FALL,
-            f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g, above {_NOISE_LIMIT}",
-        )
-    down = np.array([0.0, 0.0, -gravity])
-    errors = [float(np.linalg.norm(flight.acceleration - down)) / gravity for flight in sharp]
-    fitted = _by_length(sharp, [-float(flight.acceleration[2]) for flight in sharp])
-    worst = max(noise[flight] for flight in sharp) / gravity
-    note = f"a = {fitted:.3f} m/s^2 in {len(sharp)} flights, noise {worst:.1e} g"
-    return passed(_FREE_FALL, _by_length(sharp, errors), note)
-
-
-def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]) -> Check:
-    """A2: root mean square distance from the fitted parabola over the flight's range; unit-free.
-
-    Flights shorter than one radius say nothing: there the residual is tracker noise over nothing.
-    """
-    radius = trajectory.extent[0, :, 2]
-    wide = [flight for flight in flights if flight.span > float(radius[flight.index])]
-    if not wide:
-        return refused(_BALLISTIC_RESIDUAL, _NO_FLIGHT + " that is longer than a radius")
-    value = _by_length(wide, [flight.relative_residual for flight in wide])
-    frames = ", ".join(f"{flight.start}-{flight.stop - 1}" for flight in wide)
-    return passed(_BALLISTIC_RESIDUAL, value, f"frames {frames}")
-
-
-def check_permanence(
-    trajectory: Trajectory, expected: Bool[Tensor, "T N"] | None, spurious: Int[Tensor, " T"] | None = None
-) -> Check:
-    """A7: ``1 - (missed + spurious) / expected`` object-frames; 1 when all stays and nothing is added."""
-    seen = trajectory.present[0]
-    expected = torch.ones_like(seen) if expected is None else expected
-    total = int(expected.sum())
-    if not total:
-        return refused(_PERMANENCE, "no object is expected in any frame")
-    missed = int((expected & ~seen).sum())
-    extra = int((seen & ~expected).sum()) + (0 if spurious is None else int(spurious.sum()))
-    value = max(1 - (missed + extra) / total, 0.0)
-    note = f"{missed} missed and {extra} spurious of {total}"
-    return passed(_PERMANENCE, value, note, tolerance(1 - value, 1 - _PERMANENCE.limit))
-
-
-def check_trajectory_error(trajectory: Trajectory, reference: Trajectory | None) -> Check:
-    """A8: root mean square distance from what truly happened, where both are seen; limit one radius."""
-    unit = _unit(trajectory)
-    check = replace(_TRAJECTORY_ERROR, unit=unit)
-    if reference is None:
-        return refused(check, "no reference")
-    both = trajectory.present[0] & reference.present[0]
-    if not bool(both.any()):
-        return refused(check, "no object is seen both here and in the reference")
-    distance = (trajectory.position[0] - reference.position[0]).norm(dim=-1).double()
-    limit = float(reference.extent[0, reference.present[0].any(dim=0), 2].mean())
-    if limit <= 0:
-        limit = 0.05 * float(np.linalg.norm(np.ptp(reference.position[0][both].double().numpy(), axis=0)))
-    last = distance[-1][both[-1]]
-    final = f"{float(last.mean()):.4g}" if last.numel() else "-"
-    note = f"ADE {float(distance[both].mean()):.4g}, FDE {final} {unit}"
-    check = replace(check, limit=max(limit, 1e-12))
-    return passed(check, float(distance[both].square().mean().sqrt()), note)
-
-
 def _unit(trajectory: Trajectory) -> str:
     return "m" if trajectory.metric else "px"
-
-
-def _by_length(flights: list[Flight], values: list[float]) -> float:
-    return float(np.average(values, weights=[flight.samples for flight in flights]))
 
 
 def _require_comparable(

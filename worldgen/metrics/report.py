@@ -16,6 +16,7 @@ import torch
 
 from worldgen import __version__
 from worldgen.data.media import filmstrip
+from worldgen.metrics.calibration import shipped_lines
 from worldgen.metrics.exhibits import Case, Exhibit, Kind, Row, Tally, check_names, kinds_of, tally
 from worldgen.metrics.page import DrawTracks, render_page
 from worldgen.types import Trajectory
@@ -63,6 +64,8 @@ def write_report(
         counted = f"; {len(skipped)} skipped, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise ValueError(f"A report needs at least one clip; got none{counted}. Check the folder of clips.")
     versions = _versions()
+    sources = sorted({item.report.source for case in cases for item in case.exhibits})
+    calibration = [line for source in sources for line in shipped_lines(source, check_names(cases))]
     page = render_page(
         title=title,
         introduction=introduction,
@@ -72,6 +75,7 @@ def write_report(
         command=command,
         versions=versions,
         notes=notes,
+        calibration=calibration,
         draw_tracks=draw_tracks,
     )
     numbers = {
@@ -87,6 +91,7 @@ def write_report(
         "cases": [_case_numbers(case) for case in cases],
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
         "notes": list(notes),
+        "calibration": calibration,
     }
     _replace_together(
         Path(folder),
@@ -105,14 +110,15 @@ def _case_numbers(case: Case) -> dict[str, object]:
         "name": case.name,
         "prompt": case.prompt,
         "known": case.known,
+        "measures": [asdict(row) for row in case.measures],
         "exhibits": [
             {
                 "label": item.label,
                 "is_control": item.is_control,
                 "clip": item.report.clip,
                 "source": item.report.source,
-                "frames": item.clip.frames.shape[1],
-                "fps": float(item.clip.fps[0]),
+                "frames": item.frames,
+                "fps": item.fps,
                 "checks": [asdict(check) for check in item.report.checks],
                 "tracks": None if item.tracks is None else _track_numbers(item.tracks),
             }
@@ -159,12 +165,12 @@ def _checks_csv(cases: Sequence[Case]) -> str:
 
 
 def _filmstrip_png(cases: Sequence[Case]) -> bytes:
+    shown = [(case, item) for case in cases[:_STRIPS] for item in case.exhibits if item.clip is not None]
     rows = [
         (f"{case.name}: {item.label}", item.clip.frames[0].clamp(0, 1))
-        for case in cases[:_STRIPS]
-        for item in case.exhibits
+        for case, item in shown
         if not item.is_control
-    ] or [(cases[0].exhibits[0].label, cases[0].exhibits[0].clip.frames[0])]
+    ] or [(item.label, item.clip.frames[0]) for _, item in shown[:1]]
     longest = max(len(frames) for _, frames in rows)
     side = max(max(frames.shape[-2:]) for _, frames in rows)
     file = io.BytesIO()

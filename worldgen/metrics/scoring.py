@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from worldgen.types import Check
 
@@ -16,9 +17,15 @@ def tolerance(value: float, limit: float) -> float:
     return 1.0 / (1.0 + (value / limit) ** 2)
 
 
-def blank(name: str, unit: str, limit: float, blind_to: tuple[str, ...]) -> Check:
+def blank(
+    name: str,
+    unit: str,
+    limit: float,
+    blind_to: tuple[str, ...],
+    passes: Literal["below", "above"] = "below",
+) -> Check:
     """A check before it has run."""
-    return Check(name, None, unit, limit, None, note="not run", blind_to=blind_to)
+    return Check(name, None, unit, limit, None, note="not run", blind_to=blind_to, passes=passes)
 
 
 def passed(check: Check, value: float, note: str = "", score: float | None = None) -> Check:

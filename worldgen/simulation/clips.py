@@ -71,7 +71,7 @@ def simulate_clip(
     camera = played.camera
     film = render(played.model, played.qpos, camera, size)
     count = len(scene.things)
-    masks = film.ids[:, None] == np.arange(count)[:, None, None]  # (T, N, H, W)
+    masks = film.ids[:, None] == np.arange(count, dtype=film.ids.dtype)[:, None, None]  # (T, N, H, W)
     description = describe_at_length(
         scene.things,
         played.trajectory,

@@ -53,13 +53,25 @@ def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None)
     check_timing(frames, fps)
     xml = scene.spec.to_xml()
     model = model_of(xml)
-    steps = max(1, round(1 / (fps * model.opt.timestep)))
-    model.opt.timestep = 1 / (fps * steps)
     if gravity is not None:
         model.opt.gravity[:] = 0, 0, -gravity
-
-    data, probe = mujoco.MjData(model), mujoco.MjData(model)
+    data = mujoco.MjData(model)
     data.qvel[:] = scene.velocity
+    return play(xml, model, data, frames, fps)
+
+
+def play(xml: str, model: mujoco.MjModel, data: mujoco.MjData, frames: int, fps: float) -> Rollout:
+    """Simulate from the state that ``data`` is in, and read it off at every frame.
+
+    Args:
+        xml: What the model was compiled from.
+        model: Its step is fitted to the frame rate here.
+        data: The state of the first frame; it ends in that of the last.
+        frames: How many frames.
+        fps: Frames per second.
+    """
+    steps = fit_timestep(model, fps)
+    probe = mujoco.MjData(model)
     bodies = object_bodies(model)
     observer = _ContactObserver(model, bodies)
     states = _States(model, bodies, frames)
@@ -71,6 +83,13 @@ def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None)
             observer.watch(data, before)
         states.read(frame, data, probe)
     return Rollout(states.trajectory(1 / fps, observer.contacts()), states.energy, states.qpos, xml, model)
+
+
+def fit_timestep(model: mujoco.MjModel, fps: float) -> int:
+    """Let frames fall on steps: the step becomes ``1 / (fps n)``, near what it was. Returns n."""
+    steps = max(1, round(1 / (fps * model.opt.timestep)))
+    model.opt.timestep = 1 / (fps * steps)
+    return steps
 
 
 def check_timing(frames: int, fps: float) -> None:

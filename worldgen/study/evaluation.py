@@ -14,19 +14,26 @@ from rich.table import Table
 from worldgen.data.batching import stack_clips
 from worldgen.data.media import write_video
 from worldgen.data.progress import progress_bar
+from worldgen.data.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.metrics.exhibits import Case, Row
 from worldgen.metrics.report import write_report
+from worldgen.metrics.second_take import check_second_take
 from worldgen.plots import plot_tracks
+from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.judging import (
     Outcome,
     baselines,
     compare_psnr,
+    describe_fidelity,
     fit_regression,
     judge,
     present_case,
+    replay_rows,
     summarize,
+    summarize_second_takes,
+    tracker_error,
 )
 from worldgen.study.runs import open_run
 from worldgen.tasks.generator import WorldGenerator
@@ -37,9 +44,15 @@ NOTES = (
     "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
     "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
     "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
+    "A replay simulates on from the first tracked frames, in the scene that was filmed; replayed columns "
+    "show it, and what they check is how far the tracks are from it.",
     "PSNR is measured after the known frames, or after the first where none are known; on moving pixels: on "
     "those that in truth differ from the last of them.",
     "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
+    "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
+    "one score: played backward, a clip keeps two of them.",
+    "Fidelity says how a clip looks, and nothing of physics; LPIPS is left out, as it needs the weights of "
+    "AlexNet (`worldgen.metrics.fidelity.PerceptualDistance`).",
 )
 SHOWN = (
     "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
@@ -54,6 +67,8 @@ class HeldOut:
     name: str
     family: str
     clip: Clip
+    second: Clip | None = None
+    """The same scene again, started a little elsewhere; None where it cannot be simulated."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +128,9 @@ def evaluate_run(
             progress.advance(task, len(batch))
         task = progress.add_task("Checking", total=min(pictured, len(clips)))
         cases = []
+        tracker = tracker_error([one.clip for one in clips[:pictured]])
         for one, result in list(zip(clips, generated, strict=True))[:pictured]:
-            cases.append(present_case(one.name, one.clip, result, first_judged))
+            cases.append(present_case(one.name, one.clip, result, first_judged, one.second, tracker))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -131,6 +147,16 @@ def evaluate_run(
     rows.append(compare_psnr(outcomes, ceiling))
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
+    rows += replay_rows(cases, tracker)
+    again = [
+        check_second_take(result, one.clip, one.second, first_judged)
+        for one, result in zip(clips, generated, strict=True)
+        if one.second is not None
+    ]
+    rows += summarize_second_takes("generated", again, len(clips))
+    rows += describe_fidelity(
+        "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], first_judged
+    )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     return Verdict(rows, cases, generated, skipped, model.conditioner.shown)
 
@@ -199,7 +225,27 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def _read(source: ShardedClips, index: int) -> HeldOut:
-    return HeldOut(source.name(index), source.index.entries[index].family, source[index])
+    entry, clip = source.index.entries[index], source[index]
+    return HeldOut(source.name(index), entry.family, clip, _second_take(entry, clip))
+
+
+def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
+    """The scene of a stored clip again; None where its seed does not lead to this very clip."""
+    if entry.seed is None or clip.truth is None or clip.frames.shape[-1] != clip.frames.shape[-2]:
+        return None
+    split = entry.id.partition(f"{entry.seed:09d}-")[2].replace("ood-", "ood:") or None
+    frames, fps = clip.frames.shape[1], float(clip.fps[0])
+    try:
+        same = simulate_trajectory(entry.family, entry.seed, frames, fps, split=split).position
+        if same.shape != clip.truth.position.shape or not torch.allclose(
+            same, clip.truth.position, atol=1e-4
+        ):
+            return None
+        return simulate_clip(
+            entry.family, entry.seed, clip.frames.shape[-1], frames, fps, split=split, take=1
+        )
+    except ValueError:
+        return None
 
 
 @torch.no_grad()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from jaxtyping import Float
@@ -16,13 +18,21 @@ from worldgen.metrics.comparison import (
     trajectory_error_px,
 )
 from worldgen.metrics.exhibits import Case, Exhibit, Row
-from worldgen.metrics.fidelity import moving_psnr, psnr
+from worldgen.metrics.fidelity import dynamic_degree, moving_psnr, psnr, ssim, temporal_flicker
+from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.replayed import OwnError, assess_replay, own_error, replay_rmse
+from worldgen.metrics.second_take import check_second_take
+from worldgen.metrics.surroundings import read_surroundings
 from worldgen.metrics.tracks import count_spurious, track_objects
 from worldgen.simulation.controls import CONTROLS
-from worldgen.types import Clip, Source, Trajectory, select
+from worldgen.simulation.render import film_trajectory
+from worldgen.simulation.replay import NotReplayable, replay
+from worldgen.types import Check, Clip, Source, Trajectory, select
 
 SHOWN_CONTROLS = ("frozen", "reversed")
+MOVED = 48
+"""Clips of which the dynamic degree is taken: matching frames costs more than the other numbers together."""
 FEWEST = 6
 """Samples of free flight from which an acceleration is fitted."""
 
@@ -161,10 +171,68 @@ def baselines(
     return rows
 
 
+def describe_fidelity(name: str, pairs: Sequence[tuple[Clip, Clip]], known: int, seed: int = 0) -> list[Row]:
+    """How the clips look beside the truth, after the known frames: fidelity, and no word about physics.
+
+    Args:
+        name: Whose clips.
+        pairs: Each clip with its truth.
+        known: First frames that were given.
+        seed: Of the intervals.
+    """
+    rows = []
+    note = "fidelity, not physics"
+
+    def add(what: str, values: Sequence[float], unit: str = "") -> None:
+        low, high = bootstrap_interval(values, np.mean, seed)
+        rows.append(Row(f"{name}: {what}", fmean(values), low, high, unit, note))
+
+    later = [(made.frames[:, known:], true.frames[:, known:]) for made, true in pairs]
+    add("PSNR", [float(psnr(made, true)) for made, true in later], "dB")
+    if min(pairs[0][0].frames.shape[-2:]) >= 11:
+        add("SSIM", [float(ssim(made, true)) for made, true in later])
+    for whose, side in ((name, 0), ("truth", 1)):
+        frames = [pair[side] for pair in later]
+        rates = [pair[side].fps for pair in pairs]
+        if frames[0].shape[1] < 2:
+            continue
+        values = [float(temporal_flicker(one)) for one in frames]
+        low, high = bootstrap_interval(values, np.mean, seed)
+        rows.append(
+            Row(f"{whose}: temporal flicker", fmean(values), low, high, "", f"{note}; 1 is stillness")
+        )
+        moves = [float(dynamic_degree(*one)) for one in zip(frames[:MOVED], rates[:MOVED], strict=True)]
+        low, high = bootstrap_interval(moves, np.mean, seed)
+        rows.append(Row(f"{whose}: dynamic degree", fmean(moves), low, high, f"of {len(moves)} clips", note))
+    return rows
+
+
+def summarize_second_takes(name: str, found: Sequence[tuple[Check, ...]], total: int) -> list[Row]:
+    """Physics-IQ's four numbers, each apart, over the clips whose world could be simulated twice."""
+    rows = []
+    for checks in zip(*found, strict=True):
+        applied = [check for check in checks if check.value is not None]
+        if not applied:
+            continue
+        values = [check.value for check in applied if check.value is not None]
+        low, high = bootstrap_interval(values, np.mean)
+        way = applied[0].note.partition(";")[0]
+        limit = fmean(check.limit for check in applied)
+        note = (
+            f"n = {len(values)} of {total} clips; a second take gets {limit:.3g}; {way}; "
+            f"blind to {', '.join(applied[0].blind_to)}"
+        )
+        rows.append(Row(f"{name}: {applied[0].name}", fmean(values), low, high, applied[0].unit, note))
+    return rows
+
+
 def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source = "readout") -> Exhibit:
     """A simulated or generated clip, tracked by the colors of ``reference`` and checked against its truth."""
     tracks = track_objects(clip, reference=reference)
     spurious = count_spurious(clip, reference)[0]
+    height, width = clip.frames.shape[-2:]
+    world = read_surroundings(reference.scenes[0]).tracked() if reference.scenes else None
+    screens = () if world is None else world.screens
     report = assess(
         tracks,
         clip=name,
@@ -172,18 +240,84 @@ def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source =
         reference=reference.truth,
         expected=reference.truth.present[0],
         spurious=spurious,
+        excused=exits(tracks, reference.camera, height, width, screens),
+        world=world,
     )
     return Exhibit(label, clip, tracks, report, is_control="control" in label)
 
 
-def present_case(name: str, truth: Clip, generated: Clip | None, known: int) -> Case:
-    """One clip: truth, what was generated, and the controls that show what the checks can tell."""
+def replayed(shown: Exhibit, reference: Clip, own: OwnError | None = None) -> Exhibit:
+    """An exhibit's tracks held against a simulation that starts as they do, which is what is pictured.
+
+    Args:
+        shown: With tracks.
+        reference: The simulated clip whose scene it is.
+        own: What the tracker makes of true renders; what noise explains when None.
+    """
+    assert shown.tracks is not None and shown.clip is not None
+    scene = None if reference.scenes is None else reference.scenes[0]
+    report, again = assess_replay(shown.tracks, scene, clip=shown.report.clip, own=own)
+    clip = replace(shown.clip, truth=None, masks=None, depth=None, sound=None, imu=None)
+    height, width = clip.frames.shape[-2:]
+    if again is not None and scene is not None and height == width:
+        film = film_trajectory(again.trajectory, (scene,), width, reference.camera)
+        clip = replace(clip, frames=film.to(clip.frames))
+    tracks = None if again is None else again.trajectory
+    return Exhibit(f"{shown.label}, replayed", clip, tracks, report, shown.is_control)
+
+
+def tracker_error(truths: Sequence[Clip]) -> OwnError | None:
+    """Replay error of true renders: what the tracker alone does; None where no clip can be replayed."""
+    errors = []
+    for clip in truths:
+        tracks = track_objects(clip)
+        with suppress(NotReplayable):
+            errors.append(replay_rmse(tracks, replay(tracks, clip.scenes[0] if clip.scenes else None)))
+    errors = [error for error in errors if np.isfinite(error)]
+    return own_error(errors) if errors else None
+
+
+def replay_rows(cases: Sequence[Case], own: OwnError | None) -> list[Row]:
+    """Replay errors of what was generated, and of true renders beside them, over the cases shown."""
+    checks = [
+        item.report["replay_error"]
+        for case in cases
+        for item in case.exhibits
+        if item.label == "generated, replayed"
+    ]
+    values = [check.value for check in checks if check.value is not None]
+    rows = []
+    if own is not None:
+        note = f"replay, n = {own.clips} clips"
+        rows.append(Row("tracker on true frames: replay RMSE", own.rms, own.low, own.high, "m", note))
+    if values:
+        low, high = bootstrap_interval(values, np.median)
+        note = f"n = {len(values)} of {len(cases)} clips, less the tracker's own"
+        rows.append(Row("generated: median replay error", float(np.median(values)), low, high, "m", note))
+    return rows
+
+
+def present_case(
+    name: str,
+    truth: Clip,
+    generated: Clip | None,
+    known: int,
+    second: Clip | None = None,
+    own: OwnError | None = None,
+) -> Case:
+    """One clip: truth, what was generated, the controls that show what the checks can tell; and replays.
+
+    Where there is a second take of the world, Physics-IQ's four numbers stand among the checks.
+    """
     exhibits = [exhibit("truth", truth, truth, name)]
     if generated is not None:
         exhibits.append(exhibit("generated", generated, truth, name))
     for control in SHOWN_CONTROLS:
         broken = CONTROLS[control](truth)
         exhibits.append(exhibit(f"{control} (control)", broken, truth, name))
+    if second is not None:
+        exhibits = [_compared(one, truth, second, known) for one in exhibits]
+    exhibits += [replayed(item, truth, own) for item in exhibits]
     return Case(name, truth.prompts[0], known, tuple(exhibits))
 
 
@@ -199,6 +333,11 @@ def fit_regression(
         trajectories.append(simulate_trajectory(family, 900_000_000 + index, frames, fps))
         groups.append(family)
     return LinearRegression.fit(trajectories, groups, known)
+
+
+def _compared(one: Exhibit, truth: Clip, second: Clip, known: int) -> Exhibit:
+    checks = (*one.report.checks, *check_second_take(one.clip, truth, second, known))
+    return replace(one, report=replace(one.report, checks=checks))
 
 
 def _pad(values: Sequence[Sequence[float]]) -> Float[np.ndarray, "clips K"]:

@@ -128,7 +128,7 @@ def read_clips(encoders: dict[str, Encoder], source: ShardedClips, clips: int | 
     total = len(source) if clips is None else min(clips, len(source))
     found: dict[tuple[str, str], list[Tensor]] = {}
     counts, speeds = [], []
-    with progress_bar() as bar:
+    with progress_bar("batches") as bar:
         for begin in bar.track(range(0, total, BATCH), description="Encoding"):
             clip = stack_clips([source[index] for index in range(begin, min(begin + BATCH, total))])
             if clip.truth is None:

@@ -103,6 +103,15 @@ class _Tracks:
 
 
 @dataclass(frozen=True)
+class _Change:
+    """Between two outputs, of each clip: rms of the latent and of the pixels, mean shift of the objects."""
+
+    latent: Float[Tensor, " n"]
+    pixel: Float[Tensor, " n"]
+    track: Float[Tensor, " n"] | None
+
+
+@dataclass(frozen=True)
 class _Output:
     z: Float[Tensor, "n L C h w"]
     frames: Float[Tensor, "n T 3 H W"]
@@ -155,7 +164,7 @@ def measure_sensitivity(
             after = run(probe.slots, seed)
             rows = everyone if probe.rows is None else probe.rows
             change = _change(model, after, before, tracks, known)
-            effect = _effect(probe.condition, probe.change, change, noise[0], rows)
+            effect = _effect(probe.condition, probe.change, change, noise.latent, rows)
             if probe.z is not None:
                 effect = replace(effect, toward_latent=_toward(after.z - before.z, probe.z - z, rows))
             if probe.tracks is not None and tracks is not None and after.tracks is not None:
@@ -294,15 +303,15 @@ def _generate(
 
 def _change(
     model: WorldGenerator, after: _Output, before: _Output, own: _Tracks | None, known: int
-) -> list[Float[Tensor, " n"] | None]:
-    """Of each clip the change of the latent, the pixels and the objects."""
+) -> _Change:
     latent = ((after.z - before.z) / model.spread).square().flatten(1).mean(dim=1).sqrt()
     pixel = (after.frames - before.frames)[:, known:].square().flatten(1).mean(dim=1).sqrt()
     if own is None or after.tracks is None or before.tracks is None:
-        return [latent, pixel, None]
+        return _Change(latent, pixel, None)
     shift = (after.tracks - before.tracks)[:, known:].norm(dim=-1)
     seen = own.seen[:, known:]
-    return [latent, pixel, (shift * seen).sum(dim=(1, 2)) / seen.sum(dim=(1, 2))]  # NaN where nothing is seen
+    # NaN where nothing is seen
+    return _Change(latent, pixel, (shift * seen).sum(dim=(1, 2)) / seen.sum(dim=(1, 2)))
 
 
 def _onward(places: Float[Tensor, "n T N 2"], known: int) -> Float[Tensor, "n K N 2"]:
@@ -313,13 +322,14 @@ def _onward(places: Float[Tensor, "n T N 2"], known: int) -> Float[Tensor, "n K 
 def _effect(
     condition: str,
     change: str,
-    found: Sequence[Float[Tensor, " n"] | None],
+    found: _Change,
     floor: Float[Tensor, " n"] | None,
     rows: Bool[Tensor, " n"],
 ) -> Effect:
-    latent, pixel, track = (_mean(None if part is None else part[rows]) for part in found)
+    latent, pixel = _mean(found.latent[rows]), _mean(found.pixel[rows])
     assert latent is not None and pixel is not None
-    floors = None if floor is None else _ratio(found[0][rows], floor[rows])
+    track = None if found.track is None else _mean(found.track[rows])
+    floors = None if floor is None else _ratio(found.latent[rows], floor[rows])
     return Effect(condition, change, int(rows.sum()), latent, pixel, track, floors, None, None)
 
 
@@ -345,8 +355,8 @@ def _ratio(part: Float[Tensor, " n"], whole: Float[Tensor, " n"]) -> Measured | 
     return Measured(share(pairs.ravel()), *bootstrap_interval(pairs, share))
 
 
-def _mean(values: Float[Tensor, " n"] | None) -> Measured | None:
-    if values is None or not bool(values.isfinite().any()):
+def _mean(values: Float[Tensor, " n"]) -> Measured | None:
+    if not bool(values.isfinite().any()):
         return None
     found = values.double().cpu().numpy()
     return Measured(float(np.nanmean(found)), *bootstrap_interval(found, np.mean))

@@ -32,9 +32,10 @@ LEAST_STD, LEAST_RANK = 0.1, 4.0
 class VJEPATask(LightningModule):
     """Masked feature prediction (Bardes et al. 2024, 2404.08471, eq. 1; Assran et al. 2025, 2506.09985).
 
-    ``loss = mean |P(E(visible), hidden) - LN(sg(teacher(all)))[hidden]|``: the predictor P goes from tokens
+    ``loss = mean w |P(E(visible), hidden) - LN(sg(teacher(all)))[hidden]|``: the predictor P goes from tokens
     that the encoder E made of the visible patches alone to the layer-normalized tokens that a teacher makes
-    of the whole clip. The teacher is a moving average of the encoder, and gets no gradient.
+    of the whole clip; w is 1, or more where something moves. The teacher is a moving average of the encoder,
+    and gets no gradient.
 
     Nothing but that average keeps features from becoming one constant. So their spread over clips and their
     effective rank are logged, and a warning is given when either is small. The teacher and the predictor are
@@ -91,6 +92,9 @@ class VJEPATask(LightningModule):
             raise ValueError(f"size must be a multiple, 2 or more, of patch ({patch} pixels); got {size}.")
         if frames % tubelet or frames < 2 * tubelet:
             raise ValueError(f"frames must be a multiple, 2 or more, of tubelet ({tubelet}); got {frames}.")
+        for width, count in ((dim, heads), (predictor_dim, predictor_heads)):
+            if width % count or width < 12 * count:  # narrower, the library's rotary positions break
+                raise ValueError(f"Each head must have 12 or more whole channels; got {width} for {count}.")
         if moving < 0:
             raise ValueError(f"moving must be 0 or more; got {moving}.")
         if not 0 <= momentum < 1:

@@ -1,0 +1,217 @@
+"""Calibration: exact on values by hand, and the control matrix: who must see what, and who must not."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+from worldgen.metrics.calibration import (
+    ORIGINAL,
+    SECOND_TAKE,
+    Observation,
+    auroc,
+    auroc_interval,
+    declares,
+    shipped_lines,
+    short_lines,
+    summarize,
+)
+from worldgen.metrics.judges import judge_pixels, judge_states
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import GRADES, NotViolable
+from worldgen.types import Check, PhysicsReport
+
+
+def test_auroc_by_hand():
+    assert auroc(np.array([3.0, 4.0]), np.array([1.0, 2.0])) == 1
+    assert auroc(np.array([1.0, 3.0]), np.array([2.0])) == 0.5
+    assert auroc(np.array([1.0, 2.0, 2.0]), np.array([2.0])) == pytest.approx((0 + 0.5 + 0.5) / 3)
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=30), rng.normal(1, 1, size=40)
+    assert auroc(two, one) == pytest.approx(1 - auroc(one, two))
+    assert auroc(np.array([1e-9, 3e-9]), np.array([0.0, 0.0]), tie=1e-3) == 0.5  # rounding is no evidence
+    assert auroc(two * 7, one * 7) == auroc(two, one)
+
+
+def test_intervals_hold_the_truth_and_admit_few_clips():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for trial in range(60):
+        broken, right = rng.normal(1, 1, 20), rng.normal(0, 1, 20)  # AUROC Phi(1 / sqrt 2) = 0.760
+        low, high = auroc_interval(broken, right, (np.arange(20), np.arange(20)), seed=trial)
+        inside += low <= 0.760 <= high
+    assert inside >= 54
+    low, high = auroc_interval(np.ones(5), np.zeros(5), (np.arange(5), np.arange(5)))
+    assert high == 1 and 0.5 < low < 0.6  # complete separation of five clips is not certain
+    many = auroc_interval(np.ones(100), np.zeros(100), (np.arange(100), np.arange(100)))
+    assert many[0] > 0.95
+    together = auroc_interval(np.ones(100), np.zeros(100), (np.arange(100) // 20, np.arange(100) // 20))
+    assert together[0] == pytest.approx(low, abs=0.02)  # a hundred clips of five worlds are five
+
+
+def seen(value: float, limit: float = 1.0, blind_to=(), passes="below", name="thing") -> Check:
+    score = 0.9 if (value < limit) == (passes == "below") else 0.1
+    return Check(name, value, "m", limit, score, blind_to=blind_to, passes=passes)
+
+
+def observed(control: str, strength: float, checks, seed: int) -> Observation:
+    return Observation("drop", seed, control, strength, "m", checks)
+
+
+def calibrated(values, **options):
+    """One check over eight worlds; ``values`` are those at strengths 0.5 and 1 of a teleport."""
+    observations = []
+    for seed in range(8):
+        noise = 0.01 * seed
+        sign = -1 if options.get("passes") == "above" else 1
+        observations += [
+            observed(ORIGINAL, 0.0, (seen(sign * noise, **options),), seed),
+            observed(SECOND_TAKE, 0.0, (seen(sign * (noise + 0.005), **options),), seed),
+            *(
+                observed("teleport", strength, (seen(sign * value + sign * noise, **options),), seed)
+                for strength, value in zip((0.5, 1.0), values, strict=True)
+            ),
+        ]
+    return summarize(observations, "truth")
+
+
+def test_what_grows_beyond_the_limit_is_seen():
+    found = calibrated((0.5, 2.0))
+    verdict = found.verdict("thing", "teleport")
+    assert (verdict.finding, verdict.auroc, verdict.monotony) == ("sees", 1.0, pytest.approx(1.0))
+    assert not verdict.declared and not found.mismatches
+    half, full = found.cells
+    assert (half.strength, half.caught, full.caught, full.alarms) == (0.5, 0.0, 1.0, 0.0)
+    assert full.clips == full.judged == 8 and found.clips == 8
+    floor = {item.control: item for item in found.floors}
+    assert floor[ORIGINAL].median == pytest.approx(0.035) and floor[ORIGINAL].alarms == 0
+    assert floor[SECOND_TAKE].median == pytest.approx(0.04)
+    assert short_lines(found) == ("thing sees: teleport",)
+
+
+def test_what_changes_nothing_is_a_blind_spot_and_must_be_declared():
+    found = calibrated((0.0, 0.0))
+    verdict = found.verdict("thing", "teleport")
+    assert verdict.finding == "blind" and verdict.auroc < 0.6 and verdict.monotony == 0
+    assert found.mismatches == ("thing is blind to teleport, and does not say so.",)
+    assert short_lines(found) == ("thing blind to: teleport",)
+    honest = calibrated((0.0, 0.0), blind_to=("teleport between flights",))
+    assert not honest.mismatches and honest.verdict("thing", "teleport").declared
+    modest = calibrated((2.0, 3.0), blind_to=("teleport",))
+    assert modest.mismatches == ("thing is declared blind to teleport, but sees it (AUROC 1.00).",)
+
+
+def test_checks_that_pass_above_their_limit_are_turned():
+    found = calibrated((1.0, 3.0), passes="above", limit=-0.5)
+    verdict = found.verdict("thing", "teleport")
+    assert verdict.finding == "sees" and verdict.auroc == 1 and verdict.monotony == pytest.approx(1.0)
+    worst = next(item.worst for item in found.floors if item.control == ORIGINAL)
+    assert worst == pytest.approx(-np.quantile(0.01 * np.arange(8), 0.95))
+
+
+def test_refused_checks_are_counted_and_left_out():
+    refused = Check("thing", None, "m", 1.0, None, note="does not apply: no motion")
+    observations = [observed(ORIGINAL, 0.0, (seen(0.1),), seed) for seed in range(6)]
+    observations += [
+        observed("vanish", 0.5, (seen(2.0) if seed < 2 else refused,), seed) for seed in range(6)
+    ]
+    found = summarize(observations, "truth")
+    assert (found.cells[0].clips, found.cells[0].judged, found.cells[0].caught) == (6, 2, 1.0)
+    assert found.verdict("thing", "vanish").finding == "not judged"
+    assert short_lines(found) == ("thing judged too few clips",)
+    with pytest.raises(ValueError, match="right and broken clips; got 6 and 0. Simulate more"):
+        summarize(observations[:6], "truth")
+
+
+def test_blind_spots_are_read_from_their_words():
+    check = seen(0.0, blind_to=("time reversal", "wrong or zero gravity", "a copy that appears"))
+    told = [grade.name for grade in GRADES if declares(check, grade.name)]
+    assert told == ["reversed", "weak gravity", "strong gravity", "duplicate"]
+    stays = seen(0.0, blind_to=("every violation by what stays visible",))
+    assert [g.name for g in GRADES if not declares(stays, g.name)] == ["vanish", "duplicate"]
+
+
+@cache
+def judged(family: str, seed: int, name: str, strength: float, pixels: bool = False) -> PhysicsReport | None:
+    clip = simulate_clip(family, seed, size=64 if pixels else 8)
+    try:
+        grade = next((grade for grade in GRADES if grade.name == name), None)
+        shown = clip if grade is None else grade.apply(clip, strength)
+    except NotViolable:
+        return None
+    return PhysicsReport(name, "truth", (judge_pixels if pixels else judge_states)(shown, clip))
+
+
+MATRIX = (  # who must see what: PHYSICS.md 2.1
+    ("drop", 3, "weak gravity", 0.5, ("free_fall", "g_eff"), ("ballistic_residual", "energy_gain")),
+    ("drop", 3, "strong gravity", 1.0, ("free_fall",), ("ballistic_residual", "permanence")),
+    ("bounce", 1, "slow motion", 1.0, ("free_fall",), ("ballistic_residual", "chord_energy")),
+    ("bounce", 2, "shuffled", 1.0, ("chord_energy",), ("permanence", "births", "penetration")),
+    ("bounce", 2, "reversed", 1.0, ("energy_gain",), ("free_fall", "ballistic_residual", "momentum")),
+    ("bounce", 1, "energy gain", 0.5, ("energy_gain",), ("free_fall", "momentum", "permanence")),
+    ("bounce", 2, "teleport", 0.3, ("chord_energy", "valid_horizon"), ("free_fall", "births")),
+    ("collide", 1, "pass-through", 1.0, ("penetration",), ("momentum", "permanence")),
+    ("drop", 1, "pass-through", 1.0, ("penetration",), ("free_fall", "births", "chord_energy")),
+    ("bounce", 2, "vanish", 0.5, ("permanence", "births"), ("chord_energy", "penetration")),
+    ("bounce", 2, "duplicate", 0.5, ("permanence", "births"), ("momentum", "trajectory_error")),
+    ("collide", 1, "swap", 0.5, ("identity_swaps", "chord_energy"), ("permanence", "births", "energy_gain")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "seed", "name", "strength", "sees", "blind"), MATRIX, ids=lambda v: str(v)
+)
+def test_the_control_matrix(family, seed, name, strength, sees, blind):
+    right, broken = judged(family, seed, "original", 0.0), judged(family, seed, name, strength)
+    for check in sees:
+        assert right[check].score > 0.5, f"{check} is alarmed by truth"
+        assert broken[check].applies and broken[check].score < 0.5, f"{check}: {broken[check]}"
+        assert not declares(broken[check], name), f"{check} calls itself blind to {name}"
+    for check in blind:
+        score = broken[check].score
+        assert score is None or score >= 0.5, f"{check} must not see {name}: {broken[check]}"
+
+
+def test_only_the_gate_sees_a_world_that_stands_still():
+    from worldgen.simulation.controls import freeze
+
+    clip = simulate_clip("bounce", 2, size=8)
+    report = PhysicsReport("x", "truth", judge_states(freeze(clip), clip))
+    assert report["motion"].value == 0 and report["motion"].score == 0
+    assert all(not check.applies and "no motion" in check.note for check in report.checks[1:])
+
+
+def test_no_check_alarms_on_truth():
+    for family in ("drop", "collide", "pendulum", "topple", "roll", "tumble"):
+        clip = simulate_clip(family, 4, size=8)
+        report = PhysicsReport("x", "truth", judge_states(clip, clip))
+        judged = [check for check in report.checks[1:] if check.score is not None]  # past the gate
+        alarmed = [check.name for check in judged if check.score < 0.5]
+        assert judged and not alarmed, (family, alarmed)
+
+
+def test_pixels_alone_tell_the_same():
+    for name, strength, check in (
+        ("original", 0.0, None),
+        ("vanish", 0.5, "births"),
+        ("teleport", 0.3, "pisa_iou"),
+    ):
+        report = judged("bounce", 2, name, strength, pixels=True)
+        alarmed = {check.name for check in report.checks if check.score is not None and check.score < 0.5}
+        assert not alarmed if check is None else check in alarmed, alarmed
+
+
+def test_reports_quote_the_shipped_calibration_of_their_source(tmp_path):
+    found = {
+        "worlds": 8,
+        "command": "worldgen calibrate",
+        "short": {"free_fall": "free fall sees: x", "b": "y"},
+    }
+    (tmp_path / "calibration-readout.json").write_text(json.dumps(found))
+    lines = shipped_lines("readout", ("free_fall", "new"), tmp_path)
+    assert lines == ("From readout, 8 simulated worlds: worldgen calibrate", "free fall sees: x")
+    assert shipped_lines("truth", ("free_fall",), tmp_path) == ()
+    (tmp_path / "calibration-readout.json").write_text("{")
+    with pytest.raises(ValueError, match="must be written by `worldgen calibrate`; it cannot be read"):
+        shipped_lines("readout", ("free_fall",), tmp_path)

@@ -1,0 +1,161 @@
+"""Checks by replay: true renders pass, through pixels, and violations of dynamics do not."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worldgen.metrics.hand_tracks import read_trk
+from worldgen.metrics.replayed import OwnError, assess_replay, check_error, own_error, replay_rmse
+from worldgen.metrics.tracks import track_objects
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import GRADES, Grade, NotViolable
+from worldgen.simulation.replay import overlap, replay
+from worldgen.types import Clip, PhysicsReport, Trajectory
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"
+SEEDS = range(4)
+FAMILIES = ("drop", "bounce", "collide")
+CHECKS = ("error", "horizon", "misfit", "contacts", "overlap", "energy", "momentum")
+
+
+@cache
+def film(family: str, seed: int) -> Clip:
+    return simulate_clip(family, seed, size=64)
+
+
+@cache
+def tracks_of(family: str, seed: int) -> Trajectory:
+    return track_objects(film(family, seed))
+
+
+def report_of(tracks: Trajectory, original: Clip, **options) -> PhysicsReport:
+    return assess_replay(tracks, original.scenes[0], clip="test", **options)[0]
+
+
+@cache
+def true_reports(family: str) -> list[PhysicsReport]:
+    return [report_of(tracks_of(family, seed), film(family, seed)) for seed in SEEDS]
+
+
+def values(reports: list[PhysicsReport], name: str) -> np.ndarray:
+    return np.array([report[name].value for report in reports if report[name].applies])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_true_renders_replay_within_the_trackers_error(family):
+    for seed, report in zip(SEEDS, true_reports(family), strict=True):
+        truth, tracks = film(family, seed).truth, tracks_of(family, seed)
+        tracker = float((tracks.position - truth.position).norm(dim=-1).square().mean().sqrt())
+        assert report["replay_misfit"].value < 1.5 * tracker + 1e-3
+        assert report.source == "replay" and len(report.checks) == len(CHECKS)
+        assert report["replay_error"].value == 0  # noise of the fitted frames explains it
+        assert all(check.score > 0.5 and check.blind_to for check in report.checks if check.applies)
+
+
+STRONG = (
+    ("bounce", "weak gravity", 0.5),
+    ("bounce", "energy gain", 0.5),
+    ("bounce", "slow motion", 0.5),
+    ("bounce", "teleport", 0.1),
+    ("drop", "strong gravity", 0.25),
+    ("drop", "frozen", 1.0),
+    ("drop", "reversed", 0.5),
+    ("collide", "pass-through", 1.0),
+    ("collide", "shuffled", 0.5),
+    ("collide", "swap", 0.25),
+)
+
+
+@pytest.mark.parametrize(("family", "name", "strength"), STRONG)
+def test_violations_are_told_from_true_renders(family, name, strength):
+    grade: Grade = next(grade for grade in GRADES if grade.name == name)
+    broken = []
+    for seed in SEEDS[:2]:
+        clip = film(family, seed)
+        try:
+            tracks = track_objects(grade.apply(clip, strength), clip)
+        except NotViolable:
+            continue
+        broken.append(report_of(tracks, clip))
+    true = values(true_reports(family), "replay_misfit")
+    assert len(broken) and values(broken, "replay_misfit").min() > 3 * true.max()
+    assert values(broken, "replay_error").min() > 0.02
+
+
+def test_the_trackers_own_error_is_subtracted_with_its_interval():
+    tracks, scene = tracks_of("bounce", 0), film("bounce", 0).scenes[0]
+    forecast = replay(tracks, scene)
+    moved = tracks.position.clone()
+    moved[:, 6:, 0, 2] += 0.3  # every later frame is 0.3 m too high
+    off = replace(tracks, position=moved)
+    rmse = replay_rmse(off, forecast)
+    own = OwnError(0.05, 0.04, 0.06, 9)
+    check = check_error(off, forecast, own)
+    assert check.value == pytest.approx((rmse**2 - 0.05**2) ** 0.5)
+    assert "less 0.05 m of the tracker's on 9 true renders" in check.note
+    low, high = (float(word) for word in check.note.split(" m,")[0].split(" to "))
+    assert low == pytest.approx((rmse**2 - 0.06**2) ** 0.5, rel=5e-3)
+    assert high == pytest.approx((rmse**2 - 0.04**2) ** 0.5, rel=5e-3)
+    assert check_error(off, forecast, OwnError(9.0, 9.0, 9.0, 3)).value == 0
+    measured = own_error([0.01, 0.02, 0.02, 0.03])
+    assert measured.rms == pytest.approx(0.0212, abs=1e-4) and measured.low < measured.rms < measured.high
+    with pytest.raises(ValueError, match="needs the replay error of one true render or more"):
+        own_error([])
+
+
+def test_numbers_have_their_closed_form():
+    tracks, scene = tracks_of("bounce", 0), film("bounce", 0).scenes[0]
+    forecast = replay(tracks, scene)
+    exact = replace(tracks, position=forecast.trajectory.position.float().clone())
+    still = assess_replay(exact, scene, clip="x")[0]
+    assert still["replay_error"].value < 2e-3 and still["replay_horizon"].value == 1
+    radius = float(forecast.trajectory.extent[0, 0, 2])
+    late = exact.position.clone()
+    late[:, 11:, 0, 0] += 2 * radius
+    check = report_of(replace(exact, position=late), film("bounce", 0))["replay_horizon"]
+    assert check.value == pytest.approx(0.5, abs=0.11)  # 5 of the 10 frames after the first 6
+    sunk = exact.position.clone()
+    lowest = int(sunk[0, :, 0, 2].argmin())
+    sunk[0, lowest, 0, 2] = 0.7 * radius
+    check = report_of(replace(exact, position=sunk), film("bounce", 0))["replay_overlap"]
+    own = float(overlap(forecast.trajectory, scene).max()) / radius
+    assert check.value == pytest.approx(0.3 - own, abs=0.02) and check.score < 0.2
+
+
+def test_what_cannot_be_judged_is_refused():
+    clip, tracks = film("bounce", 0), tracks_of("bounce", 0)
+    report, again = assess_replay(replace(tracks, metric=False), clip.scenes[0], clip="x")
+    assert again is None and not any(check.applies for check in report.checks)
+    assert "these tracks are pixels" in report["replay_error"].note
+    seen = tracks.present.clone()
+    seen[:, 6:] = False
+    report = report_of(replace(tracks, present=seen), clip)
+    assert "no object is seen after the fitted frames" in report["replay_error"].note
+    assert "no three frames in a row" in report["replay_energy"].note
+    collide = film("collide", 1)
+    resting = track_objects(collide)
+    parked = resting.position[:, :1].expand_as(resting.position).clone()
+    assert resting.present.all()
+    empty = collide.scenes[0].replace('gravity="0 0 -9.81"', 'gravity="0 0 0"')
+    report = assess_replay(replace(resting, position=parked), empty, clip="x")[0]
+    assert "nothing moves, here or in the replay" in report["replay_error"].note
+    noisy = report_of(tracks, clip, sigma=0.5)
+    assert "its first frames do not tell how it goes on" in noisy["replay_misfit"].note
+    assert torch.isfinite(tracks.position).all()
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="the real hand track is not here")
+def test_a_real_toss_goes_on_as_it_began():
+    toss = read_trk(REAL)
+    report, again = assess_replay(toss, clip="toss", floor=None)
+    assert again is not None and report["replay_misfit"].score > 0.5
+    assert report["replay_error"].score > 0.5 and report["replay_horizon"].value == 1
+    assert "points touch nothing" in report["replay_overlap"].note
+    order = torch.arange(toss.position.shape[1])
+    order[6:] = order[6:].flip(0)
+    nonsense = replace(toss, position=toss.position[:, order])
+    assert assess_replay(nonsense, clip="toss", floor=None)[0]["replay_error"].score < 0.2

@@ -1,0 +1,150 @@
+"""The command: what it writes, and what it refuses; the generator's own loss as a judge."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from worldgen import cli
+from worldgen.metrics.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
+from worldgen.metrics.judges import judge_states
+from worldgen.metrics.preference import LEVELS, Group
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import Control, change_gravity
+from worldgen.study import calibrating
+from worldgen.study.calibration_tables import write_calibration, write_preference
+from worldgen.study.denoising import denoising_loss
+from worldgen.study.runs import open_run
+from worldgen.types import Check, Clip
+
+RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
+
+
+def height_at_the_end(clip: Clip, reference: Clip) -> tuple[Check, ...]:
+    """A judge as others would add it."""
+    gap = float((clip.truth.position - reference.truth.position)[0, -1, :, 2].abs().max())
+    return (Check("end_height", gap, "m", 0.1, float(gap < 0.1), blind_to=("vanishing",)),)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Two worlds' worth of clips in a moment: the clip, and two strengths of one violation."""
+
+    def worlds(family, seed, size):
+        clip = simulate_clip("drop", seed, size=size)
+        yield Control(ORIGINAL, 0.0, "", clip, 16)
+        yield Control(SECOND_TAKE, 0.0, "", simulate_clip("drop", seed, size=size, take=1), 0)
+        for less in (0.5, 1.0):
+            yield Control("weak gravity", less, "of g less", change_gravity(clip, 1 - less), 2)
+
+    monkeypatch.setattr(calibrating, "_worlds", worlds)
+
+
+def test_the_command_writes_tables_and_a_picture(few, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(calibrating, "TRUTH", (judge_states, height_at_the_end))
+    words = ["calibrate", "--out", str(tmp_path), "--families", "drop", "--clips", "6"]
+    cli.main(words)
+    printed = capsys.readouterr().out
+    assert "end height sees: weak gravity" in printed and "free fall sees: weak gravity" in printed
+    lines = list(csv.DictReader((tmp_path / "calibration-truth.csv").open()))
+    fall = [line for line in lines if line["check"] == "free_fall"]
+    assert [(line["control"], line["strength"]) for line in fall] == [
+        ("weak gravity", "0.5"),
+        ("weak gravity", "1.0"),
+    ]
+    assert float(fall[1]["auroc"]) == 1.0 and int(fall[1]["clips"]) == 6 and float(fall[1]["low"]) < 1
+    found = json.loads((tmp_path / "calibration-truth.json").read_text())
+    assert found["worlds"] == 6 and found["short"]["free_fall"] == "free fall sees: weak gravity"
+    assert "--families drop --clips 6 --source truth --seed 0" in found["command"]
+    text = (tmp_path / "calibration-truth.md").read_text()
+    assert "| end_height | **" in text and "Noise floor" in text and "n 6 of 6" in text
+    assert min(Image.open(tmp_path / "calibration-truth.png").size) > 150
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_world_that_cannot_be_judged_is_skipped_and_counted(few, tmp_path, monkeypatch, capsys):
+    first = simulate_clip("drop", 0, size=8).truth
+
+    def fussy(clip: Clip, reference: Clip) -> tuple[Check, ...]:
+        if torch.equal(reference.truth.position, first.position):
+            raise ValueError("this one not")
+        return judge_states(clip, reference)
+
+    monkeypatch.setattr(calibrating, "TRUTH", (fussy,))
+    found = calibrating.calibrate(tmp_path, ["drop"], 2, "truth", 0, "x")
+    assert found.clips == 1
+    assert json.loads((tmp_path / "calibration-truth.json").read_text())["skipped"] == [
+        "drop 0: this one not"
+    ]
+    assert "1 worlds skipped; the first: drop 0: this one not" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--source", "dreams"], "--source must be truth or readout; got 'dreams'"),
+        (["--families", "drop", "spin"], "got spin"),
+        (["--clips", "0"], "--clips must be at least 1; got 0"),
+        (["--run", "nowhere"], "must hold config.yaml"),
+    ],
+)
+def test_bad_words_get_one_sentence(words, sentence, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["calibrate", "--out", str(tmp_path / "x"), *words])
+    assert stop.value.code == 2 and sentence in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_old_calibration_stays_when_writing_fails(tmp_path, monkeypatch):
+    check = Check("a", 0.0, "m", 1.0, 1.0)
+    observations = [
+        Observation("drop", seed, control, strength, "", (check,))
+        for seed in range(6)
+        for control, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
+    ]
+    found = summarize(observations, "truth")
+    write_calibration(found, tmp_path, "x")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_calibration(found, tmp_path, "y")
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_preferences_are_written_with_both_averages(tmp_path):
+    groups = [Group("drop", "vanish 0.5", (1.0,), (2.0,)), Group("drop", "vanish 0.5", (2.0,), (1.0,))]
+    rows = list(csv.reader(write_preference(groups, tmp_path / "ppe-truth.csv").open()))
+    assert rows[1] == ["drop", "vanish 0.5", "0.5", "2", "2"]
+    assert [row[1] for row in rows[2:]] == ["variation-weighted", "dataset-weighted"]
+
+
+def test_the_generators_loss_is_the_mean_over_levels_at_one_noise():
+    model = open_run(RUN)
+    clip = simulate_clip("drop", 3)
+    one = denoising_loss(model, clip, 0)
+    assert one == denoising_loss(model, clip, 0) and one != denoising_loss(model, clip, 1)
+    with torch.no_grad():
+        latents = model.encode(clip)
+        generator = torch.Generator().manual_seed(0)
+        eps = torch.randn(10, *latents.z.shape[1:], generator=generator)
+        losses = [
+            model.loss(
+                latents,
+                torch.tensor([1]),
+                torch.tensor([level]),
+                eps[place : place + 1],
+                torch.tensor([True]),
+            )
+            for place, level in enumerate(LEVELS)
+        ]
+    assert one == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+    with pytest.raises(ValueError, match="takes one clip; got 2"):
+        denoising_loss(model, Clip(clip.frames.repeat(2, 1, 1, 1, 1), clip.fps.repeat(2), ("", "")), 0)

@@ -1,0 +1,114 @@
+"""What is calibrated: functions from a clip, and the true clip of the same world, to checks.
+
+To calibrate another check, write such a function and add it to `TRUTH` (states known) or `READOUT` (pixels
+only). It gets clips of one, and must not look at what its source does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from worldgen.metrics.constancy import check_constancy, segment_objects
+from worldgen.metrics.permanence import exits
+from worldgen.metrics.pisa import check_pisa
+from worldgen.metrics.plausibility import assess
+from worldgen.metrics.scoring import refused
+from worldgen.metrics.surroundings import Surroundings, read_surroundings
+from worldgen.metrics.tracks import PRESENT_SHARE, count_spurious, track_objects
+from worldgen.types import Check, Clip, Trajectory
+
+Judge = Callable[[Clip, Clip], tuple[Check, ...]]
+"""From a clip and the true one that it is held against (itself, where it is true) to checks."""
+
+
+def judge_states(clip: Clip, reference: Clip) -> tuple[Check, ...]:
+    """Every check of a trajectory, on the simulator's own states."""
+    states, true = _require_truth(clip), _require_truth(reference)
+    count = states.position.shape[2]
+    world = _world_of(clip if count > true.position.shape[2] else reference)
+    true = _with_absent(true, count)
+    report = assess(
+        states,
+        clip="calibration",
+        source="truth",
+        reference=true,
+        expected=true.present[0],
+        excused=torch.zeros_like(true.present[0]),  # what is there is there, seen or not
+        world=world,
+    )
+    return report.checks
+
+
+def judge_pixels(clip: Clip, reference: Clip) -> tuple[Check, ...]:
+    """The same checks on what was tracked in the frames, and those of looks and masks."""
+    true = _require_truth(reference)
+    if reference.masks is None:
+        raise ValueError("judge_pixels needs the true clip's masks to know the objects; it has none.")
+    # The frames alone: no states, no masks, no scene of the clip that is judged.
+    shown = replace(clip, truth=None, masks=None, depth=None, scenes=None, camera=reference.camera)
+    tracks = track_objects(shown, reference)
+    world = _world_of(reference).tracked()
+    height, width = shown.frames.shape[-2:]
+    area = reference.masks[0].flatten(2).sum(dim=2)
+    expected = (area >= PRESENT_SHARE * area[:1]) & (area > 0)  # (T, N): what a screen hides is not missed
+    excused = exits(tracks, reference.camera, height, width, world.screens)
+    report = assess(
+        tracks,
+        clip="calibration",
+        source="readout",
+        reference=true,
+        expected=expected | (excused & tracks.present[0]),
+        spurious=count_spurious(shown, reference)[0],
+        excused=excused,
+        world=world,
+    )
+    masks = segment_objects(shown, tracks, reference)[0]
+    checks = (
+        *check_constancy(shown, tracks, reference, world.screens),
+        *check_pisa(masks, reference.masks[0]),
+    )
+    motion = report["motion"]
+    if motion.value is None or motion.value < motion.limit:
+        checks = tuple(refused(check, "no motion") for check in checks)
+    return (*report.checks, *checks)
+
+
+TRUTH: tuple[Judge, ...] = (judge_states,)
+READOUT: tuple[Judge, ...] = (judge_pixels,)
+
+
+def _require_truth(clip: Clip) -> Trajectory:
+    if clip.truth is None:
+        raise ValueError("A judge needs clips with truth; got one without. Use simulated clips.")
+    return clip.truth
+
+
+def _world_of(clip: Clip) -> Surroundings:
+    return read_surroundings(clip.scenes[0]) if clip.scenes else Surroundings()
+
+
+def _with_absent(truth: Trajectory, count: int) -> Trajectory:
+    """The truth with as many objects, those beyond its own never present."""
+    extra = count - truth.position.shape[2]
+    if extra <= 0:
+        return truth
+
+    def again(states: Tensor, axis: int) -> Tensor:
+        return torch.cat([states, *[states.narrow(axis, 0, 1)] * extra], dim=axis)
+
+    present = torch.cat([truth.present, *[torch.zeros_like(truth.present[:, :, :1])] * extra], dim=2)
+    return replace(
+        truth,
+        position=again(truth.position, 2),
+        rotation=again(truth.rotation, 2),
+        velocity=again(truth.velocity, 2),
+        spin=again(truth.spin, 2),
+        mass=again(truth.mass, 1),
+        extent=again(truth.extent, 1),
+        present=present,
+        contacts=None,
+    )

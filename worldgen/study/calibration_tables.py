@@ -1,0 +1,168 @@
+"""What a calibration leaves behind: tables as csv, json and markdown, a heat map, a word in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from worldgen.metrics.calibration import Calibration, short_lines
+from worldgen.metrics.preference import Group, preference_error
+from worldgen.plots import plot_matrix
+
+_MARKS = {"sees": "o", "partly": "", "blind": "x", "not judged": ""}
+
+
+def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequence[str] = ()) -> list[Path]:
+    """calibration-SOURCE.csv (a line per check, violation and strength), .json, .md and .png."""
+    out.mkdir(parents=True, exist_ok=True)
+    stem = f"calibration-{found.source}"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(asdict(found.cells[0]))
+    writer.writerows([asdict(cell).values() for cell in found.cells])
+    numbers = {
+        "source": found.source,
+        "worlds": found.clips,
+        "command": command,
+        "skipped": list(skipped),
+        "short": dict(zip(found.checks, short_lines(found), strict=True)),
+        "mismatches": list(found.mismatches),
+        "floors": [asdict(floor) for floor in found.floors],
+        "verdicts": [asdict(verdict) for verdict in found.verdicts],
+    }
+    picture = io.BytesIO()
+    table = [[found.verdict(check, control) for control in found.controls] for check in found.checks]
+    figure = plot_matrix(
+        [check.replace("_", " ") for check in found.checks],
+        list(found.controls),
+        [[verdict.auroc for verdict in row] for row in table],
+        [[_MARKS[verdict.finding] for verdict in row] for row in table],
+        f"AUROC at full strength, from {found.source} ({found.clips} worlds); circle: beyond its limit, "
+        "cross: blind at its limit",
+    )
+    figure.savefig(picture, format="png")
+    files = [
+        (out / f"{stem}.csv", text.getvalue().encode()),
+        (out / f"{stem}.json", json.dumps(numbers, indent=1).encode()),
+        (out / f"{stem}.md", _markdown(found, command, skipped).encode()),
+        (out / f"{stem}.png", picture.getvalue()),
+    ]
+    for path, data in files:
+        _replace(path, data)
+    return [path for path, _ in files]
+
+
+def print_calibration(found: Calibration, skipped: Sequence[str], files: Sequence[Path]) -> None:
+    """What each check sees, its noise floor, and every mismatch, for the terminal."""
+    console = Console()
+    console.print(f"{found.clips} worlds, from {found.source}; at full strength of each violation:")
+    for line in short_lines(found):
+        console.print(f"  {line}", soft_wrap=True)
+    table = Table(box=None)
+    for heading in ("check", "on right clips", "judged", "median", "worst", "limit", "beyond"):
+        table.add_column(heading, justify="left" if heading in ("check", "on right clips") else "right")
+    for floor in found.floors:
+        shown = [_short(number) for number in (floor.median, floor.worst, floor.limit, floor.alarms)]
+        table.add_row(floor.check, floor.control, f"{floor.judged}/{floor.clips}", *shown)
+    console.print(table)
+    for line in found.mismatches:
+        console.print(f"mismatch: {line}", soft_wrap=True)
+    if skipped:
+        console.print(f"{len(skipped)} worlds skipped; the first: {skipped[0]}", soft_wrap=True)
+    console.print(f"Files: {', '.join(map(str, files))}", soft_wrap=True)
+
+
+def write_preference(groups: Sequence[Group], path: Path) -> Path:
+    found = preference_error(groups)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["dataset", "variation", "ppe", "scenes", "pairs"])
+    for row in found.table:
+        writer.writerow([row.dataset, row.variation, row.error, row.groups, row.pairs])
+    pairs = sum(row.pairs for row in found.table)
+    writer.writerow(["all", "variation-weighted", found.variation_weighted, found.groups, pairs])
+    writer.writerow(["all", "dataset-weighted", found.dataset_weighted, found.groups, pairs])
+    _replace(path, text.getvalue().encode())
+    return path
+
+
+def _markdown(found: Calibration, command: str, skipped: Sequence[str]) -> str:
+    lines = [
+        f"# Calibration of the checks, from {found.source}",
+        "",
+        f"```\n{command}\n```",
+        "",
+        f"{found.clips} worlds, {len(skipped)} skipped. AUROC of the broken clips against the right ones of "
+        "the same worlds (truth and second takes) at the greatest strength, with its 95 % interval; then the "
+        "share of broken clips beyond the limit; n is how many the check applied to. **Bold**: sees it (half "
+        "or more beyond the limit). *Italic*: blind, at most 10 % more beyond the limit than right ones.",
+        "",
+        "| check | " + " | ".join(found.controls) + " |",
+        "|---" * (len(found.controls) + 1) + "|",
+    ]
+    for check in found.checks:
+        lines.append(
+            f"| {check} | " + " | ".join(_entry(found, check, name) for name in found.controls) + " |"
+        )
+    lines += [
+        "",
+        "Rank correlation of value and strength, mean over worlds:",
+        "",
+        "| check | " + " | ".join(found.controls) + " |",
+        "|---" * (len(found.controls) + 1) + "|",
+    ]
+    for check in found.checks:
+        values = (found.verdict(check, name).monotony for name in found.controls)
+        lines.append(f"| {check} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in values) + " |")
+    lines += [
+        "",
+        "Noise floor, on clips that are right (worst: the 95th percentile toward the limit):",
+        "",
+        "| check | clips | judged | median | worst | limit | beyond it |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for floor in found.floors:
+        sign = "≥" if floor.passes == "above" else "≤"
+        lines.append(
+            f"| {floor.check} | {floor.clips} {floor.control} | {floor.judged} | {_short(floor.median)} | "
+            f"{_short(floor.worst)} | {sign} {_short(floor.limit)} {floor.unit} | {_short(floor.alarms)} |"
+        )
+    lines += ["", "In short:", "", *(f"* {line}" for line in short_lines(found)), ""]
+    mismatches = found.mismatches or ("Declared blind spots and found ones agree.",)
+    lines += ["Declared against found:", "", *(f"* {line}" for line in mismatches), ""]
+    lines += [*(f"* skipped: {line}" for line in skipped), ""] if skipped else []
+    return "\n".join(lines)
+
+
+def _entry(found: Calibration, check: str, control: str) -> str:
+    graded = [cell for cell in found.cells if (cell.check, cell.control) == (check, control)]
+    verdict = found.verdict(check, control)
+    if verdict.finding == "not judged":
+        return f"n {max((cell.judged for cell in graded), default=0)}"
+    cell = next(cell for cell in reversed(graded) if cell.auroc == verdict.auroc and cell.judged)
+    mark = {"sees": "**", "blind": "*"}.get(verdict.finding, "")
+    return (
+        f"{mark}{cell.auroc:.2f}{mark} [{cell.low:.2f}, {cell.high:.2f}], {cell.caught:.0%}, "
+        f"n {cell.judged} of {cell.clips}"
+    )
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
