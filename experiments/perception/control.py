@@ -62,8 +62,8 @@ def main(run: Path, folder: Path, data: Path, out: Path, count: int) -> None:
                     errors(made, own, own, known),
                     overlap(made, own, shown, known),
                 )
-                if steered and known == 1 and name != "the clip itself":
-                    picture(out.with_name(f"{out.stem}-{name.split()[1]}.png"), own, shown, made)
+                if steered and known == 1 and name == "another clip":
+                    picture(out.with_suffix(".png"), own, shown, made)
             for steered, (error, true, shared) in found.items():
                 rows.append(
                     [
