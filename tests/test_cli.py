@@ -58,7 +58,7 @@ def test_simulate_then_a_second_run_keeps_what_is_there(tmp_path, capsys):
 
 def test_bad_words_get_one_sentence(capsys, tmp_path):
     assert "has no command 'dance'" in fails(capsys, "dance")
-    assert "takes codec or t5; got nothing" in fails(capsys, "pretrain")
+    assert "takes codec, t5 or imagebind; got nothing" in fails(capsys, "pretrain")
     assert "got spin" in fails(capsys, "simulate", "--families", "spin", "--out", str(tmp_path))
     assert "either RUN --data FOLDER or --videos FOLDER" in fails(capsys, "evaluate")
     assert "must hold config.yaml" in fails(capsys, "evaluate", str(tmp_path), "--data", str(tmp_path))

@@ -12,12 +12,13 @@ from worldgen.data.datamodule import ClipDataModule
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.imagebind import ImageBindTask
 from worldgen.tasks.t5 import T5Task
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
-TASKS = {"codec": CodecTask, "t5": T5Task}
+TASKS = {"codec": CodecTask, "imagebind": ImageBindTask, "t5": T5Task}
 
 
 def parser_of(task):

@@ -188,6 +188,21 @@ def show_data(folder: Path, out: Path | None = None) -> None:
         print(f"Contact sheet: {out}")
 
 
+def retrieve(checkpoint: Path, data: Path, out: Path = Path("retrieval"), clips: int | None = None) -> None:
+    """Measure how well an ImageBind finds what belongs together, against chance.
+
+    Args:
+        checkpoint: Folder of an ImageBind, such as assets/nano/imagebind, or imagebind_huge.pth.
+        data: Folder of simulated shards that it was not trained on.
+        out: Folder of the table (csv, json) and the plot.
+        clips: Only the first so many.
+    """
+    from worldgen.study.retrieval import evaluate_retrieval
+
+    evaluate_retrieval(checkpoint, data, out, clips)
+    print(f"{out}/retrieval.csv")
+
+
 def _fit(subcommand: str, arguments: Sequence[str]) -> None:
     from worldgen.data.datamodule import ClipDataModule
     from worldgen.study.training import run_lightning
@@ -199,11 +214,16 @@ def _fit(subcommand: str, arguments: Sequence[str]) -> None:
 def _pretrain(arguments: Sequence[str]) -> None:
     from worldgen.study.training import run_lightning
 
-    if not arguments or arguments[0] not in ("codec", "t5"):
+    if not arguments or arguments[0] not in ("codec", "t5", "imagebind"):
         raise ValueError(
-            f"worldgen pretrain takes codec or t5; got {arguments[0] if arguments else 'nothing'}."
+            f"worldgen pretrain takes codec, t5 or imagebind; got {arguments[0] if arguments else 'nothing'}."
         )
-    if arguments[0] == "codec":
+    if arguments[0] == "imagebind":
+        from worldgen.data.datamodule import ClipDataModule
+        from worldgen.tasks.imagebind import ImageBindTask
+
+        run_lightning(ImageBindTask, ClipDataModule, ["fit", *arguments[1:]])
+    elif arguments[0] == "codec":
         from worldgen.data.datamodule import ClipDataModule
         from worldgen.tasks.codec import CodecTask
 
@@ -286,9 +306,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
-    "pretrain": ("train a part: codec or t5", _pretrain),
+    "pretrain": ("train a part: codec, t5 or imagebind", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "retrieve": ("how well an ImageBind finds what belongs together", _plain(retrieve, first="checkpoint")),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

@@ -59,13 +59,18 @@ class ClipDataModule(LightningDataModule):
         """Train on what a task computed of the training clips, item by item, in place of the clips."""
         self._instead = (dataset, collate)
 
-    def train_source(self) -> ShardedClips | VideoFolder | NoisyClips:
-        """The training clips as a map-style dataset, without depth, masks and scenes, which no task uses.
+    def train_source(
+        self, skip: tuple[str, ...] = ("depth", "masks", "scene")
+    ) -> ShardedClips | VideoFolder | NoisyClips:
+        """The training clips as a map-style dataset.
+
+        Args:
+            skip: Members of shards left unread: those that few tasks use.
 
         Raises:
             ValueError: No training folder was named.
         """
-        source = self._open(self.train, "train", skip=("depth", "masks", "scene"))
+        source = self._open(self.train, "train", skip)
         return source if self.noise is None else NoisyClips(source, self.noise)
 
     def val_source(self) -> ShardedClips | VideoFolder:
