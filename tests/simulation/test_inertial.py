@@ -80,13 +80,14 @@ def test_rest_reads_gravity_upward_in_the_frame_of_the_body(rotation, up):
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_gyroscope_reads_the_spin_of_a_tumbling_body(seed):
-    """Between samples, about which the means lie evenly."""
+    """At frames, about which two samples lie evenly; each step of 2 ms shows what was read at its start."""
     clip = simulate_clip("tumble", seed, size=8)
     signal = add_imu(clip).imu[0]
-    gyro = (signal[15:-1:16] + signal[16::16])[:15, 3:] / 2
-    expected = turned(clip.truth.rotation, clip.truth.spin)[0, 1:, 0]
-    assert float(expected.diff(dim=0).abs().max()) > 0.1  # it wanders in the body's frame
-    assert_close(gyro, expected, atol=2e-3, rtol=0)
+    gyro = (signal[15:-1:16] + signal[16::16])[:14, 3:] / 2  # at the frames 1 to 14
+    spin = turned(clip.truth.rotation, clip.truth.spin)[0, :, 0]
+    late = (spin[2:] - spin[:-2]) / 0.08 * 0.001
+    assert float(late.abs().max()) > 0.003  # it wanders in the body's frame
+    assert_close(gyro, spin[1:-1] - late, atol=1.5e-3, rtol=0)
     assert_close(signal[:, :3], torch.zeros(256, 3), atol=1e-4, rtol=0)  # at the center nothing pulls
 
 
@@ -108,10 +109,13 @@ def test_what_is_read_adds_up_to_the_truths_change_of_velocity(family):
             turn = multiply(turn, whole / whole.norm())
         gained.append(total)
     expected = truth.velocity[0, :, 0].double().diff(dim=0)
-    speed = float(truth.velocity[0, :, 0].norm(dim=-1).max())
-    assert float(expected.abs().max()) > 0.02 * speed or family == "tumble"
-    # Blows are read at whole steps: to a few percent of what they change.
-    assert_close(torch.stack(gained), expected, atol=0.06 * max(speed, 0.5), rtol=0)
+    speed = max(float(truth.velocity[0, :, 0].norm(dim=-1).max()), 0.5)
+    assert family in ("tumble", "occlude") or float(expected.abs().max()) > 0.05 * speed
+    # A blow is read at whole steps of 2 ms: it may come a step late, and to a few percent.
+    assert_close(torch.stack(gained).sum(dim=0), expected.sum(dim=0), atol=0.04 * speed, rtol=0)
+    calm = signal[:, :3].unflatten(0, (16, 16)).diff(dim=1).abs().amax(dim=(1, 2))[:15] < 20
+    assert int(calm.sum()) >= 3
+    assert_close(torch.stack(gained)[calm], expected[calm], atol=0.01 * speed, rtol=0)
 
 
 def multiply(p, q):

@@ -100,14 +100,14 @@ def test_families_are_named_by_the_nearest_prompts():
 def small(tmp_path_factory):
     """A folder of clips and an ImageBind that has learned nothing."""
     home = tmp_path_factory.mktemp("retrieval")
-    simulate_shards(home / "clips", ("drop", "tumble"), 6, size=16, frames=8, processes=1)
+    simulate_shards(home / "clips", ("drop", "tumble"), 6, size=16, processes=1)
     tower = Tower(16, 1, 2)
     sizes = {
         "image_size": 16,
         "patch": 8,
         "sensor_patch": 8,
         "mel_bins": 16,
-        "mel_frames": 30,
+        "mel_frames": 62,
         "imu_length": 128,
     }
     config = ImageBindConfig(tower, tower, tower, tower, None, tower, 8, **sizes, vocabulary=540, context=77)

@@ -19,7 +19,6 @@ from worldgen.data.sources import ShardedClips
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import ImageBindConfig, Tower
 from worldgen.encoders.imagebind_inputs import prepare_text, read_tokenizer
-from worldgen.encoders.imagebind_layers import ImageBindModel
 from worldgen.tasks.imagebind import ImageBindTask, info_nce, train_tokenizer
 
 CAPTIONS = [
@@ -40,7 +39,7 @@ TINY = ImageBindConfig(
     patch=8,
     sensor_patch=8,
     mel_bins=16,
-    mel_frames=30,
+    mel_frames=62,
     imu_length=128,
     vocabulary=540,
     context=77,
@@ -51,7 +50,7 @@ TINY = ImageBindConfig(
 def folder(tmp_path_factory):
     """Twelve clips; those that tumble are silent."""
     path = tmp_path_factory.mktemp("clips")
-    simulate_shards(path, ("drop", "tumble", "collide"), 12, size=16, frames=8, processes=1)
+    simulate_shards(path, ("drop", "tumble", "collide"), 12, size=16, processes=1)
     return path
 
 
@@ -103,7 +102,7 @@ def test_every_pair_is_with_vision_and_has_a_temperature_that_learns(clip):
     task = task_of()
     batch = task.encode(clip)
     assert [tuple(column.shape[1:]) for column in batch] == [
-        (3, 2, 16, 16), (4,), (77,), (1, 16, 30), (3, 1, 16, 16), (6, 128)
+        (3, 2, 16, 16), (4,), (77,), (1, 16, 62), (3, 1, 16, 16), (6, 128)
     ]  # fmt: skip
     losses, logits = task._compare(batch, torch.Generator().manual_seed(0))
     assert [*losses] == ["text", "audio", "depth", "imu"]
@@ -116,7 +115,6 @@ def test_every_pair_is_with_vision_and_has_a_temperature_that_learns(clip):
     towers = {name.split(".")[1] for name in learned}
     assert towers == {"vision", "audio"}
     assert "modality_postprocessors.audio.1.log_logit_scale" in learned
-    assert task.model.state_dict().keys() == ImageBindModel(TINY).state_dict().keys()
 
 
 def test_who_lacks_a_sense_is_left_out_of_its_loss(clip):
@@ -156,9 +154,16 @@ def test_a_step_sees_one_frame_of_depth(clip):
     assert first == again and len(others) > 1
 
 
+def test_depth_is_read_by_its_contrast(clip):
+    stem = task_of().model.modality_preprocessors["depth"]
+    depth = task_of().encode(clip)[4][:, 0]
+    assert_close(stem(depth), stem(depth + 3), atol=2e-3, rtol=0)
+    assert (stem(depth) - stem(depth.flip(0))).abs().max() > 0.1
+
+
 def fit(folder, out, steps, config=TINY, task=None):
     torch.manual_seed(0)
-    task = task or ImageBindTask(config, lr=3e-3, warmup=3, cache=out / "cache")
+    task = task or ImageBindTask(config, lr=1e-2, warmup=5, cache=out / "cache")
     trainer = Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -173,14 +178,14 @@ def fit(folder, out, steps, config=TINY, task=None):
 
 
 def test_it_trains_and_what_it_saves_is_an_imagebind(folder, tmp_path):
-    task = fit(folder, tmp_path, 40)
+    task = fit(folder, tmp_path, 120)
     source = ShardedClips(folder)
     clips = stack_clips([add_imu(add_sound(source[index])) for index in range(12)])
     trained = losses_of(task.eval(), task.encode(clips))
     fresh = ImageBindTask(TINY)
     fresh.tokenizer = task.tokenizer
     untrained = losses_of(fresh.eval(), task.encode(clips))
-    assert all(trained[name] < untrained[name] - 0.3 for name in ("text", "audio", "depth")), (
+    assert all(trained[name] < untrained[name] - 0.3 for name in trained), (
         trained,
         untrained,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import json
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Float
 from lightning.pytorch import LightningModule
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from worldgen.audio import impact
 from worldgen.data.cache import Recipe, precompute, stack_columns
@@ -78,6 +78,10 @@ class ImageBindTask(LightningModule):
             scale = self.model.modality_postprocessors[name][1]
             del scale.log_logit_scale
             scale.log_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+        if "depth" in self.bound:
+            kernels = self.model.modality_preprocessors["depth"].get_submodule("depth_stem.proj")
+            parametrize.register_parametrization(kernels, "weight", _Contrast())
 
     def setup(self, stage: str) -> None:
         """Learn the tokenizer, and compute what the towers read."""
@@ -143,7 +147,12 @@ class ImageBindTask(LightningModule):
 
     def save(self, folder: str | Path) -> None:
         """A folder that `encoders.imagebind.ImageBind` loads, in half precision."""
-        save_imagebind(copy.deepcopy(self.model).half(), folder, self.tokenizer)
+        plain = ImageBindModel(self.model.config)
+        with torch.no_grad():
+            for name, value in plain.state_dict().items():
+                path, _, last = name.rpartition(".")
+                value.copy_(getattr(self.model.get_submodule(path), last))
+        save_imagebind(plain.half(), folder, self.tokenizer)
 
     def configure_optimizers(self) -> dict:
         matrices = [parameter for parameter in self.parameters() if parameter.ndim > 1]
@@ -155,8 +164,8 @@ class ImageBindTask(LightningModule):
 
     def _compare(
         self, batch: Columns, generator: torch.Generator
-    ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, "K K"]]]:
-        """Loss of each modality, and the logits of vision against it, of the K clips that have it."""
+    ) -> tuple[dict[str, Float[Tensor, ""]], dict[str, Float[Tensor, "_ _"]]]:
+        """Loss of each modality, and the logits of vision against it, of the clips that have it."""
         vision, there, *others = batch
         seen = self.model("vision", vision)
         losses, found = {}, {}
@@ -196,6 +205,17 @@ class ImageBindTask(LightningModule):
         if clip.imu is None:
             return torch.zeros(count, 6, config.imu_length), nobody
         return imagebind_inputs.prepare_imu(clip, config.imu_length), everybody
+
+
+class _Contrast(nn.Module):
+    """Kernels whose numbers add up to zero.
+
+    Where everything is twelve metres away, disparity is one large number and little beside it; kernels that
+    see the large one see nothing else, and each step of training would make them see it.
+    """
+
+    def forward(self, kernels: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
+        return kernels - kernels.mean(dim=(1, 2, 3), keepdim=True)
 
 
 def info_nce(logits: Float[Tensor, "K K"], same: Bool[Tensor, "K K"] | None = None) -> Float[Tensor, ""]:
