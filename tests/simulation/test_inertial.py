@@ -109,13 +109,13 @@ def test_what_is_read_adds_up_to_the_truths_change_of_velocity(family):
             turn = multiply(turn, whole / whole.norm())
         gained.append(total)
     expected = truth.velocity[0, :, 0].double().diff(dim=0)
-    speed = max(float(truth.velocity[0, :, 0].norm(dim=-1).max()), 0.5)
-    assert family in ("tumble", "occlude") or float(expected.abs().max()) > 0.05 * speed
-    # A blow is read at whole steps of 2 ms: it may come a step late, and to a few percent.
-    assert_close(torch.stack(gained).sum(dim=0), expected.sum(dim=0), atol=0.04 * speed, rtol=0)
+    blow = float(expected.norm(dim=-1).max())
+    assert blow > 0.05 or family in ("tumble", "occlude", "slide", "roll")
+    # A blow is read at whole steps of 2 ms: to a few percent, and at times half of it in the next frame.
+    assert_close(torch.stack(gained).sum(dim=0), expected.sum(dim=0), atol=0.01 + 0.08 * blow, rtol=0)
     calm = signal[:, :3].unflatten(0, (16, 16)).diff(dim=1).abs().amax(dim=(1, 2))[:15] < 20
     assert int(calm.sum()) >= 3
-    assert_close(torch.stack(gained)[calm], expected[calm], atol=0.01 * speed, rtol=0)
+    assert_close(torch.stack(gained)[calm], expected[calm], atol=0.03, rtol=0)
 
 
 def multiply(p, q):

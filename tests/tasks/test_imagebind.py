@@ -26,7 +26,7 @@ CAPTIONS = [
     for color in ("red", "green", "blue")
     for material in ("rubber", "wooden")
 ]
-TOWER = Tower(16, 1, 2)
+TOWER = Tower(32, 1, 2)
 TINY = ImageBindConfig(
     vision=TOWER,
     text=TOWER,
@@ -34,7 +34,7 @@ TINY = ImageBindConfig(
     depth=TOWER,
     thermal=None,
     imu=TOWER,
-    out_dim=8,
+    out_dim=16,
     image_size=16,
     patch=8,
     sensor_patch=8,
@@ -163,7 +163,7 @@ def test_depth_is_read_by_its_contrast(clip):
 
 def fit(folder, out, steps, config=TINY, task=None):
     torch.manual_seed(0)
-    task = task or ImageBindTask(config, lr=1e-2, warmup=5, cache=out / "cache")
+    task = task or ImageBindTask(config, lr=1e-3, warmup=5, cache=out / "cache")
     trainer = Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -172,23 +172,23 @@ def fit(folder, out, steps, config=TINY, task=None):
         enable_model_summary=False,
         enable_checkpointing=False,
         log_every_n_steps=1,
+        check_val_every_n_epoch=100,
     )
-    trainer.fit(task, ClipDataModule(folder, folder, batch_size=6))
+    trainer.fit(task, ClipDataModule(folder, folder, batch_size=12))
     return task
 
 
 def test_it_trains_and_what_it_saves_is_an_imagebind(folder, tmp_path):
-    task = fit(folder, tmp_path, 120)
+    task = fit(folder, tmp_path, 100)
     source = ShardedClips(folder)
     clips = stack_clips([add_imu(add_sound(source[index])) for index in range(12)])
     trained = losses_of(task.eval(), task.encode(clips))
-    fresh = ImageBindTask(TINY)
-    fresh.tokenizer = task.tokenizer
-    untrained = losses_of(fresh.eval(), task.encode(clips))
-    assert all(trained[name] < untrained[name] - 0.3 for name in trained), (
-        trained,
-        untrained,
-    )
+    constant = math.log(12)  # what equal vectors for everybody would reach
+    assert trained["text"] < constant - 1 and trained["depth"] < constant - 0.3, trained
+    assert trained["audio"] < math.log(8) - 0.5, trained
+    assert trained["imu"] < constant - 0.1, trained
+    logged = (tmp_path / "run" / "metrics.csv").read_text()
+    assert all(f"val/recall1_{name}" in logged for name in trained)
     encoder = ImageBind(tmp_path / "run" / "imagebind")
     assert encoder.modalities == ("vision", "text", "audio", "depth", "imu")
     expected = F.normalize(task.model.embed("vision", task.encode(clips)[0]))
