@@ -88,6 +88,8 @@ class Finding:
     high: float
     """Ends of the 95 % bootstrap interval over queries."""
     chance: float
+    family_chance: float
+    """Chance of one who knows the family of each clip, and nothing else."""
     queries: int
     candidates: int
 
@@ -123,7 +125,7 @@ def evaluate_retrieval(
     findings = [
         finding
         for query, target in permutations(vectors, 2)
-        for finding in retrieve(query, target, vectors, captions, seed)
+        for finding in retrieve(query, target, vectors, captions, families, seed)
     ]
     if "text" in vectors:
         findings += name_families(encoder, vectors, families, seed)
@@ -137,6 +139,7 @@ def retrieve(
     target: str,
     vectors: dict[str, Float[Tensor, "N D"]],
     captions: Sequence[str],
+    families: Sequence[str],
     seed: int = 0,
 ) -> list[Finding]:
     """Recall at each of `RANKS`: is the clip's own target among the nearest so many?
@@ -146,6 +149,7 @@ def retrieve(
         target: Modality that is searched.
         vectors: Unit vectors of N clips by modality; nan for clips that have it not.
         captions: Of the N clips.
+        families: Of the N clips.
         seed: Of the bootstrap.
     """
     both = (~(vectors[query].isnan() | vectors[target].isnan()).any(dim=1)).nonzero().flatten()
@@ -163,11 +167,16 @@ def retrieve(
         return []
     order = (vectors[query][both] @ vectors[target][gallery].T).argsort(dim=1, descending=True, stable=True)
     ranks = right.gather(1, order).float().argmax(dim=1)
+    numbers = {family: number for number, family in enumerate(dict.fromkeys(families))}
+    family = torch.tensor([numbers[name] for name in families])
+    near = family[both][:, None] == family[gallery]
     kind = "trained" if "vision" in (query, target) else "emergent"
     found = []
     for k in RANKS:
         hits = (ranks < k).double().numpy()
         chance = float(np.mean([_chance(len(gallery), int(row.sum()), k) for row in right]))
+        pairs = zip(near, near & right, strict=True)
+        known = float(np.mean([_chance(int(own.sum()), int(hit.sum()), k) for own, hit in pairs]))
         low, high = bootstrap_interval(hits, np.mean, seed)
         found.append(
             Finding(
@@ -179,6 +188,7 @@ def retrieve(
                 low,
                 high,
                 chance,
+                known,
                 len(both),
                 len(gallery),
             )
@@ -220,6 +230,7 @@ def name_families(
                 low,
                 high,
                 chance,
+                1.0,
                 len(rows),
                 len(known),
             )
@@ -281,7 +292,7 @@ def _write(findings: Sequence[Finding], out: Path, command: str) -> None:
     writer = csv.DictWriter(text, [*asdict(findings[0])])
     writer.writeheader()
     table = Table(title=command)
-    for column in ("", "kind", "measure", "value", "95 %", "chance", "clips", "candidates"):
+    for column in ("", "kind", "measure", "value", "95 %", "chance", "family", "clips", "candidates"):
         table.add_column(column, justify="left" if column in ("", "kind", "measure") else "right")
     for row in findings:
         numbers = {
@@ -296,6 +307,7 @@ def _write(findings: Sequence[Finding], out: Path, command: str) -> None:
             f"{100 * row.value:.1f} %",
             f"{100 * row.low:.1f} .. {100 * row.high:.1f}",
             f"{100 * row.chance:.1f} %",
+            f"{100 * row.family_chance:.1f} %",
             str(row.queries),
             str(row.candidates),
         )
