@@ -3,16 +3,22 @@
 import csv
 import json
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from worldgen import cli
+from worldgen.audio.impact import add_sound
+from worldgen.data.batching import stack_clips
+from worldgen.data.inertial import add_imu
 from worldgen.data.simulate import simulate_shards
+from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.simulation.clips import simulate_clip
 from worldgen.study import retrieval
 from worldgen.study.retrieval import name_families, retrieve
 from worldgen.tasks.imagebind import train_tokenizer
@@ -124,6 +130,22 @@ def small(tmp_path_factory):
     torch.manual_seed(0)
     save_imagebind(ImageBindModel(config), home / "model", train_tokenizer(captions, 540))
     return home
+
+
+def test_the_shipped_weights_name_families_by_senses_that_words_were_never_compared_with():
+    folder = Path(__file__).resolve().parents[2] / "assets" / "nano" / "imagebind"
+    families = ["drop", "pendulum", "tumble", "cradle", "roll", "dominoes"]
+    clips = [add_imu(add_sound(simulate_clip(family, 77))) for family in families]
+    encoder, batch = ImageBind(folder), stack_clips(clips)
+    vectors = {"imu": encoder.embed_imu(batch), "vision": encoder.embed_vision(batch)}
+    for found in name_families(encoder, vectors, families):
+        assert found.value >= 4 / 6, found
+    sounding = stack_clips([clips[0], clips[3], clips[5]])
+    (heard,) = name_families(
+        encoder, {"audio": encoder.embed_audio(sounding)}, ["drop", "cradle", "dominoes"]
+    )
+    assert heard.value >= 2 / 3
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 8_000_000
 
 
 def test_the_command_writes_a_table_for_every_pair(small, tmp_path, capsys):
