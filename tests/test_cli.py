@@ -58,7 +58,7 @@ def test_simulate_then_a_second_run_keeps_what_is_there(tmp_path, capsys):
 
 def test_bad_words_get_one_sentence(capsys, tmp_path):
     assert "has no command 'dance'" in fails(capsys, "dance")
-    assert "takes codec, t5, vjepa or control; got nothing" in fails(capsys, "pretrain")
+    assert "takes codec, t5, vjepa, imagebind or control; got nothing" in fails(capsys, "pretrain")
     assert "got spin" in fails(capsys, "simulate", "--families", "spin", "--out", str(tmp_path))
     assert "either RUN --data FOLDER or --videos FOLDER or --tracks FILE" in fails(capsys, "evaluate")
     assert "must hold config.yaml" in fails(capsys, "evaluate", str(tmp_path), "--data", str(tmp_path))

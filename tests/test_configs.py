@@ -16,6 +16,7 @@ from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.imagebind import ImageBindTask
 from worldgen.tasks.t5 import T5Task
 from worldgen.tasks.vjepa import VJEPATask
 
@@ -23,7 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 LAYERS = (CONFIGS / "perception.yaml", CONFIGS / "adapters.yaml")
-TASKS = {"codec": CodecTask, "control": ControlTask, "t5": T5Task, "vjepa": VJEPATask}
+TASKS = {
+    "codec": CodecTask,
+    "control": ControlTask,
+    "imagebind": ImageBindTask,
+    "t5": T5Task,
+    "vjepa": VJEPATask,
+}
 
 
 def parser_of(task):

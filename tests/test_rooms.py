@@ -15,6 +15,7 @@ BELOW = {
     "diffusion": {"types"},
     "conditioning": {"types", "encoders"},
     "data": {"types", "simulation"},
+    "audio": {"types", "data"},
     "metrics": {"types", "physics", "simulation", "encoders", "data"},
 }
 BELOW["tasks"] = {*BELOW}

@@ -15,6 +15,7 @@ PARTS = {
     "codec": "worldgen.tasks.codec.CodecTask",
     "t5": "worldgen.tasks.t5.T5Task",
     "vjepa": "worldgen.tasks.vjepa.VJEPATask",
+    "imagebind": "worldgen.tasks.imagebind.ImageBindTask",
     "control": "worldgen.tasks.control.ControlTask",
 }
 """What `pretrain` trains."""
@@ -336,6 +337,21 @@ def show_data(folder: Path, out: Path | None = None) -> None:
         print(f"Contact sheet: {out}")
 
 
+def retrieve(checkpoint: Path, data: Path, out: Path = Path("retrieval"), clips: int | None = None) -> None:
+    """Measure how well an ImageBind finds what belongs together, against chance.
+
+    Args:
+        checkpoint: Folder of an ImageBind, such as assets/nano/imagebind, or imagebind_huge.pth.
+        data: Folder of simulated shards that it was not trained on.
+        out: Folder of the table (csv, json) and the plot.
+        clips: Only the first so many.
+    """
+    from worldgen.study.retrieval import evaluate_retrieval
+
+    evaluate_retrieval(checkpoint, data, out, clips)
+    print(f"{out}/retrieval.csv")
+
+
 def _fit(subcommand: str, arguments: Sequence[str]) -> None:
     from worldgen.data.datamodule import ClipDataModule
     from worldgen.study.training import run_lightning
@@ -446,6 +462,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "retrieve": ("how well an ImageBind finds what belongs together", _plain(retrieve, first="checkpoint")),
     "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
     "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),

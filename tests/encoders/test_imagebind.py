@@ -14,8 +14,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from worldgen.conditioning import Conditioner
+from worldgen.data.storage import Exact, Float16, Int8
 from worldgen.encoders import imagebind_files
-from worldgen.encoders.base import fingerprint
+from worldgen.encoders.adapterhub import Bottleneck
+from worldgen.encoders.base import Tokens, fingerprint
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import HUGE, MODALITIES, ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import load_imagebind, save_imagebind
@@ -26,6 +28,7 @@ from worldgen.encoders.imagebind_inputs import (
     read_tokenizer,
 )
 from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.encoders.lora import Lora, SavedLora
 from worldgen.types import Clip
 
 TABLE = Path(__file__).with_name("imagebind_keys.txt")
@@ -395,3 +398,56 @@ def test_settings_and_vocabulary_are_part_of_its_name(folder, encoder, tmp_path)
     }
     assert len(names) == 4
     assert fingerprint(ImageBind(folder)) in names
+
+
+# ---------------------------------------------------------------- adapters
+
+
+@pytest.mark.parametrize("storage", [Exact(), Float16(), Int8()], ids=lambda storage: type(storage).__name__)
+def test_what_is_kept_once_still_trains_the_adapter(folder, storage):
+    clip = replace(full_clip(), prompts=("a red ball", ""))
+    torch.manual_seed(0)
+    conditioner = Conditioner(multimodal=ImageBind(folder, adapter=Lora(rank=2)), dim=8, queries=2).train()
+    encoder = conditioner.multimodal
+    base = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with torch.no_grad():  # as the generator fills its cache
+        kept = Tokens(*storage.restore(storage.keep(conditioner.encode(clip)[0])))
+    before, mark = encoder.encode(clip), fingerprint(encoder)
+    assert_close(
+        before.values, ImageBind(folder).encode(clip).values, atol=1e-6, rtol=0
+    )  # it starts as it is
+    assert_close(before.values, encoder.finish(kept).values, atol=0, rtol=0)
+    assert torch.equal(before.mask, kept.mask) and before.mask.tolist()[1][3] is False
+    learned = encoder.trained()
+    optimizer = torch.optim.Adam(conditioner.parameters(), lr=0.02)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (conditioner((kept,), torch.tensor([True, True])).tokens - 1).square().mean().backward()
+        optimizer.step()
+    towers = {name.split(".")[2] for name in learned}
+    assert towers == {"vision", "text", "audio", "depth", "imu"}  # not the thermal one, which is not run
+    assert all(parameter.grad is not None for parameter in learned.values())
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, base[name]) != (name in learned), name
+    assert (encoder.encode(clip).values - before.values).abs().max() > 1e-4
+    assert fingerprint(encoder) == mark != fingerprint(ImageBind(folder))
+
+
+def test_without_an_adapter_that_learns_the_tokens_are_kept(folder, tmp_path):
+    clip = full_clip()
+    learning = ImageBind(folder, adapter=Lora(rank=2))
+    for part in learning.adapter.parts(learning.model):
+        for weight in part.parameters():
+            weight.data.add_(0.1)
+    learning.adapter.save(learning.model, tmp_path / "lora")
+    for encoder in (ImageBind(folder), ImageBind(folder, adapter=SavedLora(start=str(tmp_path / "lora")))):
+        kept = encoder.prepare(clip)
+        assert kept.values.shape == (2, 11, 20) and not encoder.trained()
+        assert encoder.finish(kept) is kept
+    assert_close(kept.values, learning.encode(clip).values.detach(), atol=1e-6, rtol=0)
+    assert_close(encoder.embed_imu(clip), kept.values[:, 10])
+
+
+def test_adapterhub_does_not_know_it(folder):
+    with pytest.raises(ValueError, match="must know the network; it does not know ImageBindModel. Use Lora."):
+        ImageBind(folder, adapter=Bottleneck())

@@ -65,7 +65,7 @@ class ClipDataModule(LightningDataModule):
         """The training clips as a map-style dataset.
 
         Args:
-            skip: Members of shards left unread; depth, masks and scenes are what only a control looks at.
+            skip: Members of shards left unread: those that few tasks use.
 
         Raises:
             ValueError: No training folder was named.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldgen.encoders.base import Encoder, Tokens
+from worldgen.encoders.adapters import Adapter
+from worldgen.encoders.base import AdaptableEncoder, Tokens
 from worldgen.encoders.imagebind_files import load_imagebind
 from worldgen.encoders.imagebind_inputs import (
     RATE,
@@ -30,7 +32,7 @@ _IN_CLIP = ("vision", "text", "audio", "depth", "imu")
 """Modalities that a Clip can hold; thermal pictures it cannot."""
 
 
-class ImageBind(Encoder):
+class ImageBind(AdaptableEncoder):
     """Frozen ImageBind (Girdhar et al. 2023, 2305.05665) on everything that a clip holds.
 
     The published weights are licensed CC-BY-NC 4.0: **non-commercial use only**. They are not part of this
@@ -59,6 +61,7 @@ class ImageBind(Encoder):
         modalities: What to encode, of vision, text, audio, depth and imu; all that the checkpoint has when
             left out.
         windows: Of vision, audio and depth. The authors take 3 of sound and 5 of video.
+        adapter: The part that learns, if any: LoRA, on the feed-forward maps of every tower.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ImageBind(Encoder):
         tokenizer: str | Path | None = None,
         modalities: tuple[str, ...] | None = None,
         windows: int = 3,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         if windows < 1:
@@ -88,24 +92,47 @@ class ImageBind(Encoder):
         )
         """Modality of each token."""
         self.dim: int = config.out_dim
-        self.freeze()
+        self.adapt(adapter)
+        for name, weight in self.model.named_parameters():
+            if name.split(".")[1] not in self.modalities:  # a tower that is not run cannot learn
+                weight.requires_grad_(False)
 
-    @torch.no_grad()
-    def encode(self, clip: Clip) -> Tokens:
-        """One token for each of ``origins``.
+    def inputs(self, clip: Clip) -> Tokens:
+        """What the towers are given for each of ``origins``, one after the other in a row per clip.
+
+        The row holds the bits of float32 as int32, and token ids as they are: no way of storing rounds them.
 
         Raises:
             ValueError: If a prompt is too long.
         """
-        device = next(self.parameters()).device
-        values = torch.zeros(len(clip), len(self.origins), self.dim, device=device)
-        mask = torch.zeros(len(clip), len(self.origins), dtype=torch.bool, device=device)
+        mask = torch.zeros(len(clip), len(self.origins), dtype=torch.bool, device=clip.frames.device)
+        rows = []
         for name in self.modalities:
+            shape, places = self._shape(name), self.origins.count(name)
+            row = torch.zeros(len(clip), places, math.prod(shape), dtype=torch.int32, device=mask.device)
             if _holds(clip, name):
-                found, real = self._tokens(clip, name)
+                x, real = self._given(clip, name)
+                x = x.to(torch.int32) if name == "text" else x.float().contiguous().view(torch.int32)
+                row[:, : x.shape[1]] = x.flatten(2)
                 first = self.origins.index(name)
-                values[:, first : first + found.shape[1]] = found * real[..., None]
-                mask[:, first : first + found.shape[1]] = real
+                mask[:, first : first + x.shape[1]] = real
+            rows.append(row.flatten(1))
+        return Tokens(torch.cat(rows, dim=1), mask)
+
+    def read(self, inputs: Tokens) -> Tokens:
+        """One token for each of ``origins``; only those that are real are computed."""
+        device = next(self.parameters()).device
+        rows, mask = inputs.values.to(device), inputs.mask.to(device)
+        values = torch.zeros(*mask.shape, self.dim, device=device)
+        for name in self.modalities:
+            first, places, shape = self.origins.index(name), self.origins.count(name), self._shape(name)
+            row, rows = rows.tensor_split([places * math.prod(shape)], dim=1)
+            real = torch.zeros_like(mask)
+            real[:, first : first + places] = mask[:, first : first + places]
+            x = row.unflatten(1, (places, *shape))[real[:, first : first + places]]
+            if len(x):
+                x = x.long() if name == "text" else x.contiguous().view(torch.float32)
+                values[real] = self._embed(x, name)
         return Tokens(values, mask)
 
     def positions(self, clip: Clip) -> Float[Tensor, "B L 3"]:
@@ -182,11 +209,24 @@ class ImageBind(Encoder):
         self._require_modality(modality)
         if not _holds(clip, modality):
             raise ValueError(f"The clip must hold {modality} to be embedded; it has none.")
-        values, real = self._tokens(clip, modality)
-        return F.normalize((values * real[..., None]).sum(dim=1), dim=-1)
+        x, real = self._given(clip, modality)
+        values = self._embed(x.flatten(0, 1), modality).unflatten(0, tuple(x.shape[:2]))
+        return F.normalize((values * real.to(values.device)[..., None]).sum(dim=1), dim=-1)
 
-    def _tokens(self, clip: Clip, modality: str) -> tuple[Float[Tensor, "B V D"], Bool[Tensor, "B V"]]:
-        """Unit vectors of one modality, and which of them say something."""
+    def _shape(self, modality: str) -> tuple[int, ...]:
+        """Of what a tower is given for one token."""
+        config = self.model.config
+        side = config.image_size
+        return {
+            "vision": (3, 2, side, side),
+            "text": (config.context,),
+            "audio": (1, config.mel_bins, config.mel_frames),
+            "depth": (1, side, side),
+            "imu": (6, config.imu_length),
+        }[modality]
+
+    def _given(self, clip: Clip, modality: str) -> tuple[Tensor, Bool[Tensor, "B V"]]:
+        """What a tower is given (B V ...) for each window, and which of them say something."""
         config = self.model.config
         if modality == "vision":
             x, real = prepare_vision(clip, self.windows, config.image_size)
@@ -204,8 +244,7 @@ class ImageBind(Encoder):
         else:
             x = prepare_imu(clip, config.imu_length)[:, None]
             real = torch.ones(x.shape[:2], dtype=torch.bool)
-        values = self._embed(x.flatten(0, 1), modality).unflatten(0, tuple(x.shape[:2]))
-        return values, real.to(values.device)
+        return x, real.to(clip.frames.device)
 
     def _embed(self, x: Tensor, modality: str) -> Float[Tensor, "N D"]:
         device = next(self.parameters()).device
