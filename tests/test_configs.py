@@ -31,12 +31,6 @@ TASKS = {
     "t5": T5Task,
     "vjepa": VJEPATask,
 }
-    "codec": CodecTask,
-    "control": ControlTask,
-    "imagebind": ImageBindTask,
-    "t5": T5Task,
-    "vjepa": VJEPATask,
-}
 
 
 def parser_of(task):

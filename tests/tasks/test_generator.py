@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from torch.testing import assert_close
 
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
+from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips
 from worldgen.data.storage import Exact, Float16, Int8
 from worldgen.diffusion.codec import IdentityCodec
 from worldgen.diffusion.context import hold
@@ -23,7 +26,7 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
-from worldgen.encoders.base import Placed, Tokens
+from worldgen.encoders.base import Encoder, Placed, Tokens
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
@@ -341,3 +344,33 @@ def test_bad_input_is_one_sentence_and_exit_code_2(shards, tmp_path, words, sent
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("worldgen: ") and sentence in last
     assert "Traceback" not in done.stderr
+
+
+class DepthSeen(Encoder):
+    """Says how far away the picture is on the mean; 0 where it is not told."""
+
+    dim, origins = 4, ("depth",)
+
+    def __init__(self):
+        super().__init__()
+        self.freeze()
+
+    def encode(self, clip):
+        far = torch.zeros(len(clip)) if clip.depth is None else clip.depth.mean(dim=(1, 2, 3, 4))
+        return Tokens(far[:, None, None].expand(-1, 1, 4), torch.ones(len(clip), 1, dtype=torch.bool))
+
+
+def test_an_encoder_that_looks_at_depth_is_told_it_in_training_as_in_evaluation(tmp_path):
+    simulate_shards(tmp_path / "clips", ("drop",), 2, size=16, frames=4, processes=1)
+    model = build()
+    assert model.unread == ("depth", "masks", "scene")
+    model.conditioner = Conditioner(multimodal=DepthSeen(), dim=16, queries=2)
+    model.cache = tmp_path / "cache"
+    data = ClipDataModule(train=tmp_path / "clips", batch_size=2)
+    model._trainer = SimpleNamespace(datamodule=data)  # all that setup asks of one
+    model.setup("fit")
+    kept = Latents.from_columns(next(iter(data.train_dataloader())))
+    seen = sorted(kept.slots[0].tokens.values[:, 0, 0].tolist())
+    whole = (model.encode(clip) for clip in map(ShardedClips(tmp_path / "clips").__getitem__, (0, 1)))
+    judged = sorted(float(latents.slots[0].tokens.values[0, 0, 0]) for latents in whole)
+    assert seen == pytest.approx(judged) and min(seen) > 1

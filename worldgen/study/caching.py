@@ -35,7 +35,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
         arguments: Those of ``worldgen fit``.
     """
     model, data, _ = _configure(arguments)
-    source = data.train_source()
+    source = data.train_source(model.unread)
     cache, recipe = open_cache(source, model.cache, model.recipe(), model.storage)
     missing = {key: number for number, key in enumerate(cache.keys) if key not in cache.store}
     counts: dict[tuple[int, ...], int] = {}
@@ -81,7 +81,7 @@ def verify_cache(arguments: Sequence[str]) -> None:
         ValueError: Nothing is kept yet; entries are damaged or differ, and which.
     """
     model, data, cli = _configure(arguments)
-    source = data.train_source()
+    source = data.train_source(model.unread)
     cache, recipe = open_cache(source, model.cache, model.recipe(), model.storage)
     if not set(cache.keys) & cache.store.entries.keys():
         raise ValueError(

@@ -101,7 +101,7 @@ class ControlTask(LightningModule):
             return
         data, model = self.trainer.datamodule, self.generator
         latents = precompute(
-            data.train_source(),
+            data.train_source(model.unread),
             lambda clip: model.encode(clip).columns(),
             self.cache,
             model.recipe(),

@@ -99,13 +99,19 @@ class WorldGenerator(LightningModule):
         if stage != "fit":
             return
         data = self.trainer.datamodule
-        source = data.train_source()
+        source = data.train_source(self.unread)
         latents = precompute(
             source, lambda clip: self.encode(clip).columns(), self.cache, self.recipe(), self.storage
         )
         data.train_on(latents, stack_columns)
         first = (latents[index] for index in range(min(256, len(latents))))
         self.spread.copy_(torch.cat([(z[:, None] - still).flatten() for z, still, *_ in first]).std())
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Members of shards that training need not read: depth only where no encoder looks at it."""
+        senses = {name for encoder in self.conditioner.encoders if encoder for name in encoder.origins or ()}
+        return ("masks", "scene") if "depth" in senses else ("depth", "masks", "scene")
 
     @torch.no_grad()
     def encode(self, clip: Clip) -> Latents:
