@@ -37,7 +37,8 @@ from worldgen.encoders.t5 import T5
 from worldgen.encoders.timm_video import TimmVideo
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.simulation.clips import simulate_clip
-from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.latents import Latents
 from worldgen.types import Clip
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -29,7 +29,8 @@ from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study.runs import open_run
-from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.latents import Latents
 from worldgen.tasks.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]

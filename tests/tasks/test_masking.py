@@ -73,6 +73,11 @@ def test_the_future_is_hidden_everywhere_and_the_past_seen_whole():
     assert lengths == {1, 2, 3, 4, 5, 6}
 
 
+def test_some_of_the_future_is_always_left():
+    split = draw(Masking(0, seen=(0.95, 0.95)))  # of five times, 4.75
+    assert split.hidden.shape[1] == SIDE**2 and split.hidden.min() == 4 * SIDE**2
+
+
 def test_blocks_and_the_future_together():
     split = draw(Masking(2, 0.2, seen=(0.4, 0.4)))
     visible, hidden = grid(split.visible), grid(split.hidden)

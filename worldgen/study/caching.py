@@ -17,7 +17,8 @@ from worldgen.data.cache import explain_miss, find_differences, open_cache, read
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.storage import Columns, Exact, Float16, Int8, Storage, storage_errors
 from worldgen.data.store import Store, entry_size
-from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.latents import Latents
 from worldgen.types import Clip
 
 CHOICES: tuple[Storage, ...] = (Exact(), Float16(), Int8(), Float16(pool=4), Int8(pool=4))

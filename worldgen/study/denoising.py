@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.metrics.preference import LEVELS
-from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.latents import Latents
 from worldgen.types import Clip, to_device
 
 

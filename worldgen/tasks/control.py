@@ -23,7 +23,8 @@ from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.control import Control
 from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
-from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.latents import Latents
 from worldgen.tasks.schedule import warm_then_decay
 from worldgen.tasks.validation import NOISE_BINS
 from worldgen.types import Clip

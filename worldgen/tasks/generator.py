@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,41 +32,13 @@ from worldgen.diffusion.context import encode_held, hold, known_mask, known_moti
 from worldgen.diffusion.dit import DiT, Residuals
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
-from worldgen.encoders.base import Placed, Tokens, fingerprint
+from worldgen.encoders.base import Placed, fingerprint
+from worldgen.tasks.latents import Latents
 from worldgen.tasks.schedule import warm_then_decay
 from worldgen.types import Clip
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
 """What was computed once by other code is computed again."""
-
-
-class Latents(NamedTuple):
-    """What training needs of a batch of clips, once the frozen parts have run."""
-
-    z: Float[Tensor, "B L C h w"]
-    still: Float[Tensor, "B K L C h w"]
-    """Latents of the world that stands still after each of K choices of context."""
-    motion: Float[Tensor, "B K 2 h w"]
-    """Flow at the end of each context, in pixels per frame."""
-    slots: tuple[Placed, ...]
-    """What the encoders made of the known frames and the prompt."""
-
-    def columns(self) -> Columns:
-        # The mask stands behind the positions too, so that a cache which pools tokens pools them alike.
-        slots = ((*tokens, positions, tokens.mask) for tokens, positions in self.slots)
-        return (self.z, self.still, self.motion, *(column for slot in slots for column in slot))
-
-    @classmethod
-    def from_columns(cls, columns: Columns) -> Latents:
-        z, still, motion, *rest = columns
-        slots = zip(rest[::4], rest[1::4], rest[2::4], strict=True)
-        return cls(z, still, motion, tuple(Placed(Tokens(x, mask), places) for x, mask, places in slots))
-
-    @classmethod
-    def names(cls, slots: Sequence[str]) -> list[str]:
-        """What each column is; "" for masks."""
-        of_slots = (name for slot in slots for name in (slot, "", f"{slot} places", ""))
-        return ["z", "still", "motion", *of_slots]
 
 
 class WorldGenerator(LightningModule):
