@@ -25,7 +25,7 @@ from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.judging import (
     Outcome,
     baselines,
-    compare_psnr,
+    describe_codec,
     describe_fidelity,
     fit_regression,
     judge,
@@ -143,8 +143,7 @@ def evaluate_run(
     everything = stack_clips([replace(one.clip, depth=None, masks=None) for one in clips])
     truths = [select(everything.truth, slice(index, index + 1)) for index in range(len(clips))]
     rows = summarize("generated", outcomes)
-    rows += [row for row in summarize("codec alone", ceiling) if "RMSE" not in row.name]
-    rows.append(compare_psnr(outcomes, ceiling))
+    rows += describe_codec(outcomes, ceiling)
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
     rows += replay_rows(cases, tracker)

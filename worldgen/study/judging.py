@@ -127,23 +127,31 @@ def summarize(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row
     if any(not np.isnan(outcome.moving_psnr) for outcome in outcomes):
         add("object present", [[outcome.present] for outcome in outcomes], np.mean, "of object-frames")
         add("PSNR on moving pixels", [[outcome.moving_psnr] for outcome in outcomes], np.mean, "dB")
-        add("PSNR", [[outcome.psnr] for outcome in outcomes], np.mean, "dB")
     drops = [list(outcome.fall) for outcome in outcomes]
     count = sum(len(drop) for drop in drops)
     add("free fall, a / g - 1", drops, np.median, "", f"median over {count} falls")
     return rows
 
 
-def compare_psnr(outcomes: Sequence[Outcome], ceiling: Sequence[Outcome], seed: int = 0) -> Row:
-    """How far below the codec's own PSNR on moving pixels the generated clips are, clip by clip."""
-    gaps = np.array(
-        [[best.moving_psnr - one.moving_psnr] for one, best in zip(outcomes, ceiling, strict=True)]
-    )
-    name = "generated: PSNR on moving pixels, below the codec's"
+def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome], seed: int = 0) -> list[Row]:
+    """What the latent itself costs, and how far the generated clips are from that, clip by clip.
+
+    Args:
+        outcomes: Of the generated clips.
+        coded: Of the true clips, coded and decoded.
+        seed: Of the intervals.
+    """
+    rows = [row for row in summarize("codec alone", coded, seed) if "RMSE" not in row.name]
+    everywhere = np.array([outcome.psnr for outcome in coded])
+    low, high = bootstrap_interval(everywhere, np.mean, seed)
+    rows.append(Row("codec alone: PSNR", float(everywhere.mean()), low, high, "dB"))
+    gaps = np.array([best.moving_psnr - one.moving_psnr for one, best in zip(outcomes, coded, strict=True)])
     finite = gaps[np.isfinite(gaps)]
+    name = "generated: PSNR on moving pixels, below the codec's"
     if not len(finite):
-        return Row(name, None, unit="dB", note="no clip to which it applies")
-    return Row(name, float(finite.mean()), *bootstrap_interval(gaps, np.mean, seed), "dB", "paired")
+        return [*rows, Row(name, None, unit="dB", note="no clip to which it applies")]
+    low, high = bootstrap_interval(gaps, np.mean, seed)
+    return [*rows, Row(name, float(finite.mean()), low, high, "dB", "paired")]
 
 
 def baselines(
