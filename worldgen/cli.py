@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families",)
+LISTS = ("--families", "--contexts")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -84,8 +84,16 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    benchmark: str | None = None,
+    pairs: Path | None = None,
+    encoder: str | None = None,
+    window: int | None = None,
+    contexts: list[int] | None = None,
+    skip: int = 1,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
+
+    Or an encoder, by possible and impossible videos: --benchmark NAME --pairs FOLDER --encoder WHICH.
 
     Args:
         run: Folder of a trained generator.
@@ -95,7 +103,17 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
+        benchmark: intphys, intphys2 or likephys.
+        pairs: Folder of the benchmark's videos, as published.
+        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
+            With a run, its clips are also judged in this encoder's features.
+        window: Frames of a window of surprise; the benchmark's own, contexts and skip too, when left out.
+        contexts: Known first frames of a window; a half when left out.
+        skip: Every so many frames one is looked at, with --window.
     """
+    if benchmark is not None:
+        _evaluate_pairs(benchmark, pairs, encoder, out, window, contexts, skip)
+        return
     if (run is None) == (videos is None) or (run is None) != (data is None):
         raise ValueError(
             "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
@@ -107,8 +125,32 @@ def evaluate(
     else:
         from worldgen.study.evaluation import evaluate_folder
 
-        page = evaluate_folder(run, data, out, known, seed, clips)
+        page = evaluate_folder(run, data, out, known, seed, clips, encoder)
     print(f"Report: {page}")
+
+
+def _evaluate_pairs(
+    benchmark: str,
+    pairs: Path | None,
+    encoder: str | None,
+    out: Path,
+    window: int | None,
+    contexts: list[int] | None,
+    skip: int,
+) -> None:
+    if pairs is None or encoder is None:
+        raise ValueError(f"--benchmark {benchmark} takes --pairs FOLDER and --encoder WHICH; give both.")
+    if window is None and (contexts is not None or skip != 1):
+        raise ValueError("--contexts and --skip go with --window; give it too, or leave them out.")
+    from worldgen.metrics.surprise import Windows
+    from worldgen.study.pairs import evaluate_pairs
+
+    command = f"worldgen evaluate --benchmark {benchmark} --pairs {pairs} --encoder {encoder} --out {out}"
+    windows = None
+    if window is not None:
+        windows = Windows(window, tuple(contexts or [window // 2]), skip=skip)
+        command += f" --window {window} --contexts {' '.join(map(str, windows.contexts))} --skip {skip}"
+    print(f"Report: {evaluate_pairs(benchmark, pairs, out, encoder, windows, command)}")
 
 
 def demo(
