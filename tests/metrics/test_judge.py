@@ -61,8 +61,9 @@ def llava(tmp_path_factory):
     words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",
+        additional_special_tokens=["<image>"], model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
     images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     LlavaProcessor(
         images, tokenizer, patch_size=8, vision_feature_select_strategy="default", chat_template=TEMPLATE,
@@ -96,7 +97,7 @@ def test_a_local_model_is_asked_as_transformers_asks_it(llava):
 def test_bad_local_judges_get_a_sentence(llava, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No vision-language model \(config.json\) in .*nowhere"):
         LocalJudge(tmp_path / "nowhere")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    (tmp_path / "config.json").write_text((llava / "config.json").read_text())
     with pytest.raises(ValueError, match=r"must be a vision-language model \(id or folder\): "):
         LocalJudge(tmp_path)
     with pytest.raises(ValueError, match="frames and length must be positive; got 0 and 256"):
@@ -279,23 +280,22 @@ def test_videophy2_is_counted_by_hand():
     assert [measure.value for measure in none] == [None] * 4
 
 
-ITEM = PhyGenItem(
-    "an egg falls", "gravity", "a broken egg", ("it falls", "it breaks", "all"), ("A", "B", "C", "D")
-)
+STEPS = ("it falls", "it breaks", "everything")
+ITEM = PhyGenItem("an egg falls", "gravity", "a broken egg", STEPS, ("A", "B", "C", "D"))
+
+
+def egg(falls, verdict):
+    replies = {"broken egg": "2", "it falls": falls, "it breaks": "No", "everything": "yes"}
+    return Parrot(**replies, gravity=verdict)
 
 
 def test_phygeneval_asks_five_questions():
-    judge = Parrot(
-        **{"broken egg": "2", "it falls": "Yes", "it breaks": "No", "all": "yes", "gravity": GRADES[3]}
-    )
+    judge = egg("Yes", GRADES[3])
     found = PhyGenEval().judge(judge, colors(9), ITEM)
     assert found == PhyGenVerdict(2, 2, 3) and found.grade == 2
     assert [count for count, _ in judge.asked] == [1, 2, 2, 3, 9]
     assert "Almost Realistic: D" in judge.asked[-1][1] and "an egg falls" in judge.asked[-1][1]
-    unread = Parrot(
-        **{"broken egg": "2", "it falls": "notice", "it breaks": "No", "all": "yes", "gravity": "?"}
-    )
-    found = PhyGenEval().judge(unread, colors(9), ITEM)
+    found = PhyGenEval().judge(egg("notice", "?"), colors(9), ITEM)
     assert found == PhyGenVerdict(2, None, None) and found.grade is None
 
 

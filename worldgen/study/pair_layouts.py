@@ -226,9 +226,7 @@ def _read_status(path: Path) -> bool:
     try:
         label = json.loads(path.read_text(encoding="utf-8"))["header"]["is_possible"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path.name} has no header.is_possible; the test set has no public labels"
-        ) from error
+        raise ValueError(f"{path.name} has no header.is_possible, as in the unlabeled test set") from error
     return bool(label)
 
 

@@ -281,6 +281,7 @@ def write_pairs(
         if (values := _both(pair, scored, name)) is not None
     ]
     heads = ["kind", "scene", "possible", "impossible", "number", "value_possible", "value_impossible"]
+    out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "pairs.csv", _csv(heads, lines))
     write_atomically(out / "missing.csv", _csv(["file", "reason"], ([m.file, m.reason] for m in missing)))
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
