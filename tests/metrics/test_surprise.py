@@ -13,7 +13,7 @@ from worldgen.metrics.pair_tests import (
     separation,
     separation_interval,
 )
-from worldgen.metrics.surprise import Windows, expect, surprise
+from worldgen.metrics.surprise import Standstill, Windows, expect, surprise
 from worldgen.simulation.controls import freeze, shuffle
 from worldgen.types import Clip
 
@@ -37,6 +37,9 @@ class Pendulum(Encoder):
         gray = clip.frames.mean(dim=(2, 3, 4))
         values = torch.stack([gray, -gray, torch.zeros_like(gray), torch.ones_like(gray)], dim=-1)
         return Tokens(values, torch.ones(values.shape[:2], dtype=torch.bool))
+
+    def context_only(self, clip, frames):
+        return self.encode(Clip(clip.frames[:, :frames], clip.fps, clip.prompts))
 
     def predict(self, clip, context, target):
         self.seen.append(clip.frames.shape[1])
@@ -85,6 +88,19 @@ def test_closed_form_on_a_fake_encoder():
     assert_close(found.values, expected, atol=1e-6, rtol=0)
     assert_close(found.average, expected.mean(dim=1), atol=1e-6, rtol=0)
     assert_close(found.maximum, torch.tensor([[step, step / 2]], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_standstill_expects_the_last_known_features_to_go_on(vjepa):
+    """As the fake does, which it must equal; and of V-JEPA those of the context alone, normalized."""
+    clip, windows = grays(*[0.2] * 5, *[0.8] * 3), Windows(4, (1, 2, 3))
+    own, still = (surprise(fake, clip, windows).values for fake in (Pendulum(), Standstill(Pendulum())))
+    assert_close(still, own, atol=0, rtol=0)
+    clip = Clip(noise(1, 8, 3, 36, 36), torch.tensor([8.0]), ("",))
+    made = Standstill(vjepa).predict(clip, 4, 4).values
+    last = F.layer_norm(vjepa.context_only(clip, 4).values[:, 4:], (32,))  # 2 x 2 patches a tubelet
+    assert_close(made, torch.cat([last, last], dim=1), atol=0, rtol=0)
+    with pytest.raises(ValueError, match="encoder with context_only, such as VJEPA2; Blind has none"):
+        Standstill(Blind())
 
 
 def test_skipped_frames_are_not_looked_at():

@@ -228,6 +228,7 @@ def test_the_command_judges_an_encoder(benchmark, vjepa, tmp_path, capsys, reque
     names = [measure["name"] for measure in report["measures"]]
     assert "mean surprise after 4 of 8 frames: pairs won" in names
     assert "largest surprise after 2 of 8 frames: AUROC" in names
+    assert "standstill's surprise after 2 of 8 frames: pairs won" in names
     assert "GeoPhys curvature: pairs won" in names or "GeoPhys curvature" in names
     assert report["pairs"]["judged"] == report["pairs"]["expected"] and report["missing"] == []
     assert "--contexts 2 4 --skip 1" in report["command"] and "report.json" in said

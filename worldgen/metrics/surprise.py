@@ -3,7 +3,7 @@
 Violation of expectation (Garrido et al. 2025, arXiv:2502.11831; Bordes et al. 2025, arXiv:2506.09849). The
 context is encoded alone, so that the prediction cannot have seen what it is compared with. Untrained networks
 are near chance on pairs, and trained ones are weak on IntPhys2 (57.5 % of pairs for V-JEPA 2, 96.4 % for
-people): a sanity signal, not a verdict.
+people): a sanity signal, not a verdict. Features alone go far, without any prediction: compare `Standstill`.
 """
 
 from __future__ import annotations
@@ -101,6 +101,38 @@ class Surprise:
     def maximum(self) -> Float[Tensor, "B K"]:
         """The most surprising window: for single videos."""
         return self.values.amax(dim=1)
+
+
+class Standstill:
+    """Expects that nothing changes: the last known tokens go on. What a predictor has to beat.
+
+    Args:
+        foreseer: Whose features are used, and whose predictor is not.
+
+    Raises:
+        ValueError: It cannot encode first frames alone.
+    """
+
+    def __init__(self, foreseer: Foreseer) -> None:
+        if not hasattr(foreseer, "context_only"):
+            raise ValueError(
+                f"Standstill needs an encoder with context_only, such as VJEPA2; {type(foreseer).__name__} "
+                "has none."
+            )
+        self.foreseer, self.frames, self.tubelet = foreseer, foreseer.frames, foreseer.tubelet
+
+    def encode(self, clip: Clip) -> Tokens:
+        """As `Foreseer.encode`."""
+        return self.foreseer.encode(clip)
+
+    @torch.no_grad()
+    def predict(self, clip: Clip, context: int, target: int) -> Tokens:
+        """As `Foreseer.predict`."""
+        values, mask = self.foreseer.context_only(clip, context)
+        cells = values.shape[1] // (context // self.tubelet)
+        last = F.layer_norm(values[:, -cells:], values.shape[-1:])
+        again = target // self.tubelet
+        return Tokens(last.repeat(1, again, 1), mask[:, -cells:].repeat(1, again))
 
 
 @torch.no_grad()

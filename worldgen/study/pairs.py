@@ -31,7 +31,7 @@ from worldgen.metrics.exhibits import Row
 from worldgen.metrics.geophys import SIGNALS, clip_geometry
 from worldgen.metrics.measures import Measure
 from worldgen.metrics.pair_tests import pair_accuracy, separation, separation_interval
-from worldgen.metrics.surprise import BLIND_TO, Foreseer, Windows, require_fit, surprise
+from worldgen.metrics.surprise import BLIND_TO, Foreseer, Standstill, Windows, require_fit, surprise
 from worldgen.study.evaluation import print_rows
 from worldgen.study.opening import open_encoder
 from worldgen.study.pair_layouts import LAYOUTS, Missing, Pair, Pairs, frame_files
@@ -47,6 +47,7 @@ NOTES = (
     "A pair is won when the impossible video has the strictly larger value; chance is 1/2. Contexts were "
     "fixed beforehand and all are shown; published numbers take the best one for each property.",
     "The binomial interval takes pairs for independent; that of AUROC draws whole scenes.",
+    "Standstill expects the last known features to go on: what a predictor has to beat.",
     "Largest surprise and AUROC compare single videos of different scenes; the mean is for pairs.",
 )
 
@@ -127,6 +128,11 @@ def score_clip(judge: Encoder, clip: Clip, windows: Windows) -> Scores:
             after = f"after {context} of {windows.frames} frames"
             scores[f"mean surprise {after}"] = float(found.average[0, index])
             scores[f"largest surprise {after}"] = float(found.maximum[0, index])
+        if hasattr(judge, "context_only"):
+            still = surprise(Standstill(judge), clip, windows).average[0]
+            for index, context in enumerate(windows.contexts):
+                name = f"standstill's surprise after {context} of {windows.frames} frames"
+                scores[name] = float(still[index])
     if hasattr(judge, "positions"):
         shape = clip_geometry(judge, clip)[0]
         scores |= {f"GeoPhys {name}": None if shape is None else getattr(shape, name) for name in SIGNALS}
