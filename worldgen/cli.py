@@ -90,10 +90,14 @@ def evaluate(
     window: int | None = None,
     contexts: list[int] | None = None,
     skip: int = 1,
+    judge: str | None = None,
+    words: Path | None = None,
+    questions: Path | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
 
     Or an encoder, by possible and impossible videos: --benchmark NAME --pairs FOLDER --encoder WHICH.
+    Or let a vision-language model judge videos: --benchmark NAME --videos FOLDER --judge WHICH.
 
     Args:
         run: Folder of a trained generator.
@@ -103,17 +107,28 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
-        benchmark: intphys, intphys2 or likephys.
+        benchmark: intphys, intphys2 or likephys; with --judge videophy2 or phygeneval.
         pairs: Folder of the benchmark's videos, as published.
         encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
             With a run, its clips are also judged in this encoder's features.
         window: Frames of a window of surprise; the benchmark's own, contexts and skip too, when left out.
         contexts: Known first frames of a window; a half when left out.
         skip: Every so many frames one is looked at, with --window.
+        judge: Folder or id of a vision-language model, or ADDRESS#MODEL of an OpenAI-compatible server, whose
+            key is in OPENAI_API_KEY.
+        words: Yaml file with other words of the judge's questions.
+        questions: PhyGenBench's folder of json files.
     """
+    if benchmark is not None and judge is not None:
+        _evaluate_opinions(benchmark, videos, judge, out, words, questions)
+        return
     if benchmark is not None:
         _evaluate_pairs(benchmark, pairs, encoder, out, window, contexts, skip)
         return
+    if pairs is not None or judge is not None:
+        raise ValueError("--pairs and --judge go with --benchmark; say which one.")
+    if videos is not None and encoder is not None:
+        raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
     if (run is None) == (videos is None) or (run is None) != (data is None):
         raise ValueError(
             "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER; give one of the two."
@@ -151,6 +166,19 @@ def _evaluate_pairs(
         windows = Windows(window, tuple(contexts or [window // 2]), skip=skip)
         command += f" --window {window} --contexts {' '.join(map(str, windows.contexts))} --skip {skip}"
     print(f"Report: {evaluate_pairs(benchmark, pairs, out, encoder, windows, command)}")
+
+
+def _evaluate_opinions(
+    benchmark: str, videos: Path | None, judge: str, out: Path, words: Path | None, questions: Path | None
+) -> None:
+    if videos is None:
+        raise ValueError(f"--benchmark {benchmark} --judge takes --videos FOLDER too; give it.")
+    from worldgen.study.opinions import evaluate_opinions, open_judge
+
+    command = f"worldgen evaluate --benchmark {benchmark} --videos {videos} --judge {judge} --out {out}"
+    command += (f" --words {words}" if words else "") + (f" --questions {questions}" if questions else "")
+    page = evaluate_opinions(benchmark, videos, out, open_judge(judge), words, questions, command)
+    print(f"Report: {page}")
 
 
 def demo(

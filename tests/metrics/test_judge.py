@@ -216,7 +216,7 @@ def test_frames_are_spread():
 @pytest.mark.parametrize(
     "reply, rating",
     [
-        ("4", 4), (" **4** ", 4), ("4/5", 4), ("4 out of 5", 4), ("Four.", 4), ("4. The ball falls.", 4),
+        ("4", 4), (" **4** ", 4), ("**4**/5", 4), ("4 out of 5", 4), ("Four.", 4), ("4. The ball falls.", 4),
         ("4, since it falls", 4), ("3 - it floats", 3), ("Rating: 2", 2), ("My score is 5/5", 5),
         ("I would rate this video a 3.", 3), ('{"score": 4, "reason": "2 balls"}', 4),
         ('```json\n{"rating": 1}\n```', 1), ("The answer is **2**", 2), ("5\nNothing is wrong.", 5),

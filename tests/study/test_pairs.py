@@ -15,7 +15,8 @@ from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.metrics.surprise import Windows
 from worldgen.study.opening import open_encoder
 from worldgen.study.pair_layouts import find_intphys, find_intphys2, find_likephys
-from worldgen.study.pairs import fit_windows, measure_pairs, read_movie, score_videos, write_pairs
+from worldgen.study.pair_tables import measure_pairs, write_pairs
+from worldgen.study.pairs import fit_windows, read_movie, score_videos
 from worldgen.study.perception import perceive
 from worldgen.types import Clip
 
@@ -272,6 +273,8 @@ def test_what_cannot_be_judged_is_counted_and_not_averaged(vjepa, likephys, tmp_
 def test_bad_words_get_one_sentence(vjepa, likephys, tmp_path, capsys):
     assert "takes --pairs FOLDER and --encoder WHICH; give both" in fails(capsys, "--benchmark", "likephys")
     whole = ["--pairs", likephys, "--encoder", vjepa, "--out", tmp_path / "out"]
+    assert "--pairs and --judge go with --benchmark" in fails(capsys, *whole)
+    assert "--encoder compares with a truth" in fails(capsys, "--videos", likephys, "--encoder", vjepa)
     assert "takes intphys, intphys2, likephys; got 'dance'" in fails(capsys, "--benchmark", "dance", *whole)
     assert "--contexts and --skip go with --window" in fails(
         capsys, "--benchmark", "likephys", *whole, "--skip", 2

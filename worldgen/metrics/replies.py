@@ -59,7 +59,7 @@ def read_option(reply: str, options: Sequence[str]) -> int | None:
 
 def _plain(reply: str) -> str:
     """Lower case, without fences; of a json object its only number, where it has one."""
-    text = _FENCE.sub("", reply).strip().lower()
+    text = _FENCE.sub("", reply).replace("*", "").strip().lower()
     try:
         value = json.loads(text)
     except ValueError:
