@@ -88,7 +88,7 @@ def test_features_are_averaged_over_each_moment():
 def test_what_does_not_move_is_refused():
     moving = brightening([0.1 * t for t in range(10)])
     still = brightening([0.5] * 10)
-    flicker = brightening([0.5, 0.52] * 5)  # below what an eye calls a change
+    flicker = brightening([0.5, 0.5, 0.52, 0.52] * 3)  # below what an eye calls a change
     assert clip_geometry(Corners(), still) == (None,) and clip_geometry(Corners(), flicker) == (None,)
     found = clip_geometry(Corners(), moving)[0]
     assert found is not None and found.speed == pytest.approx(0.0, abs=1e-6)

@@ -114,11 +114,9 @@ def evaluate_opinions(
         if questions is None:
             raise ValueError("--benchmark phygeneval takes --questions FOLDER, PhyGenBench's json files.")
         evaluation = _reword(PhyGenEval(), words)
-        items = {
-            videos / f"output_video_{index}.mp4": item
-            for index, item in enumerate(read_phygenbench(questions), 1)
-        }
-        graded, missing = _ask(items, lambda clip, item: evaluation.judge(asked, clip.frames[0], item))
+        every = enumerate(read_phygenbench(questions), 1)
+        items = {videos / f"output_video_{index}.mp4": item for index, item in every}
+        graded, missing = _ask(items, lambda clip, item: evaluation.judge(asked, clip.frames[0], item), [])
         measures = (measure_phygeneval(list(graded.values())),)
         heads = ["video", "single", "multi", "video_grade", "grade"]
         rows = [[path.name, one.single, one.multi, one.video, one.grade] for path, one in graded.items()]
@@ -139,9 +137,7 @@ def read_phygenbench(folder: Path) -> list[PhyGenItem]:
     for name in names:
         path = folder / f"{name}.json"
         if not path.is_file():
-            raise FileNotFoundError(
-                f"PhyGenBench's questions must lie in {folder}; {path.name} is not there."
-            )
+            raise FileNotFoundError(f"PhyGenBench's questions must lie in {folder}; {path.name} misses.")
         tables.append(path)
     try:
         single, multi, video, explicit = (json.loads(path.read_text(encoding="utf-8")) for path in tables)
