@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--contexts")
+LISTS = ("--families", "--contexts", "--reports")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -84,12 +84,13 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
+    processes: int | None = None,
     benchmark: str | None = None,
     pairs: Path | None = None,
     encoder: str | None = None,
     window: int | None = None,
     contexts: list[int] | None = None,
-    skip: int = 1,
+    skip: int | None = None,
     judge: str | None = None,
     words: Path | None = None,
     questions: Path | None = None,
@@ -107,6 +108,7 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
+        processes: Of --videos: judging processes; all cores when left out.
         benchmark: intphys, intphys2 or likephys; with --judge videophy2 or phygeneval.
         pairs: Folder of the benchmark's videos, as published.
         encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
@@ -119,11 +121,13 @@ def evaluate(
         words: Yaml file with other words of the judge's questions.
         questions: PhyGenBench's folder of json files.
     """
-    if benchmark is not None and judge is not None:
-        _evaluate_opinions(benchmark, videos, judge, out, words, questions)
-        return
     if benchmark is not None:
-        _evaluate_pairs(benchmark, pairs, encoder, out, window, contexts, skip)
+        from worldgen.study.benchmarks import evaluate_benchmark
+
+        page = evaluate_benchmark(
+            benchmark, out, videos, judge, words, questions, pairs, encoder, window, contexts, skip
+        )
+        print(f"Report: {page}")
         return
     if pairs is not None or judge is not None:
         raise ValueError("--pairs and --judge go with --benchmark; say which one.")
@@ -136,7 +140,7 @@ def evaluate(
     if videos is not None:
         from worldgen.study.videos import evaluate_videos
 
-        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}")
+        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
     else:
         from worldgen.study.evaluation import evaluate_folder
 
@@ -144,41 +148,16 @@ def evaluate(
     print(f"Report: {page}")
 
 
-def _evaluate_pairs(
-    benchmark: str,
-    pairs: Path | None,
-    encoder: str | None,
-    out: Path,
-    window: int | None,
-    contexts: list[int] | None,
-    skip: int,
-) -> None:
-    if pairs is None or encoder is None:
-        raise ValueError(f"--benchmark {benchmark} takes --pairs FOLDER and --encoder WHICH; give both.")
-    if window is None and (contexts is not None or skip != 1):
-        raise ValueError("--contexts and --skip go with --window; give it too, or leave them out.")
-    from worldgen.metrics.surprise import Windows
-    from worldgen.study.pairs import evaluate_pairs
+def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
+    """Put reports side by side: paired differences over the clips that they share, with intervals.
 
-    command = f"worldgen evaluate --benchmark {benchmark} --pairs {pairs} --encoder {encoder} --out {out}"
-    windows = None
-    if window is not None:
-        windows = Windows(window, tuple(contexts or [window // 2]), skip=skip)
-        command += f" --window {window} --contexts {' '.join(map(str, windows.contexts))} --skip {skip}"
-    print(f"Report: {evaluate_pairs(benchmark, pairs, out, encoder, windows, command)}")
+    Args:
+        reports: Folders of reports of worldgen evaluate; the others are compared with the first.
+        out: Folder of compare.csv and compare.tex.
+    """
+    from worldgen.study.comparing import compare_reports
 
-
-def _evaluate_opinions(
-    benchmark: str, videos: Path | None, judge: str, out: Path, words: Path | None, questions: Path | None
-) -> None:
-    if videos is None:
-        raise ValueError(f"--benchmark {benchmark} --judge takes --videos FOLDER too; give it.")
-    from worldgen.study.opinions import evaluate_opinions, open_judge
-
-    command = f"worldgen evaluate --benchmark {benchmark} --videos {videos} --judge {judge} --out {out}"
-    command += (f" --words {words}" if words else "") + (f" --questions {questions}" if questions else "")
-    page = evaluate_opinions(benchmark, videos, out, open_judge(judge), words, questions, command)
-    print(f"Report: {page}")
+    compare_reports(reports, out)
 
 
 def demo(
@@ -359,6 +338,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "pretrain": ("train a part: codec or t5", _pretrain),
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
+    "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

@@ -19,7 +19,8 @@ class Exhibit:
 
     label: str
     """As in "truth", "generated", "frozen (control)"."""
-    clip: Clip
+    clip: Clip | None
+    """None where there are too many to picture them all."""
     tracks: Trajectory | None
     """None where nothing could be tracked."""
     report: PhysicsReport
@@ -27,14 +28,42 @@ class Exhibit:
     """A clip that was broken on purpose, so that a reader sees which checks notice."""
 
     def __post_init__(self) -> None:
-        if len(self.clip) != 1 or (self.tracks is not None and len(self.tracks.position) != 1):
-            raise ValueError(f"Exhibit {self.label!r} must show one clip; got {len(self.clip)}. Use clip[i].")
-        frames = self.clip.frames.shape[1]
-        if self.tracks is not None and self.tracks.position.shape[1] != frames:
-            raise ValueError(
-                f"Exhibit {self.label!r} must be tracked in each of its {frames} frames; "
-                f"got tracks of {self.tracks.position.shape[1]}."
-            )
+        if self.clip is None and self.tracks is None:
+            raise ValueError(f"Exhibit {self.label!r} must have a clip or tracks; got neither.")
+        clips = [len(self.clip)] if self.clip is not None else []
+        clips += [len(self.tracks.position)] if self.tracks is not None else []
+        if set(clips) != {1}:
+            raise ValueError(f"Exhibit {self.label!r} must show one clip; got {max(clips)}. Use clip[i].")
+        if self.clip is not None and self.tracks is not None:
+            frames, tracked = self.clip.frames.shape[1], self.tracks.position.shape[1]
+            if frames != tracked:
+                raise ValueError(
+                    f"Exhibit {self.label!r} must be tracked in each of its {frames} frames; "
+                    f"got tracks of {tracked}."
+                )
+
+    @property
+    def frames(self) -> int:
+        """How many."""
+        return self.clip.frames.shape[1] if self.clip is not None else self.tracks.position.shape[1]
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return float(self.clip.fps[0]) if self.clip is not None else 1 / float(self.tracks.dt[0])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: one number, over many clips or of one."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    """Ends of the 95 % bootstrap interval."""
+    high: float | None = None
+    unit: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +75,8 @@ class Case:
     known: int
     """Frames that the model was given; 0 where nothing was generated."""
     exhibits: tuple[Exhibit, ...]
+    measures: tuple[Row, ...] = ()
+    """What else was measured of the clip that is judged, such as its error in pixels."""
 
     def __post_init__(self) -> None:
         labels = [exhibit.label for exhibit in self.exhibits]
@@ -53,19 +84,6 @@ class Case:
             raise ValueError(f"Case {self.name!r} must hold exhibits, each label once; got {labels}.")
         if len({exhibit.tracks.metric for exhibit in self.exhibits if exhibit.tracks is not None}) > 1:
             raise ValueError(f"Case {self.name!r} must be tracked in one unit; got metres beside pixels.")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the summary table."""
-
-    name: str
-    value: float | None
-    low: float | None = None
-    """Ends of the 95 % bootstrap interval."""
-    high: float | None = None
-    unit: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,7 @@ def _render_case(case: Case, number: int, draw_tracks: DrawTracks | None) -> tup
     pictures = [
         clip_pictures(item.label, item.clip, f"clip{number}-{place}", 0 if item.is_control else case.known)
         for place, item in enumerate(case.exhibits)
+        if item.clip is not None
     ]
     players = "".join(picture.player for picture in pictures)
     strips = "".join(picture.strip for picture in pictures)
@@ -195,7 +196,8 @@ def _render_plot(case: Case, draw_tracks: DrawTracks) -> str:
     tracks = [(item.label, item.tracks) for item in case.exhibits]
     if all(track is None for _, track in tracks):
         return '<p class="soft">Nothing could be tracked.</p>\n'
-    truth = case.exhibits[0].clip.truth
+    shown = case.exhibits[0].clip
+    truth = shown.truth if shown is not None else None
     label, first = tracks[0]
     if first is not None and first.contacts is None and truth is not None:
         tracks[0] = (label, replace(first, contacts=truth.contacts))

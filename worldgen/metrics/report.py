@@ -105,14 +105,15 @@ def _case_numbers(case: Case) -> dict[str, object]:
         "name": case.name,
         "prompt": case.prompt,
         "known": case.known,
+        "measures": [asdict(row) for row in case.measures],
         "exhibits": [
             {
                 "label": item.label,
                 "is_control": item.is_control,
                 "clip": item.report.clip,
                 "source": item.report.source,
-                "frames": item.clip.frames.shape[1],
-                "fps": float(item.clip.fps[0]),
+                "frames": item.frames,
+                "fps": item.fps,
                 "checks": [asdict(check) for check in item.report.checks],
                 "tracks": None if item.tracks is None else _track_numbers(item.tracks),
             }
@@ -159,12 +160,12 @@ def _checks_csv(cases: Sequence[Case]) -> str:
 
 
 def _filmstrip_png(cases: Sequence[Case]) -> bytes:
+    shown = [(case, item) for case in cases[:_STRIPS] for item in case.exhibits if item.clip is not None]
     rows = [
         (f"{case.name}: {item.label}", item.clip.frames[0].clamp(0, 1))
-        for case in cases[:_STRIPS]
-        for item in case.exhibits
+        for case, item in shown
         if not item.is_control
-    ] or [(cases[0].exhibits[0].label, cases[0].exhibits[0].clip.frames[0])]
+    ] or [(item.label, item.clip.frames[0]) for _, item in shown[:1]]
     longest = max(len(frames) for _, frames in rows)
     side = max(max(frames.shape[-2:]) for _, frames in rows)
     file = io.BytesIO()

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch.nn.functional import interpolate
 
+from worldgen import __version__
+from worldgen.data.guard import run_guarded
 from worldgen.data.media import iterate_frames, mean_rate
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
+from worldgen.metrics import plausibility
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.motion_tracks import expected_presence, track_motion
+from worldgen.metrics.page import PICTURED
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.report import write_report
 from worldgen.plots import plot_tracks
-from worldgen.simulation.controls import freeze, reverse
+from worldgen.simulation.controls import CONTROLS, freeze, reverse
 from worldgen.study.judging import SHOWN_CONTROLS
+from worldgen.study.records import Finding, read_finding, write_finding
 from worldgen.types import Clip, Trajectory
 
 WIDEST = 320
 MOST_FRAMES = 400
+SILENT_SECONDS = 120.0
+"""For so long nothing may come of a video; tracking the longest takes a few seconds."""
+MEGABYTES = 4096
+_CODE = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(plausibility.__file__).parent.glob("*.py")))
+).hexdigest()[:12]
 NOTES = (
     "These videos have no known scale: lengths are pixels, and checks that need metres or g "
     "say that they do not apply.",
@@ -29,29 +43,48 @@ NOTES = (
 )
 
 
-def evaluate_videos(folder: Path, out: Path, command: str) -> Path:
+@dataclass(frozen=True)
+class JudgingTask:
+    """A video to be judged, and where the finding goes."""
+
+    video: Path
+    record: Path
+    stamp: str
+
+
+def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None = None) -> Path:
     """Track and check every video of a folder, and report; what cannot be judged is listed with a reason.
+
+    Findings are kept in ``out/judged``: a second run judges only what is new or has changed. A video that
+    crashes or hangs the process that reads it is listed like any other that cannot be judged.
+
+    Args:
+        folder: Holds the videos.
+        out: Folder of the report.
+        command: Repeats this report.
+        processes: Judging processes; all cores when None.
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: No videos in it, or none that can be judged.
+        ValueError: No videos in it, or none that can be judged; fewer than one process.
     """
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1; got {processes}. Leave it out to use every core.")
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder of videos at {folder}. Check the path.")
     paths = find_videos(folder)
     if not paths:
         raise ValueError(f"{folder} must hold videos (mp4, webm, gif, mov, avi); got none. Check the path.")
-    cases, skipped = [], []
-    with progress_bar() as progress:
-        task = progress.add_task("Checking", total=len(paths))
-        for path in paths:
-            try:
-                cases.append(check_video(path))
-            except (ValueError, OSError) as error:
-                skipped.append((path.name, str(error)))
-            progress.advance(task)
+    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1)
+    cases = [
+        (path, finding.case)
+        for path, finding in zip(paths, findings, strict=True)
+        if finding.case is not None
+    ]
+    skipped = [(finding.name, finding.reason) for finding in findings if finding.case is None]
     if not cases:
         raise ValueError(f"None of {len(paths)} videos can be judged; {skipped[0][0]}: {skipped[0][1]}.")
+    pictured = [_picture(case, path) for path, case in cases[:PICTURED]]
     return write_report(
         out,
         title=f"Physics of the videos in {folder.name}",
@@ -59,7 +92,7 @@ def evaluate_videos(folder: Path, out: Path, command: str) -> Path:
             "Everything that moves against the still background was tracked and its motion checked. The same "
             "checks on the same tracks held still and played backward stand beside it."
         ),
-        cases=cases,
+        cases=pictured + [case for _, case in cases[PICTURED:]],
         summary=[
             Row("videos judged", float(len(cases)), unit=f"of {len(paths)}"),
             Row(
@@ -76,13 +109,61 @@ def evaluate_videos(folder: Path, out: Path, command: str) -> Path:
     )
 
 
-def check_video(path: Path) -> Case:
+def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
+    """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
+    try:
+        finding = Finding(task.video.name, check_video(task.video, beat))
+    except (ValueError, OSError) as error:
+        finding = Finding(task.video.name, None, str(error))
+    except Exception as error:  # whatever one video does, the others are judged
+        finding = Finding(task.video.name, None, f"checking failed ({type(error).__name__}: {error})")
+    write_finding(task.record, finding, task.stamp)
+
+
+def _judge_all(paths: list[Path], records: Path, processes: int) -> list[Finding]:
+    """Findings in the order of the videos, without their frames."""
+    tasks = [JudgingTask(path, records / f"{path.name}.safetensors", _stamp(path)) for path in paths]
+    found = {task.video: read_finding(task.record, task.stamp) for task in tasks}
+    waiting = [task for task in tasks if found[task.video] is None]
+    with progress_bar("videos") as progress:
+        bar = progress.add_task("Checking", total=len(tasks), completed=len(tasks) - len(waiting))
+        for task, trouble in run_guarded(judge_file, waiting, processes, SILENT_SECONDS, MEGABYTES):
+            finding = None if trouble else read_finding(task.record, task.stamp)
+            lost = Finding(task.video.name, None, trouble or "what was found could not be kept")
+            found[task.video] = finding or lost
+            progress.advance(bar)
+    return [finding for finding in (found[path] for path in paths) if finding is not None]
+
+
+def _picture(case: Case, path: Path) -> Case:
+    """A case with the frames of its video, and of its controls."""
+    clip = read_small(path)
+    shown = {case.exhibits[0].label: clip}
+    shown |= {_label(name): CONTROLS[name](clip) for name in SHOWN_CONTROLS}
+    return replace(case, exhibits=tuple(replace(item, clip=shown[item.label]) for item in case.exhibits))
+
+
+def _label(control: str) -> str:
+    return f"{control} (control)"
+
+
+def _stamp(path: Path) -> str:
+    """Names a video and the way it is judged."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {__version__} {_CODE} {WIDEST} {MOST_FRAMES}"
+
+
+def check_video(path: Path, beat: Callable[[], None] = lambda: None) -> Case:
     """Track one video and check it, and its controls.
+
+    Args:
+        path: The video.
+        beat: Called after every frame that was read.
 
     Raises:
         ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).
     """
-    clip = read_small(path)
+    clip = read_small(path, beat)
     tracks = track_motion(clip)
     expected = expected_presence(tracks, *clip.frames.shape[-2:])
 
@@ -97,11 +178,11 @@ def check_video(path: Path) -> Case:
         (SHOWN_CONTROLS[1], reverse, expected.flip(0)),
     ):
         broken = control(thing)
-        exhibits.append(exhibit(f"{name} (control)", replace(broken, truth=None), broken.truth, seen))
+        exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, seen))
     return Case(path.stem, "", 0, tuple(exhibits))
 
 
-def read_small(path: Path) -> Clip:
+def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:
     """A video of any size as a clip at most ``WIDEST`` pixels wide; memory for the small frames only."""
     frames, times = [], []
     for image, seconds in iterate_frames(path):
@@ -112,6 +193,7 @@ def read_small(path: Path) -> Clip:
             frame = interpolate(frame, size, mode="bilinear", antialias=True).clamp(0, 1)
         frames.append(frame)
         times.append(seconds)
+        beat()
         if len(frames) == MOST_FRAMES:
             break
     return Clip(torch.cat(frames)[None], torch.tensor([mean_rate(times)]), ("",))

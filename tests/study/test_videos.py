@@ -1,0 +1,90 @@
+"""A folder of anybody's videos: judged in processes of their own, kept, and reported."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.data.videos import ball, write
+from worldgen.metrics.exhibits import Exhibit
+from worldgen.metrics.page import PICTURED
+from worldgen.study.records import Finding, read_finding, write_finding
+from worldgen.study.videos import check_video, evaluate_videos
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One more than the page pictures, a broken one and one of a single frame."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(PICTURED + 1):
+        write(folder / f"ball{number:02d}.mp4", list(ball(4 * (12 + number), width=128))[::4])
+    (folder / "broken.mp4").write_bytes(b"not a video" * 100)
+    write(folder / "one.mp4", list(ball(1)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    evaluate_videos(folder, out, "the command", processes=2)
+    return out
+
+
+def test_every_video_is_judged_or_listed_with_a_reason(judged):
+    report = json.loads((judged / "report.json").read_text())
+    assert [case["name"] for case in report["cases"]] == [f"ball{n:02d}" for n in range(PICTURED + 1)]
+    assert [case["exhibits"][0]["frames"] for case in report["cases"]] == list(range(12, 25))
+    assert [row["name"] for row in report["skipped"]] == ["broken.mp4", "one.mp4"]
+    assert "at least 6 frames" in report["skipped"][1]["reason"]
+    assert "13.0" in str(report["summary"][0]["value"]) and report["summary"][0]["unit"] == "of 15"
+    last = report["cases"][-1]["exhibits"][0]["tracks"]["position"][0]
+    columns = [place[0] for place in last if place is not None]
+    torch.testing.assert_close(
+        torch.tensor(columns).diff(), torch.full((len(columns) - 1,), 4.0), atol=0.3, rtol=0
+    )  # the ball goes four pixels a frame
+
+
+def test_the_page_pictures_the_first_and_counts_them_all(judged):
+    page = (judged / "report.html").read_text()
+    assert page.count("<article") == PICTURED and "13 cases" in page
+
+
+def test_a_second_run_judges_only_what_changed_and_says_the_same(folder, judged, tmp_path):
+    before = json.loads((judged / "report.json").read_text())
+    records = {path.name: path.stat().st_mtime_ns for path in (judged / "judged").iterdir()}
+    (judged / "judged" / "ball03.mp4.safetensors").write_bytes(b"cut o")
+    os.utime(folder / "ball05.mp4", ns=(1, 1))
+    evaluate_videos(folder, judged, "the command", processes=1)
+    again = {path.name: path.stat().st_mtime_ns for path in (judged / "judged").iterdir()}
+    anew = sorted(name for name in again if again[name] != records[name])
+    assert anew == ["ball03.mp4.safetensors", "ball05.mp4.safetensors"]
+    assert json.loads((judged / "report.json").read_text()) == before
+
+
+def test_a_finding_comes_back_as_it_was_but_for_its_frames(folder, tmp_path):
+    case = check_video(folder / "ball02.mp4")
+    write_finding(tmp_path / "a" / "x.safetensors", Finding("ball02.mp4", case), "one")
+    kept = read_finding(tmp_path / "a" / "x.safetensors", "one").case
+    assert [item.report for item in kept.exhibits] == [item.report for item in case.exhibits]
+    assert [item.is_control for item in kept.exhibits] == [False, True, True]
+    for item, own in zip(kept.exhibits, case.exhibits, strict=True):
+        assert item.clip is None and item.frames == own.frames and item.fps == pytest.approx(own.fps)
+        torch.testing.assert_close(item.tracks.position, own.tracks.position, atol=0, rtol=0)
+    assert read_finding(tmp_path / "a" / "x.safetensors", "two") is None
+    assert set(load_file(tmp_path / "a" / "x.safetensors")) >= {"0.position", "2.present"}
+
+
+def test_an_exhibit_shows_one_clip_or_its_tracks(folder):
+    item = check_video(folder / "ball02.mp4").exhibits[0]
+    with pytest.raises(ValueError, match="must have a clip or tracks; got neither"):
+        Exhibit("video", None, None, item.report)
+    with pytest.raises(ValueError, match="must be tracked in each of its 5 frames; got tracks of 14"):
+        replace(item, clip=replace(item.clip, frames=item.clip.frames[:, :5]))
+
+
+def test_no_process_is_one_sentence(folder, tmp_path):
+    with pytest.raises(ValueError, match="processes must be at least 1; got 0"):
+        evaluate_videos(folder, tmp_path, "", processes=0)

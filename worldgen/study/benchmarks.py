@@ -1,0 +1,52 @@
+"""Published benchmarks by name: what each of them takes, and the command that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def evaluate_benchmark(
+    name: str,
+    out: Path,
+    videos: Path | None = None,
+    judge: str | None = None,
+    words: Path | None = None,
+    questions: Path | None = None,
+    pairs: Path | None = None,
+    encoder: str | None = None,
+    window: int | None = None,
+    contexts: Sequence[int] | None = None,
+    skip: int | None = None,
+) -> Path:
+    """Run a benchmark: an encoder on pairs, or a judge on videos; see `pairs` and `opinions`.
+
+    Raises:
+        ValueError: Something that the benchmark takes is missing, or goes with something else.
+    """
+    command = f"worldgen evaluate --benchmark {name}"
+    if judge is not None:
+        if videos is None:
+            raise ValueError(f"--benchmark {name} --judge takes --videos FOLDER too; give it.")
+        from worldgen.study.opinions import evaluate_opinions, open_judge
+
+        command += f" --videos {videos} --judge {judge} --out {out}"
+        command += (f" --words {words}" if words else "") + (f" --questions {questions}" if questions else "")
+        return evaluate_opinions(name, videos, out, open_judge(judge), words, questions, command)
+    if pairs is None or encoder is None:
+        raise ValueError(
+            f"--benchmark {name} takes --pairs FOLDER and --encoder WHICH, or --videos FOLDER and --judge "
+            "WHICH; give both of one kind."
+        )
+    if window is None and (contexts is not None or skip is not None):
+        raise ValueError("--contexts and --skip go with --window; give it too, or leave them out.")
+    from worldgen.metrics.surprise import Windows
+    from worldgen.study.pairs import evaluate_pairs
+
+    command += f" --pairs {pairs} --encoder {encoder} --out {out}"
+    windows = None
+    if window is not None:
+        windows = Windows(window, tuple(contexts or [window // 2]), skip=1 if skip is None else skip)
+        known = " ".join(map(str, windows.contexts))
+        command += f" --window {window} --contexts {known} --skip {windows.skip}"
+    return evaluate_pairs(name, pairs, out, encoder, windows, command)

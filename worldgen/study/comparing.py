@@ -1,0 +1,202 @@
+"""Reports side by side: the same checks of the same clips, and paired differences with intervals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from worldgen.data.shards import write_atomically
+from worldgen.metrics.comparison import bootstrap_interval
+
+Values = dict[tuple[str, str], dict[str, float]]
+"""Of each quantity and its unit: the value of each clip to which it applies."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report.json says about the clips that it judged; controls and truth are left out."""
+
+    name: str
+    clips: frozenset[str]
+    values: Values
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One quantity in two reports."""
+
+    quantity: str
+    unit: str
+    first: float
+    """Mean over the clips that both reports judged."""
+    second: float
+    change: float
+    """Second less first, mean over the same clips."""
+    low: float
+    """Ends of the 95 % bootstrap interval of the change: clips are drawn, in pairs."""
+    high: float
+    clips: int
+    """In both reports."""
+    missing: int
+    """To which the quantity applies in one report only."""
+
+    @property
+    def seen(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def compare_reports(folders: Sequence[Path], out: Path) -> None:
+    """Print every report against the first, clip by clip, and write compare.csv and compare.tex.
+
+    Scores of checks lie in [0, 1], 1 is physical. A difference is of clips that both reports judged, by
+    name; sources (truth, readout, replay) are compared each with its own.
+
+    Args:
+        folders: Reports of ``worldgen evaluate``, two or more.
+        out: Folder of the tables, made when missing.
+
+    Raises:
+        FileNotFoundError: A folder without report.json.
+        ValueError: Fewer than two; a damaged report; or no clip that two of them judged.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"worldgen compare takes two reports or more; got {len(folders)}.")
+    names = _tell_apart(folders)
+    first, *others = (read_report(folder, name) for folder, name in zip(folders, names, strict=True))
+    pairs = [(other.name, difference(first, other)) for other in others]
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "compare.csv", _csv(first.name, pairs).encode())
+    write_atomically(out / "compare.tex", _latex(first.name, pairs).encode())
+    for name, rows in pairs:
+        Console().print(_table(first, name, rows))
+
+
+def read_report(folder: Path, name: str) -> Report:
+    """What a report says of each clip, from its report.json.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is no report.
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} must hold report.json; make it with worldgen evaluate.")
+    values: Values = {}
+    clips = set()
+    try:
+        for case in json.loads(path.read_text(encoding="utf-8"))["cases"]:
+            clips.add(case["name"])
+            for measure in case.get("measures", ()):
+                _add(values, (measure["name"], measure["unit"]), case["name"], measure["value"])
+            for item in case["exhibits"]:
+                if item["is_control"] or item["label"] == "truth":
+                    continue
+                for check in item["checks"]:
+                    quantity = (f"{check['name']} ({item['source']})", "score")
+                    _add(values, quantity, case["name"], check["score"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must be a report of worldgen evaluate; it cannot be read. Make it again."
+        ) from error
+    return Report(name, frozenset(clips), values)
+
+
+def difference(first: Report, second: Report) -> list[Difference]:
+    """Every quantity that applies to clips of both.
+
+    Raises:
+        ValueError: They judged no clip in common.
+    """
+    if not first.clips & second.clips:
+        raise ValueError(
+            f"{first.name} and {second.name} judged no clip in common ({min(first.clips)} there, "
+            f"{min(second.clips)} here). Evaluate both on the same clips."
+        )
+    rows = []
+    for quantity in first.values:
+        ours, theirs = first.values[quantity], second.values.get(quantity, {})
+        both = sorted(ours.keys() & theirs.keys())
+        if not both:
+            continue
+        table = np.array([(ours[clip], theirs[clip]) for clip in both])
+        changes = table[:, 1] - table[:, 0]
+        low, high = bootstrap_interval(changes, np.mean)
+        missing = len((ours.keys() ^ theirs.keys()) & first.clips & second.clips)
+        means = table.mean(axis=0)
+        name, unit = quantity
+        mean = float(changes.mean())
+        rows.append(
+            Difference(name, unit, float(means[0]), float(means[1]), mean, low, high, len(both), missing)
+        )
+    return rows
+
+
+def _add(values: Values, quantity: tuple[str, str], clip: str, value: float | None) -> None:
+    if value is not None and math.isfinite(value):
+        values.setdefault(quantity, {})[clip] = float(value)
+
+
+def _tell_apart(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that differ."""
+    paths = [folder.absolute().parts for folder in folders]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"worldgen compare takes different reports; {folders[0]} came twice.")
+
+
+def _table(first: Report, name: str, rows: Sequence[Difference]) -> Table:
+    table = Table(title=f"{name} against {first.name}", box=None)
+    for heading in ("", "unit", first.name, name, "change", "95 % interval", "clips", "in one only"):
+        table.add_column(heading, justify="left" if heading in ("", "unit") else "right")
+    for row in rows:
+        style = "bold" if row.seen else "dim"
+        numbers = (f"{row.first:.3g}", f"{row.second:.3g}", f"{row.change:+.3g}")
+        interval = f"{row.low:+.3g} .. {row.high:+.3g}"
+        table.add_row(
+            row.quantity, row.unit, *numbers, interval, str(row.clips), str(row.missing), style=style
+        )
+    return table
+
+
+def _csv(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["report", "against", "quantity", "unit", "mean", "mean there", "change", "low", "high", "clips",
+         "in one only"]
+    )  # fmt: skip
+    for name, rows in pairs:
+        for row in rows:
+            numbers = [row.second, row.first, row.change, row.low, row.high, row.clips, row.missing]
+            writer.writerow([name, first, row.quantity, row.unit, *numbers])
+    return text.getvalue()
+
+
+def _latex(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str:
+    """A booktabs table: a row for each quantity, changes that exclude zero in bold."""
+    lines = [r"\begin{tabular}{llrrrr}", r"\toprule"]
+    for name, rows in pairs:
+        heads = ["Quantity", "unit", _escape(first), _escape(name), r"change [95\,\%]", "clips"]
+        lines += [" & ".join(heads) + r" \\", r"\midrule"]
+        for row in rows:
+            change = f"{row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+            change = rf"\textbf{{{change}}}" if row.seen else change
+            cells = [_escape(row.quantity), _escape(row.unit), f"{row.first:.3g}", f"{row.second:.3g}"]
+            lines.append(" & ".join([*cells, change, str(row.clips)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "_%&#$" else letter for letter in text)
