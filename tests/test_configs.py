@@ -1,12 +1,15 @@
 """Every yaml parses against the code it configures, and every ablation changes what is trained."""
 
+import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from safetensors.torch import save_file
 
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.simulation.clips import simulate_clip
@@ -17,6 +20,7 @@ from worldgen.tasks.t5 import T5Task
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
+LAYERS = (CONFIGS / "perception.yaml", CONFIGS / "adapters.yaml")
 TASKS = {"codec": CodecTask, "t5": T5Task}
 
 
@@ -54,8 +58,13 @@ def loss_of(model, clip):
     latents = model.encode(clip)
     eps = torch.randn(latents.z.shape, generator=torch.Generator().manual_seed(0))
     for parameter in model.denoiser.parameters():  # adaLN-Zero hides the condition until it has trained
-        torch.nn.init.normal_(parameter, std=0.02, generator=torch.Generator().manual_seed(parameter.numel()))
-    which, keep = torch.tensor([1]), torch.tensor([True])
+        torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(parameter.numel()))
+    for parameter in model.conditioner.parameters():  # and an adapter begins as an identity
+        if parameter.requires_grad and parameter.numel():
+            torch.nn.init.normal_(
+                parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel())
+            )
+    which, keep = torch.tensor([len(model.contexts) - 1]), torch.tensor([True])
     return model.loss(latents, which, torch.tensor([0.6]), eps, keep)
 
 
@@ -68,12 +77,42 @@ def test_the_default_experiment_takes_a_training_step(clip):
     assert model.denoiser.embed.proj.in_channels == 2 * model.codec.channels + 2 + model.codec.temporal_stride
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda path: path.stem)
-def test_every_ablation_is_connected(ablation, clip):
-    paths = (CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
-    before, after = loss_of(build(*paths), clip), loss_of(build(*paths, ablation), clip)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, vjepa2_folder, imagebind_folder):
+    """A layer that puts small random encoders in the places of trained ones; and one for timm's."""
+    timm = pytest.importorskip("timm")
+    folder = tmp_path_factory.mktemp("small")
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), folder / "vit.safetensors")
+    slots = {"video": vjepa2_folder, "multimodal": imagebind_folder}
+    small = {slot: {"init_args": {"checkpoint": str(path)}} for slot, path in slots.items()}
+    vit = {"video": {"init_args": {"model": "test_vit", "checkpoint": str(folder / "vit.safetensors")}}}
+    for name, layer in (("small", small), ("vit", vit)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"model": {"conditioner": layer}}))
+    return folder
+
+
+def layers(path, small):
+    """The configs before ``path`` in its own command, and with it."""
+    named = [ROOT / name for name in re.findall(r"-c (configs/\S+)", path.read_text().splitlines()[0])]
+    before = [CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml"]
+    before += [other for other in named if other not in (*before, path) and other.parent.name != "data"]
+    if any(other.stem == "perception" for other in before):
+        before.append(small / "small.yaml")
+    after = [*before, path, *([small / "small.yaml"] if path.stem == "perception" else [])]
+    return before, after + ([small / "vit.yaml"] if path.stem == "timm_video" else [])
+
+
+@pytest.fixture(scope="module")
+def losses(clip):
+    """Loss by configs; many ablations begin from the same."""
+    return cache(lambda paths: loss_of(build(*paths), clip).detach())
+
+
+@pytest.mark.parametrize("path", [*ABLATIONS, *LAYERS], ids=lambda path: path.stem)
+def test_every_ablation_is_connected(path, losses, small):
+    before, after = (losses(tuple(paths)) for paths in layers(path, small))
     assert torch.isfinite(after).all()
-    assert (after - before).abs().max() > 1e-3, f"{ablation.name} changes nothing"
+    assert (after - before).abs().max() > 1e-3, f"{path.name} changes nothing"
 
 
 def test_without_text_the_caption_says_nothing(clip):

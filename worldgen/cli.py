@@ -84,8 +84,10 @@ def evaluate(
     known: int = 2,
     seed: int = 0,
     clips: int | None = None,
-    processes: int | None = None,
     benchmark: str | None = None,
+    generated: Path | None = None,
+    real: Path | None = None,
+    processes: int | None = None,
     pairs: Path | None = None,
     encoder: str | None = None,
     window: int | None = None,
@@ -97,6 +99,7 @@ def evaluate(
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), or anybody's videos (--videos FOLDER).
 
+    Or by Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on.
     Or an encoder, by possible and impossible videos: --benchmark NAME --pairs FOLDER --encoder WHICH.
     Or let a vision-language model judge videos: --benchmark NAME --videos FOLDER --judge WHICH.
 
@@ -108,8 +111,10 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
-        processes: Of --videos: judging processes; all cores when left out.
-        benchmark: intphys, intphys2 or likephys; with --judge videophy2 or phygeneval.
+        benchmark: physics-iq; intphys, intphys2 or likephys; with --judge videophy2 or phygeneval.
+        generated: Folder of generated videos, named with Physics-IQ's numbers.
+        real: Physics-IQ's folder of real videos.
+        processes: Of --videos and --benchmark physics-iq: judging processes; all cores when left out.
         pairs: Folder of the benchmark's videos, as published.
         encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
             With a run, its clips are also judged in this encoder's features.
@@ -125,8 +130,9 @@ def evaluate(
         from worldgen.study.benchmarks import evaluate_benchmark
 
         page = evaluate_benchmark(
-            benchmark, out, videos, judge, words, questions, pairs, encoder, window, contexts, skip
-        )
+            benchmark, out, generated, real, processes, videos, judge, words, questions, pairs, encoder,
+            window, contexts, skip,
+        )  # fmt: skip
         print(f"Report: {page}")
         return
     if pairs is not None or judge is not None:
@@ -158,6 +164,25 @@ def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
     from worldgen.study.comparing import compare_reports
 
     compare_reports(reports, out)
+
+
+def sensitivity(
+    run: Path, data: Path, out: Path = Path("sensitivity"), clips: int = 60, known: int = 2, seed: int = 0
+) -> None:
+    """Swap one condition at a time between clips: does the output change, and toward the swapped-in truth?
+
+    Args:
+        run: Folder of a trained generator.
+        data: Folder of simulated shards that it was not trained on.
+        out: Folder of the report: json, csv and a figure.
+        clips: How many clips, the first ones.
+        known: First frames that the model is given.
+        seed: Of the noise.
+    """
+    from worldgen.study.sensitivity import sensitivity_folder
+
+    sensitivity_folder(run, data, out, clips, known, seed)
+    print(f"Report: {out / 'sensitivity.json'}")
 
 
 def demo(
@@ -339,6 +364,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "generate": ("continue first frames as a caption says", _plain(generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
     "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
+    "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
@@ -380,7 +406,7 @@ def _help() -> str:
 
 
 def _table(commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
-    return [f"  {name:<10} {text}" for name, (text, _) in commands.items()]
+    return [f"  {name:<11} {text}" for name, (text, _) in commands.items()]
 
 
 def _is_users(error: Exception) -> bool:

@@ -83,10 +83,17 @@ def test_hold_keeps_known_frames_and_repeats_the_last(frames):
 
 def test_hold_silences_what_would_tell_the_future(frames):
     sound, imu = torch.rand(len(frames), 100), torch.rand(len(frames), 50, 6)
-    held = hold(replace(clip_of(frames), sound=sound, imu=imu), 2, 10)  # 2 of 10 frames are known
+    clip = replace(clip_of(frames), sound=sound, imu=imu, fps=torch.full((len(frames),), 1600.0))
+    held = hold(clip, 2, 10)  # 2 of 10 frames are known, and so 20 samples at 16 kHz
     assert_close(held.sound[:, :20], sound[:, :20])
     assert_close(held.imu[:, :10], imu[:, :10])
     assert not held.sound[:, 20:].any() and not held.imu[:, 10:].any()
+    short = hold(clip, 2, 2)
+    assert_close(short.sound, held.sound)
+    assert_close(short.imu, imu[:, :10])
+    again = hold(short, 1, 10)  # what is left of a clip knows no more and no less than the clip
+    assert_close(again.sound, hold(clip, 1, 10).sound)
+    assert_close(again.imu, hold(clip, 1, 10).imu)
 
 
 def test_known_motion_is_the_flow_of_the_last_two_known_frames(frames):

@@ -20,7 +20,7 @@ from transformers import (
 
 from worldgen.conditioning import Conditioner
 from worldgen.encoders.adapterhub import Bottleneck
-from worldgen.encoders.base import Tokens, fingerprint
+from worldgen.encoders.base import Placed, Tokens, fingerprint
 from worldgen.encoders.compositions import Saved, Stack
 from worldgen.encoders.lora import Lora, SavedLora
 from worldgen.encoders.t5 import T5
@@ -215,9 +215,9 @@ def test_what_is_kept_once_still_trains_the_adapter(small, adapter):
     base = {name: value.clone() for name, value in encoder.state_dict().items()}
     with torch.no_grad():  # as the generator fills its cache
         kept = conditioner.encode(clip)
-    ids, mask = kept[0]
+    ids, mask = kept[0].tokens
     assert ids.shape == mask.shape and not ids.is_floating_point()
-    kept = tuple(Tokens(*(tensor.clone() for tensor in pair)) for pair in kept)
+    kept = (Placed(Tokens(ids.clone(), mask.clone()), kept[0].positions.clone()),)
     before, mark = encoder.encode(clip).values, fingerprint(encoder)
     learn(conditioner, kept)
     learned = encoder.trained()
@@ -225,7 +225,7 @@ def test_what_is_kept_once_still_trains_the_adapter(small, adapter):
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, base[name]) != (name in learned), name
     assert (encoder.encode(clip).values - before).abs().max() > 1e-4
-    assert_close(encoder.finish(kept[0]).values, encoder.encode(clip).values, atol=0, rtol=0)
+    assert_close(encoder.finish(kept[0].tokens).values, encoder.encode(clip).values, atol=0, rtol=0)
     assert fingerprint(encoder) == mark  # it names what is frozen
     assert fingerprint(T5(small, adapter=adapter)) == mark != fingerprint(T5(small))
 
@@ -279,7 +279,11 @@ def test_a_real_t5_learns_through_an_adapter(tmp_path):
     plain = T5(str(FLAN), length=16)
     assert encoder.adapter.count(encoder.model) == 8 * 2 * 4 * (512 + 384)  # layers, q and v, rank, A and B
     assert_close(encoder.encode(clip).values, plain.encode(clip).values, atol=1e-6, rtol=0)
-    learn(Conditioner(text=encoder, dim=8, queries=2), (encoder.prepare(clip),), steps=1)
+    learn(
+        Conditioner(text=encoder, dim=8, queries=2),
+        (Placed(encoder.prepare(clip), torch.zeros(2, 0, 3)),),
+        steps=1,
+    )
     base = load_file(FLAN / "model.safetensors")
     weights = {name.replace(".base_layer", ""): value for name, value in encoder.model.state_dict().items()}
     assert all(torch.equal(weights[name], value) for name, value in base.items())

@@ -118,6 +118,16 @@ def test_evaluate_skips_a_damaged_clip_and_counts_it(tmp_path):
     }
     labels = [exhibit["label"] for exhibit in report["cases"][0]["exhibits"]]
     assert labels == ["truth", "generated", "frozen (control)", "reversed (control)"]
+    rows = {row["name"]: row for row in report["summary"]}
+    assert "of 3 clips; a second take gets" in rows["generated: physics_iq_spatiotemporal"]["note"]
+    assert "blind to time reversal, shuffled frames" in rows["generated: physics_iq_spatial"]["note"]
+    assert (
+        rows["generated: SSIM"]["note"] == "fidelity, not physics"
+        and 0 < rows["generated: SSIM"]["value"] < 1
+    )
+    for exhibit in report["cases"][0]["exhibits"]:
+        names = [check["name"] for check in exhibit["checks"]]
+        assert {"physics_iq_spatial", "physics_iq_mse"} <= set(names) and "SSIM" not in names
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -275,7 +275,7 @@ def test_bad_words_get_one_sentence(vjepa, likephys, tmp_path, capsys):
     whole = ["--pairs", likephys, "--encoder", vjepa, "--out", tmp_path / "out"]
     assert "--pairs and --judge go with --benchmark" in fails(capsys, *whole)
     assert "--encoder compares with a truth" in fails(capsys, "--videos", likephys, "--encoder", vjepa)
-    assert "takes intphys, intphys2, likephys; got 'dance'" in fails(capsys, "--benchmark", "dance", *whole)
+    assert "videophy2, phygeneval; got 'dance'" in fails(capsys, "--benchmark", "dance", *whole)
     assert "--contexts and --skip go with --window" in fails(
         capsys, "--benchmark", "likephys", *whole, "--skip", 2
     )

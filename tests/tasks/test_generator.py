@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,23 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from worldgen.conditioning import Conditioner
+from worldgen.data.batching import stack_clips
 from worldgen.data.simulate import simulate_shards
+from worldgen.data.storage import Exact, Float16, Int8
+from worldgen.diffusion.codec import IdentityCodec
+from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
+from worldgen.encoders.base import Placed, Tokens
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
+from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study.runs import open_run
-from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.generator import Latents, WorldGenerator
+from worldgen.tasks.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "assets" / "nano"
@@ -122,6 +130,89 @@ def test_checkpoints_hold_no_frozen_weight_and_know_their_frozen_parts():
     model.on_load_checkpoint(dict(checkpoint))
     with pytest.raises(ValueError, match="The checkpoint must have been trained with"):
         model.on_load_checkpoint({**checkpoint, "frozen": "KLCodec:123456789abc"})
+
+
+def test_where_tokens_lie_survives_the_cache_and_is_pooled_with_them():
+    mask = torch.tensor([[True, True, True, False, False]])
+    positions = torch.tensor([[[t, 0.25, 0.75] for t in (0.0, 1.0, 4.0, 5.0, 6.0)]])
+    placed = Placed(Tokens(torch.randn(1, 5, 4), mask), positions)
+    nowhere = Placed(Tokens(torch.randn(1, 3, 2), torch.ones(1, 3, dtype=torch.bool)), torch.zeros(1, 0, 3))
+    latents = Latents(
+        torch.zeros(1, 2, 1, 1, 1),
+        torch.zeros(1, 1, 2, 1, 1, 1),
+        torch.zeros(1, 1, 2, 1, 1),
+        (nowhere, placed),
+    )
+    columns = latents.columns()
+    assert len(Latents.names(("text", "video"))) == len(columns)
+    for found, expected in zip(Latents.from_columns(columns).slots, latents.slots, strict=True):
+        assert all(map(torch.equal, found.tokens, expected.tokens))
+        assert torch.equal(found.positions, expected.positions)
+    for storage in (Exact(pool=2), Float16(pool=2), Int8(pool=2)):
+        bare, pooled = Latents.from_columns(storage.restore(storage.keep(columns))).slots
+        assert bare.positions.shape == (1, 0, 3) and bare.tokens.values.shape == (1, 2, 2)
+        assert pooled.tokens.mask.tolist() == [[True, True, False]]
+        assert_close(pooled.positions[0, :2, 0], torch.tensor([0.5, 4.0]), atol=0.02, rtol=0)
+        assert_close(pooled.positions[0, :2, 1:], torch.tensor([[0.25, 0.75]] * 2), atol=0.02, rtol=0)
+
+
+def perceiving(vjepa2_folder, **changes):
+    torch.manual_seed(0)
+    model = WorldGenerator(
+        codec=StateCodec(),
+        conditioner=Conditioner(
+            text=T5(str(NANO / "t5")), video=VJEPA2(str(vjepa2_folder)), dim=16, queries=2
+        ),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
+        process=CleanFlowMatching(),
+        **{"sampler": Sampler(steps=2), **changes},
+    )
+    for part in (model.denoiser.to_patch, model.denoiser.blocks[0].cross_attention.out):
+        torch.nn.init.normal_(part.weight)
+    return model.eval()
+
+
+def test_an_encoder_sees_the_shortest_context_in_training_and_in_sampling(clip, vjepa2_folder):
+    model = perceiving(vjepa2_folder, contexts={2: 0.5, 4: 0.5})
+    seen = model.encode(clip).slots[1]
+    assert seen.tokens.values.shape == (1, 4, 32) and seen.positions.shape == (1, 4, 3)  # one tubelet
+    later = replace(clip, frames=torch.cat([clip.frames[:, :2], 1 - clip.frames[:, 2:]], dim=1))
+    for other in (later, hold(clip, 4, 4), hold(clip, 2, 2)):
+        assert torch.equal(model.encode_condition(other)[1].tokens.values, seen.tokens.values)
+    earlier = replace(clip, frames=torch.cat([1 - clip.frames[:, :2], clip.frames[:, 2:]], dim=1))
+    assert (model.encode_condition(earlier)[1].tokens.values - seen.tokens.values).abs().max() > 1e-3
+
+
+def test_guidance_of_a_slot_reaches_the_sample(clip, vjepa2_folder):
+    model = perceiving(vjepa2_folder, sampler=Sampler(steps=2, guidance={"video": 0.0}))
+    *_, without = model.sample(clip, 8, 0)
+    model.sampler = Sampler(steps=2)
+    *_, plain = model.sample(clip, 8, 0)
+    (values, mask), positions = model.encode_condition(clip)[1]
+    slots = (model.encode_condition(clip)[0], Placed(Tokens(values, torch.zeros_like(mask)), positions))
+    *_, absent = model.sample(clip, 8, 0, slots)
+    assert_close(without, absent)
+    assert (without - plain).abs().max() > 1e-3
+    with pytest.raises(
+        ValueError, match="Sampler.guidance must name slots, text, video, multimodal; got 'sound'"
+    ):
+        perceiving(vjepa2_folder, sampler=Sampler(guidance={"sound": 2.0}))
+
+
+def test_validation_tells_which_slot_is_heeded(clip, vjepa2_folder):
+    model, logged = perceiving(vjepa2_folder, sampled=0), {}
+    other = simulate_clip("drop", 6, size=16, frames=8)
+    both = stack_clips([replace(one, masks=None, truth=None, depth=None) for one in (clip, other)])
+    model.codec = IdentityCodec()  # which needs no truth
+    model.denoiser = DiT(3, 6, 16, dim=24, depth=1, heads=2, patch=(1, 2, 2)).eval()
+    for part in (model.denoiser.to_patch, model.denoiser.blocks[0].cross_attention.out):
+        torch.nn.init.normal_(part.weight)
+    model.log = lambda name, value, **_: logged.update({name: float(value)})
+    validate(model, both, 0, "val")
+    assert logged["val/sensitivity_text"] > 1e-3 and logged["val/sensitivity_video"] > 1e-3
+    assert {"val/loss", "val/loss_0.1"} <= logged.keys()
+    validate(model, replace(both, prompts=(clip.prompts[0],) * 2), 0, "val")
+    assert logged["val/sensitivity_text"] == 0 and logged["val/sensitivity_video"] > 1e-3
 
 
 def test_too_few_first_frames_are_refused(clip):

@@ -96,6 +96,29 @@ def mean_rate(times: Sequence[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
+def video_timing(path: str | Path) -> tuple[int, float]:
+    """How many frames a video has, and how many per second, as its header says; counted where it does not.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a video, cut off, or without frames.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No video at {path}. Check the path.")
+    try:
+        with av.open(str(path)) as container:
+            if container.streams.video and container.streams.video[0].frames:
+                stream = container.streams.video[0]
+                rate = stream.guessed_rate or stream.average_rate
+                if rate:
+                    return stream.frames, float(rate)
+    except FFmpegError:
+        pass  # reading it says why
+    times = [seconds for _, seconds in iterate_frames(path)]
+    return len(times), mean_rate(times)
+
+
 def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, upscale: int = 1) -> None:
     """Write an h264 mp4 that every browser plays (yuv420p, crf 12); it appears whole or not at all.
 

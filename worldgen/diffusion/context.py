@@ -14,12 +14,15 @@ from worldgen.diffusion.flow import optical_flow
 from worldgen.types import Camera, Clip, Trajectory
 
 _Timed = TypeVar("_Timed", Camera, Clip, Trajectory)
+_SOUND_RATE = 16_000
+"""Samples per second of a clip's sound."""
 
 
 def hold(clip: Clip, known: int, frames: int) -> Clip:
     """A clip of ``frames`` frames in which the world stands still after the first ``known`` ones.
 
-    Sound and motion sensors are silent from there on: they would tell what is to come.
+    Sound and motion sensors are silent from there on: they would tell what is to come. The samples of motion
+    sensors span the clip, and still do.
 
     Raises:
         ValueError: If the clip has fewer than ``known`` frames, or none are known.
@@ -35,10 +38,14 @@ def hold(clip: Clip, known: int, frames: int) -> Clip:
     if camera is not None and camera.moves:
         camera = _take_frames(camera, index, ("position", "rotation"))
     held = _take_frames(replace(clip, truth=None, camera=None), index, ("frames", "depth", "masks"))
-    share = known / clip.frames.shape[1]
-    return replace(
-        held, truth=truth, camera=camera, sound=_silence(clip.sound, share), imu=_silence(clip.imu, share)
-    )
+    sound, imu = clip.sound, clip.imu
+    if sound is not None:
+        heard = (known / clip.fps * _SOUND_RATE).round()[:, None]
+        sound = torch.where(torch.arange(sound.shape[1], device=sound.device) < heard, sound, 0.0)
+    if imu is not None:
+        felt, whole = (round(n * imu.shape[1] / clip.frames.shape[1]) for n in (known, frames))
+        imu = torch.cat([imu[:, :felt], imu.new_zeros(len(imu), max(0, whole - felt), 6)], dim=1)
+    return replace(held, truth=truth, camera=camera, sound=sound, imu=imu)
 
 
 def encode_held(codec: Codec, clip: Clip, known: int, frames: int) -> Float[Tensor, "B L C h w"]:
@@ -76,14 +83,6 @@ def known_mask(codec: Codec, known: int, frames: int) -> Float[Tensor, "L s"]:
     stride = codec.temporal_stride
     frame = (torch.arange(codec.steps(frames) * stride) - (stride - 1)).clamp(min=0)
     return (frame < known).float().unflatten(0, (-1, stride))
-
-
-def _silence(signal: Float[Tensor, "B S *channels"] | None, share: float) -> Tensor | None:
-    """The signal, zero after a share of its length."""
-    if signal is None:
-        return None
-    heard = round(share * signal.shape[1])
-    return torch.cat([signal[:, :heard], torch.zeros_like(signal[:, heard:])], dim=1)
 
 
 def _take_frames(value: _Timed, index: Tensor, names: tuple[str, ...]) -> _Timed:

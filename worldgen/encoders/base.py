@@ -22,15 +22,34 @@ class Tokens(NamedTuple):
     """True where a token is real."""
 
 
+class Placed(NamedTuple):
+    """Tokens, or what they are made of, and where and when in its clip each token lies."""
+
+    tokens: Tokens
+    positions: Float[Tensor, "B L 3"]
+    """(t, y, x) as `Encoder.positions` gives them; L is 0 where tokens lie nowhere."""
+
+
 class Encoder(nn.Module, ABC):
     """Frozen perception: a Clip becomes tokens. Subclasses end their constructor with `freeze`."""
 
     dim: int
     """D of the tokens."""
+    origins: tuple[str, ...] | None = None
+    """Modality of each token, where there are several."""
 
     @abstractmethod
     def encode(self, clip: Clip) -> Tokens:
         """Tokens of a clip."""
+
+    def positions(self, clip: Clip) -> Float[Tensor, "B L 3"] | None:
+        """Where the tokens of `encode` lie: (t, y, x) of their centers.
+
+        Returns:
+            t in seconds since the first frame; y down and x right as shares of the picture, in (0, 1). None
+            where tokens lie nowhere, as those of a text.
+        """
+        return None
 
     def prepare(self, clip: Clip) -> Tokens:
         """What of `encode` never changes, and can be computed once and kept: all of it."""

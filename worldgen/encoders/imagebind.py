@@ -14,6 +14,7 @@ from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.imagebind_files import load_imagebind
 from worldgen.encoders.imagebind_inputs import (
     RATE,
+    WINDOW,
     prepare_audio,
     prepare_depth,
     prepare_imu,
@@ -21,6 +22,7 @@ from worldgen.encoders.imagebind_inputs import (
     prepare_text,
     prepare_vision,
     read_tokenizer,
+    window_starts,
 )
 from worldgen.types import Clip
 
@@ -81,7 +83,7 @@ class ImageBind(Encoder):
             self.tokenizer = read_tokenizer(_find_tokenizer(checkpoint, tokenizer), config.vocabulary)
             self.tokenizer_hash = hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()[:12]
         self.windows = windows
-        self.origins: tuple[str, ...] = tuple(
+        self.origins = tuple(
             name for name in self.modalities for _ in range(1 if name in ("text", "imu") else windows)
         )
         """Modality of each token."""
@@ -105,6 +107,28 @@ class ImageBind(Encoder):
                 values[:, first : first + found.shape[1]] = found * real[..., None]
                 mask[:, first : first + found.shape[1]] = real
         return Tokens(values, mask)
+
+    def positions(self, clip: Clip) -> Float[Tensor, "B L 3"]:
+        """When the tokens of `encode` were made, as (t, y, x): each has seen the whole picture.
+
+        Returns:
+            t is the middle of a token's window in seconds since the first frame, of the prompt that of the
+            clip; y and x are 1/2.
+        """
+        frames = clip.frames.shape[1]
+        rows = []
+        for fps in clip.fps.tolist():
+            seconds = frames / fps
+            window = [start + min(seconds, WINDOW) / 2 for start in window_starts(seconds, self.windows)]
+            seen = torch.linspace(0, frames - 1, min(self.windows, frames)).round() / fps
+            times = {
+                "text": [seconds / 2],
+                "imu": [min(seconds, 5.0) / 2],
+                "depth": [*seen.tolist(), *[seconds / 2] * (self.windows - len(seen))],
+            }
+            rows.append([t for name in self.modalities for t in times.get(name, window)])
+        t = torch.tensor(rows).to(clip.fps)
+        return torch.stack([t, torch.full_like(t, 0.5), torch.full_like(t, 0.5)], dim=-1)
 
     def embed_vision(self, clip: Clip) -> Float[Tensor, "B D"]:
         """Unit vector of the frames of each clip: the mean of its windows, as for all embeddings here."""

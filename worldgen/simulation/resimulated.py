@@ -14,7 +14,9 @@ import torch
 
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.film import model_of, object_bodies
+from worldgen.simulation.naming import name_things
 from worldgen.simulation.refilm import NotViolable, refilm, require_scenes, take_frames
+from worldgen.simulation.scenes import RESTITUTION, damping_of_restitution
 from worldgen.types import Clip, Trajectory, select
 
 KNOWN = 2
@@ -90,6 +92,30 @@ def pass_through(clip: Clip, share: float, known: int = KNOWN) -> Clip:
         depth = share * float(truth.extent[item].min())
         changes.append(_Law(_Permeable(between, depth, never=share == 1)))
     return _film_again(clip, changes, known)
+
+
+def swap_materials(clip: Clip, known: int = KNOWN) -> Clip:
+    """What the same first frames lead to if each object is of the next material: rubber is wooden, and so on.
+
+    No violation, but what another prompt would tell: a material shows in nothing but how a thing bounces.
+
+    Raises:
+        NotViolable: The clip has no scenes, or no object of a material that sets a restitution.
+    """
+    names = list(RESTITUTION)
+    for scene in require_scenes(clip):
+        if not any(thing.material for thing in name_things(model_of(scene))):
+            raise NotViolable(f"swap_materials needs an object that is {' or '.join(names)}; there is none.")
+
+    def change(model: mujoco.MjModel) -> None:
+        for body, thing in zip(object_bodies(model), name_things(model), strict=True):
+            if thing.material:
+                other = RESTITUTION[names[(names.index(thing.material) + 1) % len(names)]]
+                stiffness = -model.geom_solref[model.body_geomadr[body], 0]
+                damping = 2 * np.sqrt(stiffness) * damping_of_restitution(other)
+                model.geom_solref[model.body_geomadr[body], 1] = -damping
+
+    return _film_again(clip, _Law(change), known)
 
 
 def slow_motion(clip: Clip, factor: float, known: int = KNOWN) -> Clip:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+NAMES = ("physics-iq", "intphys", "intphys2", "likephys", "videophy2", "phygeneval")
+
 
 def evaluate_benchmark(
     name: str,
     out: Path,
+    generated: Path | None = None,
+    real: Path | None = None,
+    processes: int | None = None,
     videos: Path | None = None,
     judge: str | None = None,
     words: Path | None = None,
@@ -19,12 +24,23 @@ def evaluate_benchmark(
     contexts: Sequence[int] | None = None,
     skip: int | None = None,
 ) -> Path:
-    """Run a benchmark: an encoder on pairs, or a judge on videos; see `pairs` and `opinions`.
+    """Run a benchmark: Physics-IQ, an encoder on pairs, or a judge on videos.
+
+    See `physics_iq`, `pairs` and `opinions` for what each of them takes.
 
     Raises:
         ValueError: Something that the benchmark takes is missing, or goes with something else.
     """
+    if name not in NAMES:
+        raise ValueError(f"--benchmark takes {', '.join(NAMES)}; got {name!r}.")
     command = f"worldgen evaluate --benchmark {name}"
+    if name == "physics-iq":
+        if generated is None or real is None:
+            raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
+        from worldgen.study.physics_iq import evaluate_physics_iq
+
+        command += f" --generated {generated} --real {real} --out {out}"
+        return evaluate_physics_iq(generated, real, out, command, processes)
     if judge is not None:
         if videos is None:
             raise ValueError(f"--benchmark {name} --judge takes --videos FOLDER too; give it.")

@@ -17,7 +17,7 @@ from worldgen.data.cache import explain_miss, find_differences, open_cache, read
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.storage import Columns, Exact, Float16, Int8, Storage, storage_errors
 from worldgen.data.store import Store, entry_size
-from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.generator import Latents, WorldGenerator
 from worldgen.types import Clip
 
 CHOICES: tuple[Storage, ...] = (Exact(), Float16(), Int8(), Float16(pool=4), Int8(pool=4))
@@ -51,10 +51,8 @@ def plan_cache(arguments: Sequence[str]) -> None:
     print(f"To encode: {len(missing)} clips; {explain_miss(model.cache, recipe)}.")
     some = [number for number in missing.values() if shape_of(number) == next(iter(counts))][:ERROR_CLIPS]
     measured = model.encode(stack_clips([source[number] for number in some])).columns()
-    names = ["z", "still", "motion"]
-    for slot, encoder in zip(("text", "video", "multimodal"), model.conditioner.encoders, strict=True):
-        names += [slot, ""] if encoder is not None else []
-    lossy = [place for place, column in enumerate(measured) if column.is_floating_point()]
+    names = Latents.names(model.conditioner.present)
+    lossy = [place for place, part in enumerate(measured) if part.is_floating_point() and part.numel()]
     table = Table(title=f"relative rms error on {len(some)} clips")
     for column in ("storage", "bytes", *(names[place] for place in lossy)):
         table.add_column(column, justify="left" if column == "storage" else "right")

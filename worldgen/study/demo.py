@@ -33,4 +33,6 @@ def run_demo(run: Path, out: Path, command: str, clips: int = 12, seed: int = 0)
 def _simulate(family: str, seed: int) -> HeldOut:
     from worldgen.simulation.clips import simulate_clip
 
-    return HeldOut(f"{family}-{seed}", family, simulate_clip(family, seed))
+    return HeldOut(
+        f"{family}-{seed}", family, simulate_clip(family, seed), simulate_clip(family, seed, take=1)
+    )

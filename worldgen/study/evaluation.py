@@ -14,18 +14,23 @@ from rich.table import Table
 from worldgen.data.batching import stack_clips
 from worldgen.data.media import write_video
 from worldgen.data.progress import progress_bar
+from worldgen.data.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.metrics.exhibits import Case, Row
 from worldgen.metrics.report import write_report
+from worldgen.metrics.second_take import check_second_take
 from worldgen.plots import plot_tracks
+from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.judging import (
     Outcome,
     baselines,
+    describe_fidelity,
     fit_regression,
     judge,
     present_case,
     summarize,
+    summarize_second_takes,
 )
 from worldgen.study.opening import open_encoder
 from worldgen.study.perception import perceive
@@ -39,6 +44,10 @@ NOTES = (
     "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
     "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
     "PSNR is measured after the known frames, on pixels that in truth differ from the last of them.",
+    "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
+    "one score: played backward, a clip keeps two of them.",
+    "Fidelity says how a clip looks, and nothing of physics; LPIPS is left out, as it needs the weights of "
+    "AlexNet (`worldgen.metrics.fidelity.PerceptualDistance`).",
 )
 
 
@@ -49,6 +58,8 @@ class HeldOut:
     name: str
     family: str
     clip: Clip
+    second: Clip | None = None
+    """The same scene again, started a little elsewhere; None where it cannot be simulated."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ def evaluate_run(
         task = progress.add_task("Checking", total=min(pictured, len(clips)))
         cases = []
         for one, result in list(zip(clips, generated, strict=True))[:pictured]:
-            cases.append(present_case(one.name, one.clip, result, known))
+            cases.append(present_case(one.name, one.clip, result, known, one.second))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -118,6 +129,15 @@ def evaluate_run(
     rows = summarize("generated", outcomes)
     rows += baselines(truths, everything, [one.family for one in clips], regression)
     rows += summarize("tracker on true frames", own)[:1]
+    again = [
+        check_second_take(result, one.clip, one.second, known)
+        for one, result in zip(clips, generated, strict=True)
+        if one.second is not None
+    ]
+    rows += summarize_second_takes("generated", again, len(clips))
+    rows += describe_fidelity(
+        "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], known
+    )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     return Verdict(rows, cases, generated, skipped)
 
@@ -188,7 +208,27 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def _read(source: ShardedClips, index: int) -> HeldOut:
-    return HeldOut(source.name(index), source.index.entries[index].family, source[index])
+    entry, clip = source.index.entries[index], source[index]
+    return HeldOut(source.name(index), entry.family, clip, _second_take(entry, clip))
+
+
+def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
+    """The scene of a stored clip again; None where its seed does not lead to this very clip."""
+    if entry.seed is None or clip.truth is None or clip.frames.shape[-1] != clip.frames.shape[-2]:
+        return None
+    split = entry.id.partition(f"{entry.seed:09d}-")[2].replace("ood-", "ood:") or None
+    frames, fps = clip.frames.shape[1], float(clip.fps[0])
+    try:
+        same = simulate_trajectory(entry.family, entry.seed, frames, fps, split=split).position
+        if same.shape != clip.truth.position.shape or not torch.allclose(
+            same, clip.truth.position, atol=1e-4
+        ):
+            return None
+        return simulate_clip(
+            entry.family, entry.seed, clip.frames.shape[-1], frames, fps, split=split, take=1
+        )
+    except ValueError:
+        return None
 
 
 def _load(held_out: Sequence[Callable[[], HeldOut]]) -> tuple[list[HeldOut], list[tuple[str, str]]]:

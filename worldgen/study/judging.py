@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from jaxtyping import Float
@@ -16,13 +17,16 @@ from worldgen.metrics.comparison import (
     trajectory_error_px,
 )
 from worldgen.metrics.exhibits import Case, Exhibit, Row
-from worldgen.metrics.fidelity import moving_psnr
+from worldgen.metrics.fidelity import dynamic_degree, moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.second_take import check_second_take
 from worldgen.metrics.tracks import count_spurious, track_objects
 from worldgen.simulation.controls import CONTROLS
-from worldgen.types import Clip, Source, Trajectory, select
+from worldgen.types import Check, Clip, Source, Trajectory, select
 
 SHOWN_CONTROLS = ("frozen", "reversed")
+MOVED = 48
+"""Clips of which the dynamic degree is taken: matching frames costs more than the other numbers together."""
 FEWEST = 6
 """Samples of free flight from which an acceleration is fitted."""
 
@@ -144,6 +148,61 @@ def baselines(
     return rows
 
 
+def describe_fidelity(name: str, pairs: Sequence[tuple[Clip, Clip]], known: int, seed: int = 0) -> list[Row]:
+    """How the clips look beside the truth, after the known frames: fidelity, and no word about physics.
+
+    Args:
+        name: Whose clips.
+        pairs: Each clip with its truth.
+        known: First frames that were given.
+        seed: Of the intervals.
+    """
+    rows = []
+    note = "fidelity, not physics"
+
+    def add(what: str, values: Sequence[float], unit: str = "") -> None:
+        low, high = bootstrap_interval(values, np.mean, seed)
+        rows.append(Row(f"{name}: {what}", fmean(values), low, high, unit, note))
+
+    later = [(made.frames[:, known:], true.frames[:, known:]) for made, true in pairs]
+    add("PSNR", [float(psnr(made, true)) for made, true in later], "dB")
+    if min(pairs[0][0].frames.shape[-2:]) >= 11:
+        add("SSIM", [float(ssim(made, true)) for made, true in later])
+    for whose, side in ((name, 0), ("truth", 1)):
+        frames = [pair[side] for pair in later]
+        rates = [pair[side].fps for pair in pairs]
+        if frames[0].shape[1] < 2:
+            continue
+        values = [float(temporal_flicker(one)) for one in frames]
+        low, high = bootstrap_interval(values, np.mean, seed)
+        rows.append(
+            Row(f"{whose}: temporal flicker", fmean(values), low, high, "", f"{note}; 1 is stillness")
+        )
+        moves = [float(dynamic_degree(*one)) for one in zip(frames[:MOVED], rates[:MOVED], strict=True)]
+        low, high = bootstrap_interval(moves, np.mean, seed)
+        rows.append(Row(f"{whose}: dynamic degree", fmean(moves), low, high, f"of {len(moves)} clips", note))
+    return rows
+
+
+def summarize_second_takes(name: str, found: Sequence[tuple[Check, ...]], total: int) -> list[Row]:
+    """Physics-IQ's four numbers, each apart, over the clips whose world could be simulated twice."""
+    rows = []
+    for checks in zip(*found, strict=True):
+        applied = [check for check in checks if check.value is not None]
+        if not applied:
+            continue
+        values = [check.value for check in applied if check.value is not None]
+        low, high = bootstrap_interval(values, np.mean)
+        way = applied[0].note.partition(";")[0]
+        limit = fmean(check.limit for check in applied)
+        note = (
+            f"n = {len(values)} of {total} clips; a second take gets {limit:.3g}; {way}; "
+            f"blind to {', '.join(applied[0].blind_to)}"
+        )
+        rows.append(Row(f"{name}: {applied[0].name}", fmean(values), low, high, applied[0].unit, note))
+    return rows
+
+
 def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source = "readout") -> Exhibit:
     """A simulated or generated clip, tracked by the colors of ``reference`` and checked against its truth."""
     tracks = track_objects(clip, reference=reference)
@@ -159,14 +218,21 @@ def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source =
     return Exhibit(label, clip, tracks, report, is_control="control" in label)
 
 
-def present_case(name: str, truth: Clip, generated: Clip | None, known: int) -> Case:
-    """One clip: truth, what was generated, and the controls that show what the checks can tell."""
+def present_case(
+    name: str, truth: Clip, generated: Clip | None, known: int, second: Clip | None = None
+) -> Case:
+    """One clip: truth, what was generated, and the controls that show what the checks can tell.
+
+    Where there is a second take of the world, Physics-IQ's four numbers stand among the checks.
+    """
     exhibits = [exhibit("truth", truth, truth, name)]
     if generated is not None:
         exhibits.append(exhibit("generated", generated, truth, name))
     for control in SHOWN_CONTROLS:
         broken = CONTROLS[control](truth)
         exhibits.append(exhibit(f"{control} (control)", broken, truth, name))
+    if second is not None:
+        exhibits = [_compared(one, truth, second, known) for one in exhibits]
     return Case(name, truth.prompts[0], known, tuple(exhibits))
 
 
@@ -182,6 +248,11 @@ def fit_regression(
         trajectories.append(simulate_trajectory(family, 900_000_000 + index, frames, fps))
         groups.append(family)
     return LinearRegression.fit(trajectories, groups, known)
+
+
+def _compared(one: Exhibit, truth: Clip, second: Clip, known: int) -> Exhibit:
+    checks = (*one.report.checks, *check_second_take(one.clip, truth, second, known))
+    return replace(one, report=replace(one.report, checks=checks))
 
 
 def _pad(values: Sequence[Sequence[float]]) -> Float[np.ndarray, "clips K"]:

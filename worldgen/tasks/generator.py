@@ -11,20 +11,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from worldgen.conditioning import Conditioner
+from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.data.cache import EXACT, Recipe, precompute, stack_columns
-from worldgen.data.media import filmstrip
 from worldgen.data.storage import Columns, Storage
 from worldgen.diffusion import context as context_code
 from worldgen.diffusion import flow as flow_code
@@ -34,13 +32,10 @@ from worldgen.diffusion.context import encode_held, hold, known_mask, known_moti
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
-from worldgen.encoders.base import Tokens, fingerprint
-from worldgen.metrics.plausibility import assess
-from worldgen.metrics.tracks import track_objects
+from worldgen.encoders.base import Placed, Tokens, fingerprint
 from worldgen.tasks.schedule import warm_then_decay
-from worldgen.types import Clip, Conditioning, select, to_device
+from worldgen.types import Clip
 
-NOISE_BINS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
 """What was computed once by other code is computed again."""
 
@@ -53,15 +48,25 @@ class Latents(NamedTuple):
     """Latents of the world that stands still after each of K choices of context."""
     motion: Float[Tensor, "B K 2 h w"]
     """Flow at the end of each context, in pixels per frame."""
-    tokens: tuple[Tokens, ...]
+    slots: tuple[Placed, ...]
+    """What the encoders made of the known frames and the prompt."""
 
     def columns(self) -> Columns:
-        return (self.z, self.still, self.motion, *(tensor for tokens in self.tokens for tensor in tokens))
+        # The mask stands behind the positions too, so that a cache which pools tokens pools them alike.
+        slots = ((*tokens, positions, tokens.mask) for tokens, positions in self.slots)
+        return (self.z, self.still, self.motion, *(column for slot in slots for column in slot))
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Latents:
         z, still, motion, *rest = columns
-        return cls(z, still, motion, tuple(Tokens(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)))
+        slots = zip(rest[::4], rest[1::4], rest[2::4], strict=True)
+        return cls(z, still, motion, tuple(Placed(Tokens(x, mask), places) for x, mask, places in slots))
+
+    @classmethod
+    def names(cls, slots: Sequence[str]) -> list[str]:
+        """What each column is; "" for masks."""
+        of_slots = (name for slot in slots for name in (slot, "", f"{slot} places", ""))
+        return ["z", "still", "motion", *of_slots]
 
 
 class WorldGenerator(LightningModule):
@@ -102,6 +107,8 @@ class WorldGenerator(LightningModule):
         sampled: int = 8,
     ) -> None:
         super().__init__()
+        if isinstance(sampler.guidance, dict):
+            require_slots(sampler.guidance, "Sampler.guidance")
         self.codec = codec.requires_grad_(False)
         self.conditioner = conditioner
         self.denoiser = denoiser(codec.channels, codec.channels + 2 + codec.temporal_stride, conditioner.dim)
@@ -134,9 +141,16 @@ class WorldGenerator(LightningModule):
         frames = clip.frames.shape[1]
         still = torch.stack([encode_held(self.codec, clip, known, frames) for known in self.contexts], dim=1)
         motion = torch.stack([known_motion(clip, known, still.shape[-2:]) for known in self.contexts], dim=1)
-        # A condition may know no more than the fewest known frames: in sampling there is nothing else to see.
-        tokens = self.conditioner.encode(hold(clip, self.contexts[0], frames))
-        return Latents(self.codec.encode(clip), still, motion, tokens)
+        return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
+
+    @torch.no_grad()
+    def encode_condition(self, clip: Clip) -> tuple[Placed, ...]:
+        """What the encoders make of a clip's prompt and first frames, as many as the shortest context has.
+
+        In sampling no more may be there. An encoder sees motion if every context has two frames or more.
+        """
+        fewest = self.contexts[0]
+        return self.conditioner.encode(hold(clip, fewest, fewest))
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
@@ -158,7 +172,7 @@ class WorldGenerator(LightningModule):
         which: Int[Tensor, " B"],
         sigma: Float[Tensor, " B"],
         eps: Float[Tensor, "B L C h w"],
-        keep: Bool[Tensor, " B"],
+        keep: Bool[Tensor, " B *S"],
     ) -> Float[Tensor, " B"]:
         """Loss of each clip.
 
@@ -167,18 +181,29 @@ class WorldGenerator(LightningModule):
             which: Index into ``contexts`` of each clip.
             sigma: Noise levels.
             eps: Noise.
-            keep: False where the condition is dropped.
+            keep: False where the condition is dropped; with a second axis, which slots of it.
         """
+        x = (latents.z - latents.still[torch.arange(len(which), device=which.device), which]) / self.spread
+        output = self.predict(latents, which, sigma, eps, keep)
+        return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
+
+    def predict(
+        self,
+        latents: Latents,
+        which: Int[Tensor, " B"],
+        sigma: Float[Tensor, " B"],
+        eps: Float[Tensor, "B L C h w"],
+        keep: Bool[Tensor, " B *S"],
+    ) -> Float[Tensor, "B L C h w"]:
+        """What the denoiser makes of clips with noise added; arguments as of `loss`."""
         rows = torch.arange(len(which), device=which.device)
         still = latents.still[rows, which]
         x = (latents.z - still) / self.spread
         masks = torch.stack([self._known(known, latents.z) for known in self.contexts])  # (K, L, s, h, w)
         motion = latents.motion[rows, which][:, None].expand(-1, still.shape[1], -1, -1, -1)
         context = torch.cat([still, motion, masks[which]], dim=2)
-        output = self.denoiser(
-            self.process.corrupt(x, eps, sigma), sigma, context, self.conditioner(latents.tokens, keep)
-        )
-        return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
+        condition = self.conditioner(latents.slots, keep)
+        return self.denoiser(self.process.corrupt(x, eps, sigma), sigma, context, condition)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
@@ -197,7 +222,9 @@ class WorldGenerator(LightningModule):
 
     # ---------------------------------------------------------------- sampling
 
-    def generate(self, context: Clip, frames: int, seed: int) -> Clip:
+    def generate(
+        self, context: Clip, frames: int, seed: int, slots: tuple[Placed, ...] | None = None
+    ) -> Clip:
         """Continue a clip.
 
         Args:
@@ -205,12 +232,20 @@ class WorldGenerator(LightningModule):
                 are not used.
             frames: Length of the result, the known frames included.
             seed: Of the noise: the same seed gives the same bits.
+            slots: What to attend to, instead of what `encode_condition` makes of ``context``.
         """
-        *_, last = self.generate_steps(context, frames, seed)
-        return last()
+        *_, z = self.sample(context, frames, seed, slots)
+        return self.decode(z, context)
 
     def generate_steps(self, context: Clip, frames: int, seed: int) -> Iterator[Callable[[], Clip]]:
         """Yields after each step of the sampler a function that decodes what there is."""
+        for z in self.sample(context, frames, seed):
+            yield partial(self.decode, z, context)
+
+    def sample(
+        self, context: Clip, frames: int, seed: int, slots: tuple[Placed, ...] | None = None
+    ) -> Iterator[Float[Tensor, "B L C h w"]]:
+        """Yields the latent after each step of the sampler; arguments as of `generate`."""
         known = self.choose_context(context)
         start = hold(context, known, frames)
         with torch.no_grad():
@@ -218,13 +253,20 @@ class WorldGenerator(LightningModule):
             motion = known_motion(start, known, still.shape[-2:])[:, None]
             mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
             beside = torch.cat([still, motion.expand(-1, still.shape[1], -1, -1, -1), mask], dim=2)
-            tokens, everyone = self.conditioner.encode(start), torch.ones(len(still), dtype=torch.bool)
-            condition = self.conditioner(tokens, everyone.to(still.device))
-            null = self.conditioner(tokens, ~everyone.to(still.device))
+            slots = self.encode_condition(context) if slots is None else slots
+            velocity = self.sampler.guide(partial(self._velocity, beside, slots), self.conditioner.present)
         noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
-        velocity = self.sampler.guide(self._velocity(beside, condition), self._velocity(beside, null))
         for x in self.sampler.sample(velocity, noise):
-            yield lambda x=x: self._finish(x * self.spread + still, start, known)
+            yield x * self.spread + still
+
+    @torch.no_grad()
+    def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Clip:
+        """The clip of a latent, with its known frames as ``context`` has them."""
+        known = self.choose_context(context)
+        start = hold(context, known, 1 + (z.shape[1] - 1) * self.codec.temporal_stride)
+        frames = self.codec.decode(z, start).clamp(0, 1)
+        frames = torch.cat([start.frames[:, :known], frames[:, known:]], dim=1)
+        return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
 
     def choose_context(self, context: Clip) -> int:
         """The most known frames, of those trained with, that the clip has.
@@ -239,18 +281,16 @@ class WorldGenerator(LightningModule):
         return fitting[-1]
 
     def _velocity(
-        self, context: Float[Tensor, "B L K h w"], condition: Conditioning
+        self, context: Float[Tensor, "B L K h w"], slots: tuple[Placed, ...], given: frozenset[str]
     ) -> Callable[[Tensor, Tensor], Tensor]:
+        """The velocity of a denoiser that knows no more than the ``given`` slots."""
+        keep = torch.tensor([slot in given for slot in self.conditioner.present], dtype=torch.bool)
+        condition = self.conditioner(slots, keep.to(context.device).expand(len(context), -1))
+
         def velocity(x: Float[Tensor, "B L C h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
             return self.process.velocity(self.denoiser(x, sigma, context, condition), x, sigma)
 
         return velocity
-
-    @torch.no_grad()
-    def _finish(self, z: Float[Tensor, "B L C h w"], start: Clip, known: int) -> Clip:
-        frames = self.codec.decode(z, start).clamp(0, 1)
-        frames = torch.cat([start.frames[:, :known], frames[:, known:]], dim=1)
-        return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
 
     def _known(self, known: int, z: Float[Tensor, "B L C h w"]) -> Float[Tensor, "L s h w"]:
         stride = self.codec.temporal_stride
@@ -260,53 +300,15 @@ class WorldGenerator(LightningModule):
     # ---------------------------------------------------------------- validation
 
     def validation_step(self, clip: Clip, index: int) -> None:
-        self._evaluate(clip, index, "val")
+        self._validate(clip, index, "val")
 
     def test_step(self, clip: Clip, index: int) -> None:
-        self._evaluate(clip, index, "test")
+        self._validate(clip, index, "test")
 
-    @torch.no_grad()
-    def _evaluate(self, clip: Clip, index: int, stage: str) -> None:
-        """Loss at fixed noise in each bin of noise levels, with averaged weights and every condition kept."""
-        latents = self.encode(clip)
-        generator = torch.Generator(self.device).manual_seed(index)
-        eps = torch.randn(latents.z.shape, generator=generator, device=self.device)
-        count = len(clip)
-        which = torch.full((count,), len(self.contexts) - 1, device=self.device)
-        keep = torch.ones(count, dtype=torch.bool, device=self.device)
-        with self.average.applied():
-            losses = []
-            for level in NOISE_BINS:
-                sigma = torch.full((count,), level, device=self.device)
-                losses.append(self.loss(latents, which, sigma, eps, keep).mean())
-                self.log(f"{stage}/loss_{level:.1f}", losses[-1], batch_size=count)
-            self.log(f"{stage}/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=count)
-            if index == 0 and self.sampled:
-                self._check_samples(select(clip, slice(0, self.sampled)), stage)
+    def _validate(self, clip: Clip, index: int, stage: str) -> None:
+        from worldgen.tasks.validation import validate  # which imports this file
 
-    def _check_samples(self, truth: Clip, stage: str) -> None:
-        """Generate a few clips; log a filmstrip, and their physical checks where the objects are known."""
-        known = self.contexts[-1]
-        made = self.generate(hold(truth, known, known), truth.frames.shape[1], self.seed)
-        made, truth = to_device(made, "cpu"), to_device(truth, "cpu")  # the tracker works there
-        if isinstance(self.logger, TensorBoardLogger):
-            rows = [pair for index in range(min(4, len(made))) for pair in _rows(truth, made, index)]
-            strip = np.asarray(filmstrip(rows, every=3, upscale=1))
-            self.logger.experiment.add_image(f"{stage}/samples", strip, self.global_step, dataformats="HWC")
-        if truth.masks is None or truth.truth is None:
-            return
-        tracks = track_objects(made, reference=truth)
-        scores: dict[str, list[float]] = {}
-        for index in range(len(made)):
-            row = slice(index, index + 1)
-            report = assess(
-                select(tracks, row), clip=str(index), source="readout", reference=select(truth.truth, row)
-            )
-            for check in report.checks:
-                if check.score is not None:
-                    scores.setdefault(check.name, []).append(check.score)
-        for name, values in scores.items():
-            self.log(f"{stage}/score_{name}", sum(values) / len(values), batch_size=len(values))
+        validate(self, clip, index, stage)
 
     # ---------------------------------------------------------------- files
 
@@ -317,9 +319,7 @@ class WorldGenerator(LightningModule):
 
     def recipe(self) -> Recipe:
         """What `encode` depends on besides the clip."""
-        slots = zip(
-            ("codec", "text", "video", "multimodal"), (self.codec, *self.conditioner.encoders), strict=True
-        )
+        slots = zip(("codec", *SLOTS), (self.codec, *self.conditioner.encoders), strict=True)
         weights = {
             f"{type(part).__name__} ({name})": fingerprint(part) for name, part in slots if part is not None
         }
@@ -327,7 +327,7 @@ class WorldGenerator(LightningModule):
 
     def trained_state(self) -> dict[str, Tensor]:
         """Everything that training changed, and nothing that is frozen."""
-        frozen = ("codec.", "conditioner.text.", "conditioner.video.", "conditioner.multimodal.")
+        frozen = ("codec.", *(f"conditioner.{slot}." for slot in SLOTS))
         learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return {
             name: value
@@ -375,7 +375,3 @@ class WorldGenerator(LightningModule):
 
 def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
     return tuple(state[name].shape) if name in state else None
-
-
-def _rows(truth: Clip, made: Clip, index: int) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
-    return (truth.prompts[index], truth.frames[index].cpu()), ("generated", made.frames[index].cpu())

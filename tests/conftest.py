@@ -1,0 +1,56 @@
+"""Small random encoders, in the formats in which trained ones are kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def vjepa2_folder(tmp_path_factory):
+    from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
+
+    folder = tmp_path_factory.mktemp("vjepa2")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    predictor = {f"pred_{name}": 24 if size == 32 else size for name, size in sizes.items()}
+    config = VJEPA2Config(
+        patch_size=16,
+        crop_size=32,
+        frames_per_clip=8,
+        num_pooler_layers=1,
+        initializer_range=0.2,  # so that tokens differ
+        **sizes,
+        **predictor,
+    )
+    VJEPA2Model(config).save_pretrained(folder)
+    VJEPA2VideoProcessor(crop_size=32).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imagebind_folder(tmp_path_factory):
+    from worldgen.encoders.imagebind_config import MODALITIES, ImageBindConfig, Tower
+    from worldgen.encoders.imagebind_files import save_imagebind
+    from worldgen.encoders.imagebind_inputs import bpe_tokenizer
+    from worldgen.encoders.imagebind_layers import ImageBindModel
+
+    folder = tmp_path_factory.mktemp("imagebind")
+    torch.manual_seed(0)
+    config = ImageBindConfig(
+        **dict.fromkeys(MODALITIES, Tower(16, 1, 2)),
+        out_dim=20,
+        image_size=32,
+        patch=16,
+        mel_bins=32,
+        imu_length=400,
+        context=200,
+    )
+    merges = [("b", "a"), ("l", "l</w>"), ("ba", "ll</w>")]
+    config = replace(config, vocabulary=512 + len(merges) + 2)
+    model = ImageBindModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    save_imagebind(model, folder, bpe_tokenizer(merges))
+    return folder

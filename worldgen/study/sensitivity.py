@@ -1,0 +1,386 @@
+"""Whether a generator heeds its conditions: one is swapped, all else is held, what changes is measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from worldgen.data.batching import stack_clips
+from worldgen.data.progress import progress_bar
+from worldgen.data.shards import write_atomically
+from worldgen.data.sources import ShardedClips
+from worldgen.diffusion.context import hold
+from worldgen.encoders.base import Placed, Tokens
+from worldgen.metrics.comparison import bootstrap_interval
+from worldgen.metrics.tracks import pixel_tracks, track_objects
+from worldgen.plots import Estimate, plot_intervals
+from worldgen.simulation.refilm import NotViolable
+from worldgen.simulation.resimulated import swap_materials
+from worldgen.study.runs import open_run
+from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.types import Clip, select
+
+BATCH = 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value over clips with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} .. {self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one change of one condition did to the output."""
+
+    condition: str
+    change: str
+    """"swapped" with another clip's, "dropped", or "other noise": the floor, all conditions as they are."""
+    clips: int
+    latent: Measured
+    """Rms change of the latent, in units of what training diffused."""
+    pixel: Measured
+    """Rms change of the generated frames, which lie in [0, 1]."""
+    track: Measured | None
+    """Mean shift of the objects in pixels, where they are known."""
+    floors: Measured | None
+    """Change of the latent over the change by other noise; None where noise changes nothing."""
+    toward_latent: Measured | None
+    """Share of the way from a clip's own truth to the swapped-in one that its latent went: 1 is all of it."""
+    toward_track: Measured | None
+    """The same for how objects move on from the last known frame."""
+
+    @property
+    def verdict(self) -> str:
+        """Heeded: more changes than by other noise, or the output moves toward the swapped-in truth."""
+        if self.change == "other noise":
+            return ""
+        beyond = self.latent.low > 0 if self.floors is None else self.floors.low > 1
+        toward = any(found is not None and found.low > 0 for found in (self.toward_latent, self.toward_track))
+        return "heeded" if beyond or toward else "ignored"
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """One change of one condition, for every clip."""
+
+    condition: str
+    change: str
+    slots: tuple[Placed, ...]
+    z: Float[Tensor, "n L C h w"] | None = None
+    """Latent of the swapped-in truth, as a change against its own still world."""
+    tracks: _Tracks | None = None
+    """Objects of the swapped-in truth."""
+    rows: Bool[Tensor, " n"] | None = None
+    """Clips that it can be asked of; all when None."""
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    places: Float[Tensor, "n T N 2"]
+    """Pixels."""
+    seen: Bool[Tensor, "n T N"]
+    """True where the object exists and its center is in the picture."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Between two outputs, of each clip: rms of the latent and of the pixels, mean shift of the objects."""
+
+    latent: Float[Tensor, " n"]
+    pixel: Float[Tensor, " n"]
+    track: Float[Tensor, " n"] | None
+
+
+@dataclass(frozen=True)
+class _Output:
+    z: Float[Tensor, "n L C h w"]
+    frames: Float[Tensor, "n T 3 H W"]
+    tracks: Float[Tensor, "n T N 2"] | None
+
+
+def measure_sensitivity(
+    model: WorldGenerator, clips: Sequence[Clip], families: Sequence[str], known: int, seed: int
+) -> list[Effect]:
+    """Generate each clip again with one condition swapped or dropped, and compare.
+
+    Known frames, their latents and the noise are the same bits throughout. Swapped are: the tokens of each
+    slot; of a slot of several modalities also those of each; the prompt wherever it is read; and materials,
+    where the prompt names some, whose truth is simulated again. A clip gets the condition of another clip of
+    its family with another prompt, where there is one.
+
+    Args:
+        model: With at least one encoder.
+        clips: At least two, of one shape.
+        families: Of each clip.
+        known: First frames that the model is given.
+        seed: Of the noise; the floor takes the next one.
+
+    Raises:
+        ValueError: No encoder, fewer than two clips, or a number of known frames that was not trained.
+    """
+    if not model.conditioner.present:
+        raise ValueError("A run must have an encoder whose condition can be swapped; this one has none.")
+    if len(clips) < 2:
+        raise ValueError(f"Conditions are swapped between clips: give at least 2; got {len(clips)}.")
+    if known not in model.contexts:
+        raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
+    truth = stack_clips(clips)
+    slots, z, tracks = _encode(model, truth, known)
+    partner = choose_partners(families, truth.prompts)
+    probes = [*_probes(model, slots, z, tracks, partner), *_material_probe(model, clips, known)]
+    with progress_bar("changes") as progress:
+        task = progress.add_task("Generating", total=len(probes) + 2)
+
+        def run(slots: tuple[Placed, ...], seed: int) -> _Output:
+            output = _generate(model, truth, slots, known, seed)
+            progress.advance(task)
+            return output
+
+        before = run(slots, seed)
+        everyone = torch.ones(len(truth), dtype=torch.bool)
+        noise = _change(model, run(slots, seed + 1), before, tracks, known)
+        effects = [_effect("all", "other noise", noise, None, everyone)]
+        for probe in probes:
+            after = run(probe.slots, seed)
+            rows = everyone if probe.rows is None else probe.rows
+            change = _change(model, after, before, tracks, known)
+            effect = _effect(probe.condition, probe.change, change, noise.latent, rows)
+            if probe.z is not None:
+                effect = replace(effect, toward_latent=_toward(after.z - before.z, probe.z - z, rows))
+            if probe.tracks is not None and tracks is not None and after.tracks is not None:
+                seen = (probe.tracks.seen & tracks.seen)[:, known:, :, None]
+                way = _onward(probe.tracks.places, known) - _onward(tracks.places, known)
+                moved = (after.tracks - before.tracks)[:, known:]
+                effect = replace(effect, toward_track=_toward(moved, way * seen, rows))
+            effects.append(effect)
+    return effects
+
+
+def sensitivity_folder(run: Path, data: Path, out: Path, clips: int, known: int, seed: int) -> list[Effect]:
+    """Measure a run on a folder of simulated shards; print it, and write json, csv and a figure.
+
+    Raises:
+        ValueError: None of the clips can be read, or as of `measure_sensitivity`.
+        FileNotFoundError: No run or no clips there.
+    """
+    model, source = open_run(run), ShardedClips(data)
+    found, families, skipped = [], [], 0
+    for index in range(min(len(source), clips)):
+        try:
+            clip = source[index]
+        except (ValueError, OSError):
+            skipped += 1
+            continue
+        if not found or clip.frames.shape == found[0].frames.shape:
+            found.append(clip)
+            families.append(source.index.entries[index].family)
+    if not found:
+        raise ValueError(f"None of {skipped} clips in {data} can be read. Simulate them again.")
+    effects = measure_sensitivity(model, found, families, known, seed)
+    write_sensitivity(effects, out)
+    if skipped:
+        print(f"{skipped} damaged clips were left out.")
+    return effects
+
+
+def write_sensitivity(effects: Sequence[Effect], out: Path) -> None:
+    """``sensitivity.json``, ``.csv`` and ``.png`` in a folder, and a table on the terminal."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [{**asdict(effect), "verdict": effect.verdict} for effect in effects]
+    write_atomically(out / "sensitivity.json", (json.dumps(rows, indent=2) + "\n").encode())
+    write_atomically(out / "sensitivity.csv", _as_csv(rows).encode())
+    bars = [
+        Estimate(f"{effect.condition}, {effect.change}", found.value, found.low, found.high)
+        for effect in effects
+        for found in [effect.floors]
+        if found is not None
+    ]
+    if bars:
+        picture = io.BytesIO()
+        plot_intervals(bars, "change of the latent, in changes by other noise").savefig(picture, format="png")
+        write_atomically(out / "sensitivity.png", picture.getvalue())
+    table = Table(box=None)
+    heads = ("condition", "change", "clips", "latent", "pixel", "track (px)", "of noise", "toward (latent)")
+    for head in (*heads, "toward (track)", "verdict"):
+        table.add_column(head)
+    for effect in effects:
+        numbers = (effect.latent, effect.pixel, effect.track, effect.floors)
+        cells = [
+            "-" if one is None else str(one) for one in (*numbers, effect.toward_latent, effect.toward_track)
+        ]
+        table.add_row(effect.condition, effect.change, str(effect.clips), *cells, effect.verdict)
+    Console(width=200).print(table)
+
+
+def _probes(
+    model: WorldGenerator,
+    slots: tuple[Placed, ...],
+    z: Float[Tensor, "n L C h w"],
+    tracks: _Tracks | None,
+    partner: Int[Tensor, " n"],
+) -> Iterator[_Probe]:
+    there = None if tracks is None else _Tracks(tracks.places[partner], tracks.seen[partner])
+    for name, parts in find_conditions(model.conditioner, slots).items():
+        yield _Probe(name, "swapped", swap_condition(slots, parts, partner), z[partner], there)
+        yield _Probe(name, "dropped", swap_condition(slots, parts, None))
+
+
+def _material_probe(model: WorldGenerator, clips: Sequence[Clip], known: int) -> Iterator[_Probe]:
+    """The other material in each prompt that names one, and what then happens by simulation."""
+    rows, others = [], []
+    for clip in clips:
+        words = swap_words(clip.prompts[0])
+        other = clip
+        if words != clip.prompts[0]:
+            with suppress(NotViolable):
+                other = swap_materials(clip, known)
+        rows.append(other is not clip)
+        others.append(replace(other, prompts=(words,)))
+    if any(rows) and "text" in model.conditioner.present:
+        slots, z, tracks = _encode(model, stack_clips(others), known)
+        yield _Probe("material in the prompt", "swapped", slots, z, tracks, torch.tensor(rows))
+
+
+def _encode(
+    model: WorldGenerator, truth: Clip, known: int
+) -> tuple[tuple[Placed, ...], Float[Tensor, "n L C h w"], _Tracks | None]:
+    """Of each clip its condition, its latent as a change against the still world, and its objects."""
+    parts = [model.encode(part) for part in _batches(truth)]
+    slots = tuple(
+        Placed(
+            Tokens(*(torch.cat(column) for column in zip(*(one.tokens for one in slot), strict=True))),
+            torch.cat([one.positions for one in slot]),
+        )
+        for slot in zip(*(part.slots for part in parts), strict=True)
+    )
+    which = model.contexts.index(known)
+    z = torch.cat([part.z - part.still[:, which] for part in parts])
+    if truth.truth is None or truth.masks is None or truth.camera is None:
+        return slots, z, None
+    height, width = truth.frames.shape[-2:]
+    places = pixel_tracks(truth.truth, truth.camera, height, width)
+    inside = ((places > 0) & (places < torch.tensor([width - 1.0, height - 1.0]))).all(dim=-1)
+    return slots, z, _Tracks(places, truth.truth.present & inside)
+
+
+def _generate(
+    model: WorldGenerator, truth: Clip, slots: tuple[Placed, ...], known: int, seed: int
+) -> _Output:
+    latents, frames, tracks = [], [], []
+    for number, part in enumerate(_batches(truth)):
+        rows = slice(number * BATCH, number * BATCH + len(part))
+        own = tuple(Placed(Tokens(*(one[rows] for one in tokens)), places[rows]) for tokens, places in slots)
+        context = hold(part, known, known)
+        *_, z = model.sample(context, part.frames.shape[1], seed, own)
+        made = model.decode(z, context)
+        latents.append(z)
+        frames.append(made.frames)
+        if part.truth is not None and part.masks is not None and part.camera is not None:
+            found = track_objects(made, reference=part)
+            tracks.append(pixel_tracks(found, part.camera, *made.frames.shape[-2:]))
+    return _Output(torch.cat(latents), torch.cat(frames), torch.cat(tracks) if tracks else None)
+
+
+def _change(
+    model: WorldGenerator, after: _Output, before: _Output, own: _Tracks | None, known: int
+) -> _Change:
+    latent = ((after.z - before.z) / model.spread).square().flatten(1).mean(dim=1).sqrt()
+    pixel = (after.frames - before.frames)[:, known:].square().flatten(1).mean(dim=1).sqrt()
+    if own is None or after.tracks is None or before.tracks is None:
+        return _Change(latent, pixel, None)
+    shift = (after.tracks - before.tracks)[:, known:].norm(dim=-1)
+    seen = own.seen[:, known:]
+    # NaN where nothing is seen
+    return _Change(latent, pixel, (shift * seen).sum(dim=(1, 2)) / seen.sum(dim=(1, 2)))
+
+
+def _onward(places: Float[Tensor, "n T N 2"], known: int) -> Float[Tensor, "n K N 2"]:
+    """How objects move on from the last known frame."""
+    return places[:, known:] - places[:, known - 1 : known]
+
+
+def _effect(
+    condition: str,
+    change: str,
+    found: _Change,
+    floor: Float[Tensor, " n"] | None,
+    rows: Bool[Tensor, " n"],
+) -> Effect:
+    latent, pixel = _mean(found.latent[rows]), _mean(found.pixel[rows])
+    assert latent is not None and pixel is not None
+    track = None if found.track is None else _mean(found.track[rows])
+    floors = None if floor is None else _ratio(found.latent[rows], floor[rows])
+    return Effect(condition, change, int(rows.sum()), latent, pixel, track, floors, None, None)
+
+
+def _toward(
+    moved: Float[Tensor, "n ..."], way: Float[Tensor, "n ..."], rows: Bool[Tensor, " n"]
+) -> Measured | None:
+    """How much of a way was gone: ``sum moved . way / sum way . way`` over all clips."""
+    along = (moved * way).flatten(1).sum(dim=1)[rows]
+    whole = way.square().flatten(1).sum(dim=1)[rows]
+    return _ratio(along, whole)
+
+
+def _ratio(part: Float[Tensor, " n"], whole: Float[Tensor, " n"]) -> Measured | None:
+    """Sum over sum, clips drawn in pairs; None where there is nothing to divide by."""
+    pairs = torch.stack([part, whole], dim=1).double().cpu().numpy()
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    if not len(pairs) or not (pairs[:, 1] > 0).any():
+        return None
+
+    def share(values: np.ndarray) -> float:
+        return float(values[0::2].sum() / max(values[1::2].sum(), 1e-12))
+
+    return Measured(share(pairs.ravel()), *bootstrap_interval(pairs, share))
+
+
+def _mean(values: Float[Tensor, " n"]) -> Measured | None:
+    if not bool(values.isfinite().any()):
+        return None
+    found = values.double().cpu().numpy()
+    return Measured(float(np.nanmean(found)), *bootstrap_interval(found, np.mean))
+
+
+def _batches(clip: Clip) -> Iterator[Clip]:
+    for begin in range(0, len(clip), BATCH):
+        yield select(clip, slice(begin, begin + BATCH))
+
+
+def _as_csv(rows: Sequence[dict]) -> str:
+    """A line for each change; of a measured value three columns."""
+    flat = []
+    for row in rows:
+        line = {}
+        for name, value in row.items():
+            if name in ("condition", "change", "clips", "verdict"):
+                line[name] = value
+            else:
+                for part in ("value", "low", "high"):
+                    line[f"{name}_{part}"] = "" if value is None else f"{value[part]:.6g}"
+        flat.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
