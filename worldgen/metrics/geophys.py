@@ -74,16 +74,24 @@ def frame_features(encoder: Encoder, clip: Clip) -> Float[Tensor, "B T D"]:
     Raises:
         ValueError: An encoder that does not say when its tokens are.
     """
-    positions = getattr(encoder, "positions", None)
-    if positions is None:
+    moments = count_moments(encoder, clip)
+    if moments is None:
         raise ValueError(
             f"GeoPhys needs an encoder whose tokens have a time, such as VJEPA2 or TimmVideo; "
             f"{type(encoder).__name__} has none."
         )
     values = encoder.encode(clip).values
-    times = positions(clip)[0, :, 0]
-    moments = int((times.diff() != 0).sum()) + 1
     return values.unflatten(1, (moments, -1)).mean(dim=2).double().cpu()
+
+
+def count_moments(encoder: Encoder, clip: Clip) -> int | None:
+    """How many moments the tokens are of; None unless they lie in order of time, as many at each."""
+    positions = encoder.positions(clip)
+    if positions is None or not bool(positions[0, :, 0].isfinite().all()):
+        return None
+    steps = positions[0, :, 0].diff()
+    moments = int((steps != 0).sum()) + 1
+    return moments if bool((steps >= 0).all()) and positions.shape[1] % moments == 0 else None
 
 
 def changed_share(clip: Clip) -> Float[Tensor, " B"]:

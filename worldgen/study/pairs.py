@@ -22,7 +22,7 @@ import torch
 from worldgen.data.media import iterate_frames, mean_rate
 from worldgen.data.progress import progress_bar
 from worldgen.encoders.base import Encoder, fingerprint
-from worldgen.metrics.geophys import SIGNALS, clip_geometry
+from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.surprise import Foreseer, Standstill, Windows, require_fit, surprise
 from worldgen.study.opening import open_encoder
 from worldgen.study.pair_layouts import LAYOUTS, frame_files
@@ -113,7 +113,7 @@ def score_clip(judge: Encoder, clip: Clip, windows: Windows) -> Scores:
             for index, context in enumerate(windows.contexts):
                 name = f"standstill's surprise after {context} of {windows.frames} frames"
                 scores[name] = float(still[index])
-    if hasattr(judge, "positions"):
+    if count_moments(judge, clip) is not None:
         shape = clip_geometry(judge, clip)[0]
         scores |= {f"GeoPhys {name}": None if shape is None else getattr(shape, name) for name in SIGNALS}
     if not scores:

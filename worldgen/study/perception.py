@@ -11,7 +11,7 @@ from worldgen.metrics import geophys, surprise
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.exhibits import Row
-from worldgen.metrics.geophys import SIGNALS, clip_geometry
+from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.measures import Measure
 from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.metrics.surprise import Foreseer, Windows
@@ -32,7 +32,7 @@ def perceive(judge: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequ
     measures = []
     if isinstance(judge, Foreseer):
         measures += _compare_surprise(judge, truth, made)
-    if hasattr(judge, "positions"):
+    if count_moments(judge, truth[0]) is not None:
         measures += _compare_geometry(judge, truth, made)
     measures += measure_distances(clip_features(judge, made), clip_features(judge, truth))
     rows = [measure.row() for measure in measures]
