@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from worldgen import cli
+from worldgen import cli, commands, verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -18,7 +18,12 @@ LINES = [
     for line in block.splitlines()
     if line.strip()
 ]
-PLAIN = {"simulate": cli.simulate, "generate": cli.generate, "evaluate": cli.evaluate, "demo": cli.demo}
+PLAIN = {
+    "simulate": commands.simulate,
+    "generate": commands.generate,
+    "evaluate": verdicts.evaluate,
+    "demo": commands.demo,
+}
 
 
 def test_the_first_two_commands_are_scripts_that_can_be_run():

@@ -20,6 +20,7 @@ BELOW = {
 }
 BELOW["tasks"] = {*BELOW}
 BELOW["study"] = {*BELOW}
+BELOW["commands"] = BELOW["verdicts"] = {*BELOW}
 BELOW["cli"] = {*BELOW}
 FORBIDDEN = {"metrics": ("worldgen.physics.dynamics",)}
 

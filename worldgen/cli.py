@@ -1,4 +1,7 @@
-"""The command table. Heavy imports live inside the commands: ``worldgen --help`` is instant."""
+"""The command table, and how words become arguments. Heavy imports live inside: the help is instant.
+
+What the commands do is in `worldgen.commands` and `worldgen.verdicts`, and in the rooms.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+
+from worldgen import commands, verdicts
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--reports", "--control", "--control_scale", "--clip")
+LISTS = ("--families", "--reports", "--control", "--control_scale", "--clip", "--contexts")
 PARTS = {
     "codec": "worldgen.tasks.codec.CodecTask",
     "t5": "worldgen.tasks.t5.T5Task",
@@ -20,336 +24,6 @@ PARTS = {
 }
 """What `pretrain` trains."""
 FLAGS = ("--from_scratch", "--square", "--images")
-
-
-def simulate(
-    out: Path,
-    families: list[str] = ["drop", "bounce", "collide"],  # noqa: B006 never written to
-    clips: int = 512,
-    size: int = 64,
-    frames: int = 16,
-    fps: float = 25.0,
-    seed: int = 0,
-    processes: int | None = None,
-    split: str | None = None,
-    engine: str = "local",
-    shards: str | None = None,
-) -> None:
-    """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
-
-    Args:
-        out: Folder of the shards.
-        families: Scene families, taken in turn.
-        clips: How many clips.
-        size: Rows and columns in pixels.
-        frames: Frames per clip.
-        fps: Frames per second.
-        seed: Same seed, same bits.
-        processes: Simulating processes; all cores when left out.
-        split: train, id or ood:FACTOR, which holds out mass, friction, restitution, gravity, speed, size,
-            count, color, camera or light; the usual ranges when left out.
-        engine: local (processes of this machine) or ray (a Ray cluster).
-        shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
-    """
-    from worldgen.data.engines import LocalEngine, RayEngine
-    from worldgen.data.simulate import simulate_shards
-
-    engines = {"local": LocalEngine, "ray": RayEngine}
-    if engine not in engines:
-        raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
-    maker = engines[engine](processes)
-    summary = simulate_shards(
-        out, families, clips, size, frames, fps, seed, split=split, engine=maker, shards=shards
-    )
-    print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
-
-
-def generate(
-    run: Path,
-    prompt: str,
-    first_frames: Path,
-    out: Path,
-    seed: int = 0,
-    frames: int = 16,
-    known: int = 2,
-    control: list[Path] = [],  # noqa: B006 never written to
-    control_from: str | None = None,
-    control_scale: list[float] = [],  # noqa: B006 never written to
-) -> None:
-    """Continue first frames as a caption says.
-
-    Args:
-        run: Folder of a trained generator, such as assets/nano/generator.
-        prompt: What happens.
-        first_frames: Video or picture that the clip begins with.
-        out: Video to write (mp4).
-        seed: Same seed, same bits.
-        frames: Frames of the result, the known ones included.
-        known: How many frames of ``first_frames`` are used, at most.
-        control: Folders of controls of this run; the video follows --control-from as their maps show it.
-        control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
-        control_scale: How strongly each control acts; 1 when left out.
-    """
-    from worldgen.study.generation import generate_video
-
-    generate_video(
-        run,
-        prompt,
-        first_frames,
-        out,
-        seed,
-        frames,
-        known,
-        controls=control,
-        scales=control_scale,
-        followed=control_from,
-    )
-    print(f"{frames} frames in {out}.")
-
-
-def evaluate(
-    run: Path | None = None,
-    data: Path | None = None,
-    videos: Path | None = None,
-    out: Path = Path("report"),
-    known: int = 2,
-    seed: int = 0,
-    clips: int | None = None,
-    benchmark: str | None = None,
-    generated: Path | None = None,
-    real: Path | None = None,
-    processes: int | None = None,
-    tracks: Path | None = None,
-    fps: float | None = None,
-) -> None:
-    """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
-
-    Or by Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on.
-
-    Args:
-        run: Folder of a trained generator.
-        data: Folder of simulated shards that it was not trained on.
-        videos: Folder of videos, instead of a run.
-        out: Folder of the report.
-        known: First frames that the model is given.
-        seed: Of the noise.
-        clips: Judge only the first so many.
-        benchmark: physics-iq.
-        generated: Folder of generated videos, named with the benchmark's numbers.
-        real: The benchmark's folder of real videos.
-        processes: Of --videos and --benchmark: judging processes; all cores when left out.
-        tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
-        fps: Frames per second of the tracks, where their file does not say.
-    """
-    if benchmark is not None:
-        _evaluate_benchmark(benchmark, generated, real, out, processes)
-        return
-    given = sum(source is not None for source in (run, videos, tracks))
-    if given != 1 or (run is None) != (data is None):
-        raise ValueError(
-            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
-        )
-    if tracks is not None:
-        from worldgen.study.tracked import evaluate_tracks
-
-        page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
-    elif videos is not None:
-        from worldgen.study.videos import evaluate_videos
-
-        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
-    else:
-        from worldgen.study.evaluation import evaluate_folder
-
-        page = evaluate_folder(run, data, out, known, seed, clips)
-    print(f"Report: {page}")
-
-
-def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
-    """Write clips or tracks as MJCF (free bodies, and held ones) and as scripts that build them in Blender.
-
-    Args:
-        clip: Folders of shards, single shards (.tar), or files of tracks (.csv, .json, .trk).
-        out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
-        clips: Export only the first so many of each folder or shard.
-    """
-    from worldgen.study.tracked import export as write_exports
-
-    written = write_exports(clip, out, clips)
-    print(f"{len(written)} files in {out}, first {written[0].name}.")
-
-
-def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
-    """Put reports side by side: paired differences over the clips that they share, with intervals.
-
-    Args:
-        reports: Folders of reports of worldgen evaluate; the others are compared with the first.
-        out: Folder of compare.csv and compare.tex.
-    """
-    from worldgen.study.comparing import compare_reports
-
-    compare_reports(reports, out)
-
-
-def sensitivity(
-    run: Path, data: Path, out: Path = Path("sensitivity"), clips: int = 60, known: int = 2, seed: int = 0
-) -> None:
-    """Swap one condition at a time between clips: does the output change, and toward the swapped-in truth?
-
-    Args:
-        run: Folder of a trained generator.
-        data: Folder of simulated shards that it was not trained on.
-        out: Folder of the report: json, csv and a figure.
-        clips: How many clips, the first ones.
-        known: First frames that the model is given.
-        seed: Of the noise.
-    """
-    from worldgen.study.sensitivity import sensitivity_folder
-
-    sensitivity_folder(run, data, out, clips, known, seed)
-    print(f"Report: {out / 'sensitivity.json'}")
-
-
-def _evaluate_benchmark(
-    benchmark: str, generated: Path | None, real: Path | None, out: Path, processes: int | None
-) -> None:
-    if benchmark != "physics-iq":
-        raise ValueError(f"--benchmark takes physics-iq; got {benchmark!r}.")
-    if generated is None or real is None:
-        raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
-    from worldgen.study.physics_iq import evaluate_physics_iq
-
-    command = f"worldgen evaluate --benchmark {benchmark} --generated {generated} --real {real} --out {out}"
-    print(f"Report: {evaluate_physics_iq(generated, real, out, command, processes)}")
-
-
-def calibrate(
-    out: Path,
-    families: list[str] = [  # noqa: B006 never written to
-        "drop",
-        "bounce",
-        "collide",
-        "slide",
-        "roll",
-        "pendulum",
-        "projectile",
-        "topple",
-        "occlude",
-        "tumble",
-        "cradle",
-        "dominoes",
-    ],
-    clips: int = 20,
-    source: str = "truth",
-    seed: int = 0,
-    run: Path | None = None,
-) -> None:
-    """Hold every check against truth, second takes and graded violations: what it sees, what it is blind to.
-
-    Args:
-        out: Folder of the tables and the heat map.
-        families: Scene families.
-        clips: Worlds per family.
-        source: truth (the simulator's states) or readout (tracked in pixels).
-        seed: Of the first world.
-        run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
-    """
-    from worldgen.study.calibrating import calibrate as measure
-
-    command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
-    command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
-    measure(out, families, clips, source, seed, command, run)
-
-
-def demo(
-    out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
-) -> None:
-    """Simulate held-out scenes, continue them with the nano weights, and check both against physics.
-
-    Args:
-        out: Folder of the report; with --from-scratch also of data and weights.
-        from_scratch: Simulate, train codec, text encoder and generator first; what is done already is reused.
-        clips: Held-out scenes.
-        seed: Of the noise.
-    """
-    from worldgen.study.demo import run_demo
-    from worldgen.study.recipe import shipped_weights, train_from_scratch
-
-    run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
-    command = f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from-scratch" * from_scratch
-    page = run_demo(run, out, command, clips, seed)
-    for name in (page.name, "generated.mp4", "filmstrip.png"):
-        print(page.parent / name)
-
-
-def import_data(
-    folder: Path,
-    out: Path,
-    size: int = 64,
-    frames: int = 16,
-    fps: float | None = None,
-    stride: int | None = None,
-    captions: Path | None = None,
-    square: bool = False,
-    images: bool = False,
-    background: int = 255,
-    processes: int | None = None,
-) -> None:
-    """Cut a folder of real videos into shards; a second run does only what is missing.
-
-    Args:
-        folder: Videos and WebDataset tars at any depth, or a LeRobot v3 dataset.
-        out: Folder of the shards, with dropped.csv: everything left out, and why.
-        size: Rows and columns of square clips, a multiple of 8; wide and high ones have as many pixels.
-        frames: Frames per clip.
-        fps: Frames per second of every clip; each video's own when left out.
-        stride: Frames from the beginning of a clip to that of the next; as many as it has when left out.
-        captions: Table (csv or jsonl) with file and caption; else NAME.txt beside NAME.mp4, or captions.csv,
-            captions.jsonl, metadata.csv or metadata.jsonl in the folder.
-        square: Crop everything to squares, for models of one size.
-        images: Take pictures too, as clips of one frame.
-        background: Gray level, 0 to 255, that transparent pixels are laid over.
-        processes: Reading processes; all cores when left out.
-    """
-    from worldgen.data.importing import import_videos
-
-    done = import_videos(
-        folder, out, size, frames, fps, stride, captions, square, images, background, processes
-    )
-    sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
-    losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)
-    print(f"{done.clips} clips ({sizes}) of {done.recordings} recordings in {out}, {done.imported} read now.")
-    print(f"Left out: {losses or 'nothing'}; see {out}/dropped.csv. {done.seconds:.0f} s.")
-
-
-def show_data(folder: Path, out: Path | None = None) -> None:
-    """Print what a folder of shards holds, and draw a contact sheet.
-
-    Args:
-        folder: The shards.
-        out: Picture of the contact sheet to write (png); none when left out.
-    """
-    from worldgen.data.inspection import contact_sheet, print_summary, summarize_shards
-    from worldgen.data.media import write_png
-
-    print_summary(summarize_shards(folder))
-    if out is not None:
-        write_png(out, contact_sheet(folder))
-        print(f"Contact sheet: {out}")
-
-
-def retrieve(checkpoint: Path, data: Path, out: Path = Path("retrieval"), clips: int | None = None) -> None:
-    """Measure how well an ImageBind finds what belongs together, against chance.
-
-    Args:
-        checkpoint: Folder of an ImageBind, such as assets/nano/imagebind, or imagebind_huge.pth.
-        data: Folder of simulated shards that it was not trained on.
-        out: Folder of the table (csv, json) and the plot.
-        clips: Only the first so many.
-    """
-    from worldgen.study.retrieval import evaluate_retrieval
-
-    evaluate_retrieval(checkpoint, data, out, clips)
-    print(f"{out}/retrieval.csv")
 
 
 def _fit(subcommand: str, arguments: Sequence[str]) -> None:
@@ -387,6 +61,12 @@ def _probe(arguments: Sequence[str]) -> None:
     _plain(probe)(arguments)
 
 
+def _evaluate(arguments: Sequence[str]) -> None:
+    """A benchmark takes other options than the rest."""
+    named = any(word.partition("=")[0] == "--benchmark" for word in arguments)
+    _plain(verdicts.evaluate_benchmark if named else verdicts.evaluate, "evaluate")(arguments)
+
+
 def _cache_plan(arguments: Sequence[str]) -> None:
     from worldgen.study.caching import plan_cache
 
@@ -397,17 +77,6 @@ def _cache_verify(arguments: Sequence[str]) -> None:
     from worldgen.study.caching import verify_cache
 
     verify_cache(arguments)
-
-
-def show_cache(folder: Path = Path("outputs/cache")) -> None:
-    """Print what a cache holds.
-
-    Args:
-        folder: The cache.
-    """
-    from worldgen.study.caching import print_cache
-
-    print_cache(folder)
 
 
 def _plain(
@@ -430,43 +99,52 @@ def _plain(
     return run
 
 
-def _group(name: str, commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> Callable:
+def _group(name: str, members: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> Callable:
     """A command of several: ``worldgen NAME COMMAND ...``."""
 
     def run(arguments: Sequence[str]) -> None:
         if not arguments or arguments[0] in ("-h", "--help"):
-            print("\n".join([f"usage: worldgen {name} COMMAND ...", "", *_table(commands)]))
-        elif arguments[0] not in commands:
-            raise ValueError(f"worldgen {name} takes {', '.join(commands)}; got {arguments[0]!r}.")
+            print("\n".join([f"usage: worldgen {name} COMMAND ...", "", *_table(members)]))
+        elif arguments[0] not in members:
+            raise ValueError(f"worldgen {name} takes {', '.join(members)}; got {arguments[0]!r}.")
         else:
-            commands[arguments[0]][1](arguments[1:])
+            members[arguments[0]][1](arguments[1:])
 
     return run
 
 
 DATA: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "import": ("cut a folder of real videos into shards", _plain(import_data, "data import", "folder")),
-    "show": ("print what a folder of shards holds, and draw it", _plain(show_data, "data show", "folder")),
+    "import": (
+        "cut a folder of real videos into shards",
+        _plain(commands.import_data, "data import", "folder"),
+    ),
+    "show": (
+        "print what a folder of shards holds, and draw it",
+        _plain(commands.show_data, "data show", "folder"),
+    ),
 }
 CACHE: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "plan": ("say how large the cache of a fit will be; takes what fit takes", _cache_plan),
     "verify": ("compare checksums, compute --sample clips again; takes what fit takes", _cache_verify),
-    "show": ("print what a cache holds", _plain(show_cache, "cache show", "folder")),
+    "show": ("print what a cache holds", _plain(commands.show_cache, "cache show", "folder")),
 }
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "demo": ("simulate, generate and check with the shipped nano weights", _plain(demo)),
-    "simulate": ("simulate, film and caption scenes into shards", _plain(simulate)),
+    "demo": ("simulate, generate and check with the shipped nano weights", _plain(commands.demo)),
+    "simulate": ("simulate, film and caption scenes into shards", _plain(commands.simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
     "pretrain": (f"train a part: {_either(PARTS)}", _pretrain),
     "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
-    "generate": ("continue first frames as a caption says", _plain(generate)),
-    "evaluate": ("check a run, or anybody's videos, against physics", _plain(evaluate)),
-    "retrieve": ("how well an ImageBind finds what belongs together", _plain(retrieve, first="checkpoint")),
-    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(export, first="clip")),
-    "compare": ("reports side by side, with paired intervals", _plain(compare, None, "reports")),
-    "sensitivity": ("swap conditions of a run: which does it heed", _plain(sensitivity)),
-    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(calibrate)),
+    "generate": ("continue first frames as a caption says", _plain(commands.generate)),
+    "evaluate": ("check a run, or anybody's videos, against physics", _evaluate),
+    "retrieve": (
+        "how well an ImageBind finds what belongs together",
+        _plain(verdicts.retrieve, first="checkpoint"),
+    ),
+    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(commands.export, first="clip")),
+    "compare": ("reports side by side, with paired intervals", _plain(verdicts.compare, None, "reports")),
+    "sensitivity": ("swap conditions of a run: which does it heed", _plain(verdicts.sensitivity)),
+    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(verdicts.calibrate)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
@@ -507,8 +185,8 @@ def _help() -> str:
     return "\n".join([*lines, *_table(COMMANDS), "", "worldgen COMMAND --help says what a command takes."])
 
 
-def _table(commands: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
-    return [f"  {name:<11} {text}" for name, (text, _) in commands.items()]
+def _table(members: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
+    return [f"  {name:<11} {text}" for name, (text, _) in members.items()]
 
 
 def _is_users(error: Exception) -> bool:

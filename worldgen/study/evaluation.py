@@ -35,6 +35,8 @@ from worldgen.study.judging import (
     summarize_second_takes,
     tracker_error,
 )
+from worldgen.study.opening import open_encoder
+from worldgen.study.perception import perceive
 from worldgen.study.runs import open_run
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select
@@ -160,13 +162,23 @@ def evaluate_run(
     return Verdict(rows, cases, generated, skipped, model.conditioner.shown)
 
 
-def evaluate_folder(run: Path, data: Path, out: Path, known: int, seed: int, count: int | None) -> Path:
-    """Judge a run on a folder of simulated shards, and write the report."""
+def evaluate_folder(
+    run: Path, data: Path, out: Path, known: int, seed: int, count: int | None, encoder: str | None = None
+) -> Path:
+    """Judge a run on a folder of simulated shards, and write the report.
+
+    With an encoder (see `open_encoder`) its clips are judged in that encoder's features, too.
+    """
+    judge = None if encoder is None else open_encoder(encoder)
     model = open_run(run)
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
     verdict = evaluate_run(model, held_out, known, seed)
     command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
+    if judge is not None:
+        command += f" --encoder {encoder}"
+        truth = [one.clip for one in _load(held_out)[0]]
+        verdict = replace(verdict, rows=verdict.rows + perceive(judge, model, truth, verdict.generated))
     return write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, known)
 
 

@@ -1,0 +1,195 @@
+"""The commands that make and show things, as typed functions: `worldgen.cli` makes options of them.
+
+Heavy imports live inside: the help must be instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def simulate(
+    out: Path,
+    families: list[str] = ["drop", "bounce", "collide"],  # noqa: B006 never written to
+    clips: int = 512,
+    size: int = 64,
+    frames: int = 16,
+    fps: float = 25.0,
+    seed: int = 0,
+    processes: int | None = None,
+    split: str | None = None,
+    engine: str = "local",
+    shards: str | None = None,
+) -> None:
+    """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
+
+    Args:
+        out: Folder of the shards.
+        families: Scene families, taken in turn.
+        clips: How many clips.
+        size: Rows and columns in pixels.
+        frames: Frames per clip.
+        fps: Frames per second.
+        seed: Same seed, same bits.
+        processes: Simulating processes; all cores when left out.
+        split: train, id or ood:FACTOR, which holds out mass, friction, restitution, gravity, speed, size,
+            count, color, camera or light; the usual ranges when left out.
+        engine: local (processes of this machine) or ray (a Ray cluster).
+        shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
+    """
+    from worldgen.data.engines import LocalEngine, RayEngine
+    from worldgen.data.simulate import simulate_shards
+
+    engines = {"local": LocalEngine, "ray": RayEngine}
+    if engine not in engines:
+        raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
+    maker = engines[engine](processes)
+    summary = simulate_shards(
+        out, families, clips, size, frames, fps, seed, split=split, engine=maker, shards=shards
+    )
+    print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
+
+
+def demo(
+    out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
+) -> None:
+    """Simulate held-out scenes, continue them with the nano weights, and check both against physics.
+
+    Args:
+        out: Folder of the report; with --from-scratch also of data and weights.
+        from_scratch: Simulate, train codec, text encoder and generator first; what is done already is reused.
+        clips: Held-out scenes.
+        seed: Of the noise.
+    """
+    from worldgen.study.demo import run_demo
+    from worldgen.study.recipe import shipped_weights, train_from_scratch
+
+    run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
+    command = f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from-scratch" * from_scratch
+    page = run_demo(run, out, command, clips, seed)
+    for name in (page.name, "generated.mp4", "filmstrip.png"):
+        print(page.parent / name)
+
+
+def generate(
+    run: Path,
+    prompt: str,
+    first_frames: Path,
+    out: Path,
+    seed: int = 0,
+    frames: int = 16,
+    known: int = 2,
+    control: list[Path] = [],  # noqa: B006 never written to
+    control_from: str | None = None,
+    control_scale: list[float] = [],  # noqa: B006 never written to
+) -> None:
+    """Continue first frames as a caption says.
+
+    Args:
+        run: Folder of a trained generator, such as assets/nano/generator.
+        prompt: What happens.
+        first_frames: Video or picture that the clip begins with.
+        out: Video to write (mp4).
+        seed: Same seed, same bits.
+        frames: Frames of the result, the known ones included.
+        known: How many frames of ``first_frames`` are used, at most.
+        control: Folders of controls of this run; the video follows --control-from as their maps show it.
+        control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
+        control_scale: How strongly each control acts; 1 when left out.
+    """
+    from worldgen.study.generation import generate_video
+
+    generate_video(
+        run,
+        prompt,
+        first_frames,
+        out,
+        seed,
+        frames,
+        known,
+        controls=control,
+        scales=control_scale,
+        followed=control_from,
+    )
+    print(f"{frames} frames in {out}.")
+
+
+def import_data(
+    folder: Path,
+    out: Path,
+    size: int = 64,
+    frames: int = 16,
+    fps: float | None = None,
+    stride: int | None = None,
+    captions: Path | None = None,
+    square: bool = False,
+    images: bool = False,
+    background: int = 255,
+    processes: int | None = None,
+) -> None:
+    """Cut a folder of real videos into shards; a second run does only what is missing.
+
+    Args:
+        folder: Videos and WebDataset tars at any depth, or a LeRobot v3 dataset.
+        out: Folder of the shards, with dropped.csv: everything left out, and why.
+        size: Rows and columns of square clips, a multiple of 8; wide and high ones have as many pixels.
+        frames: Frames per clip.
+        fps: Frames per second of every clip; each video's own when left out.
+        stride: Frames from the beginning of a clip to that of the next; as many as it has when left out.
+        captions: Table (csv or jsonl) with file and caption; else NAME.txt beside NAME.mp4, or captions.csv,
+            captions.jsonl, metadata.csv or metadata.jsonl in the folder.
+        square: Crop everything to squares, for models of one size.
+        images: Take pictures too, as clips of one frame.
+        background: Gray level, 0 to 255, that transparent pixels are laid over.
+        processes: Reading processes; all cores when left out.
+    """
+    from worldgen.data.importing import import_videos
+
+    done = import_videos(
+        folder, out, size, frames, fps, stride, captions, square, images, background, processes
+    )
+    sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
+    losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)
+    print(f"{done.clips} clips ({sizes}) of {done.recordings} recordings in {out}, {done.imported} read now.")
+    print(f"Left out: {losses or 'nothing'}; see {out}/dropped.csv. {done.seconds:.0f} s.")
+
+
+def show_data(folder: Path, out: Path | None = None) -> None:
+    """Print what a folder of shards holds, and draw a contact sheet.
+
+    Args:
+        folder: The shards.
+        out: Picture of the contact sheet to write (png); none when left out.
+    """
+    from worldgen.data.inspection import contact_sheet, print_summary, summarize_shards
+    from worldgen.data.media import write_png
+
+    print_summary(summarize_shards(folder))
+    if out is not None:
+        write_png(out, contact_sheet(folder))
+        print(f"Contact sheet: {out}")
+
+
+def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
+    """Write clips or tracks as MJCF (free bodies, and held ones) and as scripts that build them in Blender.
+
+    Args:
+        clip: Folders of shards, single shards (.tar), or files of tracks (.csv, .json, .trk).
+        out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
+        clips: Export only the first so many of each folder or shard.
+    """
+    from worldgen.study.tracked import export as write_exports
+
+    written = write_exports(clip, out, clips)
+    print(f"{len(written)} files in {out}, first {written[0].name}.")
+
+
+def show_cache(folder: Path = Path("outputs/cache")) -> None:
+    """Print what a cache holds.
+
+    Args:
+        folder: The cache.
+    """
+    from worldgen.study.caching import print_cache
+
+    print_cache(folder)

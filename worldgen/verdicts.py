@@ -1,0 +1,182 @@
+"""The commands that judge, compare and measure, as typed functions: `worldgen.cli` makes options of them.
+
+Heavy imports live inside: the help must be instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def evaluate(
+    run: Path | None = None,
+    data: Path | None = None,
+    videos: Path | None = None,
+    tracks: Path | None = None,
+    out: Path = Path("report"),
+    known: int = 2,
+    seed: int = 0,
+    clips: int | None = None,
+    encoder: str | None = None,
+    fps: float | None = None,
+    processes: int | None = None,
+) -> None:
+    """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
+
+    Or a published benchmark, with options of its own: worldgen evaluate --benchmark NAME --help.
+
+    Args:
+        run: Folder of a trained generator.
+        data: Folder of simulated shards that it was not trained on.
+        videos: Folder of videos, instead of a run.
+        tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
+        out: Folder of the report.
+        known: First frames that the model is given.
+        seed: Of the noise.
+        clips: Judge only the first so many.
+        encoder: Judge the clips of a run also in the features of this encoder: folder or id of a V-JEPA 2,
+            CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
+        fps: Frames per second of the tracks, where their file does not say.
+        processes: Of --videos: judging processes; all cores when left out.
+    """
+    given = sum(source is not None for source in (run, videos, tracks))
+    if given != 1 or (run is None) != (data is None):
+        raise ValueError(
+            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
+        )
+    if run is None and encoder is not None:
+        raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
+    if tracks is not None:
+        from worldgen.study.tracked import evaluate_tracks
+
+        page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
+    elif videos is not None:
+        from worldgen.study.videos import evaluate_videos
+
+        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
+    else:
+        from worldgen.study.evaluation import evaluate_folder
+
+        page = evaluate_folder(run, data, out, known, seed, clips, encoder)
+    print(f"Report: {page}")
+
+
+def evaluate_benchmark(
+    benchmark: str,
+    out: Path = Path("report"),
+    generated: Path | None = None,
+    real: Path | None = None,
+    processes: int | None = None,
+    videos: Path | None = None,
+    judge: str | None = None,
+    words: Path | None = None,
+    questions: Path | None = None,
+    pairs: Path | None = None,
+    encoder: str | None = None,
+    window: int | None = None,
+    contexts: list[int] | None = None,
+    skip: int | None = None,
+) -> None:
+    """Run a published benchmark.
+
+    Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on. An encoder, by
+    possible and impossible videos: --benchmark intphys|intphys2|likephys --pairs FOLDER --encoder WHICH. A
+    vision-language model as judge: --benchmark videophy2|phygeneval --videos FOLDER --judge WHICH.
+
+    Args:
+        benchmark: physics-iq, intphys, intphys2, likephys, videophy2 or phygeneval.
+        out: Folder of the report.
+        generated: Folder of generated videos, named with Physics-IQ's numbers.
+        real: Physics-IQ's folder of real videos.
+        processes: Of physics-iq: comparing processes; all cores when left out.
+        videos: Folder of the videos that are judged.
+        judge: Folder or id of a vision-language model, or ADDRESS#MODEL of an OpenAI-compatible server, whose
+            key is in OPENAI_API_KEY.
+        words: Yaml file with other words of the judge's questions.
+        questions: PhyGenBench's folder of json files.
+        pairs: Folder of the benchmark's videos, as published.
+        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
+        window: Frames of a window of surprise; the benchmark's own, contexts and skip too, when left out.
+        contexts: Known first frames of a window; a half when left out.
+        skip: Every so many frames one is looked at, with --window.
+    """
+    from worldgen.study.benchmarks import evaluate_benchmark as evaluate_named
+
+    page = evaluate_named(
+        benchmark, out, generated, real, processes, videos, judge, words, questions, pairs, encoder, window,
+        contexts, skip,
+    )  # fmt: skip
+    print(f"Report: {page}")
+
+
+def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
+    """Put reports side by side: paired differences over the clips that they share, with intervals.
+
+    Args:
+        reports: Folders of reports of worldgen evaluate; the others are compared with the first.
+        out: Folder of compare.csv and compare.tex.
+    """
+    from worldgen.study.comparing import compare_reports
+
+    compare_reports(reports, out)
+
+
+def calibrate(
+    out: Path,
+    families: list[str] | None = None,
+    clips: int = 20,
+    source: str = "truth",
+    seed: int = 0,
+    run: Path | None = None,
+) -> None:
+    """Hold every check against truth, second takes and graded violations: what it sees, what it is blind to.
+
+    Args:
+        out: Folder of the tables and the heat map.
+        families: Scene families; all when left out.
+        clips: Worlds per family.
+        source: truth (the simulator's states) or readout (tracked in pixels).
+        seed: Of the first world.
+        run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
+    """
+    from worldgen.simulation.scenes import FAMILIES
+    from worldgen.study.calibrating import calibrate as measure
+
+    families = families or list(FAMILIES)
+    command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
+    command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
+    measure(out, families, clips, source, seed, command, run)
+
+
+def sensitivity(
+    run: Path, data: Path, out: Path = Path("sensitivity"), clips: int = 60, known: int = 2, seed: int = 0
+) -> None:
+    """Swap one condition at a time between clips: does the output change, and toward the swapped-in truth?
+
+    Args:
+        run: Folder of a trained generator.
+        data: Folder of simulated shards that it was not trained on.
+        out: Folder of the report: json, csv and a figure.
+        clips: How many clips, the first ones.
+        known: First frames that the model is given.
+        seed: Of the noise.
+    """
+    from worldgen.study.sensitivity import sensitivity_folder
+
+    sensitivity_folder(run, data, out, clips, known, seed)
+    print(f"Report: {out / 'sensitivity.json'}")
+
+
+def retrieve(checkpoint: Path, data: Path, out: Path = Path("retrieval"), clips: int | None = None) -> None:
+    """Measure how well an ImageBind finds what belongs together, against chance.
+
+    Args:
+        checkpoint: Folder of an ImageBind, such as assets/nano/imagebind, or imagebind_huge.pth.
+        data: Folder of simulated shards that it was not trained on.
+        out: Folder of the table (csv, json) and the plot.
+        clips: Only the first so many.
+    """
+    from worldgen.study.retrieval import evaluate_retrieval
+
+    evaluate_retrieval(checkpoint, data, out, clips)
+    print(f"{out}/retrieval.csv")
