@@ -4,7 +4,7 @@ import torch
 
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import change_gravity
-from worldgen.study.judging import present_case, replay_rows, tracker_error
+from worldgen.study.cases import present_case, replay_rows, tracker_error
 
 
 def test_generated_clips_are_replayed_beside_the_truth():
@@ -12,7 +12,7 @@ def test_generated_clips_are_replayed_beside_the_truth():
     own = tracker_error(clips)
     assert own is not None and own.clips == 2 and own.low <= own.rms <= own.high < 0.02
     cases = [
-        present_case(f"bounce-{k}", one, change_gravity(one, 0.3), 2, own) for k, one in enumerate(clips)
+        present_case(f"bounce-{k}", one, change_gravity(one, 0.3), 2, own=own) for k, one in enumerate(clips)
     ]
     shown = {item.label: item for item in cases[0].exhibits}
     labels = ["truth", "generated", "frozen (control)", "reversed (control)"]

@@ -22,6 +22,7 @@ from worldgen.metrics.report import write_report
 from worldgen.metrics.second_take import check_second_take
 from worldgen.plots import plot_tracks
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
+from worldgen.study.cases import count_case, present_case, replay_rows, tracker_error
 from worldgen.study.judging import (
     Outcome,
     baselines,
@@ -29,11 +30,9 @@ from worldgen.study.judging import (
     describe_fidelity,
     fit_regression,
     judge,
-    present_case,
-    replay_rows,
+    measure,
     summarize,
     summarize_second_takes,
-    tracker_error,
 )
 from worldgen.study.opening import open_encoder
 from worldgen.study.perception import perceive
@@ -100,7 +99,8 @@ def evaluate_run(
         held_out: Loads one clip each; a clip that cannot be loaded is skipped, and counted.
         known: First frames that the model is given.
         seed: Of the noise.
-        pictured: Cases that the report shows whole.
+        pictured: Cases that the report shows whole, with truth and controls; of the others it counts the
+            checks.
         regression_clips: Simulated trajectories that the linear baseline is fitted on.
 
     Raises:
@@ -128,11 +128,13 @@ def evaluate_run(
             ceiling += judge(truth, _code(model, truth), first_judged)
             generated += [result[index] for index in range(len(result))]
             progress.advance(task, len(batch))
-        task = progress.add_task("Checking", total=min(pictured, len(clips)))
+        task = progress.add_task("Checking", total=len(clips))
         cases = []
         tracker = tracker_error([one.clip for one in clips[:pictured]])
-        for one, result in list(zip(clips, generated, strict=True))[:pictured]:
-            cases.append(present_case(one.name, one.clip, result, first_judged, one.second, tracker))
+        for number, (one, result) in enumerate(zip(clips, generated, strict=True)):
+            make = present_case if number < pictured else count_case
+            case = make(one.name, one.clip, result, first_judged, one.second, tracker)
+            cases.append(replace(case, measures=measure(outcomes[number])))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -218,8 +220,8 @@ def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
     """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
     pairs = [
         torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)
-        for case, made in zip(verdict.cases, verdict.generated, strict=False)
-    ][:columns]
+        for case, made in list(zip(verdict.cases, verdict.generated, strict=True))[:columns]
+    ]
     return torch.cat(pairs, dim=3)
 
 

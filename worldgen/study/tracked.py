@@ -19,7 +19,7 @@ from worldgen.metrics.track_files import SUFFIXES, read_tracks
 from worldgen.plots import plot_tracks
 from worldgen.simulation.controls import freeze, reverse
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
-from worldgen.study.judging import SHOWN_CONTROLS
+from worldgen.study.cases import SHOWN_CONTROLS
 from worldgen.types import Clip, Trajectory
 
 _SIZE = 96

@@ -25,7 +25,7 @@ from worldgen.metrics.plausibility import assess
 from worldgen.metrics.report import write_report
 from worldgen.plots import plot_tracks
 from worldgen.simulation.controls import CONTROLS, freeze, reverse
-from worldgen.study.judging import SHOWN_CONTROLS
+from worldgen.study.cases import SHOWN_CONTROLS
 from worldgen.study.records import Finding, read_finding, write_finding
 from worldgen.types import Clip, Trajectory
 
