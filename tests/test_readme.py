@@ -23,6 +23,10 @@ PLAIN = {
     "generate": commands.generate,
     "evaluate": verdicts.evaluate,
     "demo": commands.demo,
+    "export": commands.export,
+    "compare": verdicts.compare,
+    "calibrate": verdicts.calibrate,
+    "sensitivity": verdicts.sensitivity,
 }
 
 
@@ -37,8 +41,11 @@ def test_commands_are_understood(line):
     assert command in cli.COMMANDS
     if command in PLAIN:
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_function_arguments(PLAIN[command])
-        parser.parse_args(cli._spell(words, with_run=command in ("generate", "evaluate")))
+        benchmark = command == "evaluate" and "--benchmark" in words
+        parser.add_function_arguments(verdicts.evaluate_benchmark if benchmark else PLAIN[command])
+        bare = {"compare": ["--reports"], "export": ["--clip"]}.get(command, [])
+        runs = command in ("generate", "evaluate", "sensitivity")
+        parser.parse_args(cli._spell(bare + words, with_run=runs))
     configs = [word for word in words if word.endswith(".yaml")]
     assert all((ROOT / config).is_file() for config in configs)
 

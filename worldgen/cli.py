@@ -23,6 +23,7 @@ PARTS = {
     "control": "worldgen.tasks.control.ControlTask",
 }
 """What `pretrain` trains."""
+OF_BENCHMARKS = ("--benchmark", "--generated", "--real", "--pairs", "--judge")
 FLAGS = ("--from_scratch", "--square", "--images")
 
 
@@ -63,7 +64,7 @@ def _probe(arguments: Sequence[str]) -> None:
 
 def _evaluate(arguments: Sequence[str]) -> None:
     """A benchmark takes other options than the rest."""
-    named = any(word.partition("=")[0] == "--benchmark" for word in arguments)
+    named = any(word.partition("=")[0] in OF_BENCHMARKS for word in arguments)
     _plain(verdicts.evaluate_benchmark if named else verdicts.evaluate, "evaluate")(arguments)
 
 

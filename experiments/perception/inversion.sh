@@ -1,11 +1,14 @@
 #!/bin/sh
-# The two decoders of V-JEPA 2 (inversion.md): a quarter of an hour each on one quiet core.
+# The two decoders of V-JEPA 2, and the second without its tokens (inversion.md): about 9 minutes each on one core.
 set -e
-worldgen simulate --clips 4096 --seed 0 --out data/decoder
+worldgen simulate --clips 2432 --seed 0 --out data/small
 worldgen simulate --clips 200 --seed 2 --out data/test
-for name in vjepa_pixels vjepa_predicted; do
-    worldgen fit -c configs/base.yaml -c configs/size/nano.yaml -c configs/data/mujoco.yaml -c "configs/$name.yaml" \
-        --data.train data/decoder --data.test null
-done
+nano="-c configs/base.yaml -c configs/size/nano.yaml -c configs/data/mujoco.yaml"
+few="--data.train data/small --data.test null --trainer.max_steps 1500 --trainer.val_check_interval 1500"
+worldgen fit $nano -c configs/vjepa_pixels.yaml $few
+worldgen fit $nano -c configs/vjepa_predicted.yaml $few
+worldgen fit $nano -c configs/vjepa_predicted.yaml $few --model.conditioner.video null --trainer.logger.init_args.name vjepa_predicted_none
 worldgen evaluate outputs/vjepa_pixels/version_0 --data data/test --known 0 --out outputs/vjepa_pixels/report
 worldgen evaluate outputs/vjepa_predicted/version_0 --data data/test --known 2 --out outputs/vjepa_predicted/report
+worldgen evaluate outputs/vjepa_predicted_none/version_0 --data data/test --known 2 --out outputs/vjepa_predicted_none/report
+worldgen compare outputs/vjepa_predicted_none/report outputs/vjepa_predicted/report --out outputs/vjepa_predicted/compare

@@ -169,7 +169,7 @@ def _filmstrip_png(cases: Sequence[Case]) -> bytes:
     rows = [
         (f"{case.name}: {item.label}", item.clip.frames[0].clamp(0, 1))
         for case, item in shown
-        if not item.is_control
+        if not item.is_control and item.report.source != "replay"
     ] or [(item.label, item.clip.frames[0]) for _, item in shown[:1]]
     longest = max(len(frames) for _, frames in rows)
     side = max(max(frames.shape[-2:]) for _, frames in rows)
