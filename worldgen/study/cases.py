@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from worldgen.metrics.comparison import bootstrap_interval
 from worldgen.metrics.exhibits import Case, Exhibit, Row
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.replayed import OwnError, assess_replay, own_error, replay_rmse
