@@ -15,7 +15,7 @@ from worldgen.metrics.calibration import (
     short_lines,
     summarize,
 )
-from worldgen.metrics.judges import judge_pixels, judge_states
+from worldgen.metrics.panel import judge_pixels, judge_states
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import GRADES, NotViolable
 from worldgen.types import Check, PhysicsReport
