@@ -11,8 +11,6 @@ import pytest
 from worldgen.plots import (
     Estimate,
     plot_intervals,
-    plot_learning_curve,
-    plot_noise_bins,
     plot_tracks,
 )
 from worldgen.simulation.clips import simulate_trajectory
@@ -68,27 +66,6 @@ def test_tracks_are_checked():
         plot_tracks([("two", replace(track, **double, contacts=None))])
     with pytest.raises(ValueError, match="one unit; got metres beside pixels"):
         plot_tracks([("m", track), ("px", replace(track, metric=False))])
-
-
-def test_noise_bins_draw_each_curve():
-    panel = plot_noise_bins([0.1, 0.5, 0.9], [("early", [3.0, 2.0, 1.0]), ("late", [1.0, 0.5, 0.2])]).axes[0]
-    assert [line.get_ydata().tolist() for line in panel.lines] == [[3.0, 2.0, 1.0], [1.0, 0.5, 0.2]]
-    assert [text.get_text() for text in panel.get_legend().texts] == ["early", "late"]
-    with pytest.raises(ValueError, match="'x' must hold one loss per noise level; got 1 for 2"):
-        plot_noise_bins([0.1, 0.9], [("x", [1.0])])
-
-
-def test_learning_curve_skips_empty_cells():
-    rows = [
-        {"step": "0", "train/loss": "2.0", "val/loss": ""},
-        {"step": "5", "train/loss": "", "val/loss": "1.5"},
-        {"step": "9", "train/loss": "1.0", "val/loss": ""},
-    ]
-    train, val = plot_learning_curve(iter(rows)).axes[0].lines
-    assert (list(train.get_xdata()), list(train.get_ydata())) == ([0, 9], [2.0, 1.0])
-    assert (list(val.get_xdata()), list(val.get_ydata())) == ([5], [1.5])
-    with pytest.raises(ValueError, match="none of other holds any"):
-        plot_learning_curve(rows, columns=("other",))
 
 
 def test_intervals_draw_bars_and_whiskers():

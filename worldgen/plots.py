@@ -6,7 +6,7 @@ here touches pyplot: figures are plain objects, and whoever asked for one saves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,63 +77,6 @@ def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0)
     figure.legend(
         handles=_track_legend(tracks, known), loc="outside lower left", ncols=6, frameon=False, fontsize=_SIZE
     )
-    return figure
-
-
-def plot_noise_bins(sigma: Sequence[float], curves: Sequence[tuple[str, Sequence[float]]]) -> Figure:
-    """Validation loss over the noise level, a line per curve: where in the denoising a model is weak.
-
-    Args:
-        sigma: Noise levels in [0, 1], 1 = noise.
-        curves: Label and one loss per level.
-    """
-    for label, losses in curves:
-        if len(losses) != len(sigma):
-            raise ValueError(
-                f"Curve {label!r} must hold one loss per noise level; got {len(losses)} for {len(sigma)}."
-            )
-    figure = _figure(5.0, 3.2)
-    panel = _calm(figure.subplots())
-    for index, (label, losses) in enumerate(curves):
-        panel.plot(sigma, losses, "o-", color=_color(index), markersize=3.5, linewidth=1.4, label=label)
-    panel.set_xlabel("noise level sigma")
-    panel.set_ylabel("loss")
-    panel.set_ylim(bottom=0)
-    if curves:
-        panel.legend(frameon=False, fontsize=_SIZE)
-    return figure
-
-
-def plot_learning_curve(
-    rows: Iterable[Mapping[str, str]], columns: Sequence[str] = ("train/loss", "val/loss")
-) -> Figure:
-    """Losses over steps on a log axis, from the rows of Lightning's ``metrics.csv``.
-
-    Args:
-        rows: As `csv.DictReader` gives them: a "step", and empty cells where nothing was logged.
-        columns: Which to draw; those logged rarely get dots.
-
-    Raises:
-        ValueError: None of the columns holds a number.
-    """
-    rows = list(rows)
-    figure = _figure(5.0, 3.2)
-    panel = _calm(figure.subplots())
-    for index, column in enumerate(columns):
-        points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
-        if points:
-            style = "o-" if len(points) <= 30 else "-"
-            steps, losses = zip(*points, strict=True)
-            panel.plot(steps, losses, style, color=_color(index), markersize=3, linewidth=1.2, label=column)
-    if not panel.lines:
-        raise ValueError(
-            f"A learning curve needs a column of numbers; none of {', '.join(columns)} holds any. "
-            "Name the columns of the csv to draw."
-        )
-    panel.set_yscale("log")
-    panel.set_xlabel("step")
-    panel.set_ylabel("loss")
-    panel.legend(frameon=False, fontsize=_SIZE)
     return figure
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from worldgen.metrics.intervals import auroc
 from worldgen.metrics.replayed import assess_replay
 from worldgen.metrics.tracks import track_objects
 from worldgen.simulation.clips import simulate_clip
@@ -62,11 +63,6 @@ def rows_of(family: str, seed: int) -> list[dict]:
     return rows
 
 
-def auroc(true: np.ndarray, broken: np.ndarray) -> float:
-    """Chance that a broken clip has the larger value than a true one; ties count half."""
-    return float(((broken[:, None] > true[None]) + 0.5 * (broken[:, None] == true[None])).mean())
-
-
 def values(rows: list[dict], check: str, family: str, control: str, strength: float) -> np.ndarray:
     """What a check found in every clip that it applies to, larger is worse."""
     sign = -1 if check in HIGH_IS_GOOD else 1
@@ -95,7 +91,7 @@ def table(rows: list[dict], check: str, families: list[str], clips: int) -> str:
             true = values(rows, check, family, "original", 0.0)
             broken = values(rows, check, family, control, strength)
             count = "" if len(broken) == clips else f" (n = {len(broken)})"
-            cells.append(f"{auroc(true, broken):.2f}{count}" if len(true) and len(broken) else "–")
+            cells.append(f"{auroc(broken, true):.2f}{count}" if len(true) and len(broken) else "–")
         lines.append(f"| {control} {strength:g} {unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -114,7 +110,7 @@ def matrix(rows: list[dict], families: list[str]) -> str:
                 )
                 for family in families
             ]
-            found = [auroc(true, broken) for true, broken in pairs if len(true) and len(broken)]
+            found = [auroc(broken, true) for true, broken in pairs if len(true) and len(broken)]
             cells.append(f"{np.mean(found):.2f}" if found else "–")
         lines.append(f"| {control} {strength:g} {unit} | {' | '.join(cells)} |")
     return "\n".join(lines)

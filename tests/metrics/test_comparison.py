@@ -4,7 +4,6 @@ import torch
 
 from worldgen.metrics.comparison import (
     LinearRegression,
-    bootstrap_interval,
     constant_velocity,
     copy_last,
     trajectory_error_px,
@@ -27,30 +26,6 @@ def fall(start: float, speed: float, count: int = 1, frames: int = 12) -> Trajec
         extent=torch.full((1, count, 3), 2.0, dtype=torch.float64),
         metric=False,
     )
-
-
-def test_interval_covers_the_mean_of_a_known_distribution_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for trial in range(60):
-        low, high = bootstrap_interval(rng.normal(size=40), np.mean, seed=trial, n=300)
-        hits += low < 0 < high
-    assert 50 <= hits <= 60
-    low, high = bootstrap_interval(rng.normal(size=400), np.mean, seed=0)
-    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
-
-
-def test_interval_draws_clips_and_not_frames():
-    clips = np.repeat(np.arange(8.0)[:, None], 100, axis=1)
-    whole = bootstrap_interval(clips, np.mean)
-    np.testing.assert_allclose(whole, bootstrap_interval(np.arange(8.0), np.mean))
-    loose = bootstrap_interval(clips.ravel(), np.mean)
-    assert (whole[1] - whole[0]) > 5 * (loose[1] - loose[0])
-    assert whole == bootstrap_interval(clips, np.mean)
-    clips[3] = np.nan
-    assert np.isfinite(bootstrap_interval(clips, np.mean)).all()
-    with pytest.raises(ValueError, match="at least one clip with a finite value"):
-        bootstrap_interval([float("nan")])
 
 
 def test_copy_and_constant_velocity_err_as_theory_says():

@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from worldgen.metrics.comparison import wilson_interval
 from worldgen.metrics.preference import LEVELS, Group, check_preference, preference_error
 
 
@@ -59,11 +58,3 @@ def test_bad_losses_are_refused():
     with pytest.raises(ValueError, match="at least one scene with a valid and an invalid clip; got none"):
         preference_error([])
     assert "no pair" in check_preference([]).note
-
-
-def test_wilson_by_hand():
-    low, high = wilson_interval(1.0, 20)
-    assert high == 1.0 and low == pytest.approx(20 / (20 + 1.959964**2), abs=1e-6)
-    assert wilson_interval(0.5, 100) == pytest.approx((0.4038315, 0.5961685), abs=1e-6)
-    with pytest.raises(ValueError, match="at least one trial; got 0"):
-        wilson_interval(0.5, 0)

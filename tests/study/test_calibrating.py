@@ -10,7 +10,7 @@ from PIL import Image
 
 from worldgen import cli
 from worldgen.metrics.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
-from worldgen.metrics.judges import judge_states
+from worldgen.metrics.panel import judge_states
 from worldgen.metrics.preference import LEVELS, Group
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import Control, change_gravity

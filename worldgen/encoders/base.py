@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -131,6 +132,13 @@ class AdaptableEncoder(Encoder):
     def _run(self, inputs: Tokens) -> Tokens:
         with torch.set_grad_enabled(torch.is_grad_enabled() and bool(self.trained())):
             return self.read(inputs)
+
+
+def require_folder(checkpoint: str, kind: str, advice: str) -> None:
+    """A path that is meant as a folder gets a sentence, instead of a look-up on the hub."""
+    looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
+    if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
+        raise FileNotFoundError(f"{kind} folder must hold config.json; {checkpoint} does not. {advice}")
 
 
 def fingerprint(module: nn.Module) -> str:

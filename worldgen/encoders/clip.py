@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldgen.encoders.base import require_folder
 from worldgen.types import Clip
 
 
@@ -26,11 +25,7 @@ class ClipScore(nn.Module):
         super().__init__()
         from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
-        looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
-        if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
-            raise FileNotFoundError(
-                f"A CLIP folder must hold config.json; {checkpoint} does not. Give another path or a hub id."
-            )
+        require_folder(checkpoint, "A CLIP", "Give another path or a hub id.")
         try:
             config = AutoConfig.from_pretrained(checkpoint)
             if config.model_type != "clip":

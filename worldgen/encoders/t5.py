@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from worldgen.encoders.adapters import Adapter
-from worldgen.encoders.base import AdaptableEncoder, Tokens
+from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
 from worldgen.types import Clip
 
 _KINDS = ("t5", "mt5", "umt5")
@@ -76,16 +76,9 @@ class T5(AdaptableEncoder):
 
 
 def _split_checkpoint(checkpoint: str) -> tuple[str, str | None]:
-    """Folder or hub id, and the file in it where one is named.
-
-    A path that is meant as a folder gets a sentence, instead of a look-up on the hub.
-    """
+    """Folder or hub id, and the file in it where one is named."""
     if not checkpoint.endswith(".gguf"):
-        looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
-        if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
-            raise FileNotFoundError(
-                f"A T5 folder must hold config.json; {checkpoint} does not. Train it: `worldgen pretrain t5`."
-            )
+        require_folder(checkpoint, "A T5", "Train it: `worldgen pretrain t5`.")
         return checkpoint, None
     place, _, file = checkpoint.rpartition("/")
     if not Path(checkpoint).is_file() and (Path(place).is_dir() or place.count("/") != 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldgen.encoders.adapters import Adapter
-from worldgen.encoders.base import AdaptableEncoder, Tokens
+from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
 from worldgen.types import Clip
 
 if TYPE_CHECKING:
@@ -46,11 +45,7 @@ class VJEPA2(AdaptableEncoder):
 
         if frames is not None and frames < 1:
             raise ValueError(f"frames must be at least 1; got {frames}.")
-        looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
-        if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
-            raise FileNotFoundError(
-                f"A V-JEPA 2 folder must hold config.json; {checkpoint} does not. Give another path or an id."
-            )
+        require_folder(checkpoint, "A V-JEPA 2", "Give another path or an id.")
         try:
             config = AutoConfig.from_pretrained(checkpoint)
             if config.model_type != "vjepa2":

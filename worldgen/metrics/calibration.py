@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-from worldgen.metrics.comparison import wilson_interval
 from worldgen.metrics.exhibits import PASSING
+from worldgen.metrics.intervals import auroc, auroc_interval, wilson_interval
 from worldgen.types import Check, Source
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "metrics"
@@ -100,7 +99,7 @@ class Cell:
     auroc: float | None
     low: float | None
     high: float | None
-    """95 % interval."""
+    """95 % bootstrap interval over worlds, never narrower than Wilson's of as many."""
 
 
 @dataclass(frozen=True)
@@ -208,40 +207,6 @@ def summarize(observations: Sequence[Observation], source: Source, seed: int = 0
     return Calibration(source, len(worlds), tuple(cells), tuple(floors), tuple(verdicts))
 
 
-def auroc(broken: Float[np.ndarray, " P"], right: Float[np.ndarray, " N"], tie: float = 0.0) -> float:
-    """Chance that a broken clip has the larger value than a right one; equal values count half."""
-    return float(_wins(broken, right, tie).mean())
-
-
-def auroc_interval(
-    broken: Float[np.ndarray, " P"],
-    right: Float[np.ndarray, " N"],
-    worlds: tuple[Int[np.ndarray, " P"], Int[np.ndarray, " N"]],
-    tie: float = 0.0,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % interval: bootstrap over worlds, but never narrower than a share of as many broken clips.
-
-    Complete separation has no spread in a bootstrap, however few the clips are; Wilson's interval has.
-
-    Args:
-        broken: Values, larger is worse.
-        right: The same of right clips.
-        worlds: Index of the world of each; a world is drawn with all its clips.
-        tie: Values closer than this are equal.
-        seed: Of the draws.
-    """
-    wins = _wins(broken, right, tie)
-    count = int(max(worlds[0].max(), worlds[1].max())) + 1
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
-    ours, theirs = drawn[:, worlds[0]].astype(float), drawn[:, worlds[1]].astype(float)
-    weight = ours.sum(axis=1) * theirs.sum(axis=1)
-    values = ((ours @ wins) * theirs).sum(axis=1)[weight > 0] / weight[weight > 0]
-    low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (0.0, 1.0)
-    least, most = wilson_interval(float(wins.mean()), len(np.unique(worlds[0])))
-    return float(min(low, least)), float(max(high, most))
-
-
 def declares(check: Check, control: str) -> bool:
     """Whether a check's ``blind_to`` names a violation."""
     for entry in check.blind_to:
@@ -336,8 +301,11 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
         np.array([places[item.world] for item, _ in matched]),
     )
     tie = _TIE * float(np.median([abs(check.limit) for _, check in judged]))
-    low, high = auroc_interval(ours, theirs, index, tie, seed)
-    return replace(blank, auroc=auroc(ours, theirs, tie), low=low, high=high)
+    area = auroc(ours, theirs, tie)
+    low, high = auroc_interval(ours, theirs, index, tie, seed, _DRAWS)
+    # Never narrower than a share of as many clips: complete separation of a few is not certain.
+    least, most = wilson_interval(area, len(worlds))
+    return replace(blank, auroc=area, low=min(low, least), high=max(high, most))
 
 
 def _verdict(
@@ -374,14 +342,6 @@ def _monotony(name: str, own: Sequence[Observation], right: Sequence[Observation
         flat = np.ptp(badness) == 0
         found.append(0.0 if flat else float(np.corrcoef(strength, badness)[0, 1]))
     return float(np.mean(found)) if found else None
-
-
-def _wins(
-    broken: Float[np.ndarray, " P"], right: Float[np.ndarray, " N"], tie: float
-) -> Float[np.ndarray, "P N"]:
-    if tie > 0:
-        broken, right = np.round(broken / tie), np.round(right / tie)
-    return (broken[:, None] > right) + 0.5 * (broken[:, None] == right)
 
 
 def _badness(check: Check) -> float:

@@ -1,10 +1,9 @@
-"""What a generator has to beat, and how sure one is that it does: baselines and intervals."""
+"""What a generator has to beat: error in pixels, and baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -13,47 +12,6 @@ from torch import Tensor
 
 from worldgen.metrics.tracks import pixel_tracks, trajectory_of
 from worldgen.types import Camera, Trajectory
-
-
-def bootstrap_interval(
-    values: Sequence[float] | Float[np.ndarray, "clips ..."],
-    statistic: Callable[[Float[np.ndarray, " K"]], float] = np.median,
-    seed: int = 0,
-    n: int = 2000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic; clips are drawn, never frames (Efron 1979).
-
-    Args:
-        values: One entry per clip along the first axis; further axes (frames, objects) stay together with
-        their clip. NaN entries are left out of the statistic.
-        statistic: Of all values of the drawn clips.
-        seed: Of the draws; the same seed gives the same interval.
-        n: Number of draws.
-        level: Coverage.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    table = table.reshape(len(table), -1)
-    table = table[np.isfinite(table).any(axis=1)]
-    if not len(table):
-        raise ValueError("bootstrap_interval needs at least one clip with a finite value; got none.")
-    rng = np.random.default_rng(seed)
-    draws = np.empty(n)
-    for index in range(n):
-        drawn = table[rng.integers(len(table), size=len(table))]
-        draws[index] = statistic(drawn[np.isfinite(drawn)])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a share of ``count`` independent trials, sound near 0 and 1 too (Wilson 1927)."""
-    if count < 1:
-        raise ValueError(f"An interval needs at least one trial; got {count}.")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    center = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5
-    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def trajectory_error_px(

@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.metrics.comparison import bootstrap_interval
+from worldgen.metrics.intervals import bootstrap_interval, exact_interval
 from worldgen.metrics.judge import Judge
 from worldgen.metrics.measures import Measure
-from worldgen.metrics.pair_tests import exact_interval
 from worldgen.metrics.replies import read_option, read_rating, read_yes_no
 
 BLIND_TO = ("what the judge does not see or know", "small errors of speed and place")

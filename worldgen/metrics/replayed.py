@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldgen.metrics.comparison import bootstrap_interval
 from worldgen.metrics.flights import find_kinks
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.scoring import blank, passed, refused, tolerance
 from worldgen.physics.laws import central_velocity
 from worldgen.simulation.replay import FIRST, NotReplayable, Replay, overlap, replay

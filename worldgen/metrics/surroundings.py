@@ -12,6 +12,7 @@ from jaxtyping import Float
 from worldgen.physics.laws import STANDARD_GRAVITY
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.film import model_of, object_bodies
+from worldgen.types import Clip
 
 Shape = Literal["ball", "box", "cylinder", "capsule", "ellipsoid", "unknown"]
 _SHAPES: dict[int, Shape] = {
@@ -100,3 +101,8 @@ def read_surroundings(scene: str) -> Surroundings:
         blocks=tuple(blocks),
         screens=tuple(screens),
     )
+
+
+def tracked_surroundings(clip: Clip) -> Surroundings | None:
+    """The surroundings for tracks of a clip (B = 1); None where it has no scene."""
+    return read_surroundings(clip.scenes[0]).tracked() if clip.scenes else None

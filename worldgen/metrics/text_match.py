@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.metrics.comparison import bootstrap_interval
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measures import Measure
 from worldgen.types import Clip
 

@@ -15,7 +15,7 @@ from worldgen.metrics.calibration import (
     Observation,
     summarize,
 )
-from worldgen.metrics.judges import READOUT, TRUTH, Judge
+from worldgen.metrics.panel import READOUT, TRUTH, Judge
 from worldgen.metrics.preference import Group, check_preference
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import Control, graded_controls

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from worldgen.metrics.comparison import bootstrap_interval
 from worldgen.metrics.exhibits import Case, Exhibit, Row
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.replayed import OwnError, assess_replay, own_error, replay_rmse
 from worldgen.metrics.second_take import check_second_take
-from worldgen.metrics.surroundings import read_surroundings
+from worldgen.metrics.surroundings import tracked_surroundings
 from worldgen.metrics.tracks import count_spurious, track_objects
 from worldgen.simulation.controls import CONTROLS
 from worldgen.simulation.render import film_trajectory
@@ -29,7 +29,7 @@ def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source =
     tracks = track_objects(clip, reference=reference)
     spurious = count_spurious(clip, reference)[0]
     height, width = clip.frames.shape[-2:]
-    world = read_surroundings(reference.scenes[0]).tracked() if reference.scenes else None
+    world = tracked_surroundings(reference)
     screens = () if world is None else world.screens
     report = assess(
         tracks,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worldgen.data.shards import write_atomically
-from worldgen.metrics.comparison import bootstrap_interval
+from worldgen.metrics.intervals import bootstrap_interval
 
 Values = dict[tuple[str, str], dict[str, float]]
 """Of each quantity and its unit: the value of each clip to which it applies."""

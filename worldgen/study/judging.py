@@ -11,13 +11,13 @@ from jaxtyping import Float
 
 from worldgen.metrics.comparison import (
     LinearRegression,
-    bootstrap_interval,
     constant_velocity,
     copy_last,
     trajectory_error_px,
 )
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.fidelity import dynamic_degree, moving_psnr, psnr, ssim, temporal_flicker
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracks import track_objects
 from worldgen.types import Check, Clip, Trajectory, select
 

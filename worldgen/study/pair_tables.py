@@ -15,8 +15,9 @@ from worldgen import __version__
 from worldgen.data.shards import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.exhibits import Row
+from worldgen.metrics.intervals import auroc, auroc_interval
 from worldgen.metrics.measures import Measure
-from worldgen.metrics.pair_tests import pair_accuracy, separation, separation_interval
+from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.study.evaluation import print_rows
 from worldgen.study.pair_layouts import Missing, Pair, Pairs
 
@@ -51,13 +52,13 @@ def measure_pairs(pairs: Sequence[Pair], scored: Mapping[Path, Scored]) -> tuple
         measures.append(
             Measure(
                 f"{name}: AUROC",
-                separation(possible, impossible),
+                auroc(impossible, possible),
                 "",
                 "higher",
                 0.5,
                 "physics",
                 len(usable),
-                *separation_interval(possible, impossible, scenes),
+                *auroc_interval(impossible, possible, (scenes, scenes)),
                 note=f"{len(set(scenes))} scenes",
                 blind_to=blind,
             )

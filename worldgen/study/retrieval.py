@@ -24,7 +24,7 @@ from worldgen.data.inertial import InertialClips
 from worldgen.data.shards import write_atomically
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.metrics.comparison import bootstrap_interval
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.plots import Estimate, plot_intervals
 from worldgen.types import Clip
 

@@ -23,7 +23,7 @@ from worldgen.data.shards import write_atomically
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens
-from worldgen.metrics.comparison import bootstrap_interval
+from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracks import pixel_tracks, track_objects
 from worldgen.plots import Estimate, plot_intervals
 from worldgen.simulation.refilm import NotViolable

@@ -11,6 +11,7 @@ from worldgen.data.media import filmstrip
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.surroundings import tracked_surroundings
 from worldgen.metrics.tracks import track_objects
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select, to_device
@@ -76,7 +77,11 @@ def _check_samples(model: WorldGenerator, truth: Clip, stage: str) -> None:
     for index in range(len(made)):
         row = slice(index, index + 1)
         report = assess(
-            select(tracks, row), clip=str(index), source="readout", reference=select(truth.truth, row)
+            select(tracks, row),
+            clip=str(index),
+            source="readout",
+            reference=select(truth.truth, row),
+            world=tracked_surroundings(truth[index]),
         )
         for check in report.checks:
             if check.score is not None:
