@@ -68,7 +68,7 @@ def test_the_command_writes_tables_and_names_the_reports(tmp_path, capsys):
     a = report(tmp_path / "one" / "run_1", scores)
     b = report(tmp_path / "two" / "run_1", {"x": 0.5, "y": 0.6})
     main(["compare", str(a), str(b), "--out", str(tmp_path / "out")])
-    assert "two/run_1 against one/run_1" in capsys.readouterr().out
+    assert "two/run_1 (B) against one/run_1 (A)" in capsys.readouterr().out
     (row,) = csv.DictReader((tmp_path / "out" / "compare.csv").open())
     assert (row["report"], row["clips"], float(row["change"])) == ("two/run_1", "2", pytest.approx(0.25))
     latex = (tmp_path / "out" / "compare.tex").read_text()

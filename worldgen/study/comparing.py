@@ -157,16 +157,19 @@ def _tell_apart(folders: Sequence[Path]) -> list[str]:
 
 
 def _table(first: Report, name: str, rows: Sequence[Difference]) -> Table:
-    table = Table(title=f"{name} against {first.name}", box=None)
-    for heading in ("", "unit", first.name, name, "change", "95 % interval", "clips", "in one only"):
-        table.add_column(heading, justify="left" if heading in ("", "unit") else "right")
+    table = Table(title=f"{name} (B) against {first.name} (A); bold: the interval leaves out zero", box=None)
+    table.add_column("mean over clips of both")
+    for heading in ("A", "B", "B - A, paired", "95 % interval", "clips"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
+        name = row.quantity if row.unit in ("", "score") else f"{row.quantity}, {row.unit}"
+        numbers = (f"{row.first:.3g}", f"{row.second:.3g}", f"{row.change:+.2g}")
+        clips = f"{row.clips} (+{row.missing})" if row.missing else str(row.clips)
         style = "bold" if row.seen else "dim"
-        numbers = (f"{row.first:.3g}", f"{row.second:.3g}", f"{row.change:+.3g}")
-        interval = f"{row.low:+.3g} .. {row.high:+.3g}"
-        table.add_row(
-            row.quantity, row.unit, *numbers, interval, str(row.clips), str(row.missing), style=style
-        )
+        table.add_row(name, *numbers, f"{row.low:+.2g} .. {row.high:+.2g}", clips, style=style)
+    table.caption = (
+        "(+n): n more to which it applies in one report only; checks are scores in [0, 1], 1 is physical"
+    )
     return table
 
 
