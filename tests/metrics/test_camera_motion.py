@@ -18,8 +18,8 @@ FRAMES, HEIGHT, WIDTH = 24, 72, 96
 def world() -> np.ndarray:
     """A textured wall, twice as wide as the view."""
     noise = np.random.default_rng(3).random((2 * HEIGHT, 3 * WIDTH))
-    wall = ndimage.gaussian_filter(noise, 2.0)
-    return 0.35 + 0.6 * (wall - wall.min()) / np.ptp(wall)
+    wall = ndimage.gaussian_filter(noise, 2.5)
+    return 0.65 + 0.3 * np.tanh(3 * (wall - wall.mean()) / wall.std())
 
 
 def place(frame: int) -> tuple[float, float]:
