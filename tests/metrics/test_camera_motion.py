@@ -22,12 +22,12 @@ def world() -> np.ndarray:
     return 0.65 + 0.3 * np.tanh(3 * (wall - wall.mean()) / wall.std())
 
 
-def place(frame: int) -> tuple[float, float]:
+def place(frame: int, start: float = 20) -> tuple[float, float]:
     """Column and row of the disc against the first frame."""
-    return 20 + 1.7 * frame, 12 + 0.09 * frame**2
+    return start + 1.7 * frame, 12 + 0.09 * frame**2
 
 
-def film(pan: np.ndarray, zoom: float = 0.0) -> Clip:
+def film(pan: np.ndarray, zoom: float = 0.0, start: float = 20) -> Clip:
     """The wall seen by a camera that is off by ``pan`` (T 2) pixels, with a dark disc that flies."""
     wall, frames = world(), []
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(float)
@@ -35,7 +35,7 @@ def film(pan: np.ndarray, zoom: float = 0.0) -> Clip:
         grow = 1 + zoom * index
         seen = [(rows - HEIGHT / 2) * grow + HEIGHT + y, (columns - WIDTH / 2) * grow + 1.5 * WIDTH + x]
         image = ndimage.map_coordinates(wall, seen, order=3)
-        left, top = place(index)
+        left, top = place(index, start)
         cover = np.clip(4.5 - np.hypot(columns + x - left, rows + y - top), 0, 1)
         frames.append(image * (1 - cover) + 0.02 * cover)
     pixels = torch.from_numpy(np.stack(frames)).float().clamp(0, 1)
@@ -65,13 +65,15 @@ def test_a_drifting_camera_is_found_and_its_tracks_are_those_of_a_still_one():
 
 
 def test_what_the_camera_leaves_behind_did_not_vanish():
-    found = track_motion(film(steady(3.4, 0)))  # the disc drops back to the left border of the image
+    found = track_motion(
+        film(steady(3.7, 0)[:13], start=10)
+    )  # the disc drops back to the left border of the image
     trajectory = found.trajectory
     assert not trajectory.present[0, -1].any()
     expected = expected_presence(found.in_image, HEIGHT, WIDTH)
     assert int((expected & ~trajectory.present[0]).sum()) <= 1
     against = expected_presence(trajectory, HEIGHT, WIDTH)
-    assert int((against & ~trajectory.present[0]).sum()) > 5  # in the first frame's pixels it would have
+    assert int((against & ~trajectory.present[0]).sum()) >= 3  # in the first frame's pixels it would have
     assert exits(found.in_image, None, HEIGHT, WIDTH)[found.trajectory.present[0].nonzero()[-1, 0]].all()
 
 
@@ -79,8 +81,8 @@ def test_what_is_no_slow_translation_is_refused_with_how_much_it_moves():
     with pytest.raises(Untrackable, match=r"the camera moves .* by up to 6\.\d pixels a frame, above 3\.8"):
         track_motion(film(steady(6.2, 0)[:12]))
     zoomed = find_camera_path(film(steady(0, 0), zoom=0.012).frames[0].numpy())
-    assert "its parts by up to" in zoomed.trouble
-    with pytest.raises(Untrackable, match="its parts by up to .* differently: it turns, zooms"):
+    assert "its parts are shifted by up to" in zoomed.trouble
+    with pytest.raises(Untrackable, match="its parts are shifted by up to .* differently: a turn"):
         track_motion(film(steady(0, 0), zoom=0.012))
     with pytest.raises(Untrackable, match="pixels in all, more than half of the image"):
         track_motion(film(steady(2.6, 0)))

@@ -89,13 +89,13 @@ def _trouble(gray: Float[np.ndarray, "T h w"], shift: Float[np.ndarray, "T 2"]) 
     height, width = gray.shape[1:]
     fastest = float(np.linalg.norm(np.diff(shift, axis=0), axis=1).max())
     if fastest > FASTEST * width:
-        return f"by up to {fastest:.1f} pixels a frame, above {FASTEST * width:.1f}"
+        return f"the image is shifted by up to {fastest:.1f} pixels a frame, above {FASTEST * width:.1f}"
     far = np.abs(shift).max(axis=0)
     if np.any(far > FARTHEST * np.array([width, height])):
-        return f"by {far.max():.0f} pixels in all, more than half of the image"
+        return f"the image is shifted by {far.max():.0f} pixels in all, more than half of the image"
     worst = max(_disagreement(gray[0], gray[index], shift[index]) for index in _samples(len(gray)))
     if worst > _DISAGREEMENT:
-        return f"and its parts by up to {worst:.1f} pixels differently: it turns, zooms or goes past things"
+        return f"its parts are shifted by up to {worst:.1f} pixels differently: a turn, zoom or parallax"
     return ""
 
 

@@ -34,6 +34,8 @@ _PATIENCE = 3
 _SHORTEST = 6
 _LEAST_RADIUS = 0.4
 """Radius of an object as a share of the main one's, at least; smaller blobs are noise and crumbs of it."""
+_LIGHT = (0.5, 2.0)
+"""Gains that a change of light may have; the least squares of two unlike images would go to none."""
 _BORDER = 0.03
 """Share of the image in which objects may enter and leave."""
 
@@ -123,7 +125,7 @@ def track_motion(clip: Clip) -> Tracked:
             f"{changed} of {len(frames)} frames"
         )
         if path.trouble:
-            raise Untrackable(f"{told}; the image is shifted {path.trouble}")
+            raise Untrackable(f"{told}; {path.trouble}")
         frames, corner = align(frames, path.shift)
         changes, camera = _changes(frames), torch.from_numpy(path.shift * scale)
         left = _count_changed(changes)
@@ -219,6 +221,7 @@ def _match_light(
         x, y = frame[:, kept], background[:, kept]  # (3, K)
         x_mean, y_mean = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
         gain = ((x - x_mean) * (y - y_mean)).sum(axis=1) / (((x - x_mean) ** 2).sum(axis=1) + 1e-6)
+        gain = gain.clip(*_LIGHT)
         offset = y_mean[:, 0] - gain * x_mean[:, 0]
         difference = np.abs(frame * gain[:, None, None] + offset[:, None, None] - background).max(axis=0)
         kept = difference <= np.quantile(difference[seen], 0.9)  # False where it is NaN
