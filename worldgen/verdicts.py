@@ -43,7 +43,7 @@ def evaluate(
         processes: Of --videos: judging processes; all cores when left out.
         scale: Of --videos: metres per pixel of the files, from a known length; or g, for a scale with which
             each video's longest flight falls with g.
-        gravity: Of --videos: m/s^2 where they were filmed; 9.80665 when left out.
+        gravity: Of --videos: m/s^2 where they were filmed; 9.81 when left out.
         rate: Of --videos: frames per second of the world, where a file's own rate is not (slow motion).
     """
     given = sum(source is not None for source in (run, videos, tracks))
