@@ -20,6 +20,9 @@ def evaluate(
     encoder: str | None = None,
     fps: float | None = None,
     processes: int | None = None,
+    scale: str | None = None,
+    gravity: float | None = None,
+    rate: float | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
@@ -38,6 +41,10 @@ def evaluate(
             CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
         fps: Frames per second of the tracks, where their file does not say.
         processes: Of --videos: judging processes; all cores when left out.
+        scale: Of --videos: metres per pixel of the files, from a known length; or g, for a scale with which
+            each video's longest flight falls with g.
+        gravity: Of --videos: m/s^2 where they were filmed; 9.81 when left out.
+        rate: Of --videos: frames per second of the world, where a file's own rate is not (slow motion).
     """
     given = sum(source is not None for source in (run, videos, tracks))
     if given != 1 or (run is None) != (data is None):
@@ -46,14 +53,18 @@ def evaluate(
         )
     if run is None and encoder is not None:
         raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
+    if videos is None and not (scale is None and gravity is None and rate is None):
+        raise ValueError("--scale, --gravity and --rate are of --videos; give them with --videos FOLDER.")
     if tracks is not None:
         from worldgen.study.tracked import evaluate_tracks
 
         page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
     elif videos is not None:
+        from worldgen.study.filming import filmed
         from worldgen.study.videos import evaluate_videos
 
-        page = evaluate_videos(videos, out, f"worldgen evaluate --videos {videos} --out {out}", processes)
+        command = f"worldgen evaluate --videos {videos} --out {out}"
+        page = evaluate_videos(videos, out, command, processes, filmed(scale, gravity, rate))
     else:
         from worldgen.study.evaluation import evaluate_folder
 

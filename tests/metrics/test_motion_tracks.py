@@ -40,13 +40,13 @@ def falling(frames: int = 30) -> list[tuple[float, float]]:
 
 
 def report_of(clip: Clip) -> PhysicsReport:
-    found = track_motion(clip)
+    found = track_motion(clip).trajectory
     expected = expected_presence(found, *clip.frames.shape[-2:])
     return assess(found, clip="test", source="readout", expected=expected)
 
 
 def test_a_falling_disc_is_found_where_it_is():
-    found = track_motion(paint([[place] for place in falling()]))
+    found = track_motion(paint([[place] for place in falling()])).trajectory
     assert found.position.shape[2] == 1 and found.present.all() and not found.metric
     place = torch.tensor(falling(), dtype=torch.float64)
     torch.testing.assert_close(found.position[0, :, 0, 0], place[:, 0], rtol=0, atol=0.1)
@@ -59,13 +59,13 @@ def test_a_wide_video_is_shrunk_and_its_tracks_are_scaled_back():
     small = paint([[place] for place in falling(12)])
     wide = replace(small, frames=small.frames.repeat_interleave(7, -1).repeat_interleave(7, -2))
     place = torch.tensor(falling(12), dtype=torch.float64) * 7 + 3
-    found = track_motion(wide)
+    found = track_motion(wide).trajectory
     torch.testing.assert_close(found.position[0, :, 0, 0], place[:, 0], rtol=0, atol=0.8)
 
 
 def test_two_discs_keep_their_names_when_they_pass():
     places = [[(10 + 2.5 * t, 30), (85 - 2.0 * t, 50)] for t in range(30)]
-    found = track_motion(paint(places))
+    found = track_motion(paint(places)).trajectory
     assert found.position.shape[2] == 2
     ends = sorted((float(found.position[0, 0, i, 0]), float(found.position[0, 29, i, 0])) for i in range(2))
     np.testing.assert_allclose(ends, [(10, 82.5), (85, 27)], atol=0.3)
@@ -85,7 +85,7 @@ def test_vanishing_and_appearing_inside_the_image_cost_permanence():
 def test_slow_changes_of_light_are_no_motion():
     clip = paint([[place] for place in falling()])
     light = torch.linspace(1.0, 0.6, 30)[None, :, None, None, None]
-    found = track_motion(replace(clip, frames=clip.frames * light))
+    found = track_motion(replace(clip, frames=clip.frames * light)).trajectory
     assert found.position.shape[2] == 1 and found.present.float().mean() > 0.95
 
 

@@ -353,3 +353,19 @@ def test_bound_sign_follows_values_and_scores():
 )
 def test_numbers_are_short(value, text):
     assert format_number(value) == text
+
+
+def test_the_latex_row_holds_the_mean_scores_and_over_how_many(clips, tmp_path):
+    first = case_of(clips["drop"])
+    second = case_of(clips["drop"], name="drop-2")
+    worse = replace(second.exhibits[1], report=PhysicsReport("drop-2", "readout", checks_of(0.4, 0.3)[:1]))
+    second = replace(second, exhibits=(second.exhibits[0], worse, second.exhibits[2]))
+    write(tmp_path, [first, second])
+    lines = (tmp_path / "report.tex").read_text().splitlines()
+    assert lines[0] == r"\begin{tabular}{lrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[2] == r" & free\_fall & permanence \\"  # energy_gain applies to nothing
+    assert lines[4:7] == [
+        r"truth, truth & 0.99 (2) & 1.00 (2) \\",
+        r"generated, readout & 0.20 (2) & 1.00 (1) \\",
+        r"reversed (control), readout & -- & -- \\",
+    ]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tests.data.videos import ball, write
 from worldgen.metrics.exhibits import Exhibit
 from worldgen.metrics.page import PICTURED
+from worldgen.study.filming import Filmed, filmed
 from worldgen.study.records import Finding, read_finding, write_finding
 from worldgen.study.videos import check_video, evaluate_videos
 
@@ -88,3 +89,52 @@ def test_an_exhibit_shows_one_clip_or_its_tracks(folder):
 def test_no_process_is_one_sentence(folder, tmp_path):
     with pytest.raises(ValueError, match="processes must be at least 1; got 0"):
         evaluate_videos(folder, tmp_path, "", processes=0)
+
+
+def test_a_scale_is_of_the_files_own_pixels_and_a_rate_replaces_the_files(tmp_path):
+    path = write(tmp_path / "wide.mp4", list(ball(60, width=400))[::4])
+    plain = check_video(path).exhibits[0].tracks
+    assert not plain.metric
+    scaled = check_video(path, how=Filmed(scale=0.01, rate=250.0)).exhibits[0]
+    assert scaled.tracks.metric and scaled.fps == pytest.approx(250)
+    torch.testing.assert_close(scaled.tracks.position, plain.position * 400 / 320 * 0.01)
+    steps = scaled.tracks.position[0, :, 0, 0].diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, 0.04), atol=0.006, rtol=0)
+    assert "what lies before what" in scaled.report["penetration"].note
+
+
+def test_other_settings_judge_anew_and_are_said(folder, judged, tmp_path):
+    how = filmed("0.01", 1.62, 100.0)
+    only = tmp_path / "one"
+    write(only / "ball.mp4", list(ball(60, width=128))[::4])
+    evaluate_videos(only, tmp_path / "out", "the command", processes=1)
+    kept = tmp_path / "out" / "judged" / "ball.mp4.safetensors"
+    before = kept.stat().st_mtime_ns
+    evaluate_videos(only, tmp_path / "out", "the command", processes=1, how=how)
+    assert kept.stat().st_mtime_ns != before
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["command"] == "the command --scale 0.01 --gravity 1.62 --rate 100.0"
+    assert report["notes"][0].startswith("A pixel of these files is 0.01 m, as was given")
+    assert report["cases"][0]["exhibits"][0]["tracks"]["unit"] == "m"
+
+
+def test_without_a_flight_that_falls_there_is_no_scale_from_g(folder):
+    case = check_video(folder / "ball02.mp4", how=filmed("g", None, None))
+    assert not case.exhibits[0].tracks.metric
+    assert "gives no scale" in case.exhibits[0].report["free_fall"].note
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("big", None, None), "--scale must be metres per pixel of the file, or g .*; got 'big'"),
+        (("-1", None, None), "--scale must be above 0 metres per pixel, or g; got -1"),
+        (("nan", None, None), "--scale must be above 0 metres per pixel, or g; got nan"),
+        ((None, -1.0, None), "--gravity must be 0 m/s.2 or more"),
+        (("g", 0.0, None), "above 0 with --scale g; got 0"),
+        ((None, None, 0.0), "--rate must be above 0 frames per second; got 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence(given, told):
+    with pytest.raises(ValueError, match=told):
+        filmed(*given)

@@ -1,13 +1,14 @@
-"""Tracks of whatever moves in a foreign video: static camera, unknown objects, pixels without scale.
+"""Tracks of whatever moves in a foreign video: still camera, unknown objects, pixels without scale.
 
 The background is the temporal median, an object is a connected blob that differs from it, and blobs are
-linked to tracks by predicted position. Videos for which this cannot work are refused with the reason, never
-half tracked.
+linked to tracks by predicted position. A camera that drifts slowly is held still first (`camera_motion`).
+Videos for which this cannot work are refused with the reason, never half tracked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
+from worldgen.metrics.camera_motion import align, find_camera_path
 from worldgen.metrics.tracks import trajectory_of
 from worldgen.types import Clip, Trajectory
 
@@ -32,6 +34,8 @@ _PATIENCE = 3
 _SHORTEST = 6
 _LEAST_RADIUS = 0.4
 """Radius of an object as a share of the main one's, at least; smaller blobs are noise and crumbs of it."""
+_LIGHT = (0.5, 2.0)
+"""Gains that a change of light may have; the least squares of two unlike images would go to none."""
 _BORDER = 0.03
 """Share of the image in which objects may enter and leave."""
 
@@ -75,8 +79,27 @@ class _Track:
         return here.x + ahead * (here.x - before.x), here.y + ahead * (here.y - before.y)
 
 
-def track_motion(clip: Clip) -> Trajectory:
-    """Every moving object of a video by a static camera, in pixels: x = column, z = -row, no scale.
+@dataclass(frozen=True)
+class Tracked:
+    """What moves in a video, and what its camera did meanwhile."""
+
+    trajectory: Trajectory
+    """Against the background: pixels of the first frame."""
+    camera: Float[Tensor, "T 2"] | None
+    """Columns and rows by which the background of each frame is shifted against the first, pixels; None for
+    a camera that stands still."""
+
+    @property
+    def in_image(self) -> Trajectory:
+        """The same places in the pixels of their own frames."""
+        if self.camera is None:
+            return self.trajectory
+        shift = torch.stack([self.camera[:, 0], 0 * self.camera[:, 0], -self.camera[:, 1]], dim=-1)
+        return replace(self.trajectory, position=self.trajectory.position + shift[None, :, None])
+
+
+def track_motion(clip: Clip) -> Tracked:
+    """Every moving object of a video, in pixels: x = column, z = -row, no scale.
 
     Args:
         clip: B = 1, at least 6 frames. Wider than 640 pixels it is shrunk first, and the tracks scaled back.
@@ -85,20 +108,32 @@ def track_motion(clip: Clip) -> Trajectory:
         One object per track that lasts and moves, the largest first; not ``metric``.
 
     Raises:
-        Untrackable: Nothing moves, the camera moves, or no track holds together.
+        Untrackable: Nothing moves, the camera moves otherwise than slowly along, or no track holds together.
     """
     if len(clip) != 1:
         raise ValueError(f"track_motion takes one clip; got {len(clip)}. Use clip[i].")
     frames, scale = _shrink(clip.frames[0])
     if len(frames) < _SHORTEST:
         raise Untrackable(f"a track needs at least {_SHORTEST} frames; the video has {len(frames)}")
-    changes = _changes(frames)
-    changed = (changes > _CHANGE).mean(axis=(1, 2))
-    if float((changed > _WHOLE_IMAGE).mean()) > 0.1:
-        raise Untrackable(
+    changes, camera = _changes(frames), None
+    corner = np.zeros(2)
+    changed = _count_changed(changes)
+    if changed:
+        path = find_camera_path(frames)
+        told = (
             f"the camera moves or the scene is cut: more than {_WHOLE_IMAGE:.0%} of the pixels change in "
-            f"{int((changed > _WHOLE_IMAGE).sum())} of {len(frames)} frames"
+            f"{changed} of {len(frames)} frames"
         )
+        if path.trouble:
+            raise Untrackable(f"{told}; {path.trouble}")
+        frames, corner = align(frames, path.shift)
+        changes, camera = _changes(frames), torch.from_numpy(path.shift * scale)
+        left = _count_changed(changes)
+        if left:
+            raise Untrackable(
+                f"{told}, and still in {left} with a shift of up to {path.farthest * scale:.1f} pixels taken "
+                "out"
+            )
     tracks = _link([_find_blobs(change) for change in changes])
     if not tracks:
         raise Untrackable("nothing moves")
@@ -110,7 +145,13 @@ def track_motion(clip: Clip) -> Trajectory:
         )
     moving.sort(key=lambda track: -track.travel * track.radius)
     objects = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
-    return _assemble(objects, len(frames), scale, clip.fps)
+    return Tracked(_assemble(objects, len(frames), scale, corner, clip.fps), camera)
+
+
+def _count_changed(changes: Float[np.ndarray, "T h w"]) -> int:
+    """Frames that differ from the background all over; 0 where those are too few to mean the camera."""
+    changed = (changes > _CHANGE).mean(axis=(1, 2)) > _WHOLE_IMAGE
+    return int(changed.sum()) if float(changed.mean()) > 0.1 else 0
 
 
 def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[Tensor, "T N"]:
@@ -120,7 +161,7 @@ def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[T
     what appears in the middle ought not to exist at all. For `plausibility.assess`.
 
     Args:
-        trajectory: B = 1, pixels.
+        trajectory: B = 1, pixels of the frames themselves (`Tracked.in_image`).
         height: Of the image, pixels.
         width: Of the image, pixels.
     """
@@ -154,27 +195,36 @@ def _shrink(frames: Float[Tensor, "T 3 H W"]) -> tuple[Float[np.ndarray, "T 3 h 
 
 
 def _changes(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "T h w"]:
-    """Largest difference of a channel from the temporal median, once slow changes of light are undone."""
-    background = np.median(frames[:: max(1, len(frames) // 30)], axis=0)
+    """Largest difference of a channel from the temporal median, once slow changes of light are undone.
+
+    0 where a frame shows nothing (NaN).
+    """
+    chosen = frames[:: max(1, len(frames) // 30)]
+    unseen = np.isnan(frames).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a corner that no chosen frame shows stays NaN
+        background = (np.nanmedian if unseen else np.median)(chosen, axis=0)
     changes = np.empty((len(frames), *frames.shape[2:]), dtype=np.float32)
     for index, frame in enumerate(frames):
         gain, offset = _match_light(frame[:, ::4, ::4], background[:, ::4, ::4])
         changes[index] = np.abs(frame * gain + offset - background).max(axis=0)
-    return changes
+    return np.nan_to_num(changes, nan=0.0, copy=False)
 
 
 def _match_light(
     frame: Float[np.ndarray, "3 h w"], background: Float[np.ndarray, "3 h w"]
 ) -> tuple[Float[np.ndarray, "3 1 1"], Float[np.ndarray, "3 1 1"]]:
     """Gain and offset per channel that bring a frame to the background's light, by trimmed least squares."""
-    kept = np.ones(frame.shape[1:], dtype=bool)
+    seen = np.isfinite(frame + background).all(axis=0)
+    kept = seen
     for _ in range(2):
         x, y = frame[:, kept], background[:, kept]  # (3, K)
         x_mean, y_mean = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
         gain = ((x - x_mean) * (y - y_mean)).sum(axis=1) / (((x - x_mean) ** 2).sum(axis=1) + 1e-6)
+        gain = gain.clip(*_LIGHT)
         offset = y_mean[:, 0] - gain * x_mean[:, 0]
         difference = np.abs(frame * gain[:, None, None] + offset[:, None, None] - background).max(axis=0)
-        kept = difference <= np.quantile(difference, 0.9)
+        kept = difference <= np.quantile(difference[seen], 0.9)  # False where it is NaN
     return gain[:, None, None], offset[:, None, None]
 
 
@@ -223,14 +273,20 @@ def _link(detections: list[list[_Blob]]) -> list[_Track]:
     return tracks
 
 
-def _assemble(tracks: list[_Track], frames: int, scale: float, fps: Float[Tensor, " 1"]) -> Trajectory:
+def _assemble(
+    tracks: list[_Track],
+    frames: int,
+    scale: float,
+    corner: Float[np.ndarray, " 2"],
+    fps: Float[Tensor, " 1"],
+) -> Trajectory:
     position = torch.zeros(1, frames, len(tracks), 3, dtype=torch.float64)
     present = torch.zeros(1, frames, len(tracks), dtype=torch.bool)
     for index, track in enumerate(tracks):
         for frame, blob in track.blobs.items():
             # Pixel centers: shrinking maps column x to (x + 1/2) / scale - 1/2.
-            position[0, frame, index, 0] = (blob.x + 0.5) * scale - 0.5
-            position[0, frame, index, 2] = -((blob.y + 0.5) * scale - 0.5)
+            position[0, frame, index, 0] = (blob.x - corner[0] + 0.5) * scale - 0.5
+            position[0, frame, index, 2] = -((blob.y - corner[1] + 0.5) * scale - 0.5)
             present[0, frame, index] = True
     radius = torch.tensor([[track.radius * scale for track in tracks]], dtype=torch.float64)
     extent = radius[..., None].expand(-1, -1, 3)

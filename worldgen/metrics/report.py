@@ -40,7 +40,7 @@ def write_report(
     notes: Sequence[str] = (),
     draw_tracks: DrawTracks | None = None,
 ) -> Path:
-    """Write report.html, report.json, checks.csv and filmstrip.png; an older report stays if this one fails.
+    """Write report.html, .json, .tex, checks.csv and filmstrip.png; an older report stays if this one fails.
 
     Args:
         folder: Made if it is missing.
@@ -98,11 +98,39 @@ def write_report(
         [
             ("checks.csv", _checks_csv(cases).encode()),
             ("report.json", json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()),
+            ("report.tex", latex_table(cases).encode()),
             ("filmstrip.png", _filmstrip_png(cases)),
             ("report.html", page.encode()),
         ],
     )
     return Path(folder) / "report.html"
+
+
+def latex_table(cases: Sequence[Case]) -> str:
+    """A booktabs table: a row for each kind of exhibit, with each check's mean score and over how many.
+
+    Checks that apply to nothing have no column.
+    """
+    kinds = kinds_of(cases)
+    tallies = {name: [tally(cases, name, kind) for kind in kinds] for name in check_names(cases)}
+    names = [name for name, found in tallies.items() if any(item.applied for item in found)]
+    heads = ["", *(escape_latex(name) for name in names)]
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * len(names)}}}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+    ]
+    for row, kind in enumerate(kinds):
+        found = [tallies[name][row] for name in names]
+        cells = ["--" if item.score is None else f"{item.score:.2f} ({item.applied})" for item in found]
+        lines.append(" & ".join([escape_latex(f"{kind.label}, {kind.source}"), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escape_latex(text: str) -> str:
+    """The same text in LaTeX."""
+    return "".join(f"\\{letter}" if letter in "_%&#$" else letter for letter in text)
 
 
 def _case_numbers(case: Case) -> dict[str, object]:

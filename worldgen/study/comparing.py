@@ -16,6 +16,7 @@ from rich.table import Table
 
 from worldgen.data.shards import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.report import escape_latex
 
 Values = dict[tuple[str, str], dict[str, float]]
 """Of each quantity and its unit: the value of each clip to which it applies."""
@@ -191,15 +192,16 @@ def _latex(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str
     """A booktabs table: a row for each quantity, changes that exclude zero in bold."""
     lines = [r"\begin{tabular}{llrrrr}", r"\toprule"]
     for name, rows in pairs:
-        heads = ["Quantity", "unit", _escape(first), _escape(name), r"change [95\,\%]", "clips"]
+        heads = ["Quantity", "unit", escape_latex(first), escape_latex(name), r"change [95\,\%]", "clips"]
         lines += [" & ".join(heads) + r" \\", r"\midrule"]
         for row in rows:
             change = f"{row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
             change = rf"\textbf{{{change}}}" if row.seen else change
-            cells = [_escape(row.quantity), _escape(row.unit), f"{row.first:.3g}", f"{row.second:.3g}"]
+            cells = [
+                escape_latex(row.quantity),
+                escape_latex(row.unit),
+                f"{row.first:.3g}",
+                f"{row.second:.3g}",
+            ]
             lines.append(" & ".join([*cells, change, str(row.clips)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "_%&#$" else letter for letter in text)

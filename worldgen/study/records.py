@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen.metrics.exhibits import Case, Exhibit
+from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.types import Check, PhysicsReport, Trajectory
 
 
@@ -45,7 +45,8 @@ def write_finding(path: Path, finding: Finding, stamp: str) -> None:
                     tensors[f"{number}.{field.name}"] = value.contiguous().clone()
     words = {"name": finding.name, "reason": finding.reason, "exhibits": exhibits}
     if finding.case is not None:
-        words |= {"case": [finding.case.name, finding.case.prompt, finding.case.known]}
+        measures = [asdict(row) for row in finding.case.measures]
+        words |= {"case": [finding.case.name, finding.case.prompt, finding.case.known], "measures": measures}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -76,7 +77,8 @@ def read_finding(path: Path, stamp: str) -> Finding | None:
         report = PhysicsReport(clip, source, tuple(_check(check) for check in checks))
         exhibits.append(Exhibit(label, None, tracks, report, is_control))
     name, prompt, known = words["case"]
-    return Finding(words["name"], Case(name, prompt, known, tuple(exhibits)))
+    measures = tuple(Row(**row) for row in words["measures"])
+    return Finding(words["name"], Case(name, prompt, known, tuple(exhibits), measures))
 
 
 def _check(numbers: dict) -> Check:

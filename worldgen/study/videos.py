@@ -23,9 +23,11 @@ from worldgen.metrics.page import PICTURED
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
 from worldgen.metrics.report import write_report
+from worldgen.metrics.scaling import scale_from_gravity, to_metres, without_gravity, without_guesses
 from worldgen.plots import plot_tracks
 from worldgen.simulation.controls import CONTROLS, freeze, reverse
 from worldgen.study.cases import SHOWN_CONTROLS
+from worldgen.study.filming import Filmed
 from worldgen.study.records import Finding, read_finding, write_finding
 from worldgen.types import Clip, Trajectory
 
@@ -37,11 +39,8 @@ MEGABYTES = 4096
 _CODE = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(plausibility.__file__).parent.glob("*.py")))
 ).hexdigest()[:12]
-NOTES = (
-    "These videos have no known scale: lengths are pixels, and checks that need metres or g "
-    "say that they do not apply.",
-    f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames.",
-)
+SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
+CAMERA = "camera motion taken out"
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,14 @@ class JudgingTask:
     """A video to be judged, and where the finding goes."""
 
     video: Path
+    filmed: Filmed
     record: Path
     stamp: str
 
 
-def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None = None) -> Path:
+def evaluate_videos(
+    folder: Path, out: Path, command: str, processes: int | None = None, how: Filmed | None = None
+) -> Path:
     """Track and check every video of a folder, and report; what cannot be judged is listed with a reason.
 
     Findings are kept in ``out/judged``: a second run judges only what is new or has changed. A video that
@@ -62,8 +64,9 @@ def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None
     Args:
         folder: Holds the videos.
         out: Folder of the report.
-        command: Repeats this report.
+        command: Repeats this report, but for ``how``.
         processes: Judging processes; all cores when None.
+        how: What is known of how they were filmed; nothing when None.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -76,7 +79,8 @@ def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None
     paths = find_videos(folder)
     if not paths:
         raise ValueError(f"{folder} must hold videos (mp4, webm, gif, mov, avi); got none. Check the path.")
-    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1)
+    how = how or Filmed()
+    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1, how)
     cases = [
         (path, finding.case)
         for path, finding in zip(paths, findings, strict=True)
@@ -85,12 +89,12 @@ def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None
     skipped = [(finding.name, finding.reason) for finding in findings if finding.case is None]
     if not cases:
         raise ValueError(f"None of {len(paths)} videos can be judged; {skipped[0][0]}: {skipped[0][1]}.")
-    pictured = [_picture(case, path) for path, case in cases[:PICTURED]]
+    pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
     return write_report(
         out,
         title=f"Physics of the videos in {folder.name}",
         introduction=(
-            "Everything that moves against the still background was tracked and its motion checked. The same "
+            "Everything that moves against the background was tracked and its motion checked. The same "
             "checks on the same tracks held still and played backward stand beside it."
         ),
         cases=pictured + [case for _, case in cases[PICTURED:]],
@@ -104,8 +108,8 @@ def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None
             ),
         ],
         skipped=skipped,
-        command=command,
-        notes=NOTES,
+        command=command + how.words,
+        notes=(*how.notes, SHRUNK, *_camera_notes([case for _, case in cases])),
         draw_tracks=plot_tracks,
     )
 
@@ -113,7 +117,7 @@ def evaluate_videos(folder: Path, out: Path, command: str, processes: int | None
 def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
     """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
     try:
-        finding = Finding(task.video.name, check_video(task.video, beat))
+        finding = Finding(task.video.name, check_video(task.video, beat, task.filmed))
     except (ValueError, OSError) as error:
         finding = Finding(task.video.name, None, str(error))
     except Exception as error:  # whatever one video does, the others are judged
@@ -121,9 +125,21 @@ def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
     write_finding(task.record, finding, task.stamp)
 
 
-def _judge_all(paths: list[Path], records: Path, processes: int) -> list[Finding]:
+def _camera_notes(cases: list[Case]) -> list[str]:
+    return [
+        f"The camera of {case.name} moves, by {row.value:.1f} pixels at most; the tracks are against the "
+        "background, with that taken out."
+        for case in cases
+        for row in case.measures
+        if row.name == CAMERA
+    ]
+
+
+def _judge_all(paths: list[Path], records: Path, processes: int, how: Filmed) -> list[Finding]:
     """Findings in the order of the videos, without their frames."""
-    tasks = [JudgingTask(path, records / f"{path.name}.safetensors", _stamp(path)) for path in paths]
+    tasks = [
+        JudgingTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how)) for path in paths
+    ]
     found = {task.video: read_finding(task.record, task.stamp) for task in tasks}
     waiting = [task for task in tasks if found[task.video] is None]
     with progress_bar("videos") as progress:
@@ -136,9 +152,9 @@ def _judge_all(paths: list[Path], records: Path, processes: int) -> list[Finding
     return [finding for finding in (found[path] for path in paths) if finding is not None]
 
 
-def _picture(case: Case, path: Path) -> Case:
+def _picture(case: Case, path: Path, how: Filmed) -> Case:
     """A case with the frames of its video, and of its controls."""
-    clip = read_small(path)
+    clip = _at_rate(read_small(path), how)
     shown = {case.exhibits[0].label: clip}
     shown |= {_label(name): CONTROLS[name](clip) for name in SHOWN_CONTROLS}
     return replace(case, exhibits=tuple(replace(item, clip=shown[item.label]) for item in case.exhibits))
@@ -148,40 +164,79 @@ def _label(control: str) -> str:
     return f"{control} (control)"
 
 
-def _stamp(path: Path) -> str:
+def _at_rate(clip: Clip, how: Filmed) -> Clip:
+    return clip if how.rate is None else replace(clip, fps=torch.full_like(clip.fps, how.rate))
+
+
+def _stamp(path: Path, how: Filmed) -> str:
     """Names a video and the way it is judged."""
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {__version__} {_CODE} {WIDEST} {MOST_FRAMES}"
+    return f"{status.st_size} {status.st_mtime_ns} {__version__} {_CODE} {WIDEST} {MOST_FRAMES} {how}"
 
 
-def check_video(path: Path, beat: Callable[[], None] = lambda: None) -> Case:
+def check_video(path: Path, beat: Callable[[], None] = lambda: None, how: Filmed | None = None) -> Case:
     """Track one video and check it, and its controls.
 
     Args:
         path: The video.
         beat: Called after every frame that was read.
+        how: What is known of how it was filmed; nothing when None.
 
     Raises:
         ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).
     """
-    clip = read_small(path, beat)
-    tracks = track_motion(clip)
-    expected = expected_presence(tracks, *clip.frames.shape[-2:])
+    how = how or Filmed()
+    clip = _at_rate(read_small(path, beat), how)
+    tracked = track_motion(clip)
+    height, width = clip.frames.shape[-2:]
+    expected = expected_presence(tracked.in_image, height, width)
+    excused = exits(tracked.in_image, None, height, width)
+    motion, measures, unscaled = tracked.trajectory, [], ""
+    if tracked.camera is not None:
+        farthest = float(tracked.camera.norm(dim=-1).max())
+        measures.append(Row(CAMERA, farthest, unit="px", note=f"of {width} px"))
+    if how.from_gravity:
+        found = scale_from_gravity(motion, how.gravity)
+        unscaled = found.note
+        if found.scale is not None:
+            motion = to_metres(motion, found.scale)
+            measures.append(Row("scale", found.scale * width / file_width(path), unit="m/px", note=unscaled))
+    elif how.scale is not None:
+        motion = to_metres(motion, how.scale * file_width(path) / width)
 
-    def exhibit(label: str, shown: Clip, motion: Trajectory, seen: torch.Tensor) -> Exhibit:
-        excused = exits(motion, None, *clip.frames.shape[-2:])
-        report = assess(motion, clip=path.stem, source="readout", expected=seen, excused=excused)
-        return Exhibit(label, shown, motion, report, is_control="control" in label)
+    def exhibit(
+        label: str, shown: Clip, moved: Trajectory, seen: torch.Tensor, gone: torch.Tensor
+    ) -> Exhibit:
+        report = assess(
+            moved,
+            clip=path.stem,
+            source="readout",
+            gravity=how.gravity,
+            expected=seen,
+            excused=gone,
+            floor=None,
+        )
+        if unscaled:
+            report = without_gravity(report, unscaled)
+        if moved.metric:
+            report = without_guesses(report, moved.position.shape[2])
+        return Exhibit(label, shown, moved, report, is_control="control" in label)
 
-    thing = replace(clip, truth=tracks)  # so that a control breaks frames and tracks alike
-    exhibits = [exhibit("video", clip, tracks, expected)]
-    for name, control, seen in (
-        (SHOWN_CONTROLS[0], freeze, expected[:1].expand_as(expected)),
-        (SHOWN_CONTROLS[1], reverse, expected.flip(0)),
+    thing = replace(clip, truth=motion)  # so that a control breaks frames and tracks alike
+    exhibits = [exhibit("video", clip, motion, expected, excused)]
+    for name, control, seen, gone in (
+        (SHOWN_CONTROLS[0], freeze, expected[:1].expand_as(expected), excused[:1].expand_as(excused)),
+        (SHOWN_CONTROLS[1], reverse, expected.flip(0), excused.flip(0)),
     ):
         broken = control(thing)
-        exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, seen))
-    return Case(path.stem, "", 0, tuple(exhibits))
+        exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, seen, gone))
+    return Case(path.stem, "", 0, tuple(exhibits), tuple(measures))
+
+
+def file_width(path: Path) -> int:
+    """Columns of a video's frames, as they are shown."""
+    image, _ = next(iter(iterate_frames(path)))
+    return image.shape[1]
 
 
 def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:

@@ -1,0 +1,62 @@
+"""Metres from pixels: what falls with g in metres must, and noise goes with the scale."""
+
+import pytest
+import torch
+
+from worldgen.metrics.plausibility import assess
+from worldgen.metrics.scaling import scale_from_gravity, to_metres, without_gravity, without_guesses
+from worldgen.metrics.tracks import trajectory_of
+from worldgen.types import Trajectory
+
+SCALE, RATE, G = 0.004, 60.0, 9.81
+
+
+def thrown(noise: float = 0.0, gravity: float = G, frames: int = 30) -> Trajectory:
+    """A throw in pixels of 4 mm, 60 frames a second."""
+    time = torch.arange(frames).double() / RATE
+    place = torch.stack([1.2 * time, 0 * time, 1 + 2 * time - gravity / 2 * time**2], dim=-1) / SCALE
+    shaken = torch.randn(place.shape, generator=torch.Generator().manual_seed(1)).double()
+    shaken[:, 1] = 0
+    place = place + noise * shaken
+    return trajectory_of(
+        place[None, :, None],
+        torch.ones(1, frames, 1, dtype=torch.bool),
+        torch.tensor([1 / RATE]).double(),
+        extent=torch.full((1, 1, 3), 9.0).double(),
+        metric=False,
+    )
+
+
+def test_a_known_length_makes_a_throw_fall_with_g():
+    report = assess(to_metres(thrown(), SCALE), clip="throw", source="readout", floor=None)
+    assert report["free_fall"].value == pytest.approx(0, abs=1e-9)
+    assert report["chord_energy"].value == 0
+    wrong = assess(to_metres(thrown(), 1.2 * SCALE), clip="throw", source="readout", floor=None)
+    assert wrong["free_fall"].value == pytest.approx(0.2, abs=1e-9)
+
+
+def test_the_scale_from_g_is_the_known_one_and_what_used_g_is_refused():
+    found = scale_from_gravity(thrown(), G)
+    assert found.scale == pytest.approx(SCALE) and "frames 0-29" in found.note
+    assert scale_from_gravity(thrown(), G / 6).scale == pytest.approx(SCALE / 6)
+    report = assess(to_metres(thrown(), found.scale), clip="throw", source="readout", floor=None)
+    report = without_guesses(without_gravity(report, found.note), 2)
+    assert "does not apply: g was used for the scale" in report["free_fall"].note
+    assert report["chord_energy"].applies and "how masses compare" in report["momentum"].note
+    assert "what lies before what" in report["penetration"].note
+    assert not report["penetration_share"].applies
+
+
+def test_noise_in_pixels_is_noise_in_metres():
+    # A pixel of noise moves the acceleration of 30 samples by .08 m/s^2: 6 pixels reach 5 % of g.
+    clear = assess(to_metres(thrown(0.1), SCALE), clip="throw", source="readout", floor=None, sigma=None)
+    assert clear["free_fall"].value < 0.05
+    blurred = assess(to_metres(thrown(12.0), SCALE), clip="throw", source="readout", floor=None)
+    assert "noise moves the acceleration by" in blurred["free_fall"].note
+    assert "known" not in scale_from_gravity(thrown(12.0), G).note
+    assert scale_from_gravity(thrown(12.0), G).scale is None
+
+
+def test_what_does_not_fall_gives_no_scale():
+    assert "does not fall" in scale_from_gravity(thrown(gravity=-G), G).note
+    assert "no flight" in scale_from_gravity(thrown(frames=5), G).note

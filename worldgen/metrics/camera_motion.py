@@ -1,0 +1,167 @@
+"""A camera that drifts: how far each frame of a video is shifted against the first, and taking that out.
+
+Only a slow, pure translation of the whole image can be taken out. The whole pixels of a shift come from phase
+correlation (Kuglin & Hines 1975), the rest from least squares on the brightness (Lucas & Kanade 1981) over
+those pixels that fit, so that what moves against the background has no say. Parts of the image that disagree
+(a zoom, a turn, parallax) are a reason to refuse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+FASTEST = 0.04
+"""Largest shift from one frame to the next, as a share of the image's width."""
+FARTHEST = 0.5
+"""Largest shift against the first frame, as a share of the image's side."""
+_DISAGREEMENT = 1.0
+"""Pixels by which quarters of the image may be shifted differently."""
+_STEPS = 8
+_KEPT = 0.7
+"""Share of the pixels, those that fit best, that a refinement uses."""
+_LEAST_CONTRAST = 0.0025
+"""Mean slope of the brightness per pixel below which a part of the image shows no shift."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPath:
+    """How a video's background goes across its image."""
+
+    shift: Float[np.ndarray, "T 2"]
+    """Columns and rows by which the background of each frame lies off that of the first, pixels."""
+    trouble: str
+    """Why it cannot be taken out; empty where it can."""
+
+    @property
+    def farthest(self) -> float:
+        """Pixels."""
+        return float(np.linalg.norm(self.shift, axis=1).max())
+
+
+def find_camera_path(frames: Float[np.ndarray, "T 3 h w"]) -> CameraPath:
+    """Shift of the background in every frame, and whether nothing else happened to it."""
+    gray = frames.mean(axis=1)
+    height, width = gray.shape[1:]
+    shift = np.zeros((len(gray), 2))
+    for index in range(1, len(gray)):
+        step = shift[index - 1] - shift[max(index - 2, 0)]  # a camera goes on as it went
+        start = _whole_step(gray[index - 1], gray[index])
+        steps = (start, step) if index > 1 else (start,)
+        steps = [_refine(gray[index - 1], gray[index], guess) for guess in steps]
+        best, misfit = min(steps, key=lambda found: found[1])
+        if not np.isfinite(misfit):
+            return CameraPath(shift[:index], f"frame {index} cannot be laid over frame {index - 1}")
+        # Against the first frame as long as half of it is in view, so that errors do not add up.
+        total = shift[index - 1] + best
+        if np.all(np.abs(total) < FARTHEST * np.array([width, height])):
+            total, _ = _refine(gray[0], gray[index], total)
+        shift[index] = total
+    return CameraPath(shift, _trouble(gray, shift))
+
+
+def align(
+    frames: Float[np.ndarray, "T 3 h w"], shift: Float[np.ndarray, "T 2"]
+) -> tuple[Float[np.ndarray, "T 3 H W"], Float[np.ndarray, " 2"]]:
+    """The frames on one canvas on which the background stands still; NaN where a frame shows nothing.
+
+    Returns:
+        The canvas of every frame, and the column and row of the first frame's corner on it.
+    """
+    corner = np.ceil(shift.max(axis=0).clip(min=0))
+    across, down = (corner - np.floor(shift.min(axis=0).clip(max=0))).astype(int)
+    count, _, height, width = frames.shape
+    canvas = np.full((count, 3, height + down, width + across), np.nan, dtype=np.float32)
+    rows, columns = np.arange(height + down), np.arange(width + across)
+    for index, (x, y) in enumerate(shift):
+        there = np.meshgrid(rows - corner[1] + y, columns - corner[0] + x, indexing="ij")
+        for channel in range(3):
+            canvas[index, channel] = ndimage.map_coordinates(
+                frames[index, channel], there, order=1, cval=np.nan, prefilter=False
+            )
+    return canvas, corner
+
+
+def _trouble(gray: Float[np.ndarray, "T h w"], shift: Float[np.ndarray, "T 2"]) -> str:
+    height, width = gray.shape[1:]
+    fastest = float(np.linalg.norm(np.diff(shift, axis=0), axis=1).max())
+    if fastest > FASTEST * width:
+        return f"the image is shifted by up to {fastest:.1f} pixels a frame, above {FASTEST * width:.1f}"
+    far = np.abs(shift).max(axis=0)
+    if np.any(far > FARTHEST * np.array([width, height])):
+        return f"the image is shifted by {far.max():.0f} pixels in all, more than half of the image"
+    worst = max(_disagreement(gray[0], gray[index], shift[index]) for index in _samples(len(gray)))
+    if worst > _DISAGREEMENT:
+        return f"its parts are shifted by up to {worst:.1f} pixels differently: a turn, zoom or parallax"
+    return ""
+
+
+def _samples(count: int) -> list[int]:
+    return sorted({round(share * (count - 1)) for share in (0.25, 0.5, 0.75, 1.0)})
+
+
+def _disagreement(
+    first: Float[np.ndarray, "h w"], frame: Float[np.ndarray, "h w"], shift: Float[np.ndarray, " 2"]
+) -> float:
+    """How far the second best of four quarters is off the common shift; one may hold the thing that moves."""
+    height, width = first.shape
+    off = []
+    for rows in (slice(0, height // 2), slice(height // 2, height)):
+        for columns in (slice(0, width // 2), slice(width // 2, width)):
+            slope = np.abs(np.diff(first[rows, columns], axis=1)).mean()
+            if slope < _LEAST_CONTRAST:
+                continue
+            own, misfit = _refine(first, frame, shift, (rows, columns))
+            if np.isfinite(misfit):
+                off.append(float(np.linalg.norm(own - shift)))
+    return sorted(off)[-2] if len(off) > 2 else max(off, default=0.0)
+
+
+def _whole_step(before: Float[np.ndarray, "h w"], after: Float[np.ndarray, "h w"]) -> Float[np.ndarray, " 2"]:
+    """Columns and rows that the image moved, whole pixels: the peak of the phase correlation."""
+    height, width = before.shape
+    window = np.hanning(height)[:, None] * np.hanning(width)[None]
+    one, two = (np.fft.rfft2((image - image.mean()) * window) for image in (before, after))
+    cross = two * one.conj()
+    peak = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12), s=before.shape)
+    row, column = np.unravel_index(int(peak.argmax()), peak.shape)
+    return np.array(
+        [column - width * (column > width // 2), row - height * (row > height // 2)], dtype=np.float64
+    )
+
+
+def _refine(
+    first: Float[np.ndarray, "h w"],
+    frame: Float[np.ndarray, "h w"],
+    guess: Float[np.ndarray, " 2"],
+    part: tuple[slice, slice] = (slice(None), slice(None)),
+) -> tuple[Float[np.ndarray, " 2"], float]:
+    """The shift near a guess that lays ``first`` over ``frame`` best, and the misfit of the kept pixels.
+
+    Gauss-Newton on the brightness; each step drops the 30 % of the pixels that fit worst.
+    """
+    rows, columns = np.mgrid[: first.shape[0], : first.shape[1]]
+    rows, columns, own = rows[part], columns[part], first[part]
+    slope_y, slope_x = np.gradient(frame)
+    shift, misfit = guess.astype(np.float64).copy(), np.inf
+    for _ in range(_STEPS):
+        there = [rows + shift[1], columns + shift[0]]
+        seen = ndimage.map_coordinates(frame, there, order=1, cval=np.nan, prefilter=False)
+        inside = np.isfinite(seen)
+        if inside.sum() < 0.2 * own.size:
+            return shift, np.inf
+        off = (own - seen)[inside]
+        slopes = np.stack(
+            [ndimage.map_coordinates(s, there, order=1, prefilter=False)[inside] for s in (slope_x, slope_y)]
+        )
+        kept = np.abs(off) <= np.quantile(np.abs(off), _KEPT)
+        misfit = float(np.sqrt(np.square(off[kept]).mean()))
+        matrix = slopes[:, kept] @ slopes[:, kept].T + 1e-9 * np.eye(2)
+        move = np.linalg.solve(matrix, slopes[:, kept] @ off[kept])
+        shift += np.clip(move, -2, 2)
+        if np.abs(move).max() < 0.005:
+            break
+    return shift, misfit
