@@ -17,7 +17,7 @@ from worldgen.conditioning import Conditioner
 from worldgen.data.storage import Exact, Float16, Int8
 from worldgen.encoders import imagebind_files
 from worldgen.encoders.adapterhub import Bottleneck
-from worldgen.encoders.base import Tokens, fingerprint
+from worldgen.encoders.base import Placed, Tokens, fingerprint
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import HUGE, MODALITIES, ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import load_imagebind, save_imagebind
@@ -411,7 +411,8 @@ def test_what_is_kept_once_still_trains_the_adapter(folder, storage):
     encoder = conditioner.multimodal
     base = {name: value.clone() for name, value in encoder.state_dict().items()}
     with torch.no_grad():  # as the generator fills its cache
-        kept = Tokens(*storage.restore(storage.keep(conditioner.encode(clip)[0])))
+        given, places = conditioner.encode(clip)[0]
+        kept = Tokens(*storage.restore(storage.keep(given)))
     before, mark = encoder.encode(clip), fingerprint(encoder)
     assert_close(
         before.values, ImageBind(folder).encode(clip).values, atol=1e-6, rtol=0
@@ -422,7 +423,10 @@ def test_what_is_kept_once_still_trains_the_adapter(folder, storage):
     optimizer = torch.optim.Adam(conditioner.parameters(), lr=0.02)
     for _ in range(3):
         optimizer.zero_grad()
-        (conditioner((kept,), torch.tensor([True, True])).tokens - 1).square().mean().backward()
+        joined = conditioner((Placed(kept, places),), torch.tensor([True, True]))
+        (joined.tokens - 1).square().mean().backward()
+            conditioner((Placed(kept, places),), torch.tensor([True, True])).tokens - 1
+        ).square().mean().backward()
         optimizer.step()
     towers = {name.split(".")[2] for name in learned}
     assert towers == {"vision", "text", "audio", "depth", "imu"}  # not the thermal one, which is not run

@@ -271,7 +271,7 @@ def test_an_old_report_stays_when_writing_fails(clips, tmp_path, monkeypatch, fa
     case = case_of(clips["drop"])
     write(tmp_path, [case])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(before) == {"report.html", "report.json", "checks.csv", "filmstrip.png"}
+    assert set(before) == {"report.html", "report.json", "report.tex", "checks.csv", "filmstrip.png"}
 
     def fail(*_):
         raise OSError("disk full")

@@ -46,7 +46,7 @@ class Obedient(torch.nn.Module):
         self.x = latents.z - latents.still[:, -1]
         self.words = latents.slots[0].tokens.mask
 
-    def forward(self, x, sigma, context, condition):
+    def forward(self, x, sigma, context, condition, residuals=None):
         length = self.words.shape[1]
         apart = (condition.tokens[:, None, :length] - self.known[None, :, :length]).flatten(2).norm(dim=-1)
         said = condition.mask[:, :1, None, None, None]

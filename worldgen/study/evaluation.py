@@ -220,8 +220,9 @@ def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
     """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
     pairs = [
         torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)
-        for case, made in list(zip(verdict.cases, verdict.generated, strict=True))[:columns]
-    ]
+        for case, made in zip(verdict.cases, verdict.generated, strict=True)
+        if case.exhibits[0].label == "truth"  # those that are pictured
+    ][:columns]
     return torch.cat(pairs, dim=3)
 
 
