@@ -236,7 +236,7 @@ def generator(folder: Path, *layers: Path) -> WorldGenerator:
     config = parser.get_defaults()
     for path in (ROOT / "configs/base.yaml", ROOT / "configs/size/nano.yaml", *layers):
         section = yaml.safe_load(path.read_text())["model"]
-        config = parser.parse_object({"model": section}, cfg_base=config)
+        config = parser.parse_object({"model": section}, namespace=config)
     return parser.instantiate_classes(config).model
 
 
