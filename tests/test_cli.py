@@ -76,3 +76,13 @@ def test_damaged_videos_are_skipped_and_counted_and_alone_they_are_an_error(caps
     (folder / "noise.mp4").write_bytes(b"not a video" * 100)
     error = fails(capsys, "evaluate", "--videos", str(folder), "--out", str(tmp_path / "report"))
     assert "None of 2 videos can be judged" in error and "empty.mp4" in error
+
+
+def test_a_part_that_cannot_be_loaded_says_why_and_not_of_which_types_it_is_not(capsys, tmp_path):
+    configs = [
+        f"-c={path}" for path in ("configs/base.yaml", "configs/size/nano.yaml", "configs/perception.yaml")
+    ]
+    video = f"--model.conditioner.video.init_args.checkpoint={tmp_path}"
+    error = fails(capsys, "fit", *configs, video)
+    assert "A V-JEPA 2 folder must hold config.json" in error
+    assert "Union" not in error and "Namespace" not in error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -23,6 +24,7 @@ PARTS = {
     "control": "worldgen.tasks.control.ControlTask",
 }
 """What `pretrain` trains."""
+_UNION = r"Does not validate against any of the Union .*? Errors: - (.*?) - Expected a <class 'NoneType'>.*"
 OF_BENCHMARKS = ("--benchmark", "--generated", "--real", "--pairs", "--judge")
 FLAGS = ("--from_scratch", "--square", "--images")
 
@@ -199,8 +201,9 @@ def _is_users(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(getattr(error, "message", None) or error)
-    return " ".join(text.split()) or type(error).__name__
+    text = " ".join(str(getattr(error, "message", None) or error).split())
+    # Of a part that may be left out, jsonargparse says first that it is of neither type, and why last.
+    return re.sub(_UNION, r"\1", text) or type(error).__name__
 
 
 def _spell(arguments: Sequence[str], with_run: bool) -> list[str]:
