@@ -249,10 +249,16 @@ def measure_training(source: list[Clip], batch: int, folder: Path, rounds: int) 
     slots = {"video": folder / "nano-vjepa2", "multimodal": folder / "nano-imagebind"}
     layer = {slot: {"init_args": {"checkpoint": str(place)}} for slot, place in slots.items()}
     (folder / "nano.yaml").write_text(yaml.safe_dump({"model": {"conditioner": layer}}))
-    all_three = generator(folder, ROOT / "configs/perception.yaml", folder / "nano.yaml")
-    text_only = generator(folder)
+    perceiving = (ROOT / "configs/perception.yaml", folder / "nano.yaml")
+    models = {
+        "all three encoders": generator(folder, *perceiving),
+        "text only": generator(folder),
+        "all three, state latent": generator(
+            folder, *perceiving, ROOT / "configs/ablations/state_latent.yaml"
+        ),
+    }
     steps, epochs = {}, {}
-    for name, model in (("all three encoders", all_three), ("text only", text_only)):
+    for name, model in models.items():
         cache = precompute(
             source, lambda clip, model=model: model.encode(clip).columns(), folder / name, model.recipe()
         )
@@ -276,7 +282,8 @@ def measure_training(source: list[Clip], batch: int, folder: Path, rounds: int) 
         median = statistics.median(values)
         table.add_row(name, f"{1e3 * median:.0f}", f"{batch / median:.1f}")
     Console().print(table)
-    print(f"all three / text only: {ratio(*times.values()):.3f} (median of {rounds} rounds)")
+    both = (times["all three encoders"], times["text only"])
+    print(f"all three / text only: {ratio(*both):.3f} (median of {rounds} rounds)")
     times = take_turns(epochs, max(3, rounds // 5))
     table = Table(f"epoch of {len(source)} clips", "s")
     for name, values in times.items():
