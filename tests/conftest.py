@@ -8,22 +8,13 @@ import torch
 
 @pytest.fixture(scope="session")
 def vjepa2_folder(tmp_path_factory):
-    from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
+    from transformers import VJEPA2Model, VJEPA2VideoProcessor
+
+    from tests.tiny import tiny_vjepa2
 
     folder = tmp_path_factory.mktemp("vjepa2")
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
-    predictor = {f"pred_{name}": 24 if size == 32 else size for name, size in sizes.items()}
-    config = VJEPA2Config(
-        patch_size=16,
-        crop_size=32,
-        frames_per_clip=8,
-        num_pooler_layers=1,
-        initializer_range=0.2,  # so that tokens differ
-        **sizes,
-        **predictor,
-    )
-    VJEPA2Model(config).save_pretrained(folder)
+    VJEPA2Model(tiny_vjepa2()).save_pretrained(folder)
     VJEPA2VideoProcessor(crop_size=32).save_pretrained(folder)
     return folder
 

@@ -12,26 +12,14 @@ from transformers import (
     VJEPA2VideoProcessor,
 )
 
+from tests.tiny import tiny_vjepa2
 from worldgen.conditioning import Conditioner
 from worldgen.encoders.base import fingerprint
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.types import Clip
 
-TINY = VJEPA2Config(
-    patch_size=16,
-    crop_size=32,
-    frames_per_clip=8,
-    tubelet_size=2,
-    hidden_size=32,
-    num_attention_heads=2,
-    num_hidden_layers=2,
-    pred_hidden_size=24,
-    pred_num_attention_heads=2,
-    pred_num_hidden_layers=2,
-    num_pooler_layers=1,
-    initializer_range=0.2,
-)
+TINY = tiny_vjepa2()
 """Two layers of random weights, large enough that tokens differ."""
 
 

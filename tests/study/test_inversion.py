@@ -8,28 +8,16 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
+from transformers import VJEPA2Model, VJEPA2VideoProcessor
 
+from tests.tiny import tiny_vjepa2
 from worldgen.diffusion.context import hold
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study.evaluation import HeldOut, evaluate_run, write_evaluation
 from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = VJEPA2Config(
-    patch_size=16,
-    crop_size=64,
-    frames_per_clip=16,
-    tubelet_size=2,
-    hidden_size=24,
-    num_attention_heads=2,
-    num_hidden_layers=1,
-    pred_hidden_size=24,
-    pred_num_attention_heads=2,
-    pred_num_hidden_layers=1,
-    num_pooler_layers=1,
-    initializer_range=0.2,
-)
+TINY = tiny_vjepa2(size=64, frames=16, dim=24, layers=1)
 
 
 @pytest.fixture(scope="module")

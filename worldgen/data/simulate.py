@@ -227,7 +227,7 @@ def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
 def _settled_memory() -> Iterator[None]:
     """The garbage collector passes over what was there before.
 
-    It would walk through everything that was imported, time and again: 1.5 ms of every clip.
+    It would walk through everything that was imported, time and again.
     """
     gc.freeze()
     try:

@@ -90,7 +90,7 @@ class ShardedClips(Dataset[Clip]):
         if len(shapes) > 1:
             return [self[index] for index in indices]
         frames, height, width = next(iter(shapes))
-        # numpy asks for huge pages: half the time to get fresh memory.
+        # numpy asks for huge pages: fresh memory comes sooner.
         batch = torch.from_numpy(np.empty((len(indices), frames, 3, height, width), np.float32))
         return [self.index.read(index, out) for index, out in zip(indices, batch, strict=True)]
 
