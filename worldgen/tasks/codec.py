@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from worldgen.diffusion.codec import KLCodec
-from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.schedule import scheduled
 from worldgen.types import Clip
 
 
@@ -99,8 +98,7 @@ class CodecTask(LightningModule):
         optimizer = torch.optim.AdamW(
             self.codec.parameters(), lr=self.lr, betas=(0.9, 0.95), weight_decay=1e-3
         )
-        total = math.ceil(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+        return scheduled(optimizer, self.warmup, self.trainer)
 
 
 def changing_pixels(frames: Float[Tensor, "B T 3 H W"], threshold: float = 0.1) -> Bool[Tensor, "B 1 1 H W"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
-from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.schedule import scheduled
 from worldgen.tasks.validation import NOISE_BINS
 from worldgen.types import Clip
 
@@ -149,8 +148,7 @@ class ControlTask(LightningModule):
         optimizer = torch.optim.AdamW(
             self.control.parameters(), lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay
         )
-        total = math.ceil(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+        return scheduled(optimizer, self.warmup, self.trainer)
 
     # ---------------------------------------------------------------- validation
 

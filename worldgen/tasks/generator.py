@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,7 @@ from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.tasks.latents import Latents
-from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.schedule import scheduled
 from worldgen.types import Clip
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
@@ -199,8 +198,7 @@ class WorldGenerator(LightningModule):
         optimizer = torch.optim.AdamW(
             parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay
         )
-        total = math.ceil(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+        return scheduled(optimizer, self.warmup, self.trainer)
 
     # ---------------------------------------------------------------- sampling
 

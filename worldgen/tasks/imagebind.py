@@ -28,7 +28,7 @@ from worldgen.encoders.imagebind_config import ImageBindConfig
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_layers import ImageBindModel
 from worldgen.simulation import inertial
-from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.schedule import scheduled
 from worldgen.types import Clip
 
 DEPTH_FRAMES = 3
@@ -159,8 +159,7 @@ class ImageBindTask(LightningModule):
         others = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
         groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), weight_decay=self.weight_decay)
-        total = math.ceil(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+        return scheduled(optimizer, self.warmup, self.trainer)
 
     def _compare(
         self, batch: Columns, generator: torch.Generator

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from lightning.pytorch import Trainer
 
 
 def warm_then_decay(
@@ -24,3 +27,9 @@ def warm_then_decay(
         return min(1.0, (step + 1) / warmup, max(0.0, (total - step) / max(1.0, decay * total)))
 
     return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor), "interval": "step"}
+
+
+def scheduled(optimizer: torch.optim.Optimizer, warmup: int, trainer: Trainer) -> dict[str, object]:
+    """What ``configure_optimizers`` returns: the optimizer, on this curve over the trainer's whole run."""
+    total = math.ceil(trainer.estimated_stepping_batches)
+    return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, warmup, total)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
-from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.schedule import scheduled
 
 SENTINELS = 16
 PAD, END, UNKNOWN = 0, 1, 2
@@ -104,8 +103,7 @@ class T5Task(LightningModule):
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=0.01)
-        total = math.ceil(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+        return scheduled(optimizer, self.warmup, self.trainer)
 
     def _predict(self, captions: tuple[str, ...], seed: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         assert self.tokenizer is not None, "setup() makes the tokenizer"

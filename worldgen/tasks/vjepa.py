@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import shutil
 import warnings
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 from worldgen.encoders.vjepa2 import predict_hidden, read_visible
 from worldgen.tasks.codec import moving_pixels
 from worldgen.tasks.masking import Masking, Split
-from worldgen.tasks.schedule import warm_then_decay
+from worldgen.tasks.schedule import scheduled
 from worldgen.types import Clip
 
 SHORT, LONG = Masking(blocks=8, share=0.15), Masking(blocks=2, share=0.7)
@@ -249,8 +248,7 @@ class VJEPATask(LightningModule):
         optimizer = torch.optim.AdamW(
             [matrices, others], lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay
         )
-        total = math.ceil(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, self.warmup, total)}
+        return scheduled(optimizer, self.warmup, self.trainer)
 
     # ---------------------------------------------------------------- export
 
