@@ -139,6 +139,7 @@ def calibrate(
     source: str = "truth",
     seed: int = 0,
     run: Path | None = None,
+    processes: int | None = None,
 ) -> None:
     """Hold every check against truth, second takes and graded violations: what it sees, what it is blind to.
 
@@ -149,6 +150,7 @@ def calibrate(
         source: truth (the simulator's states) or readout (tracked in pixels).
         seed: Of the first world.
         run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
+        processes: All cores when left out.
     """
     from worldgen.simulation.scenes import FAMILIES
     from worldgen.study.calibrating import calibrate as measure
@@ -156,7 +158,7 @@ def calibrate(
     families = families or list(FAMILIES)
     command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
     command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
-    measure(out, families, clips, source, seed, command, run)
+    measure(out, families, clips, source, seed, command, run, processes)
 
 
 def sensitivity(

@@ -15,9 +15,9 @@ from worldgen.metrics.calibration import (
     short_lines,
     summarize,
 )
-from worldgen.metrics.panel import judge_pixels, judge_states
+from worldgen.metrics.panel import World, judge_pixels, judge_states, judge_takes
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import GRADES, NotViolable
+from worldgen.simulation.controls import GRADES, LOOKS, NotViolable, freeze, recolor, reverse, swell
 from worldgen.types import Check, PhysicsReport
 
 
@@ -75,6 +75,15 @@ def test_what_changes_nothing_is_a_blind_spot_and_must_be_declared():
     assert modest.mismatches == ("thing is declared blind to teleport, but sees it (AUROC 1.00).",)
 
 
+def test_from_pixels_a_check_may_see_more_than_its_formula():
+    modest = [observed(ORIGINAL, 0.0, (seen(0.01 * n, blind_to=("teleport",)),), n) for n in range(8)]
+    modest += [observed("teleport", 0.3, (seen(3.0, blind_to=("teleport",)),), n) for n in range(8)]
+    found = summarize(modest, "readout")
+    assert not found.mismatches
+    assert found.by_tracker == ("thing sees teleport (AUROC 1.00), as the tracker stumbles over it.",)
+    assert len(summarize(modest, "truth").mismatches) == 1 and not summarize(modest, "truth").by_tracker
+
+
 def test_checks_that_pass_above_their_limit_are_turned():
     found = calibrated((1.0, 3.0), passes="above", limit=-0.5)
     verdict = found.verdict("thing", "teleport")
@@ -103,6 +112,10 @@ def test_blind_spots_are_read_from_their_words():
     assert told == ["reversed", "weak gravity", "strong gravity", "duplicate"]
     stays = seen(0.0, blind_to=("every violation by what stays visible",))
     assert [g.name for g in GRADES if not declares(stays, g.name)] == ["vanish", "duplicate"]
+    looks = seen(0.0, blind_to=("changes of color or size",))
+    assert [g.name for g in (*GRADES, *LOOKS) if declares(looks, g.name)] == ["recolor", "swell"]
+    tracked = seen(0.0, blind_to=("from pixels: a copy that appears",))
+    assert declares(tracked, "duplicate", "readout") and not declares(tracked, "duplicate")
 
 
 @cache
@@ -113,7 +126,7 @@ def judged(family: str, seed: int, name: str, strength: float, pixels: bool = Fa
         shown = clip if grade is None else grade.apply(clip, strength)
     except NotViolable:
         return None
-    return PhysicsReport(name, "truth", (judge_pixels if pixels else judge_states)(shown, clip))
+    return PhysicsReport(name, "truth", (judge_pixels if pixels else judge_states)(shown, World(clip)))
 
 
 MATRIX = (  # who must see what: PHYSICS.md 2.1
@@ -147,10 +160,8 @@ def test_the_control_matrix(family, seed, name, strength, sees, blind):
 
 
 def test_only_the_gate_sees_a_world_that_stands_still():
-    from worldgen.simulation.controls import freeze
-
     clip = simulate_clip("bounce", 2, size=8)
-    report = PhysicsReport("x", "truth", judge_states(freeze(clip), clip))
+    report = PhysicsReport("x", "truth", judge_states(freeze(clip), World(clip)))
     assert report["motion"].value == 0 and report["motion"].score == 0
     assert all(not check.applies and "no motion" in check.note for check in report.checks[1:])
 
@@ -158,7 +169,7 @@ def test_only_the_gate_sees_a_world_that_stands_still():
 def test_no_check_alarms_on_truth():
     for family in ("drop", "collide", "pendulum", "topple", "roll", "tumble"):
         clip = simulate_clip(family, 4, size=8)
-        report = PhysicsReport("x", "truth", judge_states(clip, clip))
+        report = PhysicsReport("x", "truth", judge_states(clip, World(clip)))
         judged = [check for check in report.checks[1:] if check.score is not None]  # past the gate
         alarmed = [check.name for check in judged if check.score < 0.5]
         assert judged and not alarmed, (family, alarmed)
@@ -188,3 +199,38 @@ def test_reports_quote_the_shipped_calibration_of_their_source(tmp_path):
     (tmp_path / "calibration-readout.json").write_text("{")
     with pytest.raises(ValueError, match="must be written by `worldgen calibrate`; it cannot be read"):
         shipped_lines("readout", ("free_fall",), tmp_path)
+
+
+def test_a_second_take_is_the_measure_of_physics_iq():
+    clip = simulate_clip("bounce", 2)
+    takes = [simulate_clip("bounce", 2, take=k) for k in (1, 2)]
+    against = World(clip, takes[1])
+    values = {}
+    for name, shown in (
+        ("truth", clip),
+        ("take", takes[0]),
+        ("frozen", freeze(clip)),
+        ("back", reverse(clip)),
+    ):
+        checks = judge_takes(shown, against)
+        assert [check.passes for check in checks] == ["above"] * 3 + ["below"]
+        values[name] = {check.name.removeprefix("physics_iq_"): check for check in checks}
+    assert all(check.score == 1 for check in values["truth"].values())
+    for number in ("spatial", "spatiotemporal", "weighted_spatial"):
+        frozen, take = values["frozen"][number], values["take"][number]
+        assert frozen.value < take.value < 1 and frozen.score < 0.5, number
+    assert values["back"]["spatiotemporal"].score < 0.5 < values["back"]["spatiotemporal"].limit
+    assert not judge_takes(clip, World(clip))
+
+
+def test_only_looks_and_the_tracker_see_changed_looks():
+    clip = simulate_clip("bounce", 2)
+    against = World(clip)
+    for broken in (recolor(clip), swell(clip, 0.5)):
+        assert judge_states(broken, against) == judge_states(clip, against)
+    grown = PhysicsReport("x", "readout", judge_pixels(swell(clip, 0.5), against))
+    alarmed = {check.name for check in grown.checks if check.score is not None and check.score < 0.5}
+    assert alarmed == {"area_variation"}
+    tinted = PhysicsReport("x", "readout", judge_pixels(recolor(clip, 0.5), against))
+    assert tinted["color_variation"].score < 0.5
+    assert {"replay_error", "replay_misfit"} <= {check.name for check in tinted.checks if check.applies}

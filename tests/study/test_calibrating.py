@@ -10,7 +10,7 @@ from PIL import Image
 
 from worldgen import cli
 from worldgen.metrics.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
-from worldgen.metrics.panel import judge_states
+from worldgen.metrics.panel import World, judge_states
 from worldgen.metrics.preference import LEVELS, Group
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import Control, change_gravity
@@ -23,9 +23,9 @@ from worldgen.types import Check, Clip
 RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
 
 
-def height_at_the_end(clip: Clip, reference: Clip) -> tuple[Check, ...]:
+def height_at_the_end(clip: Clip, against: World) -> tuple[Check, ...]:
     """A judge as others would add it."""
-    gap = float((clip.truth.position - reference.truth.position)[0, -1, :, 2].abs().max())
+    gap = float((clip.truth.position - against.truth.truth.position)[0, -1, :, 2].abs().max())
     return (Check("end_height", gap, "m", 0.1, float(gap < 0.1), blind_to=("vanishing",)),)
 
 
@@ -33,19 +33,22 @@ def height_at_the_end(clip: Clip, reference: Clip) -> tuple[Check, ...]:
 def few(monkeypatch):
     """Two worlds' worth of clips in a moment: the clip, and two strengths of one violation."""
 
-    def worlds(family, seed, size):
+    def simulate(family, seed, size):
         clip = simulate_clip("drop", seed, size=size)
-        yield Control(ORIGINAL, 0.0, "", clip, 16)
-        yield Control(SECOND_TAKE, 0.0, "", simulate_clip("drop", seed, size=size, take=1), 0)
+        shown = [
+            Control(ORIGINAL, 0.0, "", clip, 16),
+            Control(SECOND_TAKE, 0.0, "", simulate_clip("drop", seed, size=size, take=1), 0),
+        ]
         for less in (0.5, 1.0):
-            yield Control("weak gravity", less, "of g less", change_gravity(clip, 1 - less), 2)
+            shown.append(Control("weak gravity", less, "of g less", change_gravity(clip, 1 - less), 2))
+        return World(clip), shown
 
-    monkeypatch.setattr(calibrating, "_worlds", worlds)
+    monkeypatch.setattr(calibrating, "_simulate", simulate)
 
 
 def test_the_command_writes_tables_and_a_picture(few, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(calibrating, "TRUTH", (judge_states, height_at_the_end))
-    words = ["calibrate", "--out", str(tmp_path), "--families", "drop", "--clips", "6"]
+    monkeypatch.setitem(calibrating.JUDGES, "truth", (judge_states, height_at_the_end))
+    words = ["calibrate", "--out", str(tmp_path), "--families", "drop", "--clips", "6", "--processes", "1"]
     cli.main(words)
     printed = capsys.readouterr().out
     assert "end height sees: weak gravity" in printed and "free fall sees: weak gravity" in printed
@@ -68,13 +71,13 @@ def test_the_command_writes_tables_and_a_picture(few, tmp_path, capsys, monkeypa
 def test_a_world_that_cannot_be_judged_is_skipped_and_counted(few, tmp_path, monkeypatch, capsys):
     first = simulate_clip("drop", 0, size=8).truth
 
-    def fussy(clip: Clip, reference: Clip) -> tuple[Check, ...]:
-        if torch.equal(reference.truth.position, first.position):
+    def fussy(clip: Clip, against: World) -> tuple[Check, ...]:
+        if torch.equal(against.truth.truth.position, first.position):
             raise ValueError("this one not")
-        return judge_states(clip, reference)
+        return judge_states(clip, against)
 
-    monkeypatch.setattr(calibrating, "TRUTH", (fussy,))
-    found = calibrating.calibrate(tmp_path, ["drop"], 2, "truth", 0, "x")
+    monkeypatch.setitem(calibrating.JUDGES, "truth", (fussy,))
+    found = calibrating.calibrate(tmp_path, ["drop"], 2, "truth", 0, "x", processes=1)
     assert found.clips == 1
     assert json.loads((tmp_path / "calibration-truth.json").read_text())["skipped"] == [
         "drop 0: this one not"
@@ -148,3 +151,13 @@ def test_the_generators_loss_is_the_mean_over_levels_at_one_noise():
     assert one == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
     with pytest.raises(ValueError, match="takes one clip; got 2"):
         denoising_loss(model, Clip(clip.frames.repeat(2, 1, 1, 1, 1), clip.fps.repeat(2), ("", "")), 0)
+
+
+@pytest.mark.slow
+def test_processes_change_nothing_but_the_time(tmp_path):
+    for count in (1, 2):
+        calibrating.calibrate(tmp_path / str(count), ["drop", "collide"], 1, "truth", 0, "x", processes=count)
+    for name in ("calibration-truth.csv", "calibration-truth.json", "calibration-truth.md"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+    lines = csv.DictReader((tmp_path / "2" / "calibration-truth.csv").open())
+    assert {"recolor", "swell", "reversed"} <= {line["control"] for line in lines}

@@ -48,14 +48,19 @@ _WORDS = {
     "vanish": r"vanish",
     "duplicate": r"\bcopy\b",
     "swap": r"change places|exchange",
+    "recolor": r"\bcolor\b",
+    "swell": r"\bsize\b",
 }
 """How ``blind_to`` speaks of each violation."""
 _ALL_BUT = {
     "every violation by something that moves": ("frozen",),
     "every violation by what stays visible": ("vanish", "duplicate"),
     "every violation but places exchanged": ("swap",),
-    "every violation by what keeps its looks": (),
+    "every violation by what keeps its looks": ("recolor", "swell"),
+    "every violation by bodies that keep apart": ("pass-through", "frozen", "teleport", "duplicate"),
 }
+_FROM_PIXELS = "from pixels: "
+"""Begins what a check is blind to only because of what a tracker makes of it."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +139,14 @@ class Verdict:
     """Whether ``blind_to`` names it."""
 
     @property
-    def mismatch(self) -> str:
-        """A sentence where declaration and finding disagree; "" where they do not."""
-        if self.finding == "sees" and self.declared:
-            return f"{self.check} is declared blind to {self.control}, but sees it (AUROC {self.auroc:.2f})."
-        if self.finding == "blind" and not self.declared:
-            return f"{self.check} is blind to {self.control}, and does not say so."
-        return ""
+    def undeclared(self) -> bool:
+        """Whether the check is blind, and does not say so."""
+        return self.finding == "blind" and not self.declared
+
+    @property
+    def unexpected(self) -> bool:
+        """Whether the check sees what it is declared blind to."""
+        return self.finding == "sees" and self.declared
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,30 @@ class Calibration:
 
     @property
     def mismatches(self) -> tuple[str, ...]:
-        return tuple(verdict.mismatch for verdict in self.verdicts if verdict.mismatch)
+        """Sentences on where ``blind_to`` and finding disagree.
+
+        From pixels, seeing more than the check's formula can is none: see `by_tracker`.
+        """
+        lines = []
+        for one in self.verdicts:
+            if one.undeclared:
+                lines.append(f"{one.check} is blind to {one.control}, and does not say so.")
+            elif one.unexpected and self.source == "truth":
+                lines.append(
+                    f"{one.check} is declared blind to {one.control}, but sees it (AUROC {one.auroc:.2f})."
+                )
+        return tuple(lines)
+
+    @property
+    def by_tracker(self) -> tuple[str, ...]:
+        """Sentences on what checks see although their formulas are blind: the tracker stumbled over it."""
+        if self.source == "truth":
+            return ()
+        return tuple(
+            f"{one.check} sees {one.control} (AUROC {one.auroc:.2f}), as the tracker stumbles over it."
+            for one in self.verdicts
+            if one.unexpected
+        )
 
     def verdict(self, check: str, control: str) -> Verdict:
         return next(item for item in self.verdicts if (item.check, item.control) == (check, control))
@@ -202,14 +231,16 @@ def summarize(observations: Sequence[Observation], source: Source, seed: int = 0
                 for strength in strengths
             ]
             cells += graded
-            verdicts.append(_verdict(name, control, graded, own, right))
+            verdicts.append(_verdict(name, control, source, graded, own, right))
     worlds = {item.world for item in right}
     return Calibration(source, len(worlds), tuple(cells), tuple(floors), tuple(verdicts))
 
 
-def declares(check: Check, control: str) -> bool:
-    """Whether a check's ``blind_to`` names a violation."""
+def declares(check: Check, control: str, source: Source = "truth") -> bool:
+    """Whether a check's ``blind_to`` names a violation, for states from this source."""
     for entry in check.blind_to:
+        if entry.startswith(_FROM_PIXELS) and source == "truth":
+            continue
         if entry in _ALL_BUT:
             if control not in _ALL_BUT[entry]:
                 return True
@@ -309,10 +340,15 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
 
 
 def _verdict(
-    name: str, control: str, graded: Sequence[Cell], own: Sequence[Observation], right: Sequence[Observation]
+    name: str,
+    control: str,
+    source: Source,
+    graded: Sequence[Cell],
+    own: Sequence[Observation],
+    right: Sequence[Observation],
 ) -> Verdict:
     checks = [check for item in own if (check := _find(item, name)) is not None]
-    declared = bool(checks) and declares(checks[0], control)
+    declared = bool(checks) and declares(checks[0], control, source)
     judged = [cell for cell in graded if cell.judged >= FEWEST and cell.auroc is not None]
     if not judged:
         return Verdict(name, control, "not judged", None, None, declared)

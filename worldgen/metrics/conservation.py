@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 
 from worldgen.metrics.flights import smooth_runs
-from worldgen.metrics.scoring import blank, passed, refused
+from worldgen.metrics.scoring import blank_states, passed, refused
 from worldgen.physics.laws import central_velocity, chord_energy, kinetic_energy, potential_energy
 from worldgen.types import Check, Trajectory
 
-_ENERGY_GAIN = blank(
+_ENERGY_GAIN = blank_states(
     "energy_gain",
     "of the highest energy",
     0.05,
@@ -28,7 +28,7 @@ _ENERGY_GAIN = blank(
         "vanishing",
     ),
 )
-_CHORD_ENERGY = blank(
+_CHORD_ENERGY = blank_states(
     "chord_energy",
     "of steps",
     0.01,

@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldgen.metrics.scoring import blank, passed, refused
+from worldgen.metrics.scoring import blank_states, passed, refused
 from worldgen.types import Check, Trajectory
 
 _BLIND = ("which law was broken",)
 _VANISHED = (*_BLIND, "vanishing", "a copy that appears")
-_TRAJECTORY_ERROR = blank("trajectory_error", "m", 1.0, _VANISHED)
-_AVERAGE = blank("average_displacement", "m", 1.0, _VANISHED)
-_FINAL = blank("final_displacement", "m", 1.0, (*_VANISHED, "objects that change places and back"))
-_HORIZON = blank(
+_TRAJECTORY_ERROR = blank_states("trajectory_error", "m", 1.0, _VANISHED)
+_AVERAGE = blank_states("average_displacement", "m", 1.0, _VANISHED)
+_FINAL = blank_states("final_displacement", "m", 1.0, (*_VANISHED, "objects that change places and back"))
+_HORIZON = blank_states(
     "valid_horizon",
     "s",
     1.0,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from worldgen.metrics.flights import MINIMUM_SAMPLES, Flight, find_kinks
-from worldgen.metrics.scoring import blank, passed, refused
+from worldgen.metrics.scoring import blank_states, passed, refused
 from worldgen.physics.laws import acceleration_noise
 from worldgen.types import Check, Trajectory
 
@@ -18,7 +18,7 @@ _NO_FLIGHT = f"no ballistic segment of {MINIMUM_SAMPLES} samples or more"
 _HELD = 1e-3
 """Share of the radius below which a thing has not moved yet."""
 _LEAST_STEPS = 3
-_FREE_FALL = blank(
+_FREE_FALL = blank_states(
     "free_fall",
     "of g",
     0.1,
@@ -29,9 +29,10 @@ _FREE_FALL = blank(
         "energy gained at a bounce",
         "pass-through",
         "vanishing",
+        "from pixels: a copy that appears",
     ),
 )
-_BALLISTIC_RESIDUAL = blank(
+_BALLISTIC_RESIDUAL = blank_states(
     "ballistic_residual",
     "of the path's range",
     0.015,
@@ -45,7 +46,7 @@ _BALLISTIC_RESIDUAL = blank(
         "vanishing",
     ),
 )
-_G_EFF = blank(
+_G_EFF = blank_states(
     "g_eff",
     "of g",
     0.15,
@@ -60,7 +61,7 @@ _G_EFF = blank(
         "objects that change places",
     ),
 )
-_GALILEO = blank(
+_GALILEO = blank_states(
     "galileo_ratio",
     "of the ratio",
     0.15,

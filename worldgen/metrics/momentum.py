@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from worldgen.metrics.conservation import common_stretches, excused_noise
-from worldgen.metrics.scoring import blank, passed, refused
+from worldgen.metrics.scoring import blank_states, passed, refused
 from worldgen.types import Check, Trajectory
 
-_MOMENTUM = blank(
+_MOMENTUM = blank_states(
     "momentum",
     "of all momenta",
     0.1,

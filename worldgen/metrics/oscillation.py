@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 
 from worldgen.metrics.flights import smooth_runs
-from worldgen.metrics.scoring import blank, passed, refused, tolerance
+from worldgen.metrics.scoring import blank_states, passed, refused, tolerance
 from worldgen.metrics.surroundings import Surroundings
 from worldgen.types import Check, Trajectory
 
@@ -21,13 +21,13 @@ _BLIND = (
     "a copy that appears",
     "objects that change places",
 )
-_OSCILLATION = blank(
+_OSCILLATION = blank_states(
     "oscillation_residual",
     "of the swing's range",
     0.05,
     (*_BLIND, "time reversal", "growing little by little", "what stops near the end"),
 )
-_DAMPING = blank(
+_DAMPING = blank_states(
     "damping",
     "of critical",
     -0.01,

@@ -1,4 +1,4 @@
-"""What is calibrated: functions from a clip, and the true clip of the same world, to checks.
+"""What is calibrated: functions from a clip, and the world that it was to show, to checks.
 
 To calibrate another check, write such a function and add it to `TRUTH` (states known) or `READOUT` (pixels
 only). It gets clips of one, and must not look at what its source does not know.
@@ -7,7 +7,7 @@ only). It gets clips of one, and must not look at what its source does not know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,17 +16,30 @@ from worldgen.metrics.constancy import check_constancy, segment_objects
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.pisa import check_pisa
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.replayed import assess_replay
 from worldgen.metrics.scoring import refused
+from worldgen.metrics.second_take import check_second_take
 from worldgen.metrics.surroundings import Surroundings, read_surroundings
 from worldgen.metrics.tracks import PRESENT_SHARE, count_spurious, track_objects
 from worldgen.types import Check, Clip, Trajectory
 
-Judge = Callable[[Clip, Clip], tuple[Check, ...]]
-"""From a clip and the true one that it is held against (itself, where it is true) to checks."""
+
+@dataclass(frozen=True)
+class World:
+    """What a clip is held against."""
+
+    truth: Clip
+    """What happened; the clip itself, where it is true."""
+    again: Clip | None = None
+    """A second take of it, other than any clip that is judged; None where there is none."""
 
 
-def judge_states(clip: Clip, reference: Clip) -> tuple[Check, ...]:
+Judge = Callable[[Clip, World], tuple[Check, ...]]
+
+
+def judge_states(clip: Clip, against: World) -> tuple[Check, ...]:
     """Every check of a trajectory, on the simulator's own states."""
+    reference = against.truth
     states, true = _require_truth(clip), _require_truth(reference)
     count = states.position.shape[2]
     world = _world_of(clip if count > true.position.shape[2] else reference)
@@ -43,8 +56,9 @@ def judge_states(clip: Clip, reference: Clip) -> tuple[Check, ...]:
     return report.checks
 
 
-def judge_pixels(clip: Clip, reference: Clip) -> tuple[Check, ...]:
-    """The same checks on what was tracked in the frames, and those of looks and masks."""
+def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
+    """The same checks on what was tracked in the frames, a replay of it, and those of looks and masks."""
+    reference = against.truth
     true = _require_truth(reference)
     if reference.masks is None:
         raise ValueError("judge_pixels needs the true clip's masks to know the objects; it has none.")
@@ -74,11 +88,18 @@ def judge_pixels(clip: Clip, reference: Clip) -> tuple[Check, ...]:
     motion = report["motion"]
     if motion.value is None or motion.value < motion.limit:
         checks = tuple(refused(check, "no motion") for check in checks)
-    return (*report.checks, *checks)
+    scene = None if reference.scenes is None else reference.scenes[0]
+    replayed, _ = assess_replay(tracks, scene, clip="calibration")
+    return (*report.checks, *replayed.checks, *checks)
+
+
+def judge_takes(clip: Clip, against: World) -> tuple[Check, ...]:
+    """Physics-IQ's four numbers beside a second take; none where there is no second take."""
+    return () if against.again is None else check_second_take(clip, against.truth, against.again)
 
 
 TRUTH: tuple[Judge, ...] = (judge_states,)
-READOUT: tuple[Judge, ...] = (judge_pixels,)
+READOUT: tuple[Judge, ...] = (judge_pixels, judge_takes)
 
 
 def _require_truth(clip: Clip) -> Trajectory:

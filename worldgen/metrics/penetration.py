@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from worldgen.metrics.scoring import blank, passed, refused
+from worldgen.metrics.scoring import blank_states, passed, refused
 from worldgen.metrics.surroundings import Shape, Surroundings
 from worldgen.types import Check, Trajectory
 
@@ -25,8 +25,8 @@ _BLIND = (
     "objects that change places",
     "vanishing",
 )
-_PENETRATION = blank("penetration", "of the smaller radius", 0.25, _BLIND)
-_SHARE = blank(
+_PENETRATION = blank_states("penetration", "of the smaller radius", 0.25, _BLIND)
+_SHARE = blank_states(
     "penetration_share",
     "of frames",
     0.3,

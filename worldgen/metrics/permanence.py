@@ -15,7 +15,12 @@ from worldgen.types import Camera, Check, Trajectory
 
 _STAY = "every violation by what stays visible"
 _PERMANENCE = blank("permanence", "of object-frames", 0.95, (_STAY,), "above")
-_BIRTHS = blank("births", "in the open", 0.5, (_STAY, "what comes and goes at a border or a screen"))
+_BIRTHS = blank(
+    "births",
+    "in the open",
+    0.5,
+    (_STAY, "what comes and goes at a border or a screen", "from pixels: a copy that appears"),
+)
 _IDENTITY = blank(
     "identity_swaps",
     "swaps",

@@ -15,12 +15,20 @@ from torch import Tensor
 from worldgen.metrics.scoring import blank, passed, refused
 from worldgen.types import Check
 
-_BLIND = ("which law was broken", "vanishing", "a copy that appears")
+_BLIND = (
+    "which law was broken",
+    "vanishing",
+    "a copy that appears",
+    "energy gained at a bounce",
+    "changes of color or size",
+)
 _L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_BLIND, "half of a vertical error"))
 _L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _BLIND)
 _CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _BLIND)
 _CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _BLIND)
-_IOU = blank("pisa_iou", "IoU", 0.5, ("which law was broken",), "above")
+_IOU = blank(
+    "pisa_iou", "IoU", 0.5, ("which law was broken", "a copy that appears", "a change of size"), "above"
+)
 _LEAST_AREA = 1e-4
 """Mean share of the image below which there is nothing to compare."""
 

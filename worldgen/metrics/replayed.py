@@ -17,30 +17,37 @@ from torch import Tensor
 
 from worldgen.metrics.flights import find_kinks
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.scoring import blank, passed, refused, tolerance
+from worldgen.metrics.scoring import blank_states, passed, refused, tolerance
 from worldgen.physics.laws import central_velocity
 from worldgen.simulation.replay import FIRST, NotReplayable, Replay, overlap, replay
 from worldgen.types import Check, PhysicsReport, Trajectory
 
-_ERROR = blank(
+_ERROR = blank_states(
     "replay_error",
     "m",
     1.0,
     ("which law was broken", "vanishing", "copies", "violations before the first state"),
 )
-_HORIZON = blank("replay_horizon", "of the time", 0.9, ("which law was broken", "vanishing", "copies"))
-_MISFIT = blank(
+_HORIZON = blank_states("replay_horizon", "of the time", 0.9, ("which law was broken", "vanishing", "copies"))
+_MISFIT = blank_states(
     "replay_misfit",
     "m",
     1.0,
     ("another start, restitution or mass that explains the path", "vanishing", "copies"),
 )
-_CONTACTS = blank("replay_contacts", "s", 1.0, ("wrong gravity without a contact", "vanishing", "copies"))
-_OVERLAP = blank(
+_CONTACTS = blank_states(
+    "replay_contacts",
+    "s",
+    1.0,
+    ("what happens without a contact", "energy gained at a bounce", "vanishing", "copies"),
+)
+_OVERLAP = blank_states(
     "replay_overlap", "of the smaller radius", 0.1, ("every violation by bodies that keep apart", "vanishing")
 )
-_ENERGY = blank("replay_energy", "J", 1.0, ("teleport between frames", "vanishing", "copies", "spin"))
-_MOMENTUM = blank("replay_momentum", "kg m/s", 1.0, ("what keeps each velocity", "vanishing", "copies"))
+_ENERGY = blank_states("replay_energy", "J", 1.0, ("teleport between frames", "vanishing", "copies", "spin"))
+_MOMENTUM = blank_states(
+    "replay_momentum", "kg m/s", 1.0, ("what keeps each velocity", "vanishing", "copies")
+)
 _BLANKS = (_ERROR, _HORIZON, _MISFIT, _CONTACTS, _OVERLAP, _ENERGY, _MOMENTUM)
 
 

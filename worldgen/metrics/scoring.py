@@ -7,6 +7,8 @@ from typing import Literal
 
 from worldgen.types import Check
 
+LOOKS = "changes of color or size"
+
 
 def tolerance(value: float, limit: float) -> float:
     """Score of a violation: ``1 / (1 + (value / limit)^2)``, 1 at zero and 1/2 at the limit.
@@ -26,6 +28,17 @@ def blank(
 ) -> Check:
     """A check before it has run."""
     return Check(name, None, unit, limit, None, note="not run", blind_to=blind_to, passes=passes)
+
+
+def blank_states(
+    name: str,
+    unit: str,
+    limit: float,
+    blind_to: tuple[str, ...],
+    passes: Literal["below", "above"] = "below",
+) -> Check:
+    """A check of states before it has run: it knows where things are, and not what they look like."""
+    return blank(name, unit, limit, (*blind_to, LOOKS), passes)
 
 
 def passed(check: Check, value: float, note: str = "", score: float | None = None) -> Check:

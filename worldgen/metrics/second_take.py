@@ -17,11 +17,17 @@ from worldgen.metrics.scoring import blank, passed, refused, tolerance
 from worldgen.types import Check, Clip
 
 _TIME = ("time reversal", "shuffled frames")
-_SPATIAL = blank("physics_iq_spatial", "of the union", 1.0, (*_TIME, "vanishing for a while"))
+_SPATIAL = blank("physics_iq_spatial", "of the union", 1.0, (*_TIME, "vanishing for a while"), "above")
 _SPATIOTEMPORAL = blank(
-    "physics_iq_spatiotemporal", "of the union", 1.0, ("which law was broken", "vanishing for a while")
+    "physics_iq_spatiotemporal",
+    "of the union",
+    1.0,
+    ("which law was broken", "vanishing for a while"),
+    "above",
 )
-_WEIGHTED = blank("physics_iq_weighted_spatial", "of the union", 1.0, (*_TIME, "vanishing for a while"))
+_WEIGHTED = blank(
+    "physics_iq_weighted_spatial", "of the union", 1.0, (*_TIME, "vanishing for a while"), "above"
+)
 _ERROR = blank(
     "physics_iq_mse",
     "of full scale squared",

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from worldgen.simulation.altered import recolor, swell
 from worldgen.simulation.displaced import duplicate, swap, teleport, vanish
 from worldgen.simulation.refilm import NotViolable, take_frames
 from worldgen.simulation.resimulated import KNOWN, change_gravity, gain_energy, pass_through, slow_motion
 from worldgen.types import Clip
 
 __all__ = [
-    "CONTROLS", "GRADES", "KNOWN", "Control", "Grade", "NotViolable", "change_gravity", "duplicate", "freeze",
-    "gain_energy", "graded_controls", "pass_through", "reverse", "shuffle", "slow_motion", "swap", "teleport",
-    "vanish",
+    "CONTROLS", "GRADES", "KNOWN", "LOOKS", "Control", "Grade", "NotViolable", "change_gravity", "duplicate",
+    "freeze", "gain_energy", "graded_controls", "pass_through", "recolor", "reverse", "shuffle",
+    "slow_motion", "swap", "swell", "teleport", "vanish",
 ]  # fmt: skip
 
 _VISIBLE = 0.05
@@ -162,7 +163,13 @@ GRADES = (
     Grade("duplicate", "of the frames", (0.125, 0.25, 0.5), duplicate),
     Grade("swap", "of the frames", (0.125, 0.25, 0.5), swap),
 )
-"""Every violation, with the strengths that `graded_controls` makes."""
+"""Every violation of how things move and stay, with the strengths that `graded_controls` makes."""
+
+LOOKS = (
+    Grade("recolor", "of the way to another color", (0.25, 0.5, 1.0), recolor),
+    Grade("swell", "of its size", (0.1, 0.25, 0.5), swell),
+)
+"""Violations of looks alone: the states do not know of them."""
 
 CONTROLS: dict[str, Callable[[Clip], Clip]] = {
     "reversed": reverse,
@@ -179,12 +186,14 @@ def _require_share(share: float) -> None:
 
 
 def _is_seen(clip: Clip, broken: Clip) -> bool:
-    """Whether a body is elsewhere by more than a small part of itself, has turned, has come, or has gone."""
+    """Whether a body is clearly elsewhere, has turned, has come or gone, or looks otherwise."""
     old, new = clip.truth, broken.truth
     if old is None or new is None:
         return not torch.equal(clip.frames, broken.frames)
     if new.position.shape != old.position.shape or not torch.equal(new.present, old.present):
         return True
+    if new is old:  # only looks can differ
+        return not torch.equal(clip.frames, broken.frames)
     moved = (new.position - old.position).norm(dim=-1) / old.extent.amax(dim=-1)[:, None]
     turned = 2 * (new.rotation * old.rotation).sum(dim=-1).abs().clamp(max=1).acos()  # radians
     return bool((torch.maximum(moved, turned)[old.present] > _VISIBLE).any())
