@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
+from worldgen import __version__
 from worldgen.data.batching import stack_clips
 from worldgen.data.media import write_video
 from worldgen.data.progress import progress_bar
@@ -37,6 +41,7 @@ from worldgen.study.judging import (
 from worldgen.study.opening import open_encoder
 from worldgen.study.perception import perceive
 from worldgen.study.runs import open_run
+from worldgen.study.unfinished import Unfinished, stamp_folder
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select
 
@@ -91,6 +96,7 @@ def evaluate_run(
     seed: int,
     pictured: int = 12,
     regression_clips: int = 1500,
+    unfinished: Unfinished | None = None,
 ) -> Verdict:
     """Generate the continuation of every clip and judge it against the truth.
 
@@ -102,6 +108,7 @@ def evaluate_run(
         pictured: Cases that the report shows whole, with truth and controls; of the others it counts the
             checks.
         regression_clips: Simulated trajectories that the linear baseline is fitted on.
+        unfinished: Where generated clips are kept, so that a run that was stopped goes on; nowhere when None.
 
     Raises:
         ValueError: If no clip can be judged.
@@ -118,23 +125,28 @@ def evaluate_run(
     generated: list[Clip] = []
     with progress_bar() as progress:
         task = progress.add_task("Generating", total=len(clips))
-        for batch in (clips[begin : begin + BATCH] for begin in range(0, len(clips), BATCH)):
+        for number, begin in enumerate(range(0, len(clips), BATCH)):
+            batch = clips[begin : begin + BATCH]
             truth = stack_clips([one.clip for one in batch])
-            frames, shown = truth.frames.shape[1], model.conditioner.shown
-            slots = model.encode_condition(truth) if shown else None
-            result = model.generate(hold(truth, known, known), frames, seed, slots)
+            make = partial(_continue, model, truth, known, seed)
+            result = _clip_of(truth, known, unfinished.recall(number, truth, make) if unfinished else make())
             outcomes += judge(truth, result, first_judged)
             own += judge(truth, truth, first_judged)
             ceiling += judge(truth, _code(model, truth), first_judged)
             generated += [result[index] for index in range(len(result))]
             progress.advance(task, len(batch))
         task = progress.add_task("Checking", total=len(clips))
-        cases = []
+        cases, shown = [], []
         tracker = tracker_error([one.clip for one in clips[:pictured]])
         for number, (one, result) in enumerate(zip(clips, generated, strict=True)):
-            make = present_case if number < pictured else count_case
-            case = make(one.name, one.clip, result, first_judged, one.second, tracker)
-            cases.append(replace(case, measures=measure(outcomes[number])))
+            show = present_case if number < pictured else count_case
+            try:
+                case = show(one.name, one.clip, result, first_judged, one.second, tracker)
+            except Exception as error:  # whatever one clip does, the others are judged
+                skipped.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
+            else:
+                cases.append(replace(case, measures=measure(outcomes[number])))
+                shown.append(result)
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -161,7 +173,7 @@ def evaluate_run(
         "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], first_judged
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    return Verdict(rows, cases, generated, skipped, model.conditioner.shown)
+    return Verdict(rows, cases, shown, skipped, model.conditioner.shown)
 
 
 def evaluate_folder(
@@ -175,13 +187,18 @@ def evaluate_folder(
     model = open_run(run)
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
-    verdict = evaluate_run(model, held_out, known, seed)
+    unfinished = Unfinished(
+        out / "unfinished", stamp_folder(run, known, seed, __version__, model.frozen_fingerprint())
+    )
+    verdict = evaluate_run(model, held_out, known, seed, unfinished=unfinished)
     command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
     if judge is not None:
         command += f" --encoder {encoder}"
         truth = [one.clip for one in _load(held_out)[0]]
         verdict = replace(verdict, rows=verdict.rows + perceive(judge, model, truth, verdict.generated))
-    return write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, known)
+    page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, known)
+    shutil.rmtree(unfinished.folder, ignore_errors=True)
+    return page
 
 
 def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
@@ -260,6 +277,18 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
         )
     except ValueError:
         return None
+
+
+def _continue(model: WorldGenerator, truth: Clip, known: int, seed: int) -> Float[Tensor, "B T 3 H W"]:
+    """Frames that the model generates from the known ones and the prompts of some clips."""
+    slots = model.encode_condition(truth) if model.conditioner.shown else None
+    return model.generate(hold(truth, known, known), truth.frames.shape[1], seed, slots).frames
+
+
+def _clip_of(truth: Clip, known: int, frames: Float[Tensor, "B T 3 H W"]) -> Clip:
+    """Generated frames as a clip, which knows nothing of what comes after the known frames."""
+    start = hold(hold(truth, known, known), known, frames.shape[1])
+    return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
 
 
 @torch.no_grad()
