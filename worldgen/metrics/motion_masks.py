@@ -18,6 +18,14 @@ from jaxtyping import Bool, UInt8
 _TAKE_IN = 0.3
 _KEEP = 1 - _TAKE_IN
 _THRESHOLD = np.float32(10)
+_BITS = 64
+_WORD, _ALL = np.uint64(_BITS), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+_GATHER = np.uint64(0x0102_0408_1020_4080)
+"""Times eight bytes of 0 or 1, the first lowest, this has them as the bits of its highest byte."""
+_BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.uint64)[
+    :, 0
+]
+"""And back: the eight bytes of each byte's bits."""
 
 
 def motion_masks(frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Bool[np.ndarray, "T H W"]:
@@ -63,17 +71,19 @@ class _State:
         self.shape = (height, width)
         self.average = np.empty((height, width))
         self.across = np.empty((height, width), np.uint16)
-        self.room = np.zeros((2, height, width), np.uint8)
+        words = -(-width // _BITS)
+        self.changed = np.zeros((height, _BITS * words), np.uint8)
+        self.packed = np.zeros((2, height, words + 2), np.uint64)  # a word more on either side
         self.begun = False
 
     def next_mask(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
-        mask = np.zeros(self.shape, np.uint8)
+        mask = np.zeros(self.changed.shape, np.uint8)
         _blur_across(frame, self.across)
-        low, high = _compare(self.across, self.average, self.room[0], not self.begun)
+        found = _compare(self.across, self.average, self.changed, not self.begun)
         self.begun = True
-        if low <= high:
-            _clean(self.room[0], self.room[1], mask, low, high)
-        return mask
+        if found:
+            _clean(self.changed.view(np.uint64), *self.packed, mask.view(np.uint64), self.shape[1], _BYTES)
+        return np.ascontiguousarray(mask[:, : self.shape[1]])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -99,10 +109,10 @@ def _blur_across(frame, across):
 
 @numba.njit(cache=True, nogil=True)
 def _compare(across, average, changed, first):
-    """Blur down the columns, update the average, mark what differs from it; first and last row marked."""
+    """Blur down the columns, update the average, mark what differs from it; whether anything does."""
     height, width = across.shape
     gray = np.empty(width, np.uint8)
-    low, high = height, -1
+    found = False
     for y in range(height):
         _blur_down(
             across[_mirror(y - 2, height)],
@@ -117,16 +127,13 @@ def _compare(across, average, changed, first):
             for x in range(width):
                 mean[x] = gray[x]
             continue
-        found = 0
         for x in range(width):
             mean[x] = mean[x] * _KEEP + gray[x] * _TAKE_IN
         for x in range(width):
             far = abs(np.float32(gray[x]) - np.rint(np.float32(mean[x]))) > _THRESHOLD
             marked[x] = far
             found |= far
-        if found:
-            low, high = min(low, y), y
-    return low, high
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
@@ -146,84 +153,72 @@ def _mirror(index, count):
 
 
 @numba.njit(cache=True, nogil=True)
-def _clean(changed, room, mask, low, high):
-    """Open, then close, by squares of 5; only rows ``low`` to ``high`` of ``changed`` hold anything.
+def _clean(changed, one, two, mask, width, bytes_of):
+    """Open, then close, by squares of 5, 64 pixels at a time; bytes come and go by eights.
 
     The two dilations in the middle are one by a square of 9. Nothing outside of the image takes part.
     """
-    height = len(changed)
-    _and_down(changed, room, low, high)
-    _and_across(room, low, high)
-    wide_low, wide_high = max(low - 4, 0), min(high + 4, height - 1)
-    _or_down(room, changed, low, high, wide_low, wide_high)
-    _or_across(changed, wide_low, wide_high)
-    _and_down(changed, mask, wide_low, wide_high)
-    _and_across(mask, wide_low, wide_high)
+    height, words = one.shape[0], one.shape[1] - 2
+    outside = _ALL << np.uint64(width % 64) if width % 64 else np.uint64(0)  # in the last word
+    for y in range(height):
+        for word in range(words):
+            bits = np.uint64(0)
+            for place in range(8):
+                packed = (changed[y, 8 * word + place] * _GATHER) >> np.uint64(56)
+                bits |= packed << np.uint64(8 * place)
+            one[y, word + 1] = bits
+    _erode(one, two, outside)
+    _dilate(two, one)
+    for y in range(height):
+        one[y, words] &= ~outside
+    _erode(one, two, outside)
+    for y in range(height):
+        for word in range(words):
+            bits = two[y, word + 1]
+            if bits:
+                for place in range(8):
+                    byte = (bits >> np.uint64(8 * place)) & np.uint64(255)
+                    mask[y, 8 * word + place] = bytes_of[byte]
 
 
 @numba.njit(cache=True, nogil=True)
-def _and_down(source, target, low, high):
-    height, width = source.shape
-    for y in range(low, high + 1):
-        out = target[y]
-        top, bottom = max(y - 2, 0), min(y + 2, height - 1)
-        whole = top >= low and bottom <= high  # else a row there is empty
-        for x in range(width):
-            out[x] = whole
-        for near in range(top, bottom + 1 if whole else top):
-            row = source[near]
-            for x in range(width):
-                out[x] &= row[x]
+def _erode(source, target, outside):
+    """Bits that are set with all of the square of 5 around them."""
+    height, last = source.shape[0], source.shape[1] - 2
+    one, two = np.uint64(1), np.uint64(2)
+    for y in range(height):
+        row = target[y]
+        row[:] = source[y]
+        for near in range(max(y - 2, 0), min(y + 3, height)):
+            for word in range(1, last + 1):
+                row[word] &= source[near, word]
+        row[last] |= outside
+        row[last + 1] = _ALL
+        before = _ALL
+        for word in range(1, last + 1):
+            here, after = row[word], row[word + 1]
+            left = (here << one | before >> (_WORD - one)) & (here << two | before >> (_WORD - two))
+            right = (here >> one | after << (_WORD - one)) & (here >> two | after << (_WORD - two))
+            row[word], before = here & left & right, here
+        row[last] &= ~outside
+        row[0] = row[last + 1] = 0
 
 
 @numba.njit(cache=True, nogil=True)
-def _or_down(source, target, low, high, wide_low, wide_high):
-    width = source.shape[1]
-    for y in range(wide_low, wide_high + 1):
-        out = target[y]
-        for x in range(width):
-            out[x] = 0
-        for near in range(max(y - 4, low), min(y + 4, high) + 1):
-            row = source[near]
-            for x in range(width):
-                out[x] |= row[x]
-
-
-@numba.njit(cache=True, nogil=True)
-def _and_across(image, low, high):
-    width = image.shape[1]
-    line = np.ones(width + 4, np.uint8)
-    pair, four = np.ones(width + 3, np.uint8), np.ones(width + 1, np.uint8)
-    for y in range(low, high + 1):
-        row = image[y]
-        for x in range(width):  # a loop, as Numba copies slices one by one
-            line[x + 2] = row[x]
-        for x in range(width + 3):
-            pair[x] = line[x] & line[x + 1]
-        for x in range(width + 1):
-            four[x] = pair[x] & pair[x + 2]
-        for x in range(width):
-            row[x] = four[x] & line[x + 4]
-
-
-@numba.njit(cache=True, nogil=True)
-def _or_across(image, low, high):
-    width = image.shape[1]
-    line = np.zeros(width + 8, np.uint8)
-    pair, four, eight = (
-        np.zeros(width + 7, np.uint8),
-        np.zeros(width + 5, np.uint8),
-        np.zeros(width + 1, np.uint8),
-    )
-    for y in range(low, high + 1):
-        row = image[y]
-        for x in range(width):
-            line[x + 4] = row[x]
-        for x in range(width + 7):
-            pair[x] = line[x] | line[x + 1]
-        for x in range(width + 5):
-            four[x] = pair[x] | pair[x + 2]
-        for x in range(width + 1):
-            eight[x] = four[x] | four[x + 4]
-        for x in range(width):
-            row[x] = eight[x] | line[x + 8]
+def _dilate(source, target):
+    """Bits that have one that is set in the square of 9 around them; the words at the sides are empty."""
+    height, last = source.shape[0], source.shape[1] - 2
+    for y in range(height):
+        row = target[y]
+        row[:] = source[y]
+        for near in range(max(y - 4, 0), min(y + 5, height)):
+            for word in range(1, last + 1):
+                row[word] |= source[near, word]
+        row[0] = row[last + 1] = before = np.uint64(0)
+        for word in range(1, last + 1):
+            here, after = row[word], row[word + 1]
+            wide = here
+            for step in range(1, 5):
+                by = np.uint64(step)
+                wide |= here << by | before >> (_WORD - by) | here >> by | after << (_WORD - by)
+            row[word], before = wide, here
