@@ -23,6 +23,7 @@ def evaluate(
     scale: str | None = None,
     gravity: float | None = None,
     rate: float | None = None,
+    lpips: Path | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
@@ -45,6 +46,7 @@ def evaluate(
             each video's longest flight falls with g.
         gravity: Of --videos: m/s^2 where they were filmed; 9.81 when left out.
         rate: Of --videos: frames per second of the world, where a file's own rate is not (slow motion).
+        lpips: Of RUN: AlexNet's weights as torchvision gives them (alexnet-owt-7be5be79.pth), to add LPIPS.
     """
     given = sum(source is not None for source in (run, videos, tracks))
     if given != 1 or (run is None) != (data is None):
@@ -53,6 +55,8 @@ def evaluate(
         )
     if run is None and encoder is not None:
         raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
+    if run is None and lpips is not None:
+        raise ValueError("--lpips compares with a truth, frame by frame: give it with RUN --data.")
     if videos is None and not (scale is None and gravity is None and rate is None):
         raise ValueError("--scale, --gravity and --rate are of --videos; give them with --videos FOLDER.")
     if tracks is not None:
@@ -68,55 +72,7 @@ def evaluate(
     else:
         from worldgen.study.evaluation import evaluate_folder
 
-        page = evaluate_folder(run, data, out, known, seed, clips, encoder)
-    print(f"Report: {page}")
-
-
-def evaluate_benchmark(
-    benchmark: str,
-    out: Path = Path("report"),
-    generated: Path | None = None,
-    real: Path | None = None,
-    processes: int | None = None,
-    videos: Path | None = None,
-    judge: str | None = None,
-    words: Path | None = None,
-    questions: Path | None = None,
-    pairs: Path | None = None,
-    encoder: str | None = None,
-    window: int | None = None,
-    contexts: list[int] | None = None,
-    skip: int | None = None,
-) -> None:
-    """Run a published benchmark.
-
-    Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on. An encoder, by
-    possible and impossible videos: --benchmark intphys|intphys2|likephys --pairs FOLDER --encoder WHICH. A
-    vision-language model as judge: --benchmark videophy2|phygeneval --videos FOLDER --judge WHICH.
-
-    Args:
-        benchmark: physics-iq, intphys, intphys2, likephys, videophy2 or phygeneval.
-        out: Folder of the report.
-        generated: Folder of generated videos, named with Physics-IQ's numbers.
-        real: Physics-IQ's folder of real videos.
-        processes: Of physics-iq: comparing processes; all cores when left out.
-        videos: Folder of the videos that are judged.
-        judge: Folder or id of a vision-language model, or ADDRESS#MODEL of an OpenAI-compatible server, whose
-            key is in OPENAI_API_KEY.
-        words: Yaml file with other words of the judge's questions.
-        questions: PhyGenBench's folder of json files.
-        pairs: Folder of the benchmark's videos, as published.
-        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
-        window: Frames of a window of surprise; the benchmark's own, contexts and skip too, when left out.
-        contexts: Known first frames of a window; a half when left out.
-        skip: Every so many frames one is looked at, with --window.
-    """
-    from worldgen.study.benchmarks import evaluate_benchmark as evaluate_named
-
-    page = evaluate_named(
-        benchmark, out, generated, real, processes, videos, judge, words, questions, pairs, encoder, window,
-        contexts, skip,
-    )  # fmt: skip
+        page = evaluate_folder(run, data, out, known, seed, clips, encoder, lpips)
     print(f"Report: {page}")
 
 
