@@ -18,6 +18,7 @@ from worldgen.data.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.metrics.exhibits import Case, Row
+from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.report import write_report
 from worldgen.metrics.second_take import check_second_take
 from worldgen.plots import plot_tracks
@@ -52,9 +53,9 @@ NOTES = (
     "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
     "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
     "one score: played backward, a clip keeps two of them.",
-    "Fidelity says how a clip looks, and nothing of physics; LPIPS is left out, as it needs the weights of "
-    "AlexNet (`worldgen.metrics.fidelity.PerceptualDistance`).",
+    "Fidelity says how a clip looks, and nothing of physics.",
 )
+NO_LPIPS = "LPIPS is left out: it needs AlexNet's weights (--lpips alexnet-owt-7be5be79.pth)."
 SHOWN = (
     "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
     "generated included. "
@@ -91,6 +92,7 @@ def evaluate_run(
     seed: int,
     pictured: int = 12,
     regression_clips: int = 1500,
+    perceived: PerceptualDistance | None = None,
 ) -> Verdict:
     """Generate the continuation of every clip and judge it against the truth.
 
@@ -102,6 +104,7 @@ def evaluate_run(
         pictured: Cases that the report shows whole, with truth and controls; of the others it counts the
             checks.
         regression_clips: Simulated trajectories that the linear baseline is fitted on.
+        perceived: Measures LPIPS; left out when None.
 
     Raises:
         ValueError: If no clip can be judged.
@@ -158,25 +161,38 @@ def evaluate_run(
     ]
     rows += summarize_second_takes("generated", again, len(clips))
     rows += describe_fidelity(
-        "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], first_judged
+        "generated",
+        [(result, one.clip) for one, result in zip(clips, generated, strict=True)],
+        first_judged,
+        perceived=perceived,
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     return Verdict(rows, cases, generated, skipped, model.conditioner.shown)
 
 
 def evaluate_folder(
-    run: Path, data: Path, out: Path, known: int, seed: int, count: int | None, encoder: str | None = None
+    run: Path,
+    data: Path,
+    out: Path,
+    known: int,
+    seed: int,
+    count: int | None,
+    encoder: str | None = None,
+    lpips: Path | None = None,
 ) -> Path:
     """Judge a run on a folder of simulated shards, and write the report.
 
-    With an encoder (see `open_encoder`) its clips are judged in that encoder's features, too.
+    With an encoder (see `open_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
+    weights (see `PerceptualDistance`) also by LPIPS.
     """
     judge = None if encoder is None else open_encoder(encoder)
+    perceived = None if lpips is None else PerceptualDistance(lpips)
     model = open_run(run)
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
-    verdict = evaluate_run(model, held_out, known, seed)
+    verdict = evaluate_run(model, held_out, known, seed, perceived=perceived)
     command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
+    command += f" --lpips {lpips}" if lpips else ""
     if judge is not None:
         command += f" --encoder {encoder}"
         truth = [one.clip for one in _load(held_out)[0]]
@@ -206,7 +222,7 @@ def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, k
         summary=verdict.rows,
         skipped=verdict.skipped,
         command=command,
-        notes=NOTES,
+        notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
         draw_tracks=plot_tracks,
     )
     write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
