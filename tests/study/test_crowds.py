@@ -65,7 +65,7 @@ def test_distances_are_those_of_the_features(folders, vjepa, found):
     assert "6 generated and 5 real clips of 32 dimensions" in note and f"floor {floor.mean:.4g}" in note
     assert f"for n of both {jedi_floor(y, 6, 5):.4g}" in note and "lower is better" in note
     assert "blind to features that change their sign" in note
-    assert value(found, "videos in the distances") == 6 and value(found, "against in the distances") == 5
+    assert value(found, "videos in the distances") == 6 and value(found, "real videos in the distances") == 5
     assert "cannot be told from files" in found.rows[-1].note and found.rows[-1].name == "judging encoder"
 
 
@@ -125,20 +125,28 @@ def test_a_second_run_looks_only_at_what_changed(folders, vjepa, found, tmp_path
 
 
 def test_the_command_reports_checks_and_distances(folders, vjepa, found, tmp_path):
-    words = ["evaluate", "--videos", folders[0], "--against", folders[1], "--encoder", vjepa]
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("v0.mp4", "v4.mp4", "broken.mp4"):
+        (some / name).symlink_to(folders[0] / name)
+    words = ["evaluate", "--videos", some, "--against", folders[1], "--encoder", vjepa]
     cli.main([*map(str, words), "--out", str(tmp_path), "--processes", "1"])
     report = json.loads((tmp_path / "report.json").read_text())
     page = (tmp_path / "report.html").read_text()
     read_whole(page)
     holds_summary(page, report["summary"])
     rows = {row["name"]: row for row in report["summary"]}
-    assert rows["videos judged"]["value"] == 6 and rows["videos refused"]["value"] == 1
-    assert rows["JEDi (fidelity)"]["value"] == value(found, "JEDi (fidelity)")
-    assert [one["name"] for one in report["skipped"]] == ["broken.mp4", found.skipped[0][0]]
+    assert rows["videos judged"]["value"] == 2 and rows["videos refused"]["value"] == 1
+    assert "2 generated and 5 real clips" in rows["JEDi (fidelity)"]["note"]
+    lost = [one["name"] for one in report["skipped"]]
+    assert lost == ["broken.mp4", f"{some / 'broken.mp4'} in the distances"]
     assert f"--against {folders[1]} --encoder {vjepa}" in report["command"]
-    assert any("no video is paired with another" in note for note in report["notes"])
-    names = [row["name"] for row in report["cases"][4]["measures"]]
-    assert [name.partition(" of ")[0] for name in names[-2:]] == ["surprise average", "surprise maximum"]
+    assert any(
+        "no video is paired with another" in note and "JEDi(X, -X) = 0" in note for note in report["notes"]
+    )
+    for case, name in zip(report["cases"], ("v0.mp4", "v4.mp4"), strict=True):
+        expected = [(row.name, row.value) for row in dict(found.measures)[name]]
+        assert [(row["name"], row["value"]) for row in case["measures"][-2:]] == expected
 
 
 class Brightness(Encoder):

@@ -44,7 +44,8 @@ UNTOLD = (
 )
 NOTES = (
     "JEDi and Frechet distance compare the two folders as crowds: no video is paired with another, whatever "
-    "its name, and they are fidelity, not physics.",
+    "its name, and they are fidelity, not physics. JEDi(X, -X) = 0; features pooled over a video, as these "
+    "are, need not notice that it is played backward.",
     "Surprise of single videos is not comparable between encoders, nor between videos of different content; "
     "its chance level is unknown.",
 )
@@ -78,16 +79,15 @@ def compare_folders(videos: Path, against: Path, encoder: str, out: Path) -> Bes
     mark = f"{type(judge).__name__}:{fingerprint(judge)}"
     rows, crowds, skipped = [], [], []
     measures: tuple[tuple[str, tuple[Row, ...]], ...] = ()
-    for side, folder in zip(("videos", "against"), folders, strict=True):
+    for side, name, folder in zip(("videos", "against"), ("videos", "real videos"), folders, strict=True):
         seen, lost = _look_at_all(judge, mark, folder.paths, out / "features" / side)
         if not seen:
-            name, reason = lost[0]
             raise ValueError(
-                f"None of {len(lost)} videos in {folder.folder} can be looked at; {name}: {reason}."
+                f"None of {len(lost)} videos in {folder.folder} can be looked at; {lost[0][0]}: {lost[0][1]}."
             )
         note = f"of {folder.folder}; the others are listed below with the reason" if lost else ""
-        rows.append(Row(f"{side} in the distances", float(len(seen)), unit=f"of {len(folder)}", note=note))
-        skipped += [(f"{name} in the distances", reason) for name, reason in lost]
+        rows.append(Row(f"{name} in the distances", float(len(seen)), unit=f"of {len(folder)}", note=note))
+        skipped += [(f"{path} in the distances", reason) for path, reason in lost]
         crowds.append(torch.stack([one.features for one in seen.values()]))
         if side == "videos":
             measures = tuple((path.name, one.measures) for path, one in seen.items() if one.measures)
@@ -98,7 +98,7 @@ def compare_folders(videos: Path, against: Path, encoder: str, out: Path) -> Bes
             "the encoder of a video."
         )
     rows = [*(measure.row() for measure in measure_distances(*crowds)), *rows]
-    rows.append(Row("judging encoder", None, note=f"{mark}: {UNTOLD}"))
+    rows.append(Row("judging encoder", None, note=f"{encoder}, {mark}: {UNTOLD}"))
     return Beside(tuple(rows), measures, tuple(skipped), NOTES if measures else NOTES[:1])
 
 
