@@ -76,6 +76,18 @@ def test_what_cannot_be_read_is_listed_and_counted(folders, found):
     assert name == f"{folders[0] / 'broken.mp4'} in the distances" and "cannot be decoded" in reason
 
 
+def test_a_disk_that_fails_at_one_video_loses_that_one(folders, tmp_path, monkeypatch):
+    def read(path):
+        if path.name == "v0.mp4":
+            raise OSError("Input/output error")
+        return read_small(path)
+
+    monkeypatch.setattr(crowds, "read_small", read)
+    beside = compare_folders(*folders, f"{__name__}.Brightness:x", tmp_path)
+    assert [value(beside, f"{side} in the distances") for side in ("videos", "real videos")] == [5, 4]
+    assert [why for name, why in beside.skipped if "v0" in name] == ["Input/output error"] * 2
+
+
 def test_swapped_folders_are_as_far_apart_and_equal_ones_not_at_all(folders, vjepa, found, tmp_path):
     swapped = compare_folders(folders[1], folders[0], str(vjepa), tmp_path / "a")
     for name in ("JEDi (fidelity)", "Frechet distance (fidelity)"):

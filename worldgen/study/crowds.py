@@ -133,14 +133,16 @@ def _look_at_all(
             stamp = (
                 f"{status.st_size} {status.st_mtime_ns} {__version__} {_CODE} {WIDEST} {MOST_FRAMES} {mark}"
             )
-            try:
-                seen = _read_seen(record, stamp)
-                if seen is None:
+            seen = _read_seen(record, stamp)
+            if seen is None:
+                try:
                     seen = look_at(judge, mark, require_picture(read_small(path), path.name))
+                except (ValueError, OSError) as error:
+                    lost.append((str(path), " ".join(str(error).split())))
+                else:
                     _write_seen(record, seen, stamp)
+            if seen is not None:
                 found[path] = seen
-            except ValueError as error:
-                lost.append((str(path), " ".join(str(error).split())))
             progress.advance(bar)
     return found, lost
 
