@@ -64,6 +64,8 @@ def test_bad_words_get_one_sentence(capsys, tmp_path):
     assert "must hold config.yaml" in fails(capsys, "evaluate", str(tmp_path), "--data", str(tmp_path))
     assert "No folder of videos" in fails(capsys, "evaluate", "--videos", str(tmp_path / "nowhere"))
     assert "must hold videos" in fails(capsys, "evaluate", "--videos", str(tmp_path))
+    assert "--lpips compares with a truth" in fails(capsys, "evaluate", "--videos", "a", "--lpips", "b.pth")
+    assert "No AlexNet weights at b.pth" in fails(capsys, "evaluate", "r", "--data", "d", "--lpips", "b.pth")
     assert "unrecognized arguments: --speed" in fails(
         capsys, "simulate", "--out", "x", "--speed", "3"
     ).replace("'", "")

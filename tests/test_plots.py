@@ -8,11 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from worldgen.plots import (
-    Estimate,
-    plot_intervals,
-    plot_tracks,
-)
+from worldgen.plots import Cloud, Estimate, plot_clouds, plot_intervals, plot_tracks
 from worldgen.simulation.clips import simulate_trajectory
 
 
@@ -76,6 +72,36 @@ def test_intervals_draw_bars_and_whiskers():
     assert panel.get_xlabel() == "px"
     with pytest.raises(ValueError, match="at least one estimate"):
         plot_intervals([], "px")
+
+
+def test_chance_is_a_line_across_the_bars():
+    panel = plot_intervals([Estimate("ours", 0.7, 0.6, 0.8)], "share", chance=0.5).axes[0]
+    assert [0.5, 0.5] in [list(line.get_xdata()) for line in panel.lines]
+    assert [text.get_text() for text in panel.texts] == ["chance"]
+    assert not plot_intervals([Estimate("ours", 0.7)], "share").axes[0].texts
+
+
+def test_clouds_draw_a_dot_for_each_thing_in_the_color_of_its_kind():
+    clouds = [
+        Cloud("IoU", [0.9, 0.8, 0.7], [0.1, 0.2, 0.3], ["left", "right", "left"]),
+        Cloud("error", [0.01], [0.05], ["right"]),
+    ]
+    figure = plot_clouds(clouds, "second take", "generated")
+    first, second = figure.axes
+    assert first.get_title(loc="left") == "IoU" and first.get_ylabel() == "generated"
+    dots = [line for line in first.lines if line.get_marker() == "o"]
+    assert [(list(one.get_xdata()), list(one.get_ydata())) for one in dots] == [
+        ([0.9, 0.7], [0.1, 0.3]),
+        ([0.8], [0.2]),
+    ]
+    assert len({one.get_color() for one in dots}) == 2
+    assert second.lines[-1].get_color() == dots[1].get_color()
+    assert first.get_xlim() == first.get_ylim() and first.get_xlim()[1] > 0.9
+    assert [text.get_text() for text in figure.legends[0].texts] == ["left", "right"]
+    with pytest.raises(ValueError, match="at least one panel; got none"):
+        plot_clouds([], "a", "b")
+    with pytest.raises(ValueError, match="'x' must have dots, each with two values and a kind; got 1, 2 and"):
+        Cloud("x", [1.0], [1.0, 2.0], ["a"])
 
 
 def test_nothing_touches_pyplot_or_global_style(tmp_path):

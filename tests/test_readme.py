@@ -9,6 +9,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from worldgen import cli, commands, verdicts
+from worldgen.study.benchmarks import evaluate_benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,7 +43,7 @@ def test_commands_are_understood(line):
     if command in PLAIN:
         parser = ArgumentParser(exit_on_error=False)
         benchmark = command == "evaluate" and "--benchmark" in words
-        parser.add_function_arguments(verdicts.evaluate_benchmark if benchmark else PLAIN[command])
+        parser.add_function_arguments(evaluate_benchmark if benchmark else PLAIN[command])
         bare = {"compare": ["--reports"], "export": ["--clip"]}.get(command, [])
         runs = command in ("generate", "evaluate", "sensitivity")
         parser.parse_args(cli._spell(bare + words, with_run=runs))

@@ -66,8 +66,12 @@ def _probe(arguments: Sequence[str]) -> None:
 
 def _evaluate(arguments: Sequence[str]) -> None:
     """A benchmark takes other options than the rest."""
-    named = any(word.partition("=")[0] in OF_BENCHMARKS for word in arguments)
-    _plain(verdicts.evaluate_benchmark if named else verdicts.evaluate, "evaluate")(arguments)
+    if any(word.partition("=")[0] in OF_BENCHMARKS for word in arguments):
+        from worldgen.study.benchmarks import evaluate_benchmark
+
+        _plain(evaluate_benchmark, "evaluate")(arguments)
+    else:
+        _plain(verdicts.evaluate, "evaluate")(arguments)
 
 
 def _cache_plan(arguments: Sequence[str]) -> None:

@@ -80,17 +80,43 @@ def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0)
     return figure
 
 
-def plot_intervals(estimates: Sequence[Estimate], unit: str) -> Figure:
+@dataclass(frozen=True)
+class Cloud:
+    """One panel of `plot_clouds`: a dot for each thing of which two values are known."""
+
+    name: str
+    across: Sequence[float]
+    up: Sequence[float]
+    kinds: Sequence[str]
+    """Of each dot; those of a kind have one color."""
+
+    def __post_init__(self) -> None:
+        if not self.across or not len(self.across) == len(self.up) == len(self.kinds):
+            raise ValueError(
+                f"Cloud {self.name!r} must have dots, each with two values and a kind; got "
+                f"{len(self.across)}, {len(self.up)} and {len(self.kinds)}."
+            )
+
+
+def plot_intervals(estimates: Sequence[Estimate], unit: str, chance: float | None = None) -> Figure:
     """Values as horizontal bars with their intervals as whiskers, the first on top.
 
     Args:
         estimates: Value and interval of each arm or model; bars without an interval have no whisker.
         unit: Written under the axis.
+        chance: Where a dashed line stands: what guessing gets.
     """
     if not estimates:
         raise ValueError("plot_intervals needs at least one estimate; got none.")
-    figure = _figure(5.5, 0.9 + 0.34 * len(estimates))
+    longest = max(len(item.name) for item in estimates)
+    figure = _figure(max(5.5, 3.2 + 0.08 * longest), 0.9 + 0.34 * len(estimates))
     panel = _calm(figure.subplots())
+    if chance is not None:
+        panel.axvline(chance, color=INK, alpha=_SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
+        panel.text(
+            chance, 1.0, "chance", transform=panel.get_xaxis_transform(), ha="center", va="bottom",
+            fontsize=_SIZE - 1, alpha=_SOFT,
+        )  # fmt: skip
     for place, item in enumerate(estimates):
         panel.barh(place, item.value, height=0.56, color=COLORS[1], alpha=0.85)
         if item.low is not None and item.high is not None:
@@ -99,6 +125,42 @@ def plot_intervals(estimates: Sequence[Estimate], unit: str) -> Figure:
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
     panel.set_xlabel(unit)
+    return figure
+
+
+def plot_clouds(clouds: Sequence[Cloud], across: str, up: str) -> Figure:
+    """Two values of each thing against each other, a panel for each number; on the line they are equal.
+
+    Args:
+        clouds: The panels.
+        across: What lies across, written under each panel.
+        up: What lies up, written beside the first.
+    """
+    if not clouds:
+        raise ValueError("plot_clouds needs at least one panel; got none.")
+    kinds = list(dict.fromkeys(kind for cloud in clouds for kind in cloud.kinds))
+    figure = _figure(0.6 + 2.6 * len(clouds), 3.3)
+    panels = figure.subplots(1, len(clouds), squeeze=False)[0]
+    panels[0].set_ylabel(up)
+    for panel, cloud in zip(panels, clouds, strict=True):
+        _calm(panel)
+        ends = [0.0, 1.06 * max(*cloud.across, *cloud.up, 1e-6)]
+        panel.plot(ends, ends, color=INK, alpha=_SOFT, linewidth=0.8)
+        for index, kind in enumerate(kinds):
+            own = [number for number, one in enumerate(cloud.kinds) if one == kind]
+            panel.plot(
+                [cloud.across[number] for number in own], [cloud.up[number] for number in own], "o",
+                color=_color(index), markersize=4, alpha=0.75, markeredgewidth=0,
+            )  # fmt: skip
+        panel.set(xlim=ends, ylim=ends, box_aspect=1, xlabel=across)
+        panel.set_title(cloud.name, fontsize=_SIZE + 1, loc="left")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=_color(index), marker="o", markersize=4, linewidth=0, label=kind)
+            for index, kind in enumerate(kinds)
+        ],
+        loc="outside lower left", ncols=6, frameon=False, fontsize=_SIZE,
+    )  # fmt: skip
     return figure
 
 

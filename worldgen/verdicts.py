@@ -23,6 +23,8 @@ def evaluate(
     scale: str | None = None,
     gravity: float | None = None,
     rate: float | None = None,
+    lpips: Path | None = None,
+    against: Path | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
@@ -37,22 +39,34 @@ def evaluate(
         known: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
-        encoder: Judge the clips of a run also in the features of this encoder: folder or id of a V-JEPA 2,
-            CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
+        encoder: Judge the clips of a run, or the videos beside --against, also in the features of this
+            encoder: folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml with class_path and init_args.
         fps: Frames per second of the tracks, where their file does not say.
         processes: Of --videos: judging processes; all cores when left out.
         scale: Of --videos: metres per pixel of the files, from a known length; or g, for a scale with which
             each video's longest flight falls with g.
         gravity: Of --videos: m/s^2 where they were filmed; 9.81 when left out.
         rate: Of --videos: frames per second of the world, where a file's own rate is not (slow motion).
+        lpips: Of RUN: AlexNet's weights as torchvision gives them (alexnet-owt-7be5be79.pth), to add LPIPS.
+        against: Of --videos: folder of real videos, any number of them, from which the videos' distance as a
+            crowd (JEDi, Frechet) is measured in the features of --encoder.
     """
     given = sum(source is not None for source in (run, videos, tracks))
     if given != 1 or (run is None) != (data is None):
         raise ValueError(
             "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
         )
-    if run is None and encoder is not None:
-        raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
+    if against is not None and (videos is None or encoder is None):
+        raise ValueError(
+            "--against compares --videos FOLDER with its own folder by --encoder WHICH; give both."
+        )
+    if run is None and against is None and encoder is not None:
+        raise ValueError(
+            "--encoder compares with a truth: give it with RUN --data, with --videos and --against FOLDER of "
+            "real videos, or with --benchmark."
+        )
+    if run is None and lpips is not None:
+        raise ValueError("--lpips compares with a truth, frame by frame: give it with RUN --data.")
     if videos is None and not (scale is None and gravity is None and rate is None):
         raise ValueError("--scale, --gravity and --rate are of --videos; give them with --videos FOLDER.")
     if tracks is not None:
@@ -61,62 +75,20 @@ def evaluate(
         page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
     elif videos is not None:
         from worldgen.study.filming import filmed
-        from worldgen.study.videos import evaluate_videos
+        from worldgen.study.videos import Beside, evaluate_videos
 
         command = f"worldgen evaluate --videos {videos} --out {out}"
-        page = evaluate_videos(videos, out, command, processes, filmed(scale, gravity, rate))
+        how, beside = filmed(scale, gravity, rate), Beside()
+        if against is not None:
+            from worldgen.study.crowds import compare_folders
+
+            command += f" --against {against} --encoder {encoder}"
+            beside = compare_folders(videos, against, encoder, out)
+        page = evaluate_videos(videos, out, command, processes, how, beside)
     else:
         from worldgen.study.evaluation import evaluate_folder
 
-        page = evaluate_folder(run, data, out, known, seed, clips, encoder)
-    print(f"Report: {page}")
-
-
-def evaluate_benchmark(
-    benchmark: str,
-    out: Path = Path("report"),
-    generated: Path | None = None,
-    real: Path | None = None,
-    processes: int | None = None,
-    videos: Path | None = None,
-    judge: str | None = None,
-    words: Path | None = None,
-    questions: Path | None = None,
-    pairs: Path | None = None,
-    encoder: str | None = None,
-    window: int | None = None,
-    contexts: list[int] | None = None,
-    skip: int | None = None,
-) -> None:
-    """Run a published benchmark.
-
-    Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on. An encoder, by
-    possible and impossible videos: --benchmark intphys|intphys2|likephys --pairs FOLDER --encoder WHICH. A
-    vision-language model as judge: --benchmark videophy2|phygeneval --videos FOLDER --judge WHICH.
-
-    Args:
-        benchmark: physics-iq, intphys, intphys2, likephys, videophy2 or phygeneval.
-        out: Folder of the report.
-        generated: Folder of generated videos, named with Physics-IQ's numbers.
-        real: Physics-IQ's folder of real videos.
-        processes: Of physics-iq: comparing processes; all cores when left out.
-        videos: Folder of the videos that are judged.
-        judge: Folder or id of a vision-language model, or ADDRESS#MODEL of an OpenAI-compatible server, whose
-            key is in OPENAI_API_KEY.
-        words: Yaml file with other words of the judge's questions.
-        questions: PhyGenBench's folder of json files.
-        pairs: Folder of the benchmark's videos, as published.
-        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
-        window: Frames of a window of surprise; the benchmark's own, contexts and skip too, when left out.
-        contexts: Known first frames of a window; a half when left out.
-        skip: Every so many frames one is looked at, with --window.
-    """
-    from worldgen.study.benchmarks import evaluate_benchmark as evaluate_named
-
-    page = evaluate_named(
-        benchmark, out, generated, real, processes, videos, judge, words, questions, pairs, encoder, window,
-        contexts, skip,
-    )  # fmt: skip
+        page = evaluate_folder(run, data, out, known, seed, clips, encoder, lpips)
     print(f"Report: {page}")
 
 

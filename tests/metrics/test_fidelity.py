@@ -1,10 +1,15 @@
 """Fidelity: parity with a library, closed forms, and what each number is worth for a frozen clip."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from tests.tiny import random_alexnet
 from worldgen.metrics.fidelity import PerceptualDistance, dynamic_degree, psnr, ssim, temporal_flicker
 from worldgen.metrics.optical_flow import match_frames
+from worldgen.study.judging import describe_fidelity
+from worldgen.types import Clip
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -86,18 +91,36 @@ def test_dynamic_degree_follows_the_threshold():
 
 def test_perceptual_distance_loads_the_weights_that_it_is_given(tmp_path):
     pytest.importorskip("torchmetrics")
-    shapes = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
-    state = {"classifier.1.weight": torch.zeros(1)}
-    for layer, (out, into, side) in shapes.items():
-        state[f"features.{layer}.weight"] = (noise(out, into, side, side, seed=layer) - 0.5) / side
-        state[f"features.{layer}.bias"] = noise(out, seed=layer)
-    torch.save(state, tmp_path / "alexnet.pth")
-    distance = PerceptualDistance(tmp_path / "alexnet.pth")
+    path, state = tmp_path / "alexnet.pth", random_alexnet()
+    torch.save(state, path)
+    distance = PerceptualDistance(path)
     torch.testing.assert_close(distance.network.net.slice3[1].weight, state["features.6.weight"])
     true = noise(2, 2, 3, 64, 64)
     near, far = (true + 0.05).clamp(0, 1), noise(2, 2, 3, 64, 64, seed=7)
     torch.testing.assert_close(distance(true, true), torch.zeros(2))
     assert (distance(near, true) < distance(far, true)).all() and (distance(near, true) > 0).all()
+    assert (distance(far[..., :31], true[..., :31]) > 0).all()  # the smallest that the network can look at
+    with pytest.raises(ValueError, match=r"LPIPS needs frames of at least 31 pixels; got \(64, 30\)"):
+        distance(far[..., :30], true[..., :30])
+
+
+def test_lpips_is_a_row_of_its_own_where_weights_are_given(tmp_path):
+    pytest.importorskip("torchmetrics")
+    torch.save(random_alexnet(), tmp_path / "alexnet.pth")
+    distance = PerceptualDistance(tmp_path / "alexnet.pth")
+    pairs = [
+        tuple(Clip(noise(1, 4, 3, 32, 32, seed=seed + side), torch.tensor([8.0]), ("",)) for side in (0, 9))
+        for seed in (1, 2, 3)
+    ]
+    rows = {row.name: row for row in describe_fidelity("generated", pairs, 1, perceived=distance)}
+    own = [float(distance(made.frames[:, 1:], true.frames[:, 1:])) for made, true in pairs]
+    found = rows["generated: LPIPS"]
+    assert found.value == pytest.approx(sum(own) / 3) and found.low < found.value < found.high
+    assert found.note == "fidelity, not physics"
+    assert not any("LPIPS" in row.name for row in describe_fidelity("generated", pairs, 1))
+    small = [tuple(replace(clip, frames=clip.frames[..., :30]) for clip in pair) for pair in pairs]
+    rows = {row.name: row for row in describe_fidelity("generated", small, 1, perceived=distance)}
+    assert rows["generated: LPIPS"].value is None and "needs 31 pixels" in rows["generated: LPIPS"].note
 
 
 def test_perceptual_distance_says_what_is_missing(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tests.tiny import random_alexnet
 from worldgen import cli
 from worldgen.data.media import read_video, write_png, write_video
 from worldgen.data.shards import ShardIndex
@@ -107,7 +108,9 @@ def test_evaluate_skips_a_damaged_clip_and_counts_it(tmp_path):
     with open(entry.shard, "r+b") as file:
         file.seek(offset)
         file.write(bytes(size))
-    cli.main(["evaluate", str(RUN), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "report")])
+    words = ["evaluate", str(RUN), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "report")]
+    torch.save(random_alexnet(), tmp_path / "alexnet.pth")
+    cli.main([*words, "--lpips", str(tmp_path / "alexnet.pth")])
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert len(report["cases"]) == 3 and len(report["skipped"]) == 1
     assert "damaged" in report["skipped"][0]["reason"]
@@ -128,6 +131,8 @@ def test_evaluate_skips_a_damaged_clip_and_counts_it(tmp_path):
         rows["generated: SSIM"]["note"] == "fidelity, not physics"
         and 0 < rows["generated: SSIM"]["value"] < 1
     )
+    assert rows["generated: LPIPS"]["value"] > 0 and f"--lpips {tmp_path}/alexnet.pth" in report["command"]
+    assert not any("LPIPS" in note for note in report["notes"])
     for exhibit in report["cases"][0]["exhibits"][:4]:
         names = [check["name"] for check in exhibit["checks"]]
         assert {"physics_iq_spatial", "physics_iq_mse"} <= set(names) and "SSIM" not in names

@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
+from tests.metrics.pages import read_whole
 from worldgen import cli
 from worldgen.data.media import write_video
 from worldgen.metrics.judge import RemoteJudge
+from worldgen.metrics.page import format_number
 from worldgen.study.opinions import open_judge, read_phygenbench
 
 
@@ -108,6 +110,13 @@ def test_videophy2_from_folder_to_table(videos, tmp_path, capsys):
     reasons = {row["file"]: row["reason"] for row in read_csv(out / "missing.csv")}
     assert "one flat color" in reasons["black.mp4"] and "no caption" in reasons["bare.mp4"]
     assert "cannot be decoded" in reasons["broken.mp4"]
+    page = (out / "report.html").read_text()
+    read_whole(page)
+    measured = page[page.index("In short") : page.index("Video by video")]
+    for name, value, note in ((one["name"], one["value"], one["note"]) for one in report["measures"]):
+        assert name in measured and f"<b>{format_number(value)}</b>" in measured and note in measured
+    assert '<td>spin.mp4</td><td class="number">–</td><td class="number">4</td>' in page
+    assert "cannot be decoded" in page and "counted, and not guessed" in page
     replies = [json.loads(line) for line in (out / "replies.jsonl").read_text().splitlines()]
     assert len(replies) == 9 and "I notice nothing" in {line["reply"] for line in replies}
 

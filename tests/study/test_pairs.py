@@ -2,12 +2,14 @@
 
 import csv
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 from PIL import Image
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
+from tests.metrics.pages import holds_summary, read_whole
 from worldgen import cli
 from worldgen.data.media import write_video
 from worldgen.encoders.base import Encoder, Tokens
@@ -178,8 +180,12 @@ def test_a_number_that_counts_what_is_there_wins_the_pairs_it_should(likephys, t
     nothing = measures["nothing"]
     assert nothing.value is None and "4 of 4 pairs without a value" in nothing.note
     page = write_pairs(tmp_path / "out", "title", found, scored, ("note",), "worldgen evaluate")
-    report = json.loads(page.read_text())
+    report = json.loads(page.with_suffix(".json").read_text())
     assert report["pairs"] == {"judged": 4, "expected": found.expected} and report["notes"] == ["note"]
+    text = page.read_text()
+    assert read_whole(text).tags.count("svg") == 1 and "http" not in text
+    holds_summary(text, [asdict(measure.row()) for measure in measures.values()], extra=2)
+    assert "brightness" in text[text.index("<svg") :] and text.count("4 files are not there") == 1
     assert len(report["missing"]) == len(found.missing) == 4  # each scene has one of the two kinds
     with open(page.parent / "pairs.csv") as file:
         rows = list(csv.DictReader(file))
@@ -232,7 +238,12 @@ def test_the_command_judges_an_encoder(benchmark, vjepa, tmp_path, capsys, reque
     assert "standstill's surprise after 2 of 8 frames: pairs won" in names
     assert "GeoPhys curvature: pairs won" in names or "GeoPhys curvature" in names
     assert report["pairs"]["judged"] == report["pairs"]["expected"] and report["missing"] == []
-    assert "--contexts 2 4 --skip 1" in report["command"] and "report.json" in said
+    assert "--contexts 2 4 --skip 1" in report["command"] and "report.html" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    kinds = {name.partition("pairs won, ")[2] for name in names} - {""}
+    assert read_whole(page).tags.count("svg") == 2 and len(kinds) == 2
+    drawn = page[page.index("Condition by condition") : page.index("What is missing")]
+    assert all(f"{kind}; mean surprise after 2 of 8 frames" in drawn for kind in kinds)
     own = report["measures"][0]
     assert (
         own["claim"] == "physics" and 0 <= own["low"] <= own["value"] <= own["high"] <= 1 and own["blind_to"]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.metrics.pages import holds_summary, read_whole
 from worldgen import cli
 from worldgen.data.media import video_timing, write_video
+from worldgen.metrics.page import format_number
 from worldgen.metrics.physics_iq import physics_iq_score
 from worldgen.study.physics_iq import _read_judged, _Task, compare_pair, resample
 from worldgen.study.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots
@@ -133,6 +135,23 @@ def test_scores_are_those_of_the_numbers(evaluated):
     assert found["spatial IoU"] == pytest.approx(np.mean([view.first.spatial for view in judged]))
     assert found["MSE: second take"] == pytest.approx(np.mean([view.variance.mean_mse for view in judged]))
     assert official_table(complete_scenarios(judged)) == (evaluated[2] / "model.csv").read_text()
+
+
+def test_the_page_holds_the_summary_every_view_and_what_is_missing(evaluated):
+    page = (evaluated[2] / "report.html").read_text()
+    report = json.loads((evaluated[2] / "report.json").read_text())
+    outline = read_whole(page)
+    holds_summary(page, report["summary"])
+    assert outline.tags.count("svg") == 1 and "http" not in page
+    table = page[page.index("View by view") : page.index("What is missing")]
+    assert table.count("<tr>") == 1 + 7
+    for view in report["views"]:
+        assert f"<td>{view['scenario']}</td><td>{view['view']}</td>" in table
+        assert format_number(view["mse"]) in table and format_number(view["spatial second take"]) in table
+    assert f"{len(report['missing'])} files are not there" in page
+    assert '<td>generated video missing</td><td class="number">190</td>' in page
+    assert "spatial and weighted spatial IoU</b> cannot see: time reversal, shuffled frames" in page
+    assert "worldgen evaluate --benchmark physics-iq --generated" in page
 
 
 def test_a_second_run_does_only_what_is_missing(evaluated, tmp_path):

@@ -18,6 +18,8 @@ from worldgen.metrics.optical_flow import match_frames
 
 MOVING = 0.15
 """A pixel moves when a channel differs by more than this from the last context frame."""
+SMALLEST_PERCEIVED = 31
+"""Pixels of the shorter side from which AlexNet's last pooling has something to pool."""
 _SMALLEST = 1e-10
 _WINDOW, _SIGMA = 11, 1.5
 _LUMINANCE, _CONTRAST = 0.01**2, 0.03**2
@@ -137,8 +139,16 @@ class PerceptualDistance:
     def __call__(
         self, frames: Float[Tensor, "B T 3 H W"], true: Float[Tensor, "B T 3 H W"]
     ) -> Float[Tensor, " B"]:
-        """Mean distance of the frames of each clip; 0 for equal ones."""
+        """Mean distance of the frames of each clip; 0 for equal ones.
+
+        Raises:
+            ValueError: Different shapes, or frames smaller than `SMALLEST_PERCEIVED`.
+        """
         _require_same(frames, true)
+        if min(frames.shape[-2:]) < SMALLEST_PERCEIVED:
+            raise ValueError(
+                f"LPIPS needs frames of at least {SMALLEST_PERCEIVED} pixels; got {tuple(frames.shape[-2:])}."
+            )
         with torch.no_grad():
             distance = self.network(frames.flatten(0, 1), true.flatten(0, 1), normalize=True)
         return distance.reshape(len(frames), -1).mean(dim=1)

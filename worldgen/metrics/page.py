@@ -57,13 +57,12 @@ def render_page(
     shown = [_render_case(case, number, draw_tracks) for number, case in enumerate(cases[:PICTURED])]
     rest = f" The first {len(shown)} are shown; checks.csv has all." if len(cases) > len(shown) else ""
     style = STYLE + "".join(style for _, style in shown)
-    return "\n".join(
+    return render_document(
+        title,
+        introduction,
+        style,
         [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>",
-            f"<header>\n<h1>{escape(title)}</h1>\n{_paragraphs(introduction)}</header>",
-            _render_summary(summary),
+            render_summary(summary),
             _render_tally(cases),
             f'<section>\n<h2>Clip by clip</h2>\n<p class="soft">{_count(len(cases), "case")}.{rest}</p>',
             '<label class="pause"><input type="checkbox" id="pause"> pause the clips</label>',
@@ -72,7 +71,20 @@ def render_page(
             _render_skipped(skipped),
             _render_limits(cases, notes),
             _render_calibration(calibration),
-            _render_repeat(command, versions),
+            render_repeat(command, versions, "All numbers: report.json; a line per check: checks.csv."),
+        ],
+    )
+
+
+def render_document(title: str, introduction: str, style: str, sections: Sequence[str]) -> str:
+    """Html around the sections of any page of ours."""
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>",
+            f"<header>\n<h1>{escape(title)}</h1>\n{_paragraphs(introduction)}</header>",
+            *sections,
             "</main>\n</body>\n</html>\n",
         ]
     )
@@ -93,7 +105,8 @@ def format_number(value: float | None) -> str:
     return text.replace("-", "−")
 
 
-def _render_summary(summary: Sequence[Row]) -> str:
+def render_summary(summary: Sequence[Row]) -> str:
+    """The first table of a page."""
     if not summary:
         return ""
     head = (
@@ -107,7 +120,7 @@ def _render_summary(summary: Sequence[Row]) -> str:
         f'<td class="number soft">{_interval(row)}</td><td class="soft">{escape(row.note)}</td></tr>'
         for row in summary
     ]
-    return f"<section>\n<h2>In short</h2>\n{_table(head, rows)}</section>"
+    return f"<section>\n<h2>In short</h2>\n{table(head, rows)}</section>"
 
 
 def _interval(row: Row) -> str:
@@ -129,7 +142,7 @@ def _render_tally(cases: Sequence[Case]) -> str:
             for name in names
             if any(found[name][place].clips for place in places)
         ]
-        tables.append(_table(f'<tr><th scope="col">Check</th>{head}</tr>', rows, "wide"))
+        tables.append(table(f'<tr><th scope="col">Check</th>{head}</tr>', rows, "wide"))
     failures = "".join(
         f"<li><b>{escape(kind.label)}</b> {_what_failed([found[name][place] for name in names])}</li>"
         for place, kind in enumerate(kinds)
@@ -226,7 +239,7 @@ def _check_table(case: Case) -> str:
         )
         cells = "".join(_check_cell(check, item) for check, item in found)
         rows.append(f'<tr><th scope="row">{_spoken(name)}<small>{limit}</small>{blind}</th>{cells}</tr>')
-    return _table(f'<tr><th scope="col">Check</th>{head}</tr>', rows, "wide")
+    return table(f'<tr><th scope="col">Check</th>{head}</tr>', rows, "wide")
 
 
 def _check_cell(check: Check | None, item: Exhibit) -> str:
@@ -251,8 +264,8 @@ def _render_skipped(skipped: Sequence[tuple[str, str]]) -> str:
     ]
     return (
         f"<section>\n<h2>Skipped clips</h2>\n<p>{_count(len(skipped), 'clip')} could not be judged; "
-        "no number above counts them.</p>\n"
-        f'{_table("""<tr><th scope="col">Clip</th><th scope="col">Why</th></tr>""", rows)}</section>'
+        "no check above counts them.</p>\n"
+        f'{table("""<tr><th scope="col">Clip</th><th scope="col">Why</th></tr>""", rows)}</section>'
     )
 
 
@@ -287,18 +300,20 @@ def _render_calibration(lines: Sequence[str]) -> str:
     )
 
 
-def _render_repeat(command: str, versions: Sequence[tuple[str, str]]) -> str:
+def render_repeat(command: str, versions: Sequence[tuple[str, str]], files: str) -> str:
+    """The end of a page; ``files`` says what lies beside it."""
     listed = ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions)
     return (
         f'<section>\n<h2>How to repeat this</h2>\n<div class="scroll"><pre>{escape(command)}</pre></div>\n'
-        f'<p class="soft">{listed}. All numbers: report.json; a line per check: checks.csv.</p>\n</section>'
+        f'<p class="soft">{listed}. {escape(files)}</p>\n</section>'
     )
 
 
-def _table(head: str, rows: Sequence[str], style: str = "") -> str:
+def table(head: str, rows: Sequence[str], style: str = "") -> str:
+    """A table of rows that are html, scrolled where it is too wide."""
     body = "\n".join(rows)
-    table = f'<table class="{style}">\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table>'
-    return f'<div class="scroll">{table}</div>\n'
+    whole = f'<table class="{style}">\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table>'
+    return f'<div class="scroll">{whole}</div>\n'
 
 
 def _head_cell(label: str, source: str, is_control: bool) -> str:

@@ -73,7 +73,7 @@ def clip_pictures(label: str, clip: Clip, name: str, given: int) -> ClipPictures
     return ClipPictures(player, strip, style)
 
 
-def inline_svg(figure: Figure) -> str:
+def inline_svg(figure: Figure, spoken: str = "tracked positions over time") -> str:
     """The figure as svg whose ink is the page's text color, without anything that points elsewhere."""
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "worldgen"}):
@@ -85,7 +85,7 @@ def inline_svg(figure: Figure) -> str:
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    return text.replace("<svg ", '<svg role="img" aria-label="tracked positions over time" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(spoken)}" ', 1)
 
 
 def _sheet(frames: Float[Tensor, "T 3 H W"]) -> tuple[str, list[int]]:

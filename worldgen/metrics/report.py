@@ -19,6 +19,7 @@ from worldgen.data.media import filmstrip
 from worldgen.metrics.calibration import shipped_lines
 from worldgen.metrics.exhibits import Case, Exhibit, Kind, Row, Tally, check_names, kinds_of, tally
 from worldgen.metrics.page import DrawTracks, render_page
+from worldgen.metrics.summary_page import render_summary_page
 from worldgen.types import Trajectory
 
 __all__ = ["Case", "Exhibit", "Row", "write_report"]
@@ -103,6 +104,60 @@ def write_report(
             ("report.html", page.encode()),
         ],
     )
+    return Path(folder) / "report.html"
+
+
+def write_summary(
+    folder: Path,
+    title: str,
+    summary: Sequence[Row],
+    skipped: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    command: str,
+) -> Path:
+    """Write report.html and .json, and missing.csv, where there are numbers and no case that could be shown.
+
+    Args:
+        folder: Made if it is missing.
+        title: Headline of the page.
+        summary: Lines of the only table.
+        skipped: Name and reason of each clip that could not be judged.
+        notes: What else a reader must know before believing the numbers.
+        command: Repeats this report.
+
+    Returns:
+        Path of report.html.
+    """
+    versions = _versions()
+    page = render_summary_page(
+        title=title,
+        introduction="",
+        summary=summary,
+        sections=[],
+        missing=skipped,
+        blind=[],
+        notes=notes,
+        command=command,
+        versions=versions,
+        files="All numbers: report.json.",
+    )
+    numbers = {
+        "title": title,
+        "command": command,
+        "versions": dict(versions),
+        "summary": [asdict(row) for row in summary],
+        "cases": [],
+        "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
+        "notes": list(notes),
+    }
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *skipped])
+    files = [
+        ("missing.csv", text.getvalue().encode()),
+        ("report.json", json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()),
+        ("report.html", page.encode()),
+    ]
+    _replace_together(Path(folder), files)
     return Path(folder) / "report.html"
 
 

@@ -22,6 +22,7 @@ from worldgen.data.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.metrics.exhibits import Case, Row
+from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.report import write_report
 from worldgen.metrics.second_take import check_second_take
 from worldgen.plots import plot_tracks
@@ -57,9 +58,9 @@ NOTES = (
     "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
     "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
     "one score: played backward, a clip keeps two of them.",
-    "Fidelity says how a clip looks, and nothing of physics; LPIPS is left out, as it needs the weights of "
-    "AlexNet (`worldgen.metrics.fidelity.PerceptualDistance`).",
+    "Fidelity says how a clip looks, and nothing of physics.",
 )
+NO_LPIPS = "LPIPS is left out: it needs AlexNet's weights (--lpips alexnet-owt-7be5be79.pth)."
 SHOWN = (
     "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
     "generated included. "
@@ -97,6 +98,7 @@ def evaluate_run(
     pictured: int = 12,
     regression_clips: int = 1500,
     unfinished: Unfinished | None = None,
+    perceived: PerceptualDistance | None = None,
 ) -> Verdict:
     """Generate the continuation of every clip and judge it against the truth.
 
@@ -109,6 +111,7 @@ def evaluate_run(
             checks.
         regression_clips: Simulated trajectories that the linear baseline is fitted on.
         unfinished: Where generated clips are kept, so that a run that was stopped goes on; nowhere when None.
+        perceived: Measures LPIPS; left out when None.
 
     Raises:
         ValueError: If no clip can be judged.
@@ -170,28 +173,41 @@ def evaluate_run(
     ]
     rows += summarize_second_takes("generated", again, len(clips))
     rows += describe_fidelity(
-        "generated", [(result, one.clip) for one, result in zip(clips, generated, strict=True)], first_judged
+        "generated",
+        [(result, one.clip) for one, result in zip(clips, generated, strict=True)],
+        first_judged,
+        perceived=perceived,
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     return Verdict(rows, cases, shown, skipped, model.conditioner.shown)
 
 
 def evaluate_folder(
-    run: Path, data: Path, out: Path, known: int, seed: int, count: int | None, encoder: str | None = None
+    run: Path,
+    data: Path,
+    out: Path,
+    known: int,
+    seed: int,
+    count: int | None,
+    encoder: str | None = None,
+    lpips: Path | None = None,
 ) -> Path:
     """Judge a run on a folder of simulated shards, and write the report.
 
-    With an encoder (see `open_encoder`) its clips are judged in that encoder's features, too.
+    With an encoder (see `open_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
+    weights (see `PerceptualDistance`) also by LPIPS.
     """
     judge = None if encoder is None else open_encoder(encoder)
+    perceived = None if lpips is None else PerceptualDistance(lpips)
     model = open_run(run)
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
     unfinished = Unfinished(
         out / "unfinished", stamp_folder(run, known, seed, __version__, model.frozen_fingerprint())
     )
-    verdict = evaluate_run(model, held_out, known, seed, unfinished=unfinished)
+    verdict = evaluate_run(model, held_out, known, seed, unfinished=unfinished, perceived=perceived)
     command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
+    command += f" --lpips {lpips}" if lpips else ""
     if judge is not None:
         command += f" --encoder {encoder}"
         truth = [one.clip for one in _load(held_out)[0]]
@@ -223,7 +239,7 @@ def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, k
         summary=verdict.rows,
         skipped=verdict.skipped,
         command=command,
-        notes=NOTES,
+        notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
         draw_tracks=plot_tracks,
     )
     write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)

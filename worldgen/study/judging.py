@@ -16,7 +16,15 @@ from worldgen.metrics.comparison import (
     trajectory_error_px,
 )
 from worldgen.metrics.exhibits import Row
-from worldgen.metrics.fidelity import dynamic_degree, moving_psnr, psnr, ssim, temporal_flicker
+from worldgen.metrics.fidelity import (
+    SMALLEST_PERCEIVED,
+    PerceptualDistance,
+    dynamic_degree,
+    moving_psnr,
+    psnr,
+    ssim,
+    temporal_flicker,
+)
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracks import track_objects
 from worldgen.types import Check, Clip, Trajectory, select
@@ -187,7 +195,13 @@ def baselines(
     return rows
 
 
-def describe_fidelity(name: str, pairs: Sequence[tuple[Clip, Clip]], known: int, seed: int = 0) -> list[Row]:
+def describe_fidelity(
+    name: str,
+    pairs: Sequence[tuple[Clip, Clip]],
+    known: int,
+    seed: int = 0,
+    perceived: PerceptualDistance | None = None,
+) -> list[Row]:
     """How the clips look beside the truth, after the known frames: fidelity, and no word about physics.
 
     Args:
@@ -195,6 +209,7 @@ def describe_fidelity(name: str, pairs: Sequence[tuple[Clip, Clip]], known: int,
         pairs: Each clip with its truth.
         known: First frames that were given.
         seed: Of the intervals.
+        perceived: Measures LPIPS; left out when None.
     """
     rows = []
     note = "fidelity, not physics"
@@ -207,6 +222,13 @@ def describe_fidelity(name: str, pairs: Sequence[tuple[Clip, Clip]], known: int,
     add("PSNR", [float(psnr(made, true)) for made, true in later], "dB")
     if min(pairs[0][0].frames.shape[-2:]) >= 11:
         add("SSIM", [float(ssim(made, true)) for made, true in later])
+    if perceived is not None:
+        side = min(pairs[0][0].frames.shape[-2:])
+        if side >= SMALLEST_PERCEIVED:
+            add("LPIPS", [float(perceived(made, true)) for made, true in later])
+        else:
+            why = f"does not apply: AlexNet needs {SMALLEST_PERCEIVED} pixels, and these frames have {side}"
+            rows.append(Row(f"{name}: LPIPS", None, note=why))
     for whose, side in ((name, 0), ("truth", 1)):
         frames = [pair[side] for pair in later]
         rates = [pair[side].fps for pair in pairs]

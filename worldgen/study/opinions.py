@@ -5,6 +5,7 @@ What is written::
     OUT/replies.jsonl      every question and reply, as it came; a second run asks only what is missing
     OUT/verdicts.csv       one line per video; empty where a reply was no answer
     OUT/missing.csv        videos that are not there or cannot be read; averaged over nowhere
+    OUT/report.html        the same to read
     OUT/report.json        the summary
 """
 
@@ -36,6 +37,7 @@ from worldgen.metrics.judge_protocols import (
     measure_videophy2,
 )
 from worldgen.metrics.measures import Measure
+from worldgen.study.benchmark_pages import write_opinions_page
 from worldgen.study.evaluation import print_rows
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.pair_tables import write_csv
@@ -84,7 +86,7 @@ def evaluate_opinions(
         command: Repeats this.
 
     Returns:
-        Path of report.json.
+        Path of report.html.
 
     Raises:
         FileNotFoundError: No such folder or file.
@@ -235,7 +237,6 @@ def _write(
     write_atomically(out / "missing.csv", write_csv(["file", "reason"], lost))
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     summary = [measure.row() for measure in measures]
-    print_rows(
-        [*summary, Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv")]
-    )
-    return out / "report.json"
+    summary.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
+    print_rows(summary)
+    return write_opinions_page(out, title, summary, measures, heads, rows, missing, NOTES, command)

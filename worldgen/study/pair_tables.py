@@ -18,6 +18,7 @@ from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import auroc, auroc_interval
 from worldgen.metrics.measures import Measure
 from worldgen.metrics.pair_tests import pair_accuracy
+from worldgen.study.benchmark_pages import write_pairs_page
 from worldgen.study.evaluation import print_rows
 from worldgen.study.pair_layouts import Missing, Pair, Pairs
 
@@ -87,7 +88,7 @@ def write_pairs(
     notes: Sequence[str],
     command: str,
 ) -> Path:
-    """Write the tables, print the summary, and return the path of report.json.
+    """Write the tables and the page, print the summary, and return the path of report.html.
 
     Raises:
         ValueError: No pair can be judged.
@@ -133,7 +134,7 @@ def write_pairs(
     write_atomically(out / "missing.csv", write_csv(["file", "reason"], lost))
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     print_rows(rows)
-    return out / "report.json"
+    return write_pairs_page(out, title, rows, measures, missing, notes, command)
 
 
 def _accuracy(

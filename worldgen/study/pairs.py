@@ -2,6 +2,7 @@
 
 What is written::
 
+    OUT/report.html        the same to read, with plots
     OUT/report.json        the summary, each number with how many pairs it is over
     OUT/pairs.csv          one line per pair and number
     OUT/missing.csv        what is not there or could not be judged, and why; averaged over nowhere
@@ -60,7 +61,7 @@ def evaluate_pairs(
         command: Repeats this.
 
     Returns:
-        Path of report.json.
+        Path of report.html.
 
     Raises:
         FileNotFoundError: No such folder or encoder.

@@ -40,14 +40,20 @@ def perceive(judge: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequ
     return [*rows, Row("judging encoder", None, note=warning or "not part of the model that is judged")]
 
 
+def fit_window(judge: Foreseer, frames: int) -> Windows | None:
+    """The longest window that encoder and clip allow, half of it known; None where that is no tubelet."""
+    longest = min(judge.frames, frames, _WINDOW) // judge.tubelet * judge.tubelet
+    context = longest // 2 // judge.tubelet * judge.tubelet
+    return Windows(longest, (context,)) if context >= judge.tubelet else None
+
+
 def _compare_surprise(judge: Foreseer, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Measure]:
-    frames = min(judge.frames, truth[0].frames.shape[1], _WINDOW) // judge.tubelet * judge.tubelet
-    context = frames // 2 // judge.tubelet * judge.tubelet
-    name = f"generated more surprising than the truth, after {context} of {frames} frames"
-    if context < judge.tubelet:
+    windows = fit_window(judge, truth[0].frames.shape[1])
+    name = "generated more surprising than the truth"
+    if windows is None:
         note = "does not apply: the clips are shorter than two tubelets"
         return [Measure(name, None, "of clips", "lower", 0.5, "physics", 0, note=note)]
-    windows = Windows(frames, (context,))
+    name += f", after {windows.contexts[0]} of {windows.frames} frames"
     ours = [float(surprise.surprise(judge, clip, windows).average) for clip in truth]
     theirs = [float(surprise.surprise(judge, clip, windows).average) for clip in made]
     return [_share(name, ours, theirs, surprise.BLIND_TO)]

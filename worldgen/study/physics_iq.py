@@ -5,6 +5,7 @@ What is written::
     OUT/GENERATED.csv      the official table: one line per scenario, of which all three views were judged
     OUT/views.csv          one line per view
     OUT/missing.csv        what is not there or could not be judged, and why; averaged over nowhere
+    OUT/report.html        the same to read, with a plot
     OUT/report.json        the numbers of the summary, each with how many views it is over
     OUT/pairs/0001.json    one view, so that a second run does only what is missing
 
@@ -33,7 +34,8 @@ from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards import write_atomically
 from worldgen.metrics.physics_iq import Closeness, Comparison, View, quarter, watch
-from worldgen.study.physics_iq_layout import Missing, Pair, Recording, find_pairs
+from worldgen.study.pair_layouts import Missing
+from worldgen.study.physics_iq_layout import Pair, Recording, find_pairs
 from worldgen.study.physics_iq_tables import Judged, write_tables
 
 SECONDS = 5
@@ -64,7 +66,7 @@ def evaluate_physics_iq(
         processes: Children at work; all cores when None.
 
     Returns:
-        Path of report.json.
+        Path of report.html.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -103,10 +105,12 @@ def evaluate_physics_iq(
             f"None of {len(layout.slots)} views can be judged; the first: {missing[0].file}: "
             f"{missing[0].reason}."
         )
+    from worldgen.study.benchmark_pages import write_physics_iq_page
     from worldgen.study.evaluation import print_rows  # brings the generator along: children do without
 
-    print_rows(write_tables(out, generated.name, judged, missing, len(layout.slots), command))
-    return out / "report.json"
+    rows = write_tables(out, generated.name, judged, missing, len(layout.slots), command)
+    print_rows(rows)
+    return write_physics_iq_page(out, generated.name, rows, judged, missing, command)
 
 
 def judge_pair(task: _Task, beat: Callable[[], None]) -> None:

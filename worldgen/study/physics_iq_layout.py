@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from worldgen.study.pair_layouts import Missing
+
 VIEWS = ("perspective-left", "perspective-center", "perspective-right")
 SCENARIOS = tuple(
     """
@@ -72,14 +74,6 @@ class Pair:
     generated: Path
     takes: tuple[tuple[Recording, ...], tuple[Recording, ...]]
     """Take 1 and take 2, each at one or more rates."""
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A file that ought to be there."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True)

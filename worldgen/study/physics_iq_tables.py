@@ -17,7 +17,8 @@ from worldgen.data.shards import write_atomically
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.physics_iq import Closeness, View, physics_iq_score, stable_score, verified_score
-from worldgen.study.physics_iq_layout import VIEWS, Missing
+from worldgen.study.pair_layouts import Missing
+from worldgen.study.physics_iq_layout import VIEWS
 
 NOTES = (
     "Read the four numbers apart: played backward or in random order, a clip keeps the spatial and the "
@@ -26,7 +27,7 @@ NOTES = (
     "table does; the four numbers take every view that was judged. Nothing is filled in for the others.",
     "Motion masks are made from the decoded frames; the official ones pass through a lossy mp4 first.",
 )
-_SECOND_TAKE = "second take"
+SECOND_TAKE = "second take"
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ def write_tables(
         "command": command,
         "versions": {"worldgen": __version__},
         "summary": [asdict(row) for row in rows],
-        "views": [_view_row(one) for one in judged],
+        "views": [view_row(one) for one in judged],
         "missing": [asdict(one) for one in missing],
         "notes": NOTES,
     }
     write_atomically(out / f"{name}.csv", official_table(complete).encode())
-    write_atomically(out / "views.csv", _csv(list(_view_row(judged[0])), map(_view_row, judged)).encode())
+    write_atomically(out / "views.csv", _csv(list(view_row(judged[0])), map(view_row, judged)).encode())
     write_atomically(out / "missing.csv", _csv(["file", "reason"], map(asdict, missing)).encode())
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     return rows
@@ -118,7 +119,7 @@ def summarize_views(views: Sequence[View], complete: Sequence[View], expected: i
             Row(name, float(np.mean(own)), *bootstrap_interval(own, np.mean), unit, f"{over}; {note}")
         )
         interval = bootstrap_interval(takes, np.mean)
-        rows.append(Row(f"{name}: {_SECOND_TAKE}", float(np.mean(takes)), *interval, unit, over))
+        rows.append(Row(f"{name}: {SECOND_TAKE}", float(np.mean(takes)), *interval, unit, over))
     scenarios = len({view.scenario for view in complete})
     over = f"over {scenarios} of {expected // len(VIEWS)} scenarios with all three views"
     scores: tuple[tuple[str, str, Callable[[Sequence[View]], float]], ...] = (
@@ -167,10 +168,11 @@ def _official_columns(view: View) -> dict[str, object]:
     }
 
 
-def _view_row(one: Judged) -> dict[str, object]:
+def view_row(one: Judged) -> dict[str, object]:
+    """A line of views.csv, by its columns."""
     row: dict[str, object] = {"number": one.number, "scenario": one.view.scenario, "view": one.view.view}
     row["frames"] = len(one.view.first.mse)
-    for name, pair in (("", one.view.first), (f" {_SECOND_TAKE}", one.view.variance)):
+    for name, pair in (("", one.view.first), (f" {SECOND_TAKE}", one.view.variance)):
         row |= {
             f"spatial{name}": pair.spatial,
             f"spatiotemporal{name}": pair.mean_spatiotemporal,

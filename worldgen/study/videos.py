@@ -22,7 +22,7 @@ from worldgen.metrics.motion_tracks import expected_presence, track_motion
 from worldgen.metrics.page import PICTURED
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
-from worldgen.metrics.report import write_report
+from worldgen.metrics.report import write_report, write_summary
 from worldgen.metrics.scaling import scale_from_gravity, to_metres, without_gravity, without_guesses
 from worldgen.plots import plot_tracks
 from worldgen.simulation.controls import CONTROLS, freeze, reverse
@@ -53,8 +53,26 @@ class JudgingTask:
     stamp: str
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What else was found of the same videos, to stand in their report."""
+
+    rows: tuple[Row, ...] = ()
+    """Of the summary."""
+    measures: tuple[tuple[str, tuple[Row, ...]], ...] = ()
+    """Of single videos, by the name of the file."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """What is not in the rows, and why."""
+    notes: tuple[str, ...] = ()
+
+
 def evaluate_videos(
-    folder: Path, out: Path, command: str, processes: int | None = None, how: Filmed | None = None
+    folder: Path,
+    out: Path,
+    command: str,
+    processes: int | None = None,
+    how: Filmed | None = None,
+    beside: Beside = Beside(),
 ) -> Path:
     """Track and check every video of a folder, and report; what cannot be judged is listed with a reason.
 
@@ -67,6 +85,7 @@ def evaluate_videos(
         command: Repeats this report, but for ``how``.
         processes: Judging processes; all cores when None.
         how: What is known of how they were filmed; nothing when None.
+        beside: What else was found of them, reported even where none of them can be tracked.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -87,8 +106,14 @@ def evaluate_videos(
         if finding.case is not None
     ]
     skipped = [(finding.name, finding.reason) for finding in findings if finding.case is None]
-    if not cases:
+    if not cases and not beside.rows:
         raise ValueError(f"None of {len(paths)} videos can be judged; {skipped[0][0]}: {skipped[0][1]}.")
+    skipped += beside.skipped
+    if not cases:
+        title = f"The videos in {folder.name}, of which none can be checked"
+        return write_summary(out, title, beside.rows, skipped, (SHRUNK, *beside.notes), command + how.words)
+    more = dict(beside.measures)
+    cases = [(path, replace(case, measures=case.measures + more.get(path.name, ()))) for path, case in cases]
     pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
     return write_report(
         out,
@@ -102,14 +127,15 @@ def evaluate_videos(
             Row("videos judged", float(len(cases)), unit=f"of {len(paths)}"),
             Row(
                 "videos refused",
-                float(len(skipped)),
+                float(len(paths) - len(cases)),
                 unit=f"of {len(paths)}",
                 note="listed below with the reason",
             ),
+            *beside.rows,
         ],
         skipped=skipped,
         command=command + how.words,
-        notes=(*how.notes, SHRUNK, *_camera_notes([case for _, case in cases])),
+        notes=(*how.notes, SHRUNK, *beside.notes, *_camera_notes([case for _, case in cases])),
         draw_tracks=plot_tracks,
     )
 
