@@ -23,6 +23,8 @@ def evaluate(
     scale: str | None = None,
     gravity: float | None = None,
     rate: float | None = None,
+    detector: str | None = None,
+    points: str | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
@@ -45,6 +47,10 @@ def evaluate(
             each video's longest flight falls with g.
         gravity: Of --videos: m/s^2 where they were filmed; 9.81 when left out.
         rate: Of --videos: frames per second of the world, where a file's own rate is not (slow motion).
+        detector: Of --videos: folder or id of an object detector of transformers (DETR, RT-DETR, YOLOS) whose
+            boxes are tracked; what moves before the background when left out.
+        points: Of --videos: folder of a clone of facebookresearch/co-tracker with its weights in
+            checkpoints/scaled_offline.pth, to follow points on what is tracked; the clone's code is run.
     """
     given = sum(source is not None for source in (run, videos, tracks))
     if given != 1 or (run is None) != (data is None):
@@ -53,18 +59,22 @@ def evaluate(
         )
     if run is None and encoder is not None:
         raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
-    if videos is None and not (scale is None and gravity is None and rate is None):
-        raise ValueError("--scale, --gravity and --rate are of --videos; give them with --videos FOLDER.")
+    if videos is None and any(option is not None for option in (scale, gravity, rate, detector, points)):
+        raise ValueError(
+            "--scale, --gravity, --rate, --detector and --points are of --videos; give --videos FOLDER with them."
+        )
     if tracks is not None:
         from worldgen.study.tracked import evaluate_tracks
 
         page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
     elif videos is not None:
         from worldgen.study.filming import filmed
+        from worldgen.study.tracking import choose_tracking
         from worldgen.study.videos import evaluate_videos
 
         command = f"worldgen evaluate --videos {videos} --out {out}"
-        page = evaluate_videos(videos, out, command, processes, filmed(scale, gravity, rate))
+        how, tracking = filmed(scale, gravity, rate), choose_tracking(detector, points)
+        page = evaluate_videos(videos, out, command, processes, how, tracking)
     else:
         from worldgen.study.evaluation import evaluate_folder
 
