@@ -61,7 +61,8 @@ def evaluate(
         raise ValueError("--encoder compares with a truth: give it with RUN --data, or with --benchmark.")
     if videos is None and any(option is not None for option in (scale, gravity, rate, detector, points)):
         raise ValueError(
-            "--scale, --gravity, --rate, --detector and --points are of --videos; give --videos FOLDER with them."
+            "--scale, --gravity, --rate, --detector and --points are of --videos; give them with --videos "
+            "FOLDER."
         )
     if tracks is not None:
         from worldgen.study.tracked import evaluate_tracks

@@ -69,7 +69,8 @@ class PretrainedDetector:
             self.model, found = AutoModelForObjectDetection.from_pretrained(
                 checkpoint, output_loading_info=True, dtype=torch.float32
             )
-            self.processor = AutoImageProcessor.from_pretrained(checkpoint, use_fast=True)
+            # The fast one of YOLOS takes a sigmoid where that model has a softmax (transformers 4.57.6).
+            self.processor = AutoImageProcessor.from_pretrained(checkpoint, use_fast=False)
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = " ".join(str(error).split()).split(". ")[0][:300]
             raise ValueError(f"{checkpoint!r} must be an object detector (id or folder): {reason}") from error
@@ -87,9 +88,12 @@ class PretrainedDetector:
     @torch.no_grad()
     def detect(self, image: Float[Tensor, "3 H W"]) -> list[Box]:
         """Boxes with a score above the threshold, the surest first."""
-        inputs = self.processor(images=image, do_rescale=False, return_tensors="pt").to(self.device)
+        pixels = (image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+        inputs = self.processor(images=pixels, input_data_format="channels_last", return_tensors="pt")
         (found,) = self.processor.post_process_object_detection(
-            self.model(**inputs), threshold=self.threshold, target_sizes=[tuple(image.shape[-2:])]
+            self.model(**inputs.to(self.device)),
+            threshold=self.threshold,
+            target_sizes=[tuple(image.shape[-2:])],
         )
         names = self.model.config.id2label
         boxes = [
@@ -131,7 +135,7 @@ def track_boxes(clip: Clip, detector: Detector, beat: Callable[[], None] = lambd
 
 
 def _blob(box: Box) -> Blob:
-    """The ellipse that fills a box, which counts from the image's corner, and a blob from its first pixel's center."""
+    """The ellipse that fills a box; boxes count from the image's corner, blobs from a pixel's center."""
     x, y = (box.left + box.right - 1) / 2, (box.top + box.bottom - 1) / 2
     return Blob(x, y, math.pi / 4 * (box.right - box.left) * (box.bottom - box.top), box.label)
 
