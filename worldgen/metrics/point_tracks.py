@@ -70,7 +70,7 @@ class CoTracker:
 
     Raises:
         FileNotFoundError: No such folder, or something is not in it.
-        ValueError: Its code does not run, the weights are not its own, or what it says has another shape.
+        ValueError: Its code does not run, the weights are not its own, or what it gives has another shape.
     """
 
     def __init__(self, folder: str, device: str = "cpu") -> None:
@@ -87,10 +87,9 @@ class CoTracker:
             self.model.model.load_state_dict(weights)
             self.model.requires_grad_(False).eval().to(device)
         except Exception as error:  # it is their code: anything may come
-            reason = " ".join(str(error).split())[:300]
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise ValueError(
-                f"{folder} must be a point tracker (hubconf.py with {ENTRY}, its weights in {WEIGHTS}): "
-                f"{type(error).__name__}: {reason}"
+                f"{folder} must be a point tracker (hubconf.py with {ENTRY}, weights in {WEIGHTS}): {reason}"
             ) from error
         self.folder, self.device = folder, device
         self.follow(
@@ -104,7 +103,7 @@ class CoTracker:
         """Where points go; the video is followed backward too where a point is given in a later frame.
 
         Raises:
-            ValueError: The tracker's outputs have another shape or type.
+            ValueError: The tracker fails, or its outputs have another shape or type.
         """
         given = queries[None].to(self.device, torch.float32)
         late = bool((queries[:, 0] > 0).any())
@@ -112,8 +111,8 @@ class CoTracker:
         try:
             places, visible = self.model(video, queries=given, backward_tracking=late)
             shapes = [list(places.shape), list(visible.shape)]
-        except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
+        except Exception as error:  # it is their code: anything may come
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise ValueError(f"The point tracker {self.folder} failed: {reason}") from error
         count = len(queries)
         wanted = [[1, len(frames), count, 2], [1, len(frames), count]]
