@@ -145,6 +145,7 @@ def test_a_thing_without_visible_points_is_no_track(clip, blobs):
         ("assert video.max() <= 255", "assert video.max() > 255", "failed: AssertionError"),
         ('"spread"', '"width"', "Missing key.*width"),
         ("def cotracker3_offline", "def tapir", "Cannot find callable cotracker3_offline"),
+        ("return Predictor()", "return {}", "cotracker3_offline returns a dict, not a module"),
         ("import torch", "import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
     ],
 )

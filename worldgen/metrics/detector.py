@@ -97,8 +97,8 @@ class PretrainedDetector:
         )
         names = self.model.config.id2label
         boxes = [
-            Box(*corners, names.get(label, str(label)), score)
-            for corners, label, score in zip(
+            Box(left, top, right, bottom, names.get(label, str(label)), score)
+            for (left, top, right, bottom), label, score in zip(
                 found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True
             )
         ]

@@ -110,7 +110,7 @@ def link(detections: list[list[Blob]]) -> list[Track]:
                 here = track.blobs[track.last]
                 stride = float(np.hypot(predicted[row, 0] - here.x, predicted[row, 1] - here.y))
                 size = float(np.sqrt(max(blob.area, here.area) / np.pi))
-                alike = 0.2 < blob.area / here.area < 5 and blob.label == here.label
+                alike = 0.2 < blob.area / here.area < 5
                 if alike and distance[row, column] < 3 * size + stride:
                     track.blobs[frame] = blob
                     taken.add(column)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldgen.encoders.base import fingerprint
 from worldgen.metrics.flights import find_flights, tracker_noise
@@ -82,10 +82,12 @@ class CoTracker:
                     f"{WEIGHTS}; {folder} has no {name}. Check the path."
                 )
         try:
-            self.model = torch.hub.load(str(root), ENTRY, source="local", pretrained=False)
+            model = torch.hub.load(str(root), ENTRY, source="local", pretrained=False)
+            if not isinstance(model, nn.Module):
+                raise TypeError(f"{ENTRY} returns a {type(model).__name__}, not a module")
             weights = torch.load(root / WEIGHTS, map_location="cpu", weights_only=True)
-            self.model.model.load_state_dict(weights)
-            self.model.requires_grad_(False).eval().to(device)
+            model.get_submodule("model").load_state_dict(weights)
+            self.model = model.requires_grad_(False).eval().to(device)
         except Exception as error:  # it is their code: anything may come
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise ValueError(
@@ -218,7 +220,7 @@ def _queries(
 
 def _place(given: Complex[np.ndarray, " n"], places: Complex[np.ndarray, " n"]) -> tuple[complex, float]:
     """Center of a thing, and the spread of a coordinate about it, from points on it: columns + i rows."""
-    kept = np.ones(len(given), dtype=bool)
+    kept, center, found = np.ones(len(given), dtype=bool), 0j, places
     for _ in range(2):  # the second time without points that have slipped off
         q, p = given[kept] - given[kept].mean(), places[kept] - places[kept].mean()
         turn = complex((q.conj() * p).sum())
