@@ -25,6 +25,8 @@ def evaluate(
     rate: float | None = None,
     lpips: Path | None = None,
     against: Path | None = None,
+    detector: str | None = None,
+    points: str | None = None,
 ) -> None:
     """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
 
@@ -50,6 +52,10 @@ def evaluate(
         lpips: Of RUN: AlexNet's weights as torchvision gives them (alexnet-owt-7be5be79.pth), to add LPIPS.
         against: Of --videos: folder of real videos, any number of them, from which the videos' distance as a
             crowd (JEDi, Frechet) is measured in the features of --encoder.
+        detector: Of --videos: folder or id of an object detector of transformers (DETR, RT-DETR, YOLOS) whose
+            boxes are tracked; what moves before the background when left out.
+        points: Of --videos: folder of a clone of facebookresearch/co-tracker with its weights in
+            checkpoints/scaled_offline.pth, to follow points on what is tracked; the clone's code is run.
     """
     given = sum(source is not None for source in (run, videos, tracks))
     if given != 1 or (run is None) != (data is None):
@@ -67,24 +73,29 @@ def evaluate(
         )
     if run is None and lpips is not None:
         raise ValueError("--lpips compares with a truth, frame by frame: give it with RUN --data.")
-    if videos is None and not (scale is None and gravity is None and rate is None):
-        raise ValueError("--scale, --gravity and --rate are of --videos; give them with --videos FOLDER.")
+    if videos is None and any(option is not None for option in (scale, gravity, rate, detector, points)):
+        raise ValueError(
+            "--scale, --gravity, --rate, --detector and --points are of --videos; give them with --videos "
+            "FOLDER."
+        )
     if tracks is not None:
         from worldgen.study.tracked import evaluate_tracks
 
         page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
     elif videos is not None:
         from worldgen.study.filming import filmed
+        from worldgen.study.tracking import choose_tracking
         from worldgen.study.videos import Beside, evaluate_videos
 
         command = f"worldgen evaluate --videos {videos} --out {out}"
-        how, beside = filmed(scale, gravity, rate), Beside()
+        how, tracking = filmed(scale, gravity, rate), choose_tracking(detector, points)
+        beside = Beside()
         if against is not None:
             from worldgen.study.crowds import compare_folders
 
             command += f" --against {against} --encoder {encoder}"
             beside = compare_folders(videos, against, encoder, out)
-        page = evaluate_videos(videos, out, command, processes, how, beside)
+        page = evaluate_videos(videos, out, command, processes, how, beside, tracking)
     else:
         from worldgen.study.evaluation import evaluate_folder
 

@@ -1,25 +1,33 @@
 """Tracks of whatever moves in a foreign video: still camera, unknown objects, pixels without scale.
 
 The background is the temporal median, an object is a connected blob that differs from it, and blobs are
-linked to tracks by predicted position. A camera that drifts slowly is held still first (`camera_motion`).
-Videos for which this cannot work are refused with the reason, never half tracked.
+linked to tracks by predicted position (`linking`). A camera that drifts slowly is held still first
+(`camera_motion`). Videos for which this cannot work are refused with the reason, never half tracked.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy import ndimage
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
 from worldgen.metrics.camera_motion import align, find_camera_path
-from worldgen.metrics.tracks import trajectory_of
+from worldgen.metrics.linking import (
+    PATIENCE,
+    SHORTEST,
+    Blob,
+    Tracked,
+    Untrackable,
+    assemble,
+    link,
+    moving_tracks,
+)
 from worldgen.types import Clip, Trajectory
 
 MAXIMUM_WIDTH = 640
@@ -29,9 +37,6 @@ _SMALLEST = 6e-5
 """Area of a blob as a share of the image, at least."""
 _WHOLE_IMAGE = 0.25
 """Share of changed pixels above which it is the camera that moved."""
-_PATIENCE = 3
-"""Frames that a track may miss its blob before it ends."""
-_SHORTEST = 6
 _LEAST_RADIUS = 0.4
 """Radius of an object as a share of the main one's, at least; smaller blobs are noise and crumbs of it."""
 _LIGHT = (0.5, 2.0)
@@ -40,62 +45,18 @@ _BORDER = 0.03
 """Share of the image in which objects may enter and leave."""
 
 
-class Untrackable(ValueError):
-    """The video cannot be tracked; the message says why."""
+@dataclass(frozen=True, eq=False)
+class Still:
+    """A video whose camera is held still."""
 
-
-@dataclass
-class _Blob:
-    x: float
-    y: float
-    area: float
-
-
-@dataclass
-class _Track:
-    blobs: dict[int, _Blob] = field(default_factory=dict)
-
-    @property
-    def last(self) -> int:
-        return max(self.blobs)
-
-    @property
-    def radius(self) -> float:
-        return float(np.sqrt(np.median([blob.area for blob in self.blobs.values()]) / np.pi))
-
-    @property
-    def travel(self) -> float:
-        """Diagonal of the box that the track fills, pixels."""
-        places = np.array([(blob.x, blob.y) for blob in self.blobs.values()])
-        return float(np.linalg.norm(np.ptp(places, axis=0)))
-
-    def predict(self, frame: int) -> tuple[float, float]:
-        frames = sorted(self.blobs)
-        here = self.blobs[frames[-1]]
-        if len(frames) < 2:
-            return here.x, here.y
-        before = self.blobs[frames[-2]]
-        ahead = (frame - frames[-1]) / (frames[-1] - frames[-2])
-        return here.x + ahead * (here.x - before.x), here.y + ahead * (here.y - before.y)
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """What moves in a video, and what its camera did meanwhile."""
-
-    trajectory: Trajectory
-    """Against the background: pixels of the first frame."""
+    changes: Float[np.ndarray, "T h w"]
+    """How much each pixel differs from the background."""
+    scale: float
+    """Pixels of the clip per pixel of ``changes``."""
+    corner: Float[np.ndarray, " 2"]
+    """Column and row of the first frame's corner in ``changes``."""
     camera: Float[Tensor, "T 2"] | None
-    """Columns and rows by which the background of each frame is shifted against the first, pixels; None for
-    a camera that stands still."""
-
-    @property
-    def in_image(self) -> Trajectory:
-        """The same places in the pixels of their own frames."""
-        if self.camera is None:
-            return self.trajectory
-        shift = torch.stack([self.camera[:, 0], 0 * self.camera[:, 0], -self.camera[:, 1]], dim=-1)
-        return replace(self.trajectory, position=self.trajectory.position + shift[None, :, None])
+    """As `Tracked.camera`."""
 
 
 def track_motion(clip: Clip) -> Tracked:
@@ -110,42 +71,45 @@ def track_motion(clip: Clip) -> Tracked:
     Raises:
         Untrackable: Nothing moves, the camera moves otherwise than slowly along, or no track holds together.
     """
-    if len(clip) != 1:
-        raise ValueError(f"track_motion takes one clip; got {len(clip)}. Use clip[i].")
-    frames, scale = _shrink(clip.frames[0])
-    if len(frames) < _SHORTEST:
-        raise Untrackable(f"a track needs at least {_SHORTEST} frames; the video has {len(frames)}")
-    changes, camera = _changes(frames), None
-    corner = np.zeros(2)
-    changed = _count_changed(changes)
-    if changed:
-        path = find_camera_path(frames)
-        told = (
-            f"the camera moves or the scene is cut: more than {_WHOLE_IMAGE:.0%} of the pixels change in "
-            f"{changed} of {len(frames)} frames"
-        )
-        if path.trouble:
-            raise Untrackable(f"{told}; {path.trouble}")
-        frames, corner = align(frames, path.shift)
-        changes, camera = _changes(frames), torch.from_numpy(path.shift * scale)
-        left = _count_changed(changes)
-        if left:
-            raise Untrackable(
-                f"{told}, and still in {left} with a shift of up to {path.farthest * scale:.1f} pixels taken "
-                "out"
-            )
-    tracks = _link([_find_blobs(change) for change in changes])
-    if not tracks:
-        raise Untrackable("nothing moves")
-    lasting = [track for track in tracks if len(track.blobs) >= _SHORTEST]
-    moving = [track for track in lasting if track.travel > track.radius]
-    if not moving:
-        raise Untrackable(
-            "nothing moves farther than its radius" if lasting else "no blob holds for 6 frames: broken track"
-        )
-    moving.sort(key=lambda track: -track.travel * track.radius)
+    still = hold_still(clip)
+    moving = moving_tracks(link([_find_blobs(change) for change in still.changes]), "blob")
     objects = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
-    return Tracked(_assemble(objects, len(frames), scale, corner, clip.fps), camera)
+    return Tracked(assemble(objects, len(still.changes), still.scale, still.corner, clip.fps), still.camera)
+
+
+def hold_still(clip: Clip) -> Still:
+    """Take the camera's motion out of a video, and say what else changes in it.
+
+    Args:
+        clip: B = 1, at least 6 frames. Wider than 640 pixels it is shrunk first.
+
+    Raises:
+        Untrackable: The camera moves otherwise than slowly along, or there are too few frames.
+    """
+    if len(clip) != 1:
+        raise ValueError(f"A tracker takes one clip; got {len(clip)}. Use clip[i].")
+    frames, scale = _shrink(clip.frames[0])
+    if len(frames) < SHORTEST:
+        raise Untrackable(f"a track needs at least {SHORTEST} frames; the video has {len(frames)}")
+    changes = _changes(frames)
+    changed = _count_changed(changes)
+    if not changed:
+        return Still(changes, scale, np.zeros(2), None)
+    path = find_camera_path(frames)
+    told = (
+        f"the camera moves or the scene is cut: more than {_WHOLE_IMAGE:.0%} of the pixels change in "
+        f"{changed} of {len(frames)} frames"
+    )
+    if path.trouble:
+        raise Untrackable(f"{told}; {path.trouble}")
+    frames, corner = align(frames, path.shift)
+    changes = _changes(frames)
+    left = _count_changed(changes)
+    if left:
+        raise Untrackable(
+            f"{told}, and still in {left} with a shift of up to {path.farthest * scale:.1f} pixels taken out"
+        )
+    return Still(changes, scale, corner, torch.from_numpy(path.shift * scale))
 
 
 def _count_changed(changes: Float[np.ndarray, "T h w"]) -> int:
@@ -171,7 +135,7 @@ def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[T
         seen = present[:, index].nonzero()[:, 0]
         first, last = int(seen[0]), int(seen[-1])
         reach = float(trajectory.extent[0, index, 2]) * 2
-        enters = first <= _PATIENCE or _at_border(trajectory.position[0, first, index], reach, height, width)
+        enters = first <= PATIENCE or _at_border(trajectory.position[0, first, index], reach, height, width)
         leaves = _at_border(trajectory.position[0, last, index], reach, height, width)
         if enters:
             expected[first : last + 1 if leaves else None, index] = True
@@ -228,7 +192,7 @@ def _match_light(
     return gain[:, None, None], offset[:, None, None]
 
 
-def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[_Blob]:
+def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[Blob]:
     """Connected regions, with the centroid weighted by how clearly each pixel differs."""
     mask = ndimage.binary_opening(change > _CHANGE, np.ones((3, 3)))
     labels, count = ndimage.label(mask, np.ones((3, 3)))
@@ -246,48 +210,5 @@ def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[_Blob]:
         weights[weights < 0.2] = 0
         area = float(weights.sum())
         y, x = np.mgrid[rows.start : rows.start + own.shape[0], columns.start : columns.start + own.shape[1]]
-        blobs.append(_Blob(float((weights * x).sum() / area), float((weights * y).sum() / area), area))
+        blobs.append(Blob(float((weights * x).sum() / area), float((weights * y).sum() / area), area))
     return blobs
-
-
-def _link(detections: list[list[_Blob]]) -> list[_Track]:
-    """Blobs of successive frames, assigned to tracks at the least total distance from their predictions."""
-    tracks: list[_Track] = []
-    for frame, blobs in enumerate(detections):
-        active = [track for track in tracks if frame - track.last <= _PATIENCE]
-        taken = set()
-        if active and blobs:
-            predicted = np.array([track.predict(frame) for track in active])
-            places = np.array([(blob.x, blob.y) for blob in blobs])
-            distance = np.linalg.norm(predicted[:, None] - places[None], axis=-1)
-            for row, column in zip(*linear_sum_assignment(distance), strict=True):
-                track, blob = active[row], blobs[column]
-                here = track.blobs[track.last]
-                stride = float(np.hypot(predicted[row, 0] - here.x, predicted[row, 1] - here.y))
-                size = float(np.sqrt(max(blob.area, here.area) / np.pi))
-                alike = 0.2 < blob.area / here.area < 5
-                if alike and distance[row, column] < 3 * size + stride:
-                    track.blobs[frame] = blob
-                    taken.add(column)
-        tracks += [_Track({frame: blob}) for index, blob in enumerate(blobs) if index not in taken]
-    return tracks
-
-
-def _assemble(
-    tracks: list[_Track],
-    frames: int,
-    scale: float,
-    corner: Float[np.ndarray, " 2"],
-    fps: Float[Tensor, " 1"],
-) -> Trajectory:
-    position = torch.zeros(1, frames, len(tracks), 3, dtype=torch.float64)
-    present = torch.zeros(1, frames, len(tracks), dtype=torch.bool)
-    for index, track in enumerate(tracks):
-        for frame, blob in track.blobs.items():
-            # Pixel centers: shrinking maps column x to (x + 1/2) / scale - 1/2.
-            position[0, frame, index, 0] = (blob.x - corner[0] + 0.5) * scale - 0.5
-            position[0, frame, index, 2] = -((blob.y - corner[1] + 0.5) * scale - 0.5)
-            present[0, frame, index] = True
-    radius = torch.tensor([[track.radius * scale for track in tracks]], dtype=torch.float64)
-    extent = radius[..., None].expand(-1, -1, 3)
-    return trajectory_of(position, present, 1 / fps.double(), extent=extent, metric=False)

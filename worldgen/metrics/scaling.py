@@ -33,17 +33,18 @@ class GravityScale:
     note: str
 
 
-def scale_from_gravity(tracks: Trajectory, gravity: float) -> GravityScale:
+def scale_from_gravity(tracks: Trajectory, gravity: float, sigma: float | None = None) -> GravityScale:
     """Metres per pixel such that the longest flight falls with ``gravity`` (m/s^2).
 
     Args:
         tracks: B = 1, pixels, z up.
         gravity: Above 0.
+        sigma: Noise of one coordinate in pixels, at least; what the flights show when None.
     """
-    flights = find_flights(tracks, None)
+    flights = find_flights(tracks, None, sigma or 0.0)
     if not flights:
         return GravityScale(None, "there is no flight to take the scale from")
-    sigma = tracker_noise(tracks, flights) or 0.0
+    sigma = max(sigma or 0.0, tracker_noise(tracks, flights) or 0.0)
     longest = max(flights, key=lambda flight: (flight.samples, flight.span))
     down = -float(longest.acceleration[2])
     frames = f"frames {longest.start}-{longest.stop - 1}"

@@ -18,10 +18,11 @@ from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
 from worldgen.metrics import plausibility
 from worldgen.metrics.exhibits import Case, Exhibit, Row
-from worldgen.metrics.motion_tracks import expected_presence, track_motion
+from worldgen.metrics.motion_tracks import expected_presence
 from worldgen.metrics.page import PICTURED
 from worldgen.metrics.permanence import exits
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.point_tracks import carried_noise
 from worldgen.metrics.report import write_report, write_summary
 from worldgen.metrics.scaling import scale_from_gravity, to_metres, without_gravity, without_guesses
 from worldgen.plots import plot_tracks
@@ -29,13 +30,11 @@ from worldgen.simulation.controls import CONTROLS, freeze, reverse
 from worldgen.study.cases import SHOWN_CONTROLS
 from worldgen.study.filming import Filmed
 from worldgen.study.records import Finding, read_finding, write_finding
+from worldgen.study.tracking import Tracking
 from worldgen.types import Clip, Trajectory
 
 WIDEST = 320
 MOST_FRAMES = 400
-SILENT_SECONDS = 120.0
-"""For so long nothing may come of a video; tracking the longest takes a few seconds."""
-MEGABYTES = 4096
 _CODE = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(plausibility.__file__).parent.glob("*.py")))
 ).hexdigest()[:12]
@@ -51,6 +50,7 @@ class JudgingTask:
     filmed: Filmed
     record: Path
     stamp: str
+    tracking: Tracking = Tracking()
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def evaluate_videos(
     processes: int | None = None,
     how: Filmed | None = None,
     beside: Beside = Beside(),
+    tracking: Tracking | None = None,
 ) -> Path:
     """Track and check every video of a folder, and report; what cannot be judged is listed with a reason.
 
@@ -82,10 +83,11 @@ def evaluate_videos(
     Args:
         folder: Holds the videos.
         out: Folder of the report.
-        command: Repeats this report, but for ``how``.
+        command: Repeats this report, but for ``how`` and ``tracking``.
         processes: Judging processes; all cores when None.
         how: What is known of how they were filmed; nothing when None.
         beside: What else was found of them, reported even where none of them can be tracked.
+        tracking: What tracks; blobs before a still background when None.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -98,8 +100,8 @@ def evaluate_videos(
     paths = find_videos(folder)
     if not paths:
         raise ValueError(f"{folder} must hold videos (mp4, webm, gif, mov, avi); got none. Check the path.")
-    how = how or Filmed()
-    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1, how)
+    how, tracking = how or Filmed(), tracking or Tracking()
+    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1, how, tracking)
     cases = [
         (path, finding.case)
         for path, finding in zip(paths, findings, strict=True)
@@ -111,7 +113,9 @@ def evaluate_videos(
     skipped += beside.skipped
     if not cases:
         title = f"The videos in {folder.name}, of which none can be checked"
-        return write_summary(out, title, beside.rows, skipped, (SHRUNK, *beside.notes), command + how.words)
+        return write_summary(
+            out, title, beside.rows, skipped, (SHRUNK, *beside.notes), command + how.words + tracking.words
+        )
     more = dict(beside.measures)
     cases = [(path, replace(case, measures=case.measures + more.get(path.name, ()))) for path, case in cases]
     pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
@@ -134,16 +138,24 @@ def evaluate_videos(
             *beside.rows,
         ],
         skipped=skipped,
-        command=command + how.words,
-        notes=(*how.notes, SHRUNK, *beside.notes, *_camera_notes([case for _, case in cases])),
+        command=command + how.words + tracking.words,
+        notes=(
+            *how.notes,
+            *tracking.notes,
+            SHRUNK,
+            *beside.notes,
+            *_camera_notes([case for _, case in cases]),
+        ),
         draw_tracks=plot_tracks,
     )
 
 
 def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
     """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
+    if task.tracking != Tracking():
+        torch.set_num_threads(1)  # there is a process for every core; networks would take all in each
     try:
-        finding = Finding(task.video.name, check_video(task.video, beat, task.filmed))
+        finding = Finding(task.video.name, check_video(task.video, beat, task.filmed, task.tracking))
     except (ValueError, OSError) as error:
         finding = Finding(task.video.name, None, str(error))
     except Exception as error:  # whatever one video does, the others are judged
@@ -161,16 +173,21 @@ def _camera_notes(cases: list[Case]) -> list[str]:
     ]
 
 
-def _judge_all(paths: list[Path], records: Path, processes: int, how: Filmed) -> list[Finding]:
+def _judge_all(
+    paths: list[Path], records: Path, processes: int, how: Filmed, tracking: Tracking
+) -> list[Finding]:
     """Findings in the order of the videos, without their frames."""
     tasks = [
-        JudgingTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how)) for path in paths
+        JudgingTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how, tracking), tracking)
+        for path in paths
     ]
     found = {task.video: read_finding(task.record, task.stamp) for task in tasks}
     waiting = [task for task in tasks if found[task.video] is None]
     with progress_bar("videos") as progress:
         bar = progress.add_task("Checking", total=len(tasks), completed=len(tasks) - len(waiting))
-        for task, trouble in run_guarded(judge_file, waiting, processes, SILENT_SECONDS, MEGABYTES):
+        for task, trouble in run_guarded(
+            judge_file, waiting, processes, tracking.seconds, tracking.megabytes
+        ):
             finding = None if trouble else read_finding(task.record, task.stamp)
             lost = Finding(task.video.name, None, trouble or "what was found could not be kept")
             found[task.video] = finding or lost
@@ -194,41 +211,55 @@ def _at_rate(clip: Clip, how: Filmed) -> Clip:
     return clip if how.rate is None else replace(clip, fps=torch.full_like(clip.fps, how.rate))
 
 
-def _stamp(path: Path, how: Filmed) -> str:
+def _stamp(path: Path, how: Filmed, tracking: Tracking) -> str:
     """Names a video and the way it is judged."""
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {__version__} {_CODE} {WIDEST} {MOST_FRAMES} {how}"
+    code = f"{__version__} {_CODE} {WIDEST} {MOST_FRAMES}"
+    return f"{status.st_size} {status.st_mtime_ns} {code} {how} {tracking}"
 
 
-def check_video(path: Path, beat: Callable[[], None] = lambda: None, how: Filmed | None = None) -> Case:
+def check_video(
+    path: Path,
+    beat: Callable[[], None] = lambda: None,
+    how: Filmed | None = None,
+    tracking: Tracking | None = None,
+) -> Case:
     """Track one video and check it, and its controls.
 
     Args:
         path: The video.
         beat: Called after every frame that was read.
         how: What is known of how it was filmed; nothing when None.
+        tracking: What tracks; blobs before a still background when None.
 
     Raises:
         ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).
     """
     how = how or Filmed()
     clip = _at_rate(read_small(path, beat), how)
-    tracked = track_motion(clip)
+    tracked = (tracking or Tracking()).track(clip, beat)
     height, width = clip.frames.shape[-2:]
     expected = expected_presence(tracked.in_image, height, width)
     excused = exits(tracked.in_image, None, height, width)
-    motion, measures, unscaled = tracked.trajectory, [], ""
+    motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
     if tracked.camera is not None:
         farthest = float(tracked.camera.norm(dim=-1).max())
         measures.append(Row(CAMERA, farthest, unit="px", note=f"of {width} px"))
+    if sigma is not None:
+        measures.append(
+            Row("tracker noise", sigma, unit="px", note="of one coordinate, by its points' spread")
+        )
+    metres = None
     if how.from_gravity:
-        found = scale_from_gravity(motion, how.gravity)
+        found = scale_from_gravity(motion, how.gravity, sigma)
         unscaled = found.note
         if found.scale is not None:
-            motion = to_metres(motion, found.scale)
+            metres = found.scale
             measures.append(Row("scale", found.scale * width / file_width(path), unit="m/px", note=unscaled))
     elif how.scale is not None:
-        motion = to_metres(motion, how.scale * file_width(path) / width)
+        metres = how.scale * file_width(path) / width
+    if metres is not None:
+        motion, sigma = to_metres(motion, metres), None if sigma is None else sigma * metres
 
     def exhibit(
         label: str, shown: Clip, moved: Trajectory, seen: torch.Tensor, gone: torch.Tensor
@@ -241,6 +272,7 @@ def check_video(path: Path, beat: Callable[[], None] = lambda: None, how: Filmed
             expected=seen,
             excused=gone,
             floor=None,
+            sigma=carried_noise(moved, sigma),
         )
         if unscaled:
             report = without_gravity(report, unscaled)
