@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldgen.data.batching import first_objects
 from worldgen.metrics.preference import LEVELS, Group, preference_error
 from worldgen.simulation.controls import GRADES, graded_controls
 from worldgen.tasks.generator import WorldGenerator
@@ -78,7 +79,7 @@ class Preference(Measure):
         grades = tuple(grade for grade in GRADES if self.violations is None or grade.name in self.violations)
         groups: list[Group] = []
         for index in range(len(truth)):
-            original, *broken = graded_controls(truth[index], grades)
+            original, *broken = graded_controls(_alone(truth[index]), grades)
             valid = denoising_loss(model, original.clip, index)
             groups += [
                 Group(one.name, f"{one.strength:g}", (valid,), (denoising_loss(model, one.clip, index),))
@@ -88,6 +89,15 @@ class Preference(Measure):
             some = [group for group in groups if group.dataset == grade.name]
             yield _reading(grade.name.replace(" ", "_"), some)
         yield _reading("mean", groups)
+
+
+def _alone(clip: Clip) -> Clip:
+    """Without the objects that others of its batch have more: a violation would bring them to life."""
+    if clip.truth is None:
+        return clip
+    count = int(clip.truth.present.any(dim=1).sum())
+    masks = None if clip.masks is None else clip.masks[:, :, :count]
+    return replace(clip, truth=first_objects(clip.truth, count), masks=masks)
 
 
 def _reading(name: str, groups: list[Group]) -> Reading:
