@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldgen.data.batching import stack_clips, stack_trajectories
+from worldgen.data.batching import first_objects, stack_clips, stack_trajectories
 from worldgen.types import Clip
 
 MakeClip = Callable[..., Clip]
@@ -38,6 +38,13 @@ def test_objects_are_padded(make_clip: MakeClip) -> None:
         torch.testing.assert_close(getattr(truth, name)[1:], getattr(three.truth, name))
     torch.testing.assert_close(truth.mass[:1, :1], one.truth.mass)
     torch.testing.assert_close(truth.mass[1:], three.truth.mass)
+
+
+def test_padding_is_taken_off_again(make_clip: MakeClip) -> None:
+    one = make_clip(0, objects=1).truth
+    alone = first_objects(stack_clips([make_clip(0, objects=1), make_clip(1, objects=3)])[0].truth, 1)
+    for name in ("position", "rotation", "velocity", "spin", "mass", "extent", "present"):
+        torch.testing.assert_close(getattr(alone, name), getattr(one, name), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["sound", "depth", "masks", "imu", "camera", "truth", "scenes"])

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from worldgen.data.batching import first_objects
 from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import model_of
 from worldgen.simulation.naming import name_backdrop, name_stands, name_things
-from worldgen.types import Clip, Trajectory
+from worldgen.types import Clip
 
 
 class Captioner(ABC):
@@ -149,25 +149,11 @@ def _describe(clip: Clip) -> str:
     masks = None if clip.masks is None else clip.masks[0, :, : len(things)]
     return describe_at_length(
         things,
-        _first_objects(clip.truth, len(things)),
+        first_objects(clip.truth, len(things)),
         clip.camera,
         -float(model.opt.gravity[2]),
         name_backdrop(model),
         zlib.crc32(clip.scenes[0].encode()),
         None if masks is None else masks.any(dim=-1).any(dim=-1).numpy(),
         name_stands(model),
-    )
-
-
-def _first_objects(truth: Trajectory, count: int) -> Trajectory:
-    """Without the objects that a batch was padded with."""
-    return replace(
-        truth,
-        position=truth.position[:, :, :count],
-        rotation=truth.rotation[:, :, :count],
-        velocity=truth.velocity[:, :, :count],
-        spin=truth.spin[:, :, :count],
-        mass=truth.mass[:, :count],
-        extent=truth.extent[:, :count],
-        present=truth.present[:, :, :count],
     )

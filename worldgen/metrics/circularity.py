@@ -44,7 +44,7 @@ def circularity(judge: nn.Module, model: nn.Module) -> str:
     return (
         f"CIRCULAR: {share:.0%} of the weights of the judging {type(judge).__name__} are those of the "
         f"model's own {name}, which it was conditioned on or aligned with. Believe a second encoder instead: "
-        "give --encoder another class or checkpoint, such as a TimmVideo."
+        "give another class or checkpoint, such as a TimmVideo."
     )
 
 

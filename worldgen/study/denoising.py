@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.metrics.preference import LEVELS
+from worldgen.data.batching import first_objects
+from worldgen.metrics.preference import LEVELS, Group, preference_error
+from worldgen.simulation.controls import GRADES, graded_controls
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
+from worldgen.tasks.measures import Measure, Reading
 from worldgen.types import Clip, to_device
 
 
@@ -38,6 +45,64 @@ def denoising_loss(model: WorldGenerator, clip: Clip, seed: int) -> float:
     keep = torch.ones(count, dtype=torch.bool, device=model.device)
     sigma = torch.tensor(LEVELS, device=model.device)
     return float(model.loss(batch, which, sigma, eps, keep).mean())
+
+
+@dataclass(frozen=True)
+class Preference(Measure):
+    """Plausibility preference error in validation, of the true clips and of violations of them.
+
+    0 is best, 1/2 chance, see `metrics.preference`; what was generated is not looked at. Costly: ten noise
+    levels of every clip and violation.
+
+    Args:
+        violations: Which of `simulation.controls.GRADES`, at all their strengths; all when None.
+        name: Begins the names of the readings.
+
+    Raises:
+        ValueError: There is no such violation.
+    """
+
+    violations: tuple[str, ...] | None = None
+    name: str = "ppe"
+
+    def __post_init__(self) -> None:
+        known = [grade.name for grade in GRADES]
+        unknown = [name for name in self.violations or () if name not in known]
+        if unknown or self.violations == ():
+            raise ValueError(f"violations must be of {', '.join(known)}; got {', '.join(unknown) or 'none'}.")
+
+    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
+        """Of each violation, every strength alike, and ``mean``, in which every violation counts alike.
+
+        Each n is a number of pairs. Violations that a clip does not allow are left out.
+        """
+        grades = tuple(grade for grade in GRADES if self.violations is None or grade.name in self.violations)
+        groups: list[Group] = []
+        for index in range(len(truth)):
+            original, *broken = graded_controls(_alone(truth[index]), grades)
+            valid = denoising_loss(model, original.clip, index)
+            groups += [
+                Group(one.name, f"{one.strength:g}", (valid,), (denoising_loss(model, one.clip, index),))
+                for one in broken
+            ]
+        for grade in grades:
+            some = [group for group in groups if group.dataset == grade.name]
+            yield _reading(grade.name.replace(" ", "_"), some)
+        yield _reading("mean", groups)
+
+
+def _alone(clip: Clip) -> Clip:
+    """Without the objects that others of its batch have more: a violation would bring them to life."""
+    if clip.truth is None:
+        return clip
+    count = int(clip.truth.present.any(dim=1).sum())
+    masks = None if clip.masks is None else clip.masks[:, :, :count]
+    return replace(clip, truth=first_objects(clip.truth, count), masks=masks)
+
+
+def _reading(name: str, groups: list[Group]) -> Reading:
+    value = preference_error(groups).dataset_weighted if groups else math.nan
+    return Reading(name, value, len(groups))
 
 
 def _repeat(column: Float[Tensor, "1 ..."], count: int) -> Float[Tensor, "B ..."]:

@@ -97,6 +97,7 @@ def _build(folder: Path) -> WorldGenerator:
         )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(WorldGenerator, "model")
+    config["model"].pop("measures", None)  # what judged it in validation is no part of the model
     return parser.instantiate_classes(parser.parse_object({"model": _beside(config["model"], folder)})).model
 
 

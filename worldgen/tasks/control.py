@@ -23,7 +23,7 @@ from worldgen.diffusion.control import Control
 from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.latents import Latents
+from worldgen.tasks.latents import Latents, draw
 from worldgen.tasks.schedule import scheduled
 from worldgen.tasks.validation import NOISE_BINS
 from worldgen.types import Clip
@@ -125,16 +125,8 @@ class ControlTask(LightningModule):
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         *columns, drawn = batch
         latents, model = Latents.from_columns(tuple(columns)), self.generator
-        # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
-        place = (self.seed, self.global_step, index % self.trainer.accumulate_grad_batches, self.global_rank)
-        generator = torch.Generator(self.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
-        count = len(latents.z)
-        which = torch.multinomial(model.context_odds, count, replacement=True, generator=generator)
-        sigma = model.process.draw_sigma(count, generator)
-        keep = model.conditioner.draw_keep(count, generator)
-        eps = torch.randn(latents.z.shape, generator=generator, device=self.device)
-        loss = model.loss(latents, which, sigma, eps, keep, self.control(drawn)).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=count)
+        loss = model.loss(latents, *draw(self, model, latents, index), self.control(drawn)).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 
     def optimizer_step(

@@ -32,8 +32,10 @@ from worldgen.diffusion.dit import DiT, Residuals
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
-from worldgen.tasks.latents import Latents
+from worldgen.tasks.latents import Latents, draw
+from worldgen.tasks.measures import Measure
 from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.validation import begin, validate
 from worldgen.types import Clip
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
@@ -57,7 +59,8 @@ class WorldGenerator(LightningModule):
         seed: Of everything that training draws: step n draws the same whether or not the run was interrupted.
         cache: Folder for what the frozen parts make of the training clips.
         storage: How numbers are kept there; `worldgen cache plan` says what each way costs.
-        sampled: Clips of the first validation batch that are generated and checked.
+        sampled: The first so many clips of validation are generated and measured, each time the same.
+        measures: What is measured of them.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class WorldGenerator(LightningModule):
         cache: Path = Path("outputs/cache"),
         storage: Storage = EXACT,
         sampled: int = 8,
+        measures: list[Measure] = [],  # noqa: B006 never written to
     ) -> None:
         super().__init__()
         if isinstance(sampler.guidance, dict):
@@ -89,12 +93,14 @@ class WorldGenerator(LightningModule):
         self.register_buffer("spread", torch.ones(()))
         self.average = WeightAverage([*self.conditioner.parameters(), *self.denoiser.parameters()], average)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
-        self.seed, self.cache, self.storage, self.sampled = seed, cache, storage, sampled
+        self.seed, self.cache, self.storage = seed, cache, storage
+        self.sampled, self.measures = sampled, tuple(measures)  # no part of the model: not in its state
 
     # ---------------------------------------------------------------- training
 
     def setup(self, stage: str) -> None:
         """Run the frozen parts over the training clips once, and train on what they made."""
+        begin(self, stage)
         if stage != "fit":
             return
         data = self.trainer.datamodule
@@ -132,16 +138,8 @@ class WorldGenerator(LightningModule):
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
-        # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
-        place = (self.seed, self.global_step, index % self.trainer.accumulate_grad_batches, self.global_rank)
-        generator = torch.Generator(self.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
-        count = len(latents.z)
-        which = torch.multinomial(self.context_odds, count, replacement=True, generator=generator)
-        sigma = self.process.draw_sigma(count, generator)
-        keep = self.conditioner.draw_keep(count, generator)
-        eps = torch.randn(latents.z.shape, generator=generator, device=self.device)
-        loss = self.loss(latents, which, sigma, eps, keep).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=count)
+        loss = self.loss(latents, *draw(self, self, latents, index)).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 
     def loss(
@@ -307,15 +305,10 @@ class WorldGenerator(LightningModule):
     # ---------------------------------------------------------------- validation
 
     def validation_step(self, clip: Clip, index: int) -> None:
-        self._validate(clip, index, "val")
+        validate(self, clip, index, "val")
 
     def test_step(self, clip: Clip, index: int) -> None:
-        self._validate(clip, index, "test")
-
-    def _validate(self, clip: Clip, index: int, stage: str) -> None:
-        from worldgen.tasks.validation import validate  # which imports this file
-
-        validate(self, clip, index, stage)
+        validate(self, clip, index, "test")
 
     # ---------------------------------------------------------------- files
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from worldgen.data.batching import stack_clips
 from worldgen.data.media import filmstrip
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens
-from worldgen.metrics.plausibility import assess
-from worldgen.metrics.surroundings import tracked_surroundings
-from worldgen.metrics.tracks import track_objects
-from worldgen.tasks.generator import WorldGenerator
-from worldgen.types import Clip, select, to_device
+from worldgen.types import Clip, to_device
+
+if TYPE_CHECKING:
+    from worldgen.tasks.generator import WorldGenerator
 
 NOISE_BINS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 SENSITIVE_AT = 0.9
@@ -26,7 +28,7 @@ def validate(model: WorldGenerator, clip: Clip, index: int, stage: str) -> None:
     """Log the loss at fixed noise in each bin of noise levels, with averaged weights and all conditions kept.
 
     Of the first batch also: how much the denoiser's output changes where a slot is swapped between clips,
-    and what physics says of a few generated clips.
+    and what the measures say of a few generated clips, always the same ones.
     """
     latents = model.encode(clip)
     generator = torch.Generator(model.device).manual_seed(index)
@@ -50,7 +52,7 @@ def validate(model: WorldGenerator, clip: Clip, index: int, stage: str) -> None:
                 change = (other - output).norm() / output.norm().clamp(min=1e-12)
                 model.log(f"{stage}/sensitivity_{slot}", change, batch_size=count)
         if index == 0 and model.sampled:
-            _check_samples(model, select(clip, slice(0, model.sampled)), stage)
+            _measure_samples(model, stage)
 
 
 def swap_slot(slots: tuple[Placed, ...], place: int) -> tuple[Placed, ...]:
@@ -60,34 +62,52 @@ def swap_slot(slots: tuple[Placed, ...], place: int) -> tuple[Placed, ...]:
     return (*slots[:place], swapped, *slots[place + 1 :])
 
 
-def _check_samples(model: WorldGenerator, truth: Clip, stage: str) -> None:
-    """Generate a few clips; log a filmstrip, and their physical checks where the objects are known."""
+def begin(model: WorldGenerator, stage: str) -> None:
+    """Before a run: refuse what could not be measured at its first validation, and warn of what misleads.
+
+    Raises:
+        ValueError: Measures of one name, or one that cannot judge the clips.
+    """
+    names = [measure.name for measure in model.measures]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Measures must have names of their own; got {', '.join(names)}. Give one another name."
+        )
+    data = model.trainer.datamodule
+    if not model.sampled or not names or (stage != "test" and data.val is None):
+        return
+    truth = fixed_clips(model, stage)
+    for measure in model.measures:
+        measure.begin(model, truth)
+
+
+def fixed_clips(model: WorldGenerator, stage: str) -> Clip:
+    """The first ``model.sampled`` clips of what is validated or tested on, on the CPU.
+
+    They are the same at every validation, whatever the batch size. Of several processes each has all of them
+    and measures the same: a model that is sharded over processes can only be run by all of them together.
+    """
+    data = model.trainer.datamodule
+    source = data.test_source() if stage == "test" else data.val_source()
+    return stack_clips([source[index] for index in range(min(model.sampled, len(source)))])
+
+
+def _measure_samples(model: WorldGenerator, stage: str) -> None:
+    """Generate the fixed clips; log a filmstrip and all readings, each with over how many clips it is."""
+    truth = fixed_clips(model, stage)
     known = model.contexts[-1]
-    start, slots = hold(truth, known, known), model.encode_condition(truth)
-    made = model.generate(start, truth.frames.shape[1], model.seed, slots)
-    made, truth = to_device(made, "cpu"), to_device(truth, "cpu")  # the tracker works there
+    shown = to_device(truth, model.device)
+    start, slots = hold(shown, known, known), model.encode_condition(shown)
+    made = to_device(model.generate(start, truth.frames.shape[1], model.seed, slots), "cpu")
     if isinstance(model.logger, TensorBoardLogger):
         rows = [pair for index in range(min(4, len(made))) for pair in _rows(truth, made, index)]
         strip = np.asarray(filmstrip(rows, every=3, upscale=1))
         model.logger.experiment.add_image(f"{stage}/samples", strip, model.global_step, dataformats="HWC")
-    if truth.masks is None or truth.truth is None:
-        return
-    tracks = track_objects(made, reference=truth)
-    scores: dict[str, list[float]] = {}
-    for index in range(len(made)):
-        row = slice(index, index + 1)
-        report = assess(
-            select(tracks, row),
-            clip=str(index),
-            source="readout",
-            reference=select(truth.truth, row),
-            world=tracked_surroundings(truth[index]),
-        )
-        for check in report.checks:
-            if check.score is not None:
-                scores.setdefault(check.name, []).append(check.score)
-    for name, values in scores.items():
-        model.log(f"{stage}/score_{name}", sum(values) / len(values), batch_size=len(values))
+    for measure in model.measures:
+        for name, value, n in measure(model, made, truth):
+            if n:
+                model.log(f"{stage}/{measure.name}_{name}", value, batch_size=n)
+            model.log(f"{stage}/{measure.name}_{name}/n", float(n), batch_size=1)
 
 
 def _rows(truth: Clip, made: Clip, index: int) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:

@@ -1,0 +1,434 @@
+"""What is measured in validation is what the metrics say of the same few clips, and no part of the model."""
+
+import csv
+import json
+import math
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+
+from worldgen import cli
+from worldgen.conditioning import Conditioner
+from worldgen.data.batching import stack_clips
+from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips
+from worldgen.diffusion.codec import KLCodec
+from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.process import CleanFlowMatching
+from worldgen.diffusion.sampler import Sampler
+from worldgen.encoders.t5 import T5
+from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.metrics.distances import clip_features, frechet, jedi
+from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
+from worldgen.metrics.geophys import clip_geometry
+from worldgen.metrics.physics_iq import (
+    motion_masks,
+    mse,
+    spatial_iou,
+    spatiotemporal_iou,
+    weighted_spatial_iou,
+)
+from worldgen.metrics.plausibility import assess
+from worldgen.metrics.surprise import Windows, surprise
+from worldgen.metrics.surroundings import tracked_surroundings
+from worldgen.metrics.tracks import track_objects
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import freeze, reverse
+from worldgen.study.denoising import Preference, denoising_loss
+from worldgen.study.runs import open_run
+from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.measures import (
+    Fidelity,
+    Measure,
+    PhysicsIQ,
+    Plausibility,
+    Reading,
+    check_names,
+    mean_over,
+)
+from worldgen.tasks.measures_encoded import Distance, Geometry, Surprise
+from worldgen.tasks.validation import begin, fixed_clips
+
+ROOT = Path(__file__).resolve().parents[2]
+WINDOWS = Windows(8, (4,))
+SCENES = (("drop", 5), ("bounce", 4), ("collide", 5), ("drop", 3))
+"""The first has one ball, the others have two."""
+
+
+def generator(**changes):
+    torch.manual_seed(0)
+    model = WorldGenerator(
+        codec=KLCodec(channels=4, widths=(16, 16, 16), temporal_stride=3),
+        conditioner=changes.pop("conditioner", Conditioner(dim=16, queries=2)),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2),
+        process=CleanFlowMatching(),
+        sampler=Sampler(steps=2),
+        **changes,
+    )
+    for weight in model.denoiser.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return stack_clips([simulate_clip(family, seed, size=32, frames=16) for family, seed in SCENES])
+
+
+@pytest.fixture(scope="module")
+def made(truth):
+    """The truth with a mistake: everything later than it happened."""
+    late = torch.arange(16).sub(2).clamp(min=0)
+    return replace(truth, frames=truth.frames[:, late], masks=None, truth=None, depth=None)
+
+
+def read(measure, made, truth, model=None):
+    readings = list(measure(model or generator(), made, truth))
+    assert all(isinstance(reading, Reading) for reading in readings)
+    return {name: (value, n) for name, value, n in readings}
+
+
+# ------------------------------------------------------------------- each is what its metric says
+
+
+def test_scores_are_those_of_the_checks_over_the_clips_that_they_apply_to(made, truth):
+    tracks = track_objects(made, reference=truth)
+    reports = []
+    for index in range(4):
+        one, real = track_objects(made[index], reference=truth[index]), truth[index]
+        world = tracked_surroundings(real)
+        reports.append(assess(one, clip="", source="readout", reference=real.truth, world=world))
+    assert tracks.position.shape[0] == 4
+    found = read(Plausibility(), made, truth)
+    assert tuple(found) == check_names() == tuple(check.name for check in reports[0].checks)
+    counts = set()
+    for name, (value, n) in found.items():
+        scores = [report[name].score for report in reports if report[name].score is not None]
+        assert n == len(scores)
+        assert value == pytest.approx(sum(scores) / n) if n else math.isnan(value)
+        counts.add(n)
+    assert {0, 4} < counts, "some check must apply to all clips, one to none and one to some"
+    chosen = ("permanence", "trajectory_error")
+    few = read(Plausibility(chosen), made, truth)
+    assert tuple(few) == chosen and all(few[name] == found[name] for name in chosen)
+    bare = read(Plausibility(chosen), made, replace(truth, masks=None, truth=None))
+    assert [n for _, n in bare.values()] == [0, 0] and all(math.isnan(value) for value, _ in bare.values())
+
+
+def test_fidelity_is_that_of_the_metrics_after_the_known_frames(made, truth):
+    ours, real = made.frames[:, 2:], truth.frames[:, 2:]
+    moving = moving_psnr(made.frames, truth.frames, 2)
+    found = read(Fidelity(), made, truth)
+    expected = {
+        "psnr": psnr(ours, real).mean(),
+        "moving_psnr": moving[moving.isfinite()].mean(),
+        "ssim": ssim(ours, real).mean(),
+        "flicker": temporal_flicker(ours).mean(),
+        "flicker_of_truth": temporal_flicker(real).mean(),
+    }
+    assert {name: value for name, (value, _) in found.items()} == pytest.approx(
+        {name: float(value) for name, value in expected.items()}, rel=1e-5
+    )
+    still = freeze(truth[0], known=1)
+    both = stack_clips([truth[0], replace(still, depth=None)])
+    assert read(Fidelity(), both, both)["moving_psnr"][1] == 1  # nothing moves in the other
+    small = replace(truth, frames=truth.frames[..., :8, :8], masks=None, depth=None)
+    assert "ssim" not in read(Fidelity(), small, small)
+
+
+def test_physics_iq_is_its_four_numbers_on_the_masks(made, truth):
+    def pixels(clip, index):
+        frames = (clip.frames[index, 1:] * 255).round().byte().permute(0, 2, 3, 1)
+        return np.ascontiguousarray(frames.numpy())
+
+    rows = []
+    for index in range(4):
+        ours, real = pixels(made, index), pixels(truth, index)
+        masks = motion_masks(ours), motion_masks(real)
+        if masks[1].any():
+            numbers = [one(*masks) for one in (spatial_iou, spatiotemporal_iou, weighted_spatial_iou)]
+            rows.append([*numbers, mse(ours / np.float32(255), real / np.float32(255))])
+    found = read(PhysicsIQ(), made, truth)
+    assert list(found) == ["spatial", "spatiotemporal", "weighted_spatial", "mse"]
+    assert [value for value, _ in found.values()] == pytest.approx(np.mean(rows, axis=0), rel=1e-5)
+    assert {n for _, n in found.values()} == {len(rows)} != {0}
+
+
+def test_encoded_measures_are_those_of_the_metrics(made, truth, vjepa2_folder):
+    encoder = VJEPA2(str(vjepa2_folder))
+    found = read(Surprise(lambda: encoder, WINDOWS), made, truth)
+    ours, real = (surprise(encoder, clip, WINDOWS).average[:, 0] for clip in (made, truth))
+    assert found["after_4"] == (pytest.approx(float(ours.mean())), 4)
+    assert found["after_4_of_truth"] == (pytest.approx(float(real.mean())), 4)
+    assert found["after_4_more_than_truth"] == (float((ours > real).double().mean()), 4)
+    assert read(Surprise(lambda: encoder, WINDOWS), truth, truth)["after_4_more_than_truth"] == (0, 4)
+
+    x, y = (clip_features(encoder, [clip]) for clip in (made, truth))
+    found = read(Distance(lambda: encoder), made, truth)
+    assert found["jedi"] == (pytest.approx(jedi(x, y)), 4) and jedi(x, y) > 0
+    assert found["frechet_distance"] == (pytest.approx(frechet(x, y)), 4)
+    assert found["jedi_floor"][1] == 2 and found["jedi_floor"][0] > 0
+    few = read(Distance(lambda: encoder), made[0], truth[0])
+    assert all(n == 0 and math.isnan(value) for value, n in few.values())
+
+    still = stack_clips([freeze(made[0], known=1), made[1]])
+    shapes = [clip_geometry(encoder, clip)[1] for clip in (still, truth)]
+    assert shapes[0] is not None and clip_geometry(encoder, still)[0] is None
+    both = stack_clips([truth[0], truth[1]])
+    found = read(Geometry(lambda: encoder), still, both)
+    assert found["speed_larger_than_truth"] == (float(shapes[0].speed > shapes[1].speed), 1)
+
+
+def test_preference_counts_pairs_in_which_the_broken_clip_is_likelier(truth):
+    model = generator()
+    two = stack_clips([truth[0], truth[2]])
+    found = read(Preference(("reversed",)), two, two, model)
+    lost = []
+    for index in range(2):
+        valid = denoising_loss(model, two[index], index)
+        for share in (0.25, 0.5, 1.0):
+            broken = denoising_loss(model, reverse(two[index], share), index)
+            lost.append(1.0 if valid > broken else 0.5 if valid == broken else 0.0)
+    assert found == {name: (pytest.approx(np.mean(lost)), 6) for name in ("reversed", "mean")}
+    alone = read(Preference(("swap", "duplicate")), two[0], two[0], model)
+    assert alone["swap"][1] == 0 and math.isnan(alone["swap"][0])  # one ball has none to change places with
+    assert alone["duplicate"][1] == 3 == alone["mean"][1]  # nor does the copy take what pads the batch
+
+
+def test_what_stands_still_or_stops_is_worse_than_the_truth(truth):
+    still = stack_clips([freeze(truth[index], known=2) for index in range(4)])
+    stops = stack_clips([freeze(truth[index], 0.5, known=2) for index in range(4)])
+    right, frozen, late = (read(Plausibility(), clip, truth) for clip in (truth, still, stops))
+    assert frozen["motion"][0] < right["motion"][0]
+    assert frozen["trajectory_error"][1] == 0 < right["trajectory_error"][1]  # refused, and not scored 0
+    assert late["trajectory_error"][0] < right["trajectory_error"][0] - 0.1
+    for measure, name in ((Fidelity(), "psnr"), (Fidelity(), "ssim"), (PhysicsIQ(), "spatiotemporal")):
+        right, frozen, late = (read(measure, clip, truth)[name][0] for clip in (truth, still, stops))
+        assert right > late > frozen
+    right, frozen = (read(PhysicsIQ(), clip, truth)["mse"][0] for clip in (truth, still))
+    assert frozen > right == 0
+
+
+def test_a_mean_is_over_what_is_there_and_says_over_how_many():
+    assert mean_over("x", [1.0, None, 3.0, math.nan, math.inf]) == ("x", 2.0, 2)
+    name, value, n = mean_over("x", [None, math.nan])
+    assert math.isnan(value) and n == 0
+
+
+# ------------------------------------------------------------------- in a run
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    simulate_shards(folder, ("drop", "collide"), 8, size=32, frames=16, processes=1)
+    return folder
+
+
+def trainer():
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    return lightning.Trainer(max_steps=1, accelerator="cpu", logger=False, num_sanity_val_steps=0, **quiet)
+
+
+def logged(model, shards, batch_size, stage="validate"):
+    folder = {"val" if stage == "validate" else "test": shards}  # and nothing where the other is
+    data = ClipDataModule(**folder, batch_size=batch_size)
+    (found,) = getattr(trainer(), stage)(model, datamodule=data, verbose=False)
+    return {name: value for name, value in found.items() if "/loss" not in name}
+
+
+def test_the_same_clips_are_measured_whatever_the_batch_size(shards):
+    model = generator(sampled=5, measures=[Plausibility(("permanence", "damping")), Fidelity()])
+    small, large = (logged(model, shards, size) for size in (2, 8))
+    assert small == large
+    assert small["val/fidelity_psnr/n"] == 5 and small["val/score_permanence/n"] == 5
+    assert small["val/score_damping/n"] == 0 and "val/score_damping" not in small
+    tested = logged(model, shards, 3, "test")
+    assert {name.replace("test/", "val/"): value for name, value in tested.items()} == small
+    truth = fixed_clips_of(model, shards)
+    assert len(truth) == 5 and torch.equal(truth.frames[4], ShardedClips(shards)[4].frames[0])
+    with model.average.applied():
+        start = replace(truth, frames=truth.frames[:, :2], masks=None, depth=None, truth=None)
+        made = model.generate(start, 16, model.seed)
+    for name, (value, _) in read(Fidelity(), made, truth, model).items():
+        assert small[f"val/fidelity_{name}"] == pytest.approx(value, rel=1e-4), name
+
+
+def fixed_clips_of(model, shards):
+    model.trainer = trainer()
+    model.trainer.datamodule = ClipDataModule(val=shards)
+    return fixed_clips(model, "val")
+
+
+@dataclass(frozen=True)
+class Constant(Measure):
+    """Says what it was asked."""
+
+    name: str = "constant"
+
+    def __call__(self, model, made, truth):
+        yield Reading("value", 1.0, len(made))
+
+
+def test_measures_are_no_part_of_the_model(shards, vjepa2_folder):
+    def encoder():
+        torch.rand(3)  # as encoders with random weights would
+        return VJEPA2(str(vjepa2_folder))
+
+    plain = generator(sampled=2)
+    judged = generator(sampled=2, measures=[Surprise(encoder, WINDOWS), Constant()])
+    states = []
+    for model in (plain, judged):
+        torch.manual_seed(0)
+        found = logged(model, shards, 4)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+    assert found["val/surprise_after_4/n"] == found["val/constant_value/n"] == 2
+    assert judged.measures[0].judge.model.encoder.training is False
+    assert plain.state_dict().keys() == judged.state_dict().keys()
+    assert dict(plain.named_parameters()).keys() == dict(judged.named_parameters()).keys()
+    assert dict(plain.named_modules()).keys() == dict(judged.named_modules()).keys()
+    assert plain.frozen_fingerprint() == judged.frozen_fingerprint()
+    kept = [{}, {}]
+    for model, checkpoint in zip((plain, judged), kept, strict=True):
+        model.on_save_checkpoint(checkpoint)
+    assert kept[0]["state_dict"].keys() == kept[1]["state_dict"].keys()
+    plain.on_load_checkpoint(kept[1])
+
+
+def test_a_run_opens_without_its_measures(tmp_path):
+    nano = ROOT / "assets" / "nano"
+    text = (nano / "generator" / "config.yaml").read_text().replace("../", f"{nano}/")
+    (tmp_path / "config.yaml").write_text(f"{text}  measures:\n  - class_path: somebody.elses.Measure\n")
+    (tmp_path / "model.safetensors").symlink_to(nano / "generator" / "model.safetensors")
+    assert open_run(tmp_path).measures == ()
+
+
+# ------------------------------------------------------------------- refused before anything is spent
+
+
+def start(model, shards, stage="fit"):
+    model.trainer = trainer()
+    model.trainer.datamodule = ClipDataModule(train=shards, val=shards)
+    begin(model, stage)
+
+
+def test_an_encoder_that_the_model_has_is_reported(shards, vjepa2_folder):
+    own = Conditioner(video=VJEPA2(str(vjepa2_folder)), dim=16, queries=2)
+    measure = Surprise(lambda: VJEPA2(str(vjepa2_folder)), WINDOWS)
+    with pytest.warns(UserWarning, match="Measure 'surprise': CIRCULAR: 100% of the weights"):
+        start(generator(conditioner=own, measures=[measure]), shards)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start(generator(measures=[measure]), shards)
+
+
+def test_clips_without_truth_are_reported(shards, truth):
+    with pytest.warns(UserWarning, match="Measure 'score' needs clips with simulated truth and masks"):
+        Plausibility().begin(generator(), replace(truth, truth=None))
+
+
+def test_what_could_not_be_measured_is_refused_before_clips_are_encoded(shards, vjepa2_folder, tmp_path):
+    def encoder():
+        return VJEPA2(str(vjepa2_folder))
+
+    def text():
+        return T5(str(ROOT / "assets" / "nano" / "t5"))
+
+    for measures, sentence in (
+        ([Surprise(encoder, Windows(16, (8,)))], "must be at most the encoder's 8 frames; got 16"),
+        ([Surprise(encoder, Windows(8, (4,), skip=4))], "A clip must have 8 frames for a window"),
+        ([Surprise(text, WINDOWS)], "Surprise needs an encoder that predicts, such as VJEPA2; T5 does not"),
+        ([Geometry(text)], "tokens lie at four moments of a clip or more; those of T5 lie at none"),
+        ([Fidelity(), Fidelity()], "must have names of their own; got fidelity, fidelity. Give one another"),
+    ):
+        model = generator(measures=measures, cache=tmp_path / "cache")
+        with pytest.raises(ValueError, match=sentence):
+            trainer().fit(model, datamodule=ClipDataModule(train=shards, val=shards, batch_size=2))
+    assert not (tmp_path / "cache").exists()
+    start(generator(measures=[Fidelity(), Fidelity("again")]), shards)
+    unasked = generator(measures=[Surprise(text, WINDOWS)])
+    unasked.trainer = trainer()
+    unasked.trainer.datamodule = ClipDataModule(train=shards)  # no validation, so nothing is measured
+    begin(unasked, "fit")
+
+
+def words(shards, out, *more):
+    """A small model, after the configs that are tested."""
+    small = {
+        "model": {
+            "conditioner": {"text": None, "dim": 16, "queries": 2},
+            "denoiser": {"init_args": {"dim": 24, "depth": 1, "heads": 2}},
+            "sampler": {"steps": 1},
+            "sampled": 4,
+            "cache": str(out / "cache"),
+        },
+        "data": {"train": str(shards), "val": str(shards), "batch_size": 2},
+        "trainer": {
+            "accelerator": "cpu",
+            "max_steps": 1,
+            "val_check_interval": 1,
+            "limit_val_batches": 1,
+            "enable_progress_bar": False,
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.CSVLogger",
+                "init_args": {"save_dir": str(out), "name": "", "version": ""},
+            },
+        },
+    }
+    (out / "small.yaml").write_text(json.dumps(small))
+    return [*more, "-c", str(out / "small.yaml")]
+
+
+def test_the_config_of_all_measures_measures_all(shards, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    configs = ["-c", "configs/base.yaml", "-c", "configs/measures.yaml"]
+    cli.main(["fit", *words(shards, tmp_path, *configs)])
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        row = {name: float(value) for line in csv.DictReader(file) for name, value in line.items() if value}
+    counted = {name.removesuffix("/n"): row[name] for name in row if name.endswith("/n")}
+    assert {name.removeprefix("val/").split("_")[0] for name in counted} == {
+        "score", "fidelity", "physics", "ppe", "surprise", "geometry", "distance"
+    }  # fmt: skip
+    assert all((name in row) == (n > 0) for name, n in counted.items())
+    assert counted["val/surprise_after_8"] == counted["val/distance_jedi"] == 4
+    assert 0 <= row["val/ppe_mean"] <= 1 and counted["val/ppe_mean"] > 20
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert not any("judge" in name or "measures" in name for name in kept)
+    assert len(open_run(tmp_path).measures) == 0
+
+
+@pytest.mark.parametrize(
+    "measure, sentence",
+    [
+        ({"class_path": "worldgen.tasks.measures.Plausibility", "init_args": {"checks": ["bouncy"]}},
+         "checks must be of motion, free_fall, ballistic_residual"),
+        ({"class_path": "worldgen.study.denoising.Preference", "init_args": {"violations": ["odd"]}},
+         "violations must be of reversed, shuffled, frozen"),
+        ({"class_path": "worldgen.tasks.measures.Plausibilty"}, "Plausibilty"),
+        ({"class_path": "worldgen.tasks.measures.Plausibility", "init_args": {"cheks": None}}, "cheks"),
+    ],
+)  # fmt: skip
+def test_what_there_is_not_is_one_sentence_at_the_start(
+    measure, sentence, shards, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    given = words(shards, tmp_path, "-c", "configs/base.yaml")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", *given, f"--model.measures={json.dumps([measure])}"])
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and last.startswith("worldgen: ") and sentence in last
+    assert sentence.split()[0] not in ("checks", "violations") or last.endswith(("got bouncy.", "got odd."))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_lists_may_not_be_empty():
+    for kind, field in ((Plausibility, "checks"), (Preference, "violations")):
+        with pytest.raises(ValueError, match=f"{field} must be of .*; got none"):
+            kind(())
