@@ -234,3 +234,19 @@ def test_only_looks_and_the_tracker_see_changed_looks():
     tinted = PhysicsReport("x", "readout", judge_pixels(recolor(clip, 0.5), against))
     assert tinted["color_variation"].score < 0.5
     assert {"replay_error", "replay_misfit"} <= {check.name for check in tinted.checks if check.applies}
+
+
+def test_a_ball_that_a_screen_hides_in_part_is_no_alarm():
+    """Its visible part has another centroid than all of it."""
+    for seed in (0, 1):
+        clip = simulate_clip("occlude", seed)
+        checks = judge_pixels(clip, World(clip))
+        judged = {check.name: check.score for check in checks if check.score is not None}
+        assert {"replay_error", "replay_misfit", "permanence"} <= set(judged)
+        assert not [name for name, score in judged.items() if score < 0.5]
+
+
+def test_how_deep_boxes_overlap_is_not_told_by_a_track_where_they_turn():
+    clip = simulate_clip("dominoes", 2)
+    check = {check.name: check for check in judge_pixels(clip, World(clip))}["replay_overlap"]
+    assert not check.applies and "rad in the replay, and no track tells it" in check.note

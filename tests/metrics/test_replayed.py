@@ -13,7 +13,8 @@ from worldgen.metrics.replayed import OwnError, assess_replay, check_error, own_
 from worldgen.metrics.tracks import track_objects
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import GRADES, Grade, NotViolable
-from worldgen.simulation.replay import overlap, replay
+from worldgen.simulation.overlap import overlap
+from worldgen.simulation.replay import replay
 from worldgen.types import Clip, PhysicsReport, Trajectory
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"

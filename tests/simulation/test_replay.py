@@ -10,7 +10,8 @@ import torch
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.film import model_of
 from worldgen.simulation.fitting import Problem, Unknown
-from worldgen.simulation.replay import NotReplayable, overlap, replay, world_of
+from worldgen.simulation.overlap import overlap
+from worldgen.simulation.replay import NotReplayable, replay, world_of
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes import draw_scene
 from worldgen.types import Trajectory

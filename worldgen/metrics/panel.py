@@ -70,6 +70,7 @@ def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     area = reference.masks[0].flatten(2).sum(dim=2)
     expected = (area >= PRESENT_SHARE * area[:1]) & (area > 0)  # (T, N): what a screen hides is not missed
     excused = exits(tracks, reference.camera, height, width, world.screens)
+    cut = exits(tracks, reference.camera, height, width, world.screens, margin=0.0)
     report = assess(
         tracks,
         clip="calibration",
@@ -78,6 +79,7 @@ def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
         expected=expected | (excused & tracks.present[0]),
         spurious=count_spurious(shown, reference)[0],
         excused=excused,
+        cut=cut,
         world=world,
     )
     masks = segment_objects(shown, tracks, reference)[0]
@@ -89,7 +91,8 @@ def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     if motion.value is None or motion.value < motion.limit:
         checks = tuple(refused(check, "no motion") for check in checks)
     scene = None if reference.scenes is None else reference.scenes[0]
-    replayed, _ = assess_replay(tracks, scene, clip="calibration")
+    placed = replace(tracks, present=tracks.present & ~cut)
+    replayed, _ = assess_replay(placed, scene, clip="calibration")
     return (*report.checks, *replayed.checks, *checks)
 
 

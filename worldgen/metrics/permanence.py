@@ -71,10 +71,12 @@ def exits(
     height: int,
     width: int,
     screens: tuple[Block, ...] = (),
+    margin: float = _BORDER,
 ) -> Bool[Tensor, "T N"]:
     """Where things may come and go: at the image's border, or behind a screen.
 
-    At the border is what touches it, give or take 3 % of the image.
+    With no margin these are the frames in which a thing may be seen in part only, and where a tracker does
+    not know its place.
 
     Args:
         trajectory: B = 1.
@@ -82,13 +84,14 @@ def exits(
         height: Of the image in pixels.
         width: Of the image in pixels.
         screens: Blocks that hide what is behind them; for metric trajectories.
+        margin: At the border is what touches it, give or take this share of the image.
     """
     place = pixel_tracks(trajectory, camera, height, width)[0]  # (T, N, 2)
     radius = trajectory.extent[0, :, 2].expand(place.shape[:2])
     if trajectory.metric and camera is not None:
         edge = camera.project(trajectory.position + _sideways(camera, radius[0]), height, width)[0]
         radius = (edge - place).norm(dim=-1)  # pixels
-    reach = torch.stack([_BORDER * width + radius, _BORDER * height + radius], dim=-1)
+    reach = torch.stack([margin * width + radius, margin * height + radius], dim=-1)
     size = torch.tensor([width - 1.0, height - 1.0], dtype=place.dtype)
     found = ((place < reach) | (place > size - reach)).any(dim=-1)
     for block in screens if camera is not None and trajectory.metric else ():
@@ -99,8 +102,8 @@ def exits(
             0
         ]  # (T, 8, 2)
         low, high = shown.amin(dim=1)[:, None], shown.amax(dim=1)[:, None]
-        margin = radius[..., None]
-        found |= ((place > low - margin) & (place < high + margin)).all(dim=-1)
+        reach = radius[..., None]
+        found |= ((place > low - reach) & (place < high + reach)).all(dim=-1)
     return found
 
 

@@ -48,6 +48,7 @@ def assess(
     expected: Bool[Tensor, "T N"] | None = None,
     spurious: Int[Tensor, " T"] | None = None,
     excused: Bool[Tensor, "T N"] | None = None,
+    cut: Bool[Tensor, "T N"] | None = None,
     floor: float | None = 0.0,
     sigma: float | None = None,
     world: Surroundings | None = None,
@@ -64,6 +65,7 @@ def assess(
             when None.
         spurious: Objects seen per frame that belong to nobody (`tracks.count_spurious`).
         excused: Where an object may come and go (`permanence.exits`); births are not judged when None.
+        cut: Where it may be seen in part only: it is there, and no law is checked on its place.
         floor: Height of the floor in metres; None where it is unknown. Not used for pixels, nor for objects
             of extent 0, which are points.
         sigma: Tracker noise of one coordinate; estimated from the flights when None.
@@ -73,32 +75,33 @@ def assess(
     _require_comparable(trajectory, reference, expected)
     seen = trajectory.present[..., None]
     trajectory = replace(trajectory, position=torch.where(seen, trajectory.position, 0.0))
+    placed = trajectory if cut is None else replace(trajectory, present=trajectory.present & ~cut)
     supported = None
     if world is None:
         world = Surroundings(gravity, floor)
     elif trajectory.metric:
         gravity, floor = world.gravity, world.floor
-        supported = supported_frames(trajectory, world)
-    flights = find_flights(trajectory, floor if trajectory.metric else None, sigma or 0.0, supported)
+        supported = supported_frames(placed, world)
+    flights = find_flights(placed, floor if trajectory.metric else None, sigma or 0.0, supported)
     if sigma is None:
-        sigma = tracker_noise(trajectory, flights)
+        sigma = tracker_noise(placed, flights)
     if expected is None and reference is not None:
         expected = reference.present[0]
     motion = check_motion(trajectory)
     metric = trajectory.metric
     falls = find_falls(
-        trajectory, floor if metric else None, gravity if metric else None, sigma or 0.0, supported
+        placed, floor if metric else None, gravity if metric else None, sigma or 0.0, supported
     )
     checks = (
-        check_free_fall(trajectory, flights, sigma, gravity),
-        check_ballistic_residual(trajectory, flights),
-        check_g_eff(trajectory, falls, gravity),
+        check_free_fall(placed, flights, sigma, gravity),
+        check_ballistic_residual(placed, flights),
+        check_g_eff(placed, falls, gravity),
         check_galileo(falls),
-        check_energy_gain(trajectory, sigma, gravity, floor),
-        check_chord_energy(trajectory, reference, sigma, gravity, floor),
-        check_momentum(trajectory, reference, sigma, gravity),
-        *check_penetration(trajectory, reference, world),
-        *check_oscillation(trajectory, reference, world),
+        check_energy_gain(placed, sigma, gravity, floor),
+        check_chord_energy(placed, reference, sigma, gravity, floor),
+        check_momentum(placed, reference, sigma, gravity),
+        *check_penetration(placed, reference, world),
+        *check_oscillation(placed, reference, world),
         check_permanence(trajectory, expected, spurious),
         check_births(trajectory, excused),
         check_identity(trajectory, sigma),

@@ -19,7 +19,8 @@ from worldgen.metrics.flights import find_kinks
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.scoring import blank_states, passed, refused, tolerance
 from worldgen.physics.laws import central_velocity
-from worldgen.simulation.replay import FIRST, NotReplayable, Replay, overlap, replay
+from worldgen.simulation.overlap import corners_turn, overlap
+from worldgen.simulation.replay import FIRST, NotReplayable, Replay, replay
 from worldgen.types import Check, PhysicsReport, Trajectory
 
 _ERROR = blank_states(
@@ -194,11 +195,14 @@ def check_contacts(tracks: Trajectory, forecast: Replay) -> Check:
 def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
     """A6: how much deeper bodies enter each other or the world than they do in the replay.
 
-    Soft contacts give way a little in MuJoCo too: its own depth is subtracted. Bodies turn as in the replay.
+    Soft contacts give way a little in MuJoCo too: its own depth is subtracted. Refused where what is no ball
+    turns: a track does not tell how far it has.
     """
     radius = float(forecast.trajectory.extent[0, _replayed(forecast)].min())
     if radius <= 0:
         return refused(_OVERLAP, "points touch nothing")
+    if turned := corners_turn(forecast.trajectory, forecast.scene):
+        return refused(_OVERLAP, f"its bodies turn, by {turned:.2g} rad in the replay, and no track tells it")
     turned = replace(
         forecast.trajectory,
         position=tracks.position.double(),

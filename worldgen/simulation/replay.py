@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import freed_model_of, model_of, object_bodies
+from worldgen.simulation.film import model_of, object_bodies
 from worldgen.simulation.fitting import Measured, Problem, Unknown
 from worldgen.simulation.rollout import fit_timestep, play
 from worldgen.simulation.staging import CONTACT_FREQUENCY, DENSITY, IMPEDANCE
@@ -184,34 +184,6 @@ def world_of(tracks: Trajectory, floor: float | None = 0.0, gravity: float = 9.8
             **contact | {"contype": int(not point), "conaffinity": int(not point)},
         )
     return spec.to_xml()
-
-
-def overlap(trajectory: Trajectory, scene: str) -> Float[Tensor, " T"]:
-    """Depth in metres of the deepest contact in each frame, with the scene's bodies put where they are said.
-
-    Args:
-        trajectory: B = 1, metres; objects that are not present touch nothing.
-        scene: MJCF with a body for each of them.
-    """
-    model = freed_model_of(scene)
-    data, bodies = mujoco.MjData(model), object_bodies(model)
-    place, turn = trajectory.position[0].double().numpy(), trajectory.rotation[0].double().numpy()
-    present, depth = trajectory.present[0].numpy(), np.zeros(len(place))
-    offset = np.empty(3)
-    for frame in range(len(place)):
-        for number, body in enumerate(bodies):
-            adr = model.jnt_qposadr[model.body_jntadr[body]]
-            if number < place.shape[1] and present[frame, number]:
-                mujoco.mju_rotVecQuat(offset, model.body_ipos[body], turn[frame, number])
-                data.qpos[adr : adr + 7] = *(place[frame, number] - offset), *turn[frame, number]
-            else:
-                data.qpos[adr : adr + 3] = 0, 0, 1000.0 * (number + 1)
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_collision(model, data)
-        if data.ncon:
-            depth[frame] = max(0.0, -float(data.contact.dist.min()))
-    return torch.from_numpy(depth)
 
 
 def _require_replayable(tracks: Trajectory, first: int, unknown: Sequence[str]) -> int:
