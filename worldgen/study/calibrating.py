@@ -72,9 +72,10 @@ def calibrate(
             for family in families:
                 try:
                     worlds = list(_worlds(family, seed + number, size))
-                    observations += _observe(worlds, family, seed + number, judges[source])
+                    judged = _observe(worlds, family, seed + number, judges[source])
                     if likelihood is not None:
                         groups += _prefer(worlds, family, seed + number, likelihood)
+                    observations += judged  # of a world that is skipped nothing counts
                 except ValueError as error:
                     skipped.append(f"{family} {seed + number}: {error}")
                 progress.advance(task)
