@@ -86,6 +86,16 @@ def in_color(frames: np.ndarray) -> np.ndarray:
     return np.repeat(frames[:, None], 3, axis=1)
 
 
+def test_what_the_camera_never_shows_whole_is_not_followed():
+    frames = look(world(), steady(1.3, 0))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for index, frame in enumerate(frames):
+        frame[np.hypot(columns - 1, rows - 12 - 2 * index) < 5] = 0.02  # goes along at the image's border
+    pixels = torch.from_numpy(in_color(frames)).float().clamp(0, 1)
+    with pytest.raises(Untrackable, match="reaches over the border of the image"):
+        track_motion(Clip(pixels[None], torch.tensor([25.0]), ("",)))
+
+
 def test_a_step_of_several_pixels_is_found_on_a_fine_texture():
     wall = ndimage.gaussian_filter(np.random.default_rng(3).random((2 * HEIGHT, 3 * WIDTH)), 0.8)
     pan = steady(-2.4, 2.1)[:10]

@@ -25,6 +25,8 @@ from worldgen.types import Clip, Trajectory
 MAXIMUM_WIDTH = 640
 _CHANGE = 0.1
 """Difference of a channel from the background that makes a pixel part of something."""
+_RIM = 2
+"""Pixels beyond a blob that are partly the object's."""
 _SMALLEST = 6e-5
 """Area of a blob as a share of the image, at least."""
 _WHOLE_IMAGE = 0.25
@@ -49,6 +51,8 @@ class _Blob:
     x: float
     y: float
     area: float
+    whole: bool = True
+    """It does not reach the edge of what the frame shows: only then is its center that of the object."""
 
 
 @dataclass
@@ -68,6 +72,11 @@ class _Track:
         """Diagonal of the box that the track fills, pixels."""
         places = np.array([(blob.x, blob.y) for blob in self.blobs.values()])
         return float(np.linalg.norm(np.ptp(places, axis=0)))
+
+    @property
+    def whole(self) -> int:
+        """Frames in which all of it is seen."""
+        return sum(blob.whole for blob in self.blobs.values())
 
     def predict(self, frame: int) -> tuple[float, float]:
         frames = sorted(self.blobs)
@@ -144,7 +153,12 @@ def track_motion(clip: Clip) -> Tracked:
             "nothing moves farther than its radius" if lasting else "no blob holds for 6 frames: broken track"
         )
     moving.sort(key=lambda track: -track.travel * track.radius)
-    objects = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
+    large = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
+    objects = [track for track in large if track.whole >= _SHORTEST]
+    if not objects:
+        raise Untrackable(
+            f"what moves reaches over the border of the image: none of it is seen whole in {_SHORTEST} frames"
+        )
     return Tracked(_assemble(objects, len(frames), scale, corner, clip.fps), camera)
 
 
@@ -197,7 +211,7 @@ def _shrink(frames: Float[Tensor, "T 3 H W"]) -> tuple[Float[np.ndarray, "T 3 h 
 def _changes(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "T h w"]:
     """Largest difference of a channel from the temporal median, once slow changes of light are undone.
 
-    0 where a frame shows nothing (NaN).
+    NaN where a frame shows nothing.
     """
     chosen = frames[:: max(1, len(frames) // 30)]
     unseen = np.isnan(frames).any()
@@ -208,7 +222,7 @@ def _changes(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "T h w"]
     for index, frame in enumerate(frames):
         gain, offset = _match_light(frame[:, ::4, ::4], background[:, ::4, ::4])
         changes[index] = np.abs(frame * gain + offset - background).max(axis=0)
-    return np.nan_to_num(changes, nan=0.0, copy=False)
+    return changes
 
 
 def _match_light(
@@ -230,23 +244,28 @@ def _match_light(
 
 def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[_Blob]:
     """Connected regions, with the centroid weighted by how clearly each pixel differs."""
+    # Nearer to the edge of what is shown, the soft rim of a blob is cut off.
+    inside = ndimage.binary_erosion(np.isfinite(change), np.ones((3, 3)), iterations=_RIM)
+    change = np.nan_to_num(change, nan=0.0)
     mask = ndimage.binary_opening(change > _CHANGE, np.ones((3, 3)))
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     smallest = max(_SMALLEST * change.size, 4.0)
     blobs = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        if (labels[box] == label).sum() < smallest:
+        covered = labels[box] == label
+        if covered.sum() < smallest:
             continue
-        rows = slice(max(box[0].start - 2, 0), box[0].stop + 2)
-        columns = slice(max(box[1].start - 2, 0), box[1].stop + 2)
-        own = ndimage.binary_dilation(labels[rows, columns] == label, np.ones((3, 3)), iterations=2)
+        rows = slice(max(box[0].start - _RIM, 0), box[0].stop + _RIM)
+        columns = slice(max(box[1].start - _RIM, 0), box[1].stop + _RIM)
+        own = ndimage.binary_dilation(labels[rows, columns] == label, np.ones((3, 3)), iterations=_RIM)
         strength = change[rows, columns] * own
         # Beyond half of its clearest difference a pixel is wholly the object; below, partly or noise.
         weights = np.clip(strength / (0.5 * np.quantile(strength[own], 0.9)), 0, 1)
         weights[weights < 0.2] = 0
         area = float(weights.sum())
         y, x = np.mgrid[rows.start : rows.start + own.shape[0], columns.start : columns.start + own.shape[1]]
-        blobs.append(_Blob(float((weights * x).sum() / area), float((weights * y).sum() / area), area))
+        center = float((weights * x).sum() / area), float((weights * y).sum() / area)
+        blobs.append(_Blob(*center, area, bool(inside[box][covered].all())))
     return blobs
 
 
@@ -258,6 +277,7 @@ def _link(detections: list[list[_Blob]]) -> list[_Track]:
         taken = set()
         if active and blobs:
             predicted = np.array([track.predict(frame) for track in active])
+            blobs = _join_pieces(blobs, active, predicted)
             places = np.array([(blob.x, blob.y) for blob in blobs])
             distance = np.linalg.norm(predicted[:, None] - places[None], axis=-1)
             for row, column in zip(*linear_sum_assignment(distance), strict=True):
@@ -271,6 +291,29 @@ def _link(detections: list[list[_Blob]]) -> list[_Track]:
                     taken.add(column)
         tracks += [_Track({frame: blob}) for index, blob in enumerate(blobs) if index not in taken]
     return tracks
+
+
+def _join_pieces(
+    blobs: list[_Blob], tracks: list[_Track], predicted: Float[np.ndarray, "K 2"]
+) -> list[_Blob]:
+    """One blob for those that lie within the known outline of one track, where this is expected.
+
+    Before a background of its own color an object shows in pieces.
+    """
+    places = np.array([(blob.x, blob.y) for blob in blobs])
+    distance = np.linalg.norm(predicted[:, None] - places[None], axis=-1)
+    nearest, joined, apart = distance.argmin(axis=0), [], set(range(len(blobs)))
+    for number, track in enumerate(tracks):
+        own = [
+            index for index in apart if nearest[index] == number and distance[number, index] < track.radius
+        ]
+        if len(track.blobs) < _SHORTEST or len(own) < 2:
+            continue
+        area = [blobs[index].area for index in own]
+        x, y = np.average(places[own], axis=0, weights=area)
+        joined.append(_Blob(float(x), float(y), sum(area), all(blobs[index].whole for index in own)))
+        apart -= set(own)
+    return [*(blobs[index] for index in sorted(apart)), *joined]
 
 
 def _assemble(
