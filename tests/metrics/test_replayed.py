@@ -186,6 +186,10 @@ def test_energy_and_momentum_are_those_of_the_kick():
     assert energy.limit == pytest.approx(0.1 * whole, rel=1e-6)
     fastest = 2 * float(tracks.velocity[0, :, 0].norm(dim=-1).max())
     assert momentum.limit == pytest.approx(0.2 * fastest)
+    seen = off.present.clone()
+    seen[0, 15, 0] = False  # where it is not seen nothing is known, whatever the file says
+    wild = moved(off, x=(torch.arange(FRAMES) == 15).double())
+    assert check_energy(replace(wild, present=seen), forecast).value == pytest.approx(1.25)
     lost = moved(tracks, x=kicked(-0.5, 12))
     assert check_energy(lost, forecast).value == pytest.approx(0.75)
     assert check_energy(lost, forecast).note.startswith("-0.75 J of")
@@ -233,6 +237,7 @@ def test_distances_from_the_replay_are_exact():
     misfit = check_misfit(off, forecast)
     assert misfit.value == pytest.approx(rmse) and misfit.limit == pytest.approx(0.01)
     later = moved(tracks, x=kicked(0.51, 12))  # a radius off in frame 17
+    assert f"FDE {0.51 * 11 * STEP / 2:.3g} m" in check_error(later, forecast).note
     horizon = check_horizon(later, forecast)
     assert horizon.value == pytest.approx(11 / 18)
     assert horizon.note == "0.44 of 0.72 s within one radius"
