@@ -51,8 +51,8 @@ def test_interval_draws_clips_and_not_frames():
     assert whole == bootstrap_interval(clips, np.mean)
     clips[3] = np.nan
     assert np.isfinite(bootstrap_interval(clips, np.mean)).all()
-    half_seen = np.array([[5.0, np.nan], [5.0, 5.0], [np.nan, 5.0]])  # what is seen of a clip counts
-    assert bootstrap_interval(half_seen, np.mean) == (5.0, 5.0)
+    half_seen = np.array([[1.0, np.nan], [9.0, 9.0], [np.nan, 1.0]])  # what is seen of a clip counts
+    assert bootstrap_interval(half_seen, np.mean) == (1.0, 9.0)
     with pytest.raises(ValueError, match="at least one clip with a finite value"):
         bootstrap_interval([float("nan")])
 

@@ -58,12 +58,12 @@ def test_pairing_sees_what_the_spread_between_clips_hides():
 
 
 def test_what_is_no_number_is_no_value_and_what_is_in_one_only_is_counted(tmp_path, capsys):
-    a = report(tmp_path / "a", {"x": 0.2, "y": None}, {"x": float("nan"), "y": 2.0})
-    b = report(tmp_path / "b", {"x": 0.5, "y": 0.4}, {"x": 3.0, "y": 1.0})
+    a = report(tmp_path / "a", {"x": 0.2, "y": None, "z": None}, {"x": float("nan"), "y": 2.0})
+    b = report(tmp_path / "b", {"x": 0.5, "y": 0.4, "z": 0.6}, {"x": 3.0, "y": 1.0, "z": 4.0})
     _, error = difference(read_report(a, "a"), read_report(b, "b"))
-    assert (error.first, error.second, error.clips, error.missing) == (2.0, 1.0, 1, 1)
+    assert (error.first, error.second, error.clips, error.missing) == (2.0, 1.0, 1, 2)
     compare_reports([a, b], tmp_path / "out")
-    assert capsys.readouterr().out.count("1 (+1)") == 2
+    assert capsys.readouterr().out.count("1 (+2)") == 2
 
 
 def test_a_change_is_a_mean_and_not_a_median():
