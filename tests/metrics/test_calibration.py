@@ -15,6 +15,7 @@ from worldgen.metrics.calibration import (
     short_lines,
     summarize,
 )
+from worldgen.metrics.intervals import wilson_interval
 from worldgen.metrics.panel import World, judge_pixels, judge_states, judge_takes
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import GRADES, LOOKS, NotViolable, freeze, recolor, reverse, swell
@@ -90,6 +91,70 @@ def test_checks_that_pass_above_their_limit_are_turned():
     assert verdict.finding == "sees" and verdict.auroc == 1 and verdict.monotony == pytest.approx(1.0)
     worst = next(item.worst for item in found.floors if item.control == ORIGINAL)
     assert worst == pytest.approx(-np.quantile(0.01 * np.arange(8), 0.95))
+
+
+def summed(right, broken):
+    """One check over as many worlds as there are values: of the right clip, and of one vanishing at 0.5."""
+    return summarize(
+        [
+            observed(control, strength, (seen(value),), seed)
+            for control, strength, values in ((ORIGINAL, 0.0, right), ("vanish", 0.5, broken))
+            for seed, value in enumerate(values)
+        ],
+        "truth",
+    )
+
+
+def test_a_finding_needs_more_than_alarms():
+    often = (0.1, 2.0, 2.0, 2.0, 0.1, 0.1, 2.0, 2.0)
+    assert summed(often, often).verdict("thing", "vanish").finding == "blind"  # it alarms on truth as often
+    more = summed((0.1, 2.0, 2.0, 0.1, 0.1, 0.1, 0.1, 0.1), often)
+    assert more.verdict("thing", "vanish").finding == "partly"  # chance may do as much
+    rarely = summed((0.1,) * 8, (2.0, 2.0, *[0.5] * 6)).verdict("thing", "vanish")
+    assert (rarely.finding, rarely.auroc) == ("partly", 1.0)  # it tells them apart, and rarely alarms
+
+
+def test_nothing_is_concluded_from_four_clips():
+    assert summed((0.1,) * 4, (2.0,) * 4).verdict("thing", "vanish").finding == "not judged"
+    five = summed((0.1,) * 5, (2.0,) * 5).verdict("thing", "vanish")
+    assert (five.finding, five.monotony) == ("sees", None)  # one strength and truth make no order
+
+
+def test_rounding_is_no_evidence_and_no_number_is_the_worst():
+    found = summed((0.1,) * 8, (0.1 + 1e-6,) * 8)
+    (cell,) = found.cells
+    assert cell.auroc == 0.5 and (cell.low, cell.high) == wilson_interval(0.5, 8)
+    assert calibrated((1e-6, 2e-6)).verdict("thing", "teleport").monotony == 0
+    wild = summed((0.1,) * 8, (float("inf"),) * 8)
+    assert wild.cells[0].auroc == 1
+
+
+def test_clips_of_one_world_are_one_trial():
+    observations = [
+        observed(control, strength, (seen(value),), seed)
+        for seed in range(6)
+        for control, strength, value in ((ORIGINAL, 0.0, 0.1), ("vanish", 0.5, 2.0), ("vanish", 0.5, 3.0))
+    ]
+    (cell,) = summarize(observations, "truth").cells
+    assert (cell.judged, cell.low) == (12, wilson_interval(1.0, 6)[0])
+
+
+def test_the_limit_itself_passes():
+    just = Check("thing", 1.0, "m", 1.0, 0.5)
+    observations = [
+        observed(control, strength, (just,), seed)
+        for seed in range(5)
+        for control, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
+    ]
+    found = summarize(observations, "truth")
+    assert found.cells[0].caught == found.floors[0].alarms == 0
+
+
+def test_a_check_that_only_broken_clips_have_is_listed():
+    observations = [observed(ORIGINAL, 0.0, (seen(0.1),), seed) for seed in range(6)]
+    observations += [observed("vanish", 0.5, (seen(2.0, name="other"),), seed) for seed in range(6)]
+    found = summarize(observations, "truth")
+    assert found.checks == ("thing", "other") and found.cells[1].auroc is None
 
 
 def test_refused_checks_are_counted_and_left_out():

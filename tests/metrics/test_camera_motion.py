@@ -74,6 +74,77 @@ def test_what_is_no_slow_translation_is_refused_with_how_much_it_moves():
         track_motion(film(steady(2.6, 0)))
 
 
+def look(wall: np.ndarray, pan: np.ndarray) -> np.ndarray:
+    """Frames (T H W) of a wall, seen by a camera that is off by ``pan`` (T 2) pixels."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    return np.stack(
+        [ndimage.map_coordinates(wall, [rows + HEIGHT / 2 + y, columns + WIDTH + x], order=3) for x, y in pan]
+    )
+
+
+def in_color(frames: np.ndarray) -> np.ndarray:
+    return np.repeat(frames[:, None], 3, axis=1)
+
+
+def test_what_the_camera_never_shows_whole_is_not_followed():
+    frames = look(world(), steady(1.3, 0))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for index, frame in enumerate(frames):
+        frame[np.hypot(columns - 1, rows - 12 - 2 * index) < 5] = 0.02  # goes along at the image's border
+    pixels = torch.from_numpy(in_color(frames)).float().clamp(0, 1)
+    with pytest.raises(Untrackable, match="reaches over the border of the image"):
+        track_motion(Clip(pixels[None], torch.tensor([25.0]), ("",)))
+
+
+def test_a_step_of_several_pixels_is_found_on_a_fine_texture():
+    wall = ndimage.gaussian_filter(np.random.default_rng(3).random((2 * HEIGHT, 3 * WIDTH)), 0.8)
+    pan = steady(-2.4, 2.1)[:10]
+    for way in (pan, -pan):
+        found = find_camera_path(in_color(look(wall, way)))
+        np.testing.assert_allclose(found.shift, -way, atol=0.1)
+        assert found.trouble == "" and found.farthest == pytest.approx(9 * np.hypot(2.4, 2.1), abs=0.1)
+
+
+def test_a_large_thing_that_moves_has_no_say():
+    pan = steady(1.1, 0.6)[:16]
+    frames, thing = look(world(), pan), world()[-40:, -50:]
+    for index, frame in enumerate(frames):  # most of one quarter of the image, and it goes the other way
+        frame[1 + index // 8 :, 2 + index :][:30, :40] = thing[:30, :40]
+    found = find_camera_path(in_color(frames))
+    np.testing.assert_allclose(found.shift, -pan, atol=0.2)
+    assert found.trouble == ""
+
+
+def test_a_plain_sky_shows_no_shift():
+    frames = look(world(), steady(1.3, 0)[:16])
+    frames[:, : HEIGHT // 2] = 0.8
+    frames += 0.001 * np.random.default_rng(5).standard_normal(frames.shape)  # a camera's noise
+    found = find_camera_path(in_color(frames))
+    np.testing.assert_allclose(found.shift, -steady(1.3, 0)[:16], atol=0.3)
+    assert found.trouble == ""
+
+
+def near_and_far(ahead: np.ndarray) -> np.ndarray:
+    """A wall whose lower two fifths are nearer to the camera: they are shifted by ``ahead`` (T 2) more."""
+    pan = steady(0.6, 0)[: len(ahead)]
+    frames = look(world(), pan)
+    frames[:, 43:] = look(world(), pan + ahead)[:, 43:]
+    return in_color(frames)
+
+
+def test_what_is_nearer_and_shifts_more_is_parallax():
+    told = "differently: a turn, zoom or parallax"
+    assert told in find_camera_path(near_and_far(steady(0.2, 0)[:16])).trouble
+    swing = 3 * np.sin(np.linspace(0, np.pi, 16))[:, None] * np.array([1.0, 0.0])  # ends where it began
+    assert told in find_camera_path(near_and_far(swing)).trouble
+    assert find_camera_path(near_and_far(steady(0.05, 0)[:16])).trouble == ""  # less than a pixel
+
+
+def test_a_diagonal_step_is_as_long_as_it_is():
+    found = find_camera_path(in_color(look(world(), steady(3.0, 3.0)[:6])))
+    assert "shifted by up to 4.2 pixels a frame, above 3.8" in found.trouble
+
+
 def test_a_cut_is_refused():
     one, other = film(steady(0, 0)), film(steady(0, 0) + np.array([90.0, 30.0]))
     cut = replace(one, frames=torch.cat([one.frames[:, :12], other.frames[:, 12:]], dim=1))

@@ -24,6 +24,24 @@ def test_interval_covers_the_mean_of_a_known_distribution_as_often_as_it_says():
     assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
 
 
+def test_intervals_have_the_coverage_that_is_asked_for():
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap_interval(values, np.mean, level=0.5)
+    assert high - low == pytest.approx(2 * 0.67449 / 20, rel=0.15)
+    half = 0.67449 / (2 * (100 + 0.67449**2) ** 0.5)  # Wilson's at a share of one half, by hand
+    assert wilson_interval(0.5, 100, level=0.5) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    assert exact_interval(0, 10, level=0.5) == (0.0, pytest.approx(1 - 0.25 ** (1 / 10)))
+
+
+def test_another_seed_draws_other_clips():
+    values = np.random.default_rng(0).normal(size=20)
+    drawn = [bootstrap_interval(values, np.mean, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    worlds = (np.arange(10), np.arange(10))
+    one, two = (auroc_interval(values[:10], values[10:], worlds, seed=seed) for seed in (1, 2))
+    assert one != two
+
+
 def test_interval_draws_clips_and_not_frames():
     clips = np.repeat(np.arange(8.0)[:, None], 100, axis=1)
     whole = bootstrap_interval(clips, np.mean)
@@ -33,6 +51,8 @@ def test_interval_draws_clips_and_not_frames():
     assert whole == bootstrap_interval(clips, np.mean)
     clips[3] = np.nan
     assert np.isfinite(bootstrap_interval(clips, np.mean)).all()
+    half_seen = np.array([[1.0, np.nan], [9.0, 9.0], [np.nan, 1.0]])  # what is seen of a clip counts
+    assert bootstrap_interval(half_seen, np.mean) == (1.0, 9.0)
     with pytest.raises(ValueError, match="at least one clip with a finite value"):
         bootstrap_interval([float("nan")])
 
@@ -74,6 +94,11 @@ def test_the_interval_of_an_auroc_holds_the_truth_and_draws_worlds_whole():
     low, high = auroc_interval(broken, right, (scenes, scenes))
     assert low < 0.5 < high and 0.15 < high - low < 0.4
     assert auroc_interval([3, 4], [1, 2], (["a", "b"], ["a", "b"])) == (1.0, 1.0)
+    ends = auroc_interval([1e-9, 3e-9], [0.0, 0.0], (["a", "b"], ["a", "b"]), tie=1e-3)
+    assert ends == (0.5, 0.5)  # rounding is no evidence
+    # A draw of one world alone, twice, has no pair: nothing is known then.
+    single = {auroc_interval([1], [0], (["a"], ["b"]), seed=trial, n=1) for trial in range(20)}
+    assert single == {(0.0, 1.0), (1.0, 1.0)}
     # Ten copies of each clip are no more evidence than the clip.
     copied = auroc_interval(np.tile(broken, 10), np.tile(right, 10), (scenes * 10, scenes * 10))
     assert copied == pytest.approx((low, high))

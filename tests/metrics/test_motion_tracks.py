@@ -11,7 +11,9 @@ import torch
 
 from worldgen.metrics.hand_tracks import read_trk
 from worldgen.metrics.motion_tracks import Untrackable, expected_presence, track_motion
+from worldgen.metrics.permanence import check_births, exits
 from worldgen.metrics.plausibility import assess
+from worldgen.study.videos import read_small
 from worldgen.types import Clip, PhysicsReport
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real_clips"
@@ -80,6 +82,54 @@ def test_vanishing_and_appearing_inside_the_image_cost_permanence():
     assert report["permanence"].value == pytest.approx(1 - 20 / 30)
     leaving = [[(50 + 4 * t, 40)] for t in range(15)]  # out of the image on the right: that is allowed
     assert report_of(paint(leaving))["permanence"].value == 1
+
+
+def births_of(clip: Clip) -> float | None:
+    found, (height, width) = track_motion(clip).trajectory, clip.frames.shape[-2:]
+    return check_births(found, exits(found, None, height, width)).value
+
+
+def behind(clip: Clip, columns: slice) -> Clip:
+    """The same discs, passing before a thin post of their own color."""
+    frames = clip.frames.clone()
+    frames[..., columns] = 0.1
+    return replace(clip, frames=frames)
+
+
+def test_an_object_before_something_of_its_own_color_stays_one():
+    flight = [(16 + 2.0 * t, 20 + 0.06 * (t - 12) ** 2) for t in range(30)]
+    clip = behind(paint([[place] for place in flight], radius=7.0), slice(50, 52))
+    report = report_of(clip)
+    assert track_motion(clip).trajectory.position.shape[2] == 1
+    assert report["permanence"].value == 1 and births_of(clip) == 0
+    assert report["ballistic_residual"].value < 0.01
+    # A copy that comes off the disc is born all the same, once it lies beyond its outline.
+    doubled = [
+        [(16 + 1.5 * t, 40), *([(16 + 1.5 * t, 40 + 1.5 * (t - 14))] if t > 14 else [])] for t in range(30)
+    ]
+    assert report_of(paint(doubled, radius=5.0))["permanence"].value == pytest.approx(1 - 8 / 30)
+    assert births_of(paint(doubled, radius=5.0)) == 1
+
+
+def reaching(clip: Clip) -> Clip:
+    """An arm that reaches into the image from the left, sinks, and draws back; the edge itself stays dim."""
+    frames = clip.frames.clone()
+    for index, frame in enumerate(frames[0]):
+        frame[:, 45 + index : 55 + index, 1 : int(12 + 30 * np.sin(0.1 * index))] = 0.15
+    return replace(clip, frames=frames)
+
+
+def test_what_is_never_seen_whole_is_not_followed():
+    with pytest.raises(Untrackable, match="reaches over the border of the image: none of it is seen whole"):
+        track_motion(reaching(paint([[]] * 30)))
+    beside = [(40 + 1.2 * t, 12 + 0.03 * t**2) for t in range(30)]
+    found = track_motion(reaching(paint([[place] for place in beside], radius=6.0))).trajectory
+    assert found.position.shape[2] == 1 and found.present.all()
+    place = torch.tensor(beside, dtype=torch.float64)
+    torch.testing.assert_close(found.position[0, :, 0, 0], place[:, 0], rtol=0, atol=0.3)
+    cold = paint([[(2.0, 10 + 2.5 * t)] for t in range(30)])  # half of it lies beyond the border
+    with pytest.raises(Untrackable, match="none of it is seen whole in 6 frames"):
+        track_motion(cold)
 
 
 def test_slow_changes_of_light_are_no_motion():
@@ -158,6 +208,19 @@ def test_a_generated_fall_with_a_moving_camera_is_refused():
 def test_generated_stillness_is_refused_by_the_motion_gate():
     with pytest.raises(Untrackable, match="nothing moves"):
         track_motion(film("generated_defect_stillness.webm"))
+
+
+@needs_real
+def test_a_real_ball_that_passes_dark_things_comes_and_goes_nowhere():
+    clip = film("projectile_real.webm")  # a post, a shelf and a box have the ball's color
+    assert report_of(clip)["permanence"].value == 1 and births_of(clip) == 0
+    assert track_motion(clip).trajectory.present[0, :64].all()
+
+
+@needs_real
+def test_a_throwers_arm_is_not_judged():
+    with pytest.raises(Untrackable, match="none of it is seen whole in 6 frames"):
+        track_motion(read_small(REAL / "ball_toss_real.mp4"))
 
 
 @needs_real

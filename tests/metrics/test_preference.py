@@ -29,6 +29,7 @@ def test_shares_by_hand_and_both_averages():
     check = check_preference(groups)
     assert check.value == found.variation_weighted and "7 pairs of 4 scenes" in check.note
     assert "dataset-weighted 0.656" in check.note and check.score == pytest.approx(1 - check.value)
+    assert check.limit == 0.5 and check.passes == "below"  # chance
 
 
 def test_swapped_labels_give_the_complement():

@@ -9,12 +9,24 @@ import pytest
 import torch
 
 from worldgen.metrics.hand_tracks import read_trk
-from worldgen.metrics.replayed import OwnError, assess_replay, check_error, own_error, replay_rmse
-from worldgen.metrics.tracks import track_objects
+from worldgen.metrics.replayed import (
+    OwnError,
+    assess_replay,
+    check_contacts,
+    check_energy,
+    check_error,
+    check_horizon,
+    check_misfit,
+    check_momentum,
+    check_overlap,
+    own_error,
+    replay_rmse,
+)
+from worldgen.metrics.tracks import track_objects, trajectory_of
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import GRADES, Grade, NotViolable
 from worldgen.simulation.overlap import overlap
-from worldgen.simulation.replay import replay
+from worldgen.simulation.replay import Replay, replay
 from worldgen.types import Clip, PhysicsReport, Trajectory
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"
@@ -125,6 +137,121 @@ def test_numbers_have_their_closed_form():
     check = report_of(replace(exact, position=sunk), film("bounce", 0))["replay_overlap"]
     own = float(overlap(forecast.trajectory, scene).max()) / radius
     assert check.value == pytest.approx(0.3 - own, abs=0.02) and check.score < 0.2
+
+
+FRAMES, STEP = 24, 0.04
+MASS = torch.tensor([[2.0, 1.0]], dtype=torch.float64)
+
+
+def told(path: torch.Tensor, sigma: float = 1e-6, spread: float = 0.0) -> tuple[Trajectory, Replay]:
+    """Tracks that are a replay's own: one ball on ``path`` (T 3), and one of half its mass that rests."""
+    resting = torch.tensor([5.0, 0.0, 1.0]).double().expand(FRAMES, 3)
+    tracks = trajectory_of(
+        torch.stack([path, resting], dim=1)[None],
+        torch.ones(1, FRAMES, 2, dtype=torch.bool),
+        torch.tensor([STEP]).double(),
+        extent=torch.full((1, 2, 3), 0.1).double(),
+        mass=MASS,
+    )
+    wide = torch.full((FRAMES, 2), spread).double()
+    forecast = Replay(tracks, wide, tracks.position[0], wide[:, 0], 9.81, 6, sigma, "")
+    return tracks, forecast
+
+
+def falls(speed: float = 1.0) -> torch.Tensor:
+    time = torch.arange(FRAMES).double() * STEP
+    return torch.stack([speed * time, 0 * time, 3 - 9.81 / 2 * time**2], dim=-1)
+
+
+def moved(tracks: Trajectory, **offsets: torch.Tensor) -> Trajectory:
+    """The first ball off by so much along an axis, from a frame on or all the time."""
+    position = tracks.position.clone()
+    for axis, offset in offsets.items():
+        position[0, :, 0, "xyz".index(axis)] += offset
+    return replace(tracks, position=position)
+
+
+def kicked(by: float, frame: int) -> torch.Tensor:
+    return by * ((torch.arange(FRAMES) - frame).clamp(min=0) * STEP).double()
+
+
+def test_energy_and_momentum_are_those_of_the_kick():
+    tracks, forecast = told(falls())
+    off = moved(tracks, x=kicked(0.5, 12))
+    # m / 2 (1.5^2 - 1^2) of 2 kg; m dv.
+    energy, momentum = check_energy(off, forecast), check_momentum(off, forecast)
+    assert energy.value == pytest.approx(1.25) and energy.note.startswith("+1.25 J of")
+    assert momentum.value == pytest.approx(1.0)
+    drop = 9.81 / 2 * (23 * STEP) ** 2
+    whole = 2 / 2 * 1 + 2 * 9.81 * drop + (1.0 - (3 - drop)) * 9.81  # above the lowest place
+    assert energy.limit == pytest.approx(0.1 * whole, rel=1e-6)
+    fastest = 2 * float(tracks.velocity[0, :, 0].norm(dim=-1).max())
+    assert momentum.limit == pytest.approx(0.2 * fastest)
+    seen = off.present.clone()
+    seen[0, 15, 0] = False  # where it is not seen nothing is known, whatever the file says
+    wild = moved(off, x=(torch.arange(FRAMES) == 15).double())
+    assert check_energy(replace(wild, present=seen), forecast).value == pytest.approx(1.25)
+    lost = moved(tracks, x=kicked(-0.5, 12))
+    assert check_energy(lost, forecast).value == pytest.approx(0.75)
+    assert check_energy(lost, forecast).note.startswith("-0.75 J of")
+    high = check_energy(moved(tracks, z=torch.tensor(0.5)), forecast)
+    assert high.value == pytest.approx(2 * 9.81 * 0.5)
+    # What the fitted frames do is no finding, and one wild frame is none.
+    early = moved(tracks, x=kicked(0.5, 1) - kicked(0.5, 4))
+    assert check_energy(early, forecast).value == pytest.approx(0, abs=1e-5)
+    blinking = moved(tracks, x=0.2 * (torch.arange(FRAMES) == 23).double())
+    assert check_momentum(blinking, forecast).value == pytest.approx(0, abs=1e-9)
+
+
+def test_limits_of_energy_and_momentum_grow_with_the_trackers_noise():
+    tracks, forecast = told(falls(), sigma=0.2)
+    noise = 0.2 / (2**0.5 * STEP)  # m/s, of a central difference
+    speed = tracks.velocity[0].norm(dim=-1)
+    expected = 3 * float((MASS * speed * noise).square().sum(dim=-1).sqrt().mean())
+    assert check_energy(tracks, forecast).limit == pytest.approx(expected)
+    assert check_momentum(tracks, forecast).limit == pytest.approx(3 * 5**0.5 * noise)
+
+
+def test_kicks_are_held_against_each_other_in_seconds():
+    tracks, forecast = told(falls() + torch.stack([kicked(-3.0, 14), kicked(0, 0), kicked(0, 0)], dim=-1))
+    late = moved(tracks, x=kicked(3.0, 14) - kicked(3.0, 17))
+    check = check_contacts(late, forecast)
+    assert check.value == pytest.approx(3 * STEP) and check.limit == pytest.approx(1.5 * STEP)
+    assert check.note == "1 kicks in the track, 1 in the replay" and check.score < 0.5
+    assert check_contacts(tracks, forecast).value == 0
+    none = moved(tracks, x=kicked(3.0, 14))  # the track misses it altogether, or has one too many
+    for one, other in ((none, forecast), (tracks, replace(forecast, trajectory=none))):
+        assert check_contacts(one, other).value == pytest.approx(FRAMES * STEP)
+    assert not check_contacts(none, replace(forecast, trajectory=none)).applies
+
+
+def test_distances_from_the_replay_are_exact():
+    tracks, forecast = told(falls(), sigma=0.05, spread=0.1)
+    off = moved(tracks, x=torch.tensor(0.3))
+    rmse = (0.3**2 / 2) ** 0.5  # one of two balls
+    expected = (2 * (0.1**2 + 0.05**2)) ** 0.5  # noise in each of the two directions of the image
+    error = check_error(off, forecast)
+    assert error.value == pytest.approx((rmse**2 - expected**2) ** 0.5)
+    assert error.limit == pytest.approx(2 * expected)
+    assert check_error(off, told(falls())[1]).limit == pytest.approx(0.025)  # a quarter of a radius
+    assert "FDE 0.15 m" in error.note and "ADE 0.15" in error.note
+    misfit = check_misfit(off, forecast)
+    assert misfit.value == pytest.approx(rmse) and misfit.limit == pytest.approx(0.01)
+    later = moved(tracks, x=kicked(0.51, 12))  # a radius off in frame 17
+    assert f"FDE {0.51 * 11 * STEP / 2:.3g} m" in check_error(later, forecast).note
+    horizon = check_horizon(later, forecast)
+    assert horizon.value == pytest.approx(11 / 18)
+    assert horizon.note == "0.44 of 0.72 s within one radius"
+
+
+def test_overlap_is_what_is_deeper_than_in_the_replay():
+    tracks, forecast = told(torch.tensor([0.0, 0.0, 0.08]).double().expand(FRAMES, 3))
+    balls = "<body><freejoint/><geom size='.1'/></body>" * 2
+    scene = f"<mujoco><worldbody><geom type='plane' size='0 0 1'/>{balls}</worldbody></mujoco>"
+    forecast = replace(forecast, scene=scene)
+    assert check_overlap(tracks, forecast).value == pytest.approx(0, abs=1e-9)  # 0.02 m in both
+    deeper = check_overlap(moved(tracks, z=torch.tensor(-0.03)), forecast)
+    assert deeper.value == pytest.approx(0.3) and deeper.note == "0.05 m deep, 0.02 m in the replay"
 
 
 def test_what_cannot_be_judged_is_refused():

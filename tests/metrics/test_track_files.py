@@ -31,7 +31,7 @@ def two_objects(metric: bool = True) -> Trajectory:
         position,
         present,
         torch.tensor([0.04], dtype=torch.float64),
-        extent=torch.tensor([[[0.1, 0.1, 0.1], [0.2, 0.15, 0.2]]], dtype=torch.float64),
+        extent=torch.tensor([[[0.1, 0.1, 0.1], [0.2, 0.15, 0.25]]], dtype=torch.float64),
         mass=torch.tensor([[0.5, 2.0]], dtype=torch.float64),
         metric=metric,
     )
@@ -41,6 +41,7 @@ def two_objects(metric: bool = True) -> Trajectory:
 def test_csv_is_read_back_as_it_was_written(tmp_path, metric):
     tracks = two_objects(metric)
     found = read_tracks(write_tracks(tmp_path / "t.csv", tracks))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]  # nothing temporary is left
     for name in ("position", "velocity", "extent", "mass", "dt"):
         torch.testing.assert_close(getattr(found, name), getattr(tracks, name), rtol=0, atol=1e-9)
     assert torch.equal(found.present, tracks.present) and found.metric == metric
@@ -65,6 +66,21 @@ def test_coco_tracks_are_read_back_in_pixels(tmp_path):
     torch.testing.assert_close(found.extent[..., [0, 2]], tracks.extent[..., [0, 2]])
     assert torch.equal(found.present, tracks.present) and not found.metric
     torch.testing.assert_close(found.dt, tracks.dt)
+    document = json.loads((tmp_path / "t.json").read_text())
+    assert all(note["area"] == note["bbox"][2] * note["bbox"][3] for note in document["annotations"])
+
+
+def test_coco_frames_are_those_that_the_images_name_and_a_given_rate_holds(tmp_path):
+    tracks = two_objects(metric=False)
+    path = write_tracks(tmp_path / "t.json", tracks, height=64, width=64)
+    document = json.loads(path.read_text())
+    document["images"].reverse()
+    for one in document["annotations"]:
+        one["instance_id"] = one.pop("track_id")
+    path.write_text(json.dumps(document))
+    found = read_tracks(path, fps=10)
+    torch.testing.assert_close(found.position, tracks.position)
+    assert 1 / found.dt.item() == pytest.approx(10)  # whoever gives a rate means it
 
 
 def test_coco_boxes_of_metres_are_where_the_camera_sees_the_bodies(tmp_path):
@@ -100,6 +116,15 @@ def table(path, rows, columns=None):
     return path
 
 
+def test_an_object_waits_where_it_comes_in_and_has_its_usual_size(tmp_path):
+    sizes = (0.1, 0.1, 0.9)
+    late = [{**row, "object": "late", "half_x": size} for row, size in zip(ROWS[1:], sizes, strict=True)]
+    found = read_tracks(table(tmp_path / "t.csv", [*({**row, "half_x": ""} for row in ROWS), *late]))
+    assert found.present[0, :, 1].tolist() == [False, True, True, True]
+    assert found.position[0, :, 1, 0].tolist() == pytest.approx([0.1, 0.1, 0.2, 0.3])
+    assert found.extent[0].tolist() == [[0, 0, 0], pytest.approx([0.1] * 3)]
+
+
 def changed(place: int, **values) -> list[dict]:
     return [{**row, **values} if number == place else row for number, row in enumerate(ROWS)]
 
@@ -108,6 +133,7 @@ def test_a_plain_table_is_enough(tmp_path):
     found = read_tracks(table(tmp_path / "t.csv", ROWS))
     assert found.metric and found.position.shape == (1, 4, 1, 3)
     assert 1 / found.dt.item() == pytest.approx(30)
+    assert 1 / read_tracks(tmp_path / "t.csv", fps=60).dt.item() == pytest.approx(60)
     bare = table(tmp_path / "b.csv", ROWS, ["frame", "object", "x", "z"])
     assert 1 / read_tracks(bare, fps=10).dt.item() == pytest.approx(10)
     pixels = [{"frame": 3 + n, "object": 1, "x": 5, "y": 7 * n, "unit": "px"} for n in range(3)]

@@ -6,18 +6,26 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from worldgen import cli
+from worldgen.conditioning import Conditioner
+from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.process import CleanFlowMatching
+from worldgen.diffusion.sampler import Sampler
+from worldgen.diffusion.state_codec import StateCodec
 from worldgen.metrics.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
 from worldgen.metrics.panel import World, judge_states
 from worldgen.metrics.preference import LEVELS, Group
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import Control, change_gravity
+from worldgen.simulation.controls import Control, change_gravity, freeze
+from worldgen.simulation.render import film_trajectory
 from worldgen.study import calibrating
 from worldgen.study.calibration_tables import write_calibration, write_preference
 from worldgen.study.denoising import denoising_loss
-from worldgen.study.runs import open_run
+from worldgen.study.runs import open_run, save_weights
+from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Check, Clip
 
 RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
@@ -127,6 +135,102 @@ def test_preferences_are_written_with_both_averages(tmp_path):
     rows = list(csv.reader(write_preference(groups, tmp_path / "ppe-truth.csv").open()))
     assert rows[1] == ["drop", "vanish 0.5", "0.5", "2", "2"]
     assert [row[1] for row in rows[2:]] == ["variation-weighted", "dataset-weighted"]
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """The run of a generator that has learned nothing: it foresees that all stands still."""
+    folder = tmp_path_factory.mktemp("run")
+    names = {
+        "codec": "diffusion.state_codec.StateCodec",
+        "conditioner": "conditioning.Conditioner",
+        "denoiser": "diffusion.dit.DiT",
+        "process": "diffusion.process.CleanFlowMatching",
+    }
+    words = {
+        "codec": {"objects": 2, "renderer": "worldgen.simulation.render.film_trajectory"},
+        "conditioner": {"dim": 16, "queries": 2},
+        "denoiser": {"dim": 24, "depth": 1, "heads": 2, "patch": [1, 1, 1]},
+        "process": {},
+    }
+    parts = {part: {"class_path": f"worldgen.{names[part]}", "init_args": words[part]} for part in names}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": {**parts, "sampler": {"steps": 2}}}))
+    torch.manual_seed(0)
+    model = WorldGenerator(
+        codec=StateCodec(objects=2, renderer=film_trajectory),
+        conditioner=Conditioner(dim=16, queries=2),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
+        process=CleanFlowMatching(),
+        sampler=Sampler(steps=2),
+    )
+    save_weights(model, folder)
+    return folder
+
+
+def test_a_generator_that_foresees_stillness_prefers_it_and_swapped_labels_give_the_complement(
+    untrained, tmp_path, capsys, monkeypatch
+):
+    labels = 1
+
+    def worlds(family, seed, size):
+        """A right clip and a broken one that moves more (one world) or not at all (two), or the other way."""
+        clip = simulate_clip(family, seed, size=size)
+        pair = (clip, change_gravity(clip, 2.0) if seed == 5 else freeze(clip))
+        right, wrong = pair[::labels]
+        shown = [Control(ORIGINAL, 0.0, "", right, 0), Control("changed", 1.0, "", wrong, 2)]
+        return World(right), shown
+
+    monkeypatch.setattr(calibrating, "_simulate", worlds)
+    words = ["--families", "drop", "--clips", "3", "--seed", "5", "--run", str(untrained), "--processes", "1"]
+    for labels, expected in ((1, 2 / 3), (-1, 1 / 3)):  # swapped labels give 1 - PPE
+        out = tmp_path / str(labels)
+        cli.main(["calibrate", "--out", str(out), *words])
+        assert f"PPE {expected:.3f} (variation-weighted" in capsys.readouterr().out
+        with open(out / "ppe-truth.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["variation"] for row in rows] == ["changed 1", "variation-weighted", "dataset-weighted"]
+        assert all((float(row["ppe"]), row["pairs"]) == (pytest.approx(expected), "3") for row in rows)
+        assert f"--run {untrained}" in json.loads((out / "calibration-truth.json").read_text())["command"]
+
+
+def test_a_world_that_the_generator_cannot_encode_is_skipped_as_a_whole(untrained, tmp_path, monkeypatch):
+    def worlds(family, seed, size):
+        clip = simulate_clip("drop" if seed else "cradle", seed, size=size)  # a cradle has too many balls
+        shown = [Control(ORIGINAL, 0.0, "", clip, 0), Control("frozen", 1.0, "", freeze(clip), 0)]
+        return World(clip), shown
+
+    monkeypatch.setattr(calibrating, "_simulate", worlds)
+    found = calibrating.calibrate(tmp_path / "two", ["drop"], 2, "truth", 0, "x", untrained, 1)
+    assert found.clips == 1
+    with pytest.raises(ValueError, match="None of 1 worlds could be judged; .*StateCodec holds 2 objects"):
+        calibrating.calibrate(tmp_path / "one", ["drop"], 1, "truth", 0, "x", untrained, 1)
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_second_take_is_right_and_a_folder_that_is_no_run_gets_one_sentence(
+    few, untrained, tmp_path, capsys
+):
+    command = ["calibrate", "--out", str(tmp_path / "out"), "--families", "drop", "--clips", "1", "--run"]
+    cli.main([*command, str(untrained)])
+    with open(tmp_path / "out" / "ppe-truth.csv", newline="") as file:
+        found = {row["variation"]: (float(row["ppe"]), row["pairs"]) for row in csv.DictReader(file)}
+    # Weaker gravity moves less; the clip and its second take are each paired with it.
+    assert found["weak gravity 1"] == (1.0, "2") and found["variation-weighted"] == (1.0, "4")
+    config = untrained / "config.yaml"
+    for name, text, sentence in (
+        ("data", None, "must hold config.yaml"),
+        ("empty", "trainer: null", "must have a section 'model'; it has none"),
+        ("unfinished", config.read_text(), "has no weights yet"),
+    ):
+        (tmp_path / name).mkdir()
+        if text is not None:
+            (tmp_path / name / "config.yaml").write_text(text)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*command, str(tmp_path / name), "--out", str(tmp_path / "none")])
+        error = capsys.readouterr().err.strip()
+        assert stop.value.code == 2 and sentence in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_generators_loss_is_the_mean_over_levels_at_one_noise():

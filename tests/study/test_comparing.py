@@ -57,22 +57,55 @@ def test_pairing_sees_what_the_spread_between_clips_hides():
     assert not same.seen and (same.change, same.low, same.high) == (0, 0, 0)
 
 
+def test_what_is_no_number_is_no_value_and_what_is_in_one_only_is_counted(tmp_path, capsys):
+    a = report(tmp_path / "a", {"x": 0.2, "y": None, "z": None}, {"x": float("nan"), "y": 2.0})
+    b = report(tmp_path / "b", {"x": 0.5, "y": 0.4, "z": 0.6}, {"x": 3.0, "y": 1.0, "z": 4.0})
+    _, error = difference(read_report(a, "a"), read_report(b, "b"))
+    assert (error.first, error.second, error.clips, error.missing) == (2.0, 1.0, 1, 2)
+    compare_reports([a, b], tmp_path / "out")
+    assert capsys.readouterr().out.count("1 (+2)") == 2
+
+
+def test_a_change_is_a_mean_and_not_a_median():
+    first, second = (
+        Report(name, frozenset("xyz"), {("error", "px"): dict(zip("xyz", values, strict=True))})
+        for name, values in (("a", (1.0, 2.0, 3.0)), ("b", (1.0, 2.0, 6.0)))
+    )
+    assert difference(first, second)[0].change == 1
+
+
 def test_sources_are_never_mixed(tmp_path):
     a = report(tmp_path / "a", {"x": 0.2})
     b = report(tmp_path / "b", {"x": 0.6}, source="replay")
     assert difference(read_report(a, "a"), read_report(b, "b")) == []
 
 
-def test_the_command_writes_tables_and_names_the_reports(tmp_path, capsys):
+def test_the_command_writes_tables_and_names_the_reports(tmp_path, capsys, monkeypatch):
     scores = {"x": 0.2, "y": 0.4}
     a = report(tmp_path / "one" / "run_1", scores)
     b = report(tmp_path / "two" / "run_1", {"x": 0.5, "y": 0.6})
+    monkeypatch.setenv("FORCE_COLOR", "1")
     main(["compare", str(a), str(b), "--out", str(tmp_path / "out")])
-    assert "two/run_1 (B) against one/run_1 (A)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "two/run_1 (B) against one/run_1 (A)" in printed
+    (line,) = [line for line in printed.splitlines() if "free_fall" in line]
+    assert line.startswith("[1m") and line.index("0.3") < line.index("0.55") < line.index("+0.25")
     (row,) = csv.DictReader((tmp_path / "out" / "compare.csv").open())
     assert (row["report"], row["clips"], float(row["change"])) == ("two/run_1", "2", pytest.approx(0.25))
+    numbers = [float(row[name]) for name in ("mean", "mean there", "low", "high")]
+    assert numbers == pytest.approx([0.55, 0.3, 0.2, 0.3])
     latex = (tmp_path / "out" / "compare.tex").read_text()
     assert r"free\_fall (readout) & score & 0.3 & 0.55 & \textbf{+0.25 [+0.2, +0.3]} & 2 \\" in latex
+
+
+def test_every_report_is_held_against_the_first(tmp_path, capsys):
+    folders = [
+        report(tmp_path / name, {"x": score}) for name, score in zip("abc", (0.2, 0.3, 0.7), strict=True)
+    ]
+    compare_reports(folders, tmp_path / "out")
+    rows = csv.DictReader((tmp_path / "out" / "compare.csv").open())
+    found = [(row["report"], row["against"], float(row["change"])) for row in rows]
+    assert found == [("b", "a", pytest.approx(0.1)), ("c", "a", pytest.approx(0.5))]
 
 
 def test_bad_reports_are_one_sentence(tmp_path):

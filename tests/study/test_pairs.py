@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from tests.metrics.pages import holds_summary, read_whole
 from worldgen import cli
 from worldgen.data.media import write_video
 from worldgen.encoders.base import Encoder, Tokens
+from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.metrics.surprise import Windows
 from worldgen.study.opening import open_encoder
@@ -375,3 +376,20 @@ def test_a_run_is_seen_through_an_encoder_beside_the_truth(vjepa):
     share = rows["generated more surprising than the truth, after 4 of 8 frames (physics)"]
     assert 0 <= share.low <= share.value <= share.high <= 1 and "n = 6" in share.note
     assert rows["judging encoder"].note == "not part of the model that is judged"
+
+
+def test_an_encoder_that_reads_says_how_well_frames_and_prompt_agree(imagebind_folder):
+    words = ("a red ball", "a blue ball", "a box", "a hall", "balls", "all")
+    truth = [
+        Clip(walk([start + step for step in range(FRAMES)])[None], torch.tensor([8.0]), (prompt,))
+        for start, prompt in enumerate(words)
+    ]
+    made = [replace(clip, frames=1 - clip.frames) for clip in truth[:5]] + [replace(truth[5], prompts=("",))]
+    judge = ImageBind(imagebind_folder)
+    rows = {row.name: row for row in perceive(judge, torch.nn.Module(), truth, made)}
+    for name, clips in (("generated", made[:5]), ("true", truth)):
+        row = rows[f"{name} frames and prompt (semantics)"]
+        cosines = [judge.embed_vision(clip)[0] @ judge.embed_text(clip.prompts)[0] for clip in clips]
+        assert row.value == pytest.approx(float(torch.stack(cosines).mean()), abs=1e-5)
+        assert f"n = {len(clips)}" in row.note
+    assert "1 clips without a prompt left out" in rows["generated frames and prompt (semantics)"].note

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from worldgen.simulation.refilm import NotViolable
 from worldgen.simulation.render import film_trajectory
 from worldgen.simulation.resimulated import swap_materials
 from worldgen.simulation.scenes import RESTITUTION
+from worldgen.study import sensitivity
 from worldgen.study.runs import open_run
 from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
@@ -106,6 +108,53 @@ def test_what_is_not_read_changes_nothing_and_is_said_to_be_ignored(effects):
             assert effect.verdict == "ignored" and effect.latent.value == effect.pixel.value == 0
             assert effect.floors.value == 0
     assert not any("audio" in name or "imu" in name for name, _ in effects)  # these clips have neither
+
+
+def effect_of(floors=None, latent=None, toward=None, change="swapped"):
+    some = sensitivity.Measured(1.0, 0.5, 1.5)
+    return sensitivity.Effect("text", change, 4, latent or some, some, some, floors, toward, None)
+
+
+def test_heeded_is_what_chance_does_not_explain():
+    beyond, within = sensitivity.Measured(2.0, 1.1, 3.0), sensitivity.Measured(0.9, 0.5, 1.2)
+    assert effect_of(floors=beyond).verdict == "heeded" and effect_of(floors=within).verdict == "ignored"
+    assert effect_of(floors=within, toward=sensitivity.Measured(0.1, 0.05, 0.2)).verdict == "heeded"
+    assert effect_of(floors=within, toward=sensitivity.Measured(0.1, -0.1, 0.3)).verdict == "ignored"
+    # Without noise any change is one.
+    assert effect_of().verdict == "heeded"
+    assert effect_of(latent=sensitivity.Measured(0.0, 0.0, 0.0)).verdict == "ignored"
+
+
+def test_changes_are_measured_by_hand():
+    z, frames = torch.zeros(3, 2, 1, 2, 2), torch.zeros(3, 4, 3, 2, 2)
+    tracks, seen = torch.zeros(3, 4, 2, 2), torch.ones(3, 4, 2, dtype=torch.bool)
+    before = sensitivity._Output(z, frames, tracks)
+    shown, moved = frames.clone(), tracks.clone()
+    shown[:, 2:] = 0.3
+    shown[:, :2] = 9.0  # what is known is given, and counts nowhere
+    moved[..., 0, :] = torch.tensor([3.0, 4.0])
+    moved[..., 1, :] = 100.0  # of an object that is not seen
+    seen[..., 1] = False
+    moved[:, :2] = 50.0
+    model = SimpleNamespace(spread=torch.tensor(2.0))
+    after = sensitivity._Output(z + 1, shown, moved)
+    found = sensitivity._change(model, after, before, sensitivity._Tracks(tracks, seen), 2)
+    for values, expected in ((found.latent, 0.5), (found.pixel, 0.3), (found.track, 5.0)):
+        assert_close(values, torch.full((3,), expected))
+    # Only the clips that are asked count; of changes and of floors the sums are divided.
+    change = sensitivity._Change(torch.tensor([1.0, 1.0, 7.0]), found.pixel, None)
+    rows = torch.tensor([True, True, False])
+    effect = sensitivity._effect("text", "swapped", change, torch.tensor([1.0, 3.0, 7.0]), rows)
+    assert (effect.clips, effect.latent.value, effect.floors.value) == (2, 1.0, 0.5)
+
+
+def test_the_way_toward_the_swapped_truth_is_a_projection():
+    way = torch.tensor([[1.0, 0.0], [2.0, 0.0], [5.0, 0.0]])
+    moved = torch.tensor([[0.5, 3.0], [1.0, -4.0], [50.0, 0.0]])  # half of the way, and aside
+    rows = torch.tensor([True, True, False])
+    found = sensitivity._toward(moved, way, rows)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert sensitivity._toward(moved, 0 * way, rows) is None
 
 
 def test_materials_are_asked_of_clips_whose_prompt_names_one(effects, clips):

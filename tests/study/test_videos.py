@@ -4,16 +4,18 @@ import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter
 
 from tests.data.videos import ball, write
 from worldgen.metrics.exhibits import Exhibit
 from worldgen.metrics.page import PICTURED
 from worldgen.study.filming import Filmed, filmed
 from worldgen.study.records import Finding, read_finding, write_finding
-from worldgen.study.videos import check_video, evaluate_videos
+from worldgen.study.videos import CAMERA, check_video, evaluate_videos
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,41 @@ def test_without_a_flight_that_falls_there_is_no_scale_from_g(folder):
 def test_settings_that_cannot_be_are_one_sentence(given, told):
     with pytest.raises(ValueError, match=told):
         filmed(*given)
+
+
+def panned(path, speed, places):
+    """A textured wall seen by a camera that goes ``speed`` pixels a frame; a disc at (x, y) of the wall."""
+    wall = gaussian_filter(np.random.default_rng(3).random((96, 384)), 2.5)
+    wall = 165 + 75 * np.tanh(3 * (wall - wall.mean()) / wall.std())
+    rows, columns = np.mgrid[:96, :128]
+    frames = []
+    for frame, place in enumerate(places):
+        image = wall[:, 128 + speed * frame :][:, :128].copy()
+        if place is not None:
+            disc = np.hypot(columns + speed * frame - place[0], rows - place[1]) < 6
+            image[disc] = 10
+        frames.append(np.repeat(image[..., None], 3, axis=2).astype(np.uint8))
+    return write(path, frames)
+
+
+@pytest.mark.parametrize("speed", [2, -2])
+def test_what_the_camera_leaves_behind_is_not_missed_and_what_vanishes_before_it_is(tmp_path, speed):
+    middle = [(64 + speed * frame + 0.8 * frame, 30 + 1.2 * frame) for frame in range(24)]  # goes along
+
+    def judge(name, places):
+        case = check_video(panned(tmp_path / f"{name}.mp4", speed, places))
+        assert case.measures[0].name == CAMERA and case.measures[0].value == pytest.approx(46, abs=0.5)
+        report = case.exhibits[0].report
+        return report["permanence"].value, report["births"].value
+
+    assert judge("stays", middle) == (1, 0)
+    away = 46 if speed > 0 else 82
+    left = [(away - 0.9 * np.sign(speed) * frame, 30 + 1.2 * frame) for frame in range(24)]
+    assert abs(left[15][0] - 15 * speed - 64) > 58  # out of the image in the second half
+    assert judge("left behind", left) == (1, 0)
+    assert judge("vanishes", [*middle[:12], *[None] * 12]) == (pytest.approx(0.5), 1)
+    # What comes in with the camera was there before; what appears in the middle was not.
+    ahead = 64 + 30 * speed + (4 if speed > 0 else -4)
+    entering = [(ahead - 0.5 * frame, 30 + 1.2 * frame) for frame in range(24)]
+    assert judge("comes into view", entering) == (1, 0)
+    assert judge("appears", [*[None] * 12, *middle[12:]]) == (None, 1)  # none was expected

@@ -163,12 +163,6 @@ def cut_patches(z: Float[Tensor, "L C h w"], patch: Shape) -> Float[Tensor, "t H
     return x.permute(0, 3, 5, 2, 1, 4, 6).flatten(3)
 
 
-def join_patches(tokens: Float[Tensor, "t H W D"], patch: Shape) -> Float[Tensor, "L C h w"]:
-    """The latent that `cut_patches` cut."""
-    x = tokens.unflatten(3, (-1, *patch))  # (t, H, W, C, pt, ph, pw)
-    return x.permute(0, 4, 3, 1, 5, 2, 6).flatten(5, 6).flatten(3, 4).flatten(0, 1)
-
-
 def pack_bins(lengths: Sequence[int], budget: int, order: Sequence[int] | None = None) -> list[list[int]]:
     """Items laid into as few rows of ``budget`` tokens as best-fit-decreasing finds.
 

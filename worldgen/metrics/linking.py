@@ -34,6 +34,8 @@ class Blob:
     area: float
     label: str = ""
     """What a detector takes it for."""
+    whole: bool = True
+    """It does not reach the edge of what the frame shows: only then is its center that of the object."""
 
 
 @dataclass
@@ -57,6 +59,11 @@ class Track:
         """Diagonal of the box that the track fills, pixels."""
         places = np.array([(blob.x, blob.y) for blob in self.blobs.values()])
         return float(np.linalg.norm(np.ptp(places, axis=0)))
+
+    @property
+    def whole(self) -> int:
+        """Frames in which all of it is seen."""
+        return sum(blob.whole for blob in self.blobs.values())
 
     def predict(self, frame: int) -> tuple[float, float]:
         """Column and row to which its last step leads."""
@@ -101,6 +108,7 @@ def link(detections: list[list[Blob]]) -> list[Track]:
         taken = set()
         if active and blobs:
             predicted = np.array([track.predict(frame) for track in active])
+            blobs = _join_pieces(blobs, active, predicted)
             places = np.array([(blob.x, blob.y) for blob in blobs])
             foreign = [[track.blobs[track.last].label != blob.label for blob in blobs] for track in active]
             distance = np.linalg.norm(predicted[:, None] - places[None], axis=-1)
@@ -116,6 +124,30 @@ def link(detections: list[list[Blob]]) -> list[Track]:
                     taken.add(column)
         tracks += [Track({frame: blob}) for index, blob in enumerate(blobs) if index not in taken]
     return tracks
+
+
+def _join_pieces(blobs: list[Blob], tracks: list[Track], predicted: Float[np.ndarray, "K 2"]) -> list[Blob]:
+    """One blob for those that lie within the known outline of one track, where this is expected.
+
+    Before a background of its own color an object shows in pieces. What a detector labels is whole already.
+    """
+    places = np.array([(blob.x, blob.y) for blob in blobs])
+    distance = np.linalg.norm(predicted[:, None] - places[None], axis=-1)
+    nearest, joined = distance.argmin(axis=0), []
+    apart = {index for index, blob in enumerate(blobs) if not blob.label}
+    boxes = [blob for blob in blobs if blob.label]
+    for number, track in enumerate(tracks):
+        own = [
+            index for index in apart if nearest[index] == number and distance[number, index] < track.radius
+        ]
+        if len(track.blobs) < SHORTEST or len(own) < 2:
+            continue
+        area = [blobs[index].area for index in own]
+        x, y = np.average(places[own], axis=0, weights=area)
+        whole = all(blobs[index].whole for index in own)
+        joined.append(Blob(float(x), float(y), sum(area), whole=whole))
+        apart -= set(own)
+    return [*boxes, *(blobs[index] for index in sorted(apart)), *joined]
 
 
 def moving_tracks(tracks: list[Track], what: str) -> list[Track]:

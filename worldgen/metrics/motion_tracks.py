@@ -33,6 +33,8 @@ from worldgen.types import Clip, Trajectory
 MAXIMUM_WIDTH = 640
 _CHANGE = 0.1
 """Difference of a channel from the background that makes a pixel part of something."""
+_RIM = 2
+"""Pixels beyond a blob that are partly the object's."""
 _SMALLEST = 6e-5
 """Area of a blob as a share of the image, at least."""
 _WHOLE_IMAGE = 0.25
@@ -73,7 +75,12 @@ def track_motion(clip: Clip) -> Tracked:
     """
     still = hold_still(clip)
     moving = moving_tracks(link([_find_blobs(change) for change in still.changes]), "blob")
-    objects = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
+    large = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
+    objects = [track for track in large if track.whole >= SHORTEST]
+    if not objects:
+        raise Untrackable(
+            f"what moves reaches over the border of the image: none of it is seen whole in {SHORTEST} frames"
+        )
     return Tracked(assemble(objects, len(still.changes), still.scale, still.corner, clip.fps), still.camera)
 
 
@@ -161,7 +168,7 @@ def _shrink(frames: Float[Tensor, "T 3 H W"]) -> tuple[Float[np.ndarray, "T 3 h 
 def _changes(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "T h w"]:
     """Largest difference of a channel from the temporal median, once slow changes of light are undone.
 
-    0 where a frame shows nothing (NaN).
+    NaN where a frame shows nothing.
     """
     chosen = frames[:: max(1, len(frames) // 30)]
     unseen = np.isnan(frames).any()
@@ -172,7 +179,7 @@ def _changes(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "T h w"]
     for index, frame in enumerate(frames):
         gain, offset = _match_light(frame[:, ::4, ::4], background[:, ::4, ::4])
         changes[index] = np.abs(frame * gain + offset - background).max(axis=0)
-    return np.nan_to_num(changes, nan=0.0, copy=False)
+    return changes
 
 
 def _match_light(
@@ -194,21 +201,26 @@ def _match_light(
 
 def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[Blob]:
     """Connected regions, with the centroid weighted by how clearly each pixel differs."""
+    # Nearer to the edge of what is shown, the soft rim of a blob is cut off.
+    inside = ndimage.binary_erosion(np.isfinite(change), np.ones((3, 3)), iterations=_RIM)
+    change = np.nan_to_num(change, nan=0.0)
     mask = ndimage.binary_opening(change > _CHANGE, np.ones((3, 3)))
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     smallest = max(_SMALLEST * change.size, 4.0)
     blobs = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        if (labels[box] == label).sum() < smallest:
+        covered = labels[box] == label
+        if covered.sum() < smallest:
             continue
-        rows = slice(max(box[0].start - 2, 0), box[0].stop + 2)
-        columns = slice(max(box[1].start - 2, 0), box[1].stop + 2)
-        own = ndimage.binary_dilation(labels[rows, columns] == label, np.ones((3, 3)), iterations=2)
+        rows = slice(max(box[0].start - _RIM, 0), box[0].stop + _RIM)
+        columns = slice(max(box[1].start - _RIM, 0), box[1].stop + _RIM)
+        own = ndimage.binary_dilation(labels[rows, columns] == label, np.ones((3, 3)), iterations=_RIM)
         strength = change[rows, columns] * own
         # Beyond half of its clearest difference a pixel is wholly the object; below, partly or noise.
         weights = np.clip(strength / (0.5 * np.quantile(strength[own], 0.9)), 0, 1)
         weights[weights < 0.2] = 0
         area = float(weights.sum())
         y, x = np.mgrid[rows.start : rows.start + own.shape[0], columns.start : columns.start + own.shape[1]]
-        blobs.append(Blob(float((weights * x).sum() / area), float((weights * y).sum() / area), area))
+        center = float((weights * x).sum() / area), float((weights * y).sum() / area)
+        blobs.append(Blob(*center, area, whole=bool(inside[box][covered].all())))
     return blobs

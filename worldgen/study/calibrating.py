@@ -103,7 +103,7 @@ def _judge_world(
         against, shown = _simulate(family, seed, 64 if run is not None else _SIZES[source])
         observations = _observe(shown, against, family, seed, JUDGES[source])
         return observations, [] if run is None else _prefer(shown, family, seed, _likelihood_of(run)), ""
-    except ValueError as error:
+    except ValueError as error:  # of a world that is skipped nothing counts
         return [], [], f"{family} {seed}: {error}"
 
 

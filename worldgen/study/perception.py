@@ -1,4 +1,4 @@
-"""A run's clips in the eyes of a frozen encoder: surprise, geometry and distances, beside the truth."""
+"""A run's clips in the eyes of a frozen encoder: surprise, geometry, distances, words, beside the truth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from worldgen.encoders.base import Encoder
+from worldgen.encoders.imagebind import ImageBind
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
@@ -15,6 +16,7 @@ from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.measures import Measure
 from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.metrics.surprise import Foreseer, Windows
+from worldgen.metrics.text_match import imagebind_score, measure_text_match
 from worldgen.types import Clip
 
 _WINDOW = 16
@@ -35,6 +37,9 @@ def perceive(judge: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequ
     if count_moments(judge, truth[0]) is not None:
         measures += _compare_geometry(judge, truth, made)
     measures += measure_distances(clip_features(judge, made), clip_features(judge, truth))
+    if isinstance(judge, ImageBind):
+        for name, clips in (("generated", made), ("true", truth)):
+            measures.append(measure_text_match(f"{name} frames and prompt", imagebind_score(judge), clips))
     rows = [measure.row() for measure in measures]
     warning = circularity(judge, model)
     return [*rows, Row("judging encoder", None, note=warning or "not part of the model that is judged")]
