@@ -13,7 +13,8 @@ from transformers import VJEPA2Model, VJEPA2VideoProcessor
 from tests.tiny import tiny_vjepa2
 from worldgen.diffusion.context import hold
 from worldgen.simulation.clips import simulate_clip
-from worldgen.study.evaluation import HeldOut, evaluate_run, write_evaluation
+from worldgen.study.evaluation import HeldOut, evaluate_run
+from worldgen.study.verdict_page import write_evaluation
 from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from worldgen.study.evaluation import HeldOut, evaluate_run, write_evaluation
+from worldgen.study.evaluation import HeldOut, evaluate_run
 from worldgen.study.runs import open_run
+from worldgen.study.verdict_page import write_evaluation
 
 FAMILIES = ("drop", "bounce", "collide")
 SEEDS = 77_000_000

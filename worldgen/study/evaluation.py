@@ -10,22 +10,17 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from worldgen import __version__
 from worldgen.data.batching import stack_clips
-from worldgen.data.media import write_video
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
-from worldgen.metrics.exhibits import Case, Row
+from worldgen.metrics.exhibits import Row
 from worldgen.metrics.fidelity import PerceptualDistance
-from worldgen.metrics.report import write_report
 from worldgen.metrics.second_take import check_second_take
-from worldgen.plots import plot_tracks
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.cases import count_case, present_case, replay_rows, tracker_error
 from worldgen.study.judging import (
@@ -43,28 +38,11 @@ from worldgen.study.opening import open_encoder
 from worldgen.study.perception import perceive
 from worldgen.study.runs import open_run
 from worldgen.study.unfinished import Unfinished, stamp_folder
+from worldgen.study.verdict_page import Verdict, write_evaluation
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select
 
 BATCH = 20
-NOTES = (
-    "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
-    "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
-    "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
-    "A replay simulates on from the first tracked frames, in the scene that was filmed; replayed columns "
-    "show it, and what they check is how far the tracks are from it.",
-    "PSNR is measured after the known frames, or after the first where none are known; on moving pixels: on "
-    "those that in truth differ from the last of them.",
-    "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
-    "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
-    "one score: played backward, a clip keeps two of them.",
-    "Fidelity says how a clip looks, and nothing of physics.",
-)
-NO_LPIPS = "LPIPS is left out: it needs AlexNet's weights (--lpips alexnet-owt-7be5be79.pth)."
-SHOWN = (
-    "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
-    "generated included. "
-)
 
 
 @dataclass(frozen=True)
@@ -76,18 +54,6 @@ class HeldOut:
     clip: Clip
     second: Clip | None = None
     """The same scene again, started a little elsewhere; None where it cannot be simulated."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What an evaluation found."""
-
-    rows: list[Row]
-    cases: list[Case]
-    generated: list[Clip]
-    skipped: list[tuple[str, str]]
-    shown: tuple[str, ...] = ()
-    """Slots whose encoder was shown the whole clip, its future included."""
 
 
 def evaluate_run(
@@ -139,7 +105,7 @@ def evaluate_run(
             generated += [result[index] for index in range(len(result))]
             progress.advance(task, len(batch))
         task = progress.add_task("Checking", total=len(clips))
-        cases, shown = [], []
+        cases, judged = [], []
         tracker = tracker_error([one.clip for one in clips[:pictured]])
         for number, (one, result) in enumerate(zip(clips, generated, strict=True)):
             show = present_case if number < pictured else count_case
@@ -149,7 +115,7 @@ def evaluate_run(
                 skipped.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
             else:
                 cases.append(replace(case, measures=measure(outcomes[number])))
-                shown.append(result)
+                judged.append((one.clip, result))
             progress.advance(task)
     first = clips[0].clip
     regression = fit_regression(
@@ -179,7 +145,8 @@ def evaluate_run(
         perceived=perceived,
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    return Verdict(rows, cases, shown, skipped, model.conditioner.shown)
+    truth, made = ([pair[side] for pair in judged] for side in (0, 1))
+    return Verdict(rows, cases, truth, made, skipped, model.conditioner.shown)
 
 
 def evaluate_folder(
@@ -210,65 +177,11 @@ def evaluate_folder(
     command += f" --lpips {lpips}" if lpips else ""
     if judge is not None:
         command += f" --encoder {encoder}"
-        truth = [one.clip for one in _load(held_out)[0]]
-        verdict = replace(verdict, rows=verdict.rows + perceive(judge, model, truth, verdict.generated))
+        rows = perceive(judge, model, verdict.truth, verdict.generated)
+        verdict = replace(verdict, rows=verdict.rows + rows)
     page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, known)
     shutil.rmtree(unfinished.folder, ignore_errors=True)
     return page
-
-
-def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
-    """The report and a video of generated clips beside the truth."""
-    shown = SHOWN.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
-    start = (
-        f"Each clip continues from its caption and its first {known} frames."
-        if known
-        else "No frame of a clip is known: all of it comes from what the encoders say."
-    )
-    introduction = shown + (
-        f"{start} Truth, generated video and two "
-        "controls that were broken on purpose pass through one tracker and the same checks, side by side.\n"
-        "A control is there to show what a number can tell: a check that does not notice a frozen or a "
-        "reversed world is no evidence by itself."
-    )
-    page = write_report(
-        folder,
-        title=title,
-        introduction=introduction,
-        cases=verdict.cases,
-        summary=verdict.rows,
-        skipped=verdict.skipped,
-        command=command,
-        notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
-        draw_tracks=plot_tracks,
-    )
-    write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
-    print_rows(verdict.rows)
-    if shown:
-        print(shown)
-    return page
-
-
-def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
-    """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
-    pairs = [
-        torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)
-        for case, made in zip(verdict.cases, verdict.generated, strict=True)
-        if case.exhibits[0].label == "truth"  # those that are pictured
-    ][:columns]
-    return torch.cat(pairs, dim=3)
-
-
-def print_rows(rows: Sequence[Row]) -> None:
-    """The summary, for the terminal."""
-    table = Table(box=None)
-    for heading in ("", "value", "95 % interval", "unit", "note"):
-        table.add_column(heading, justify="right" if heading in ("value", "95 % interval") else "left")
-    for row in rows:
-        value = "-" if row.value is None else f"{row.value:.3g}"
-        interval = "" if row.low is None or row.high is None else f"{row.low:.3g} .. {row.high:.3g}"
-        table.add_row(row.name, value, interval, row.unit, row.note)
-    Console().print(table)
 
 
 def _read(source: ShardedClips, index: int) -> HeldOut:

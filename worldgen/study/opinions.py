@@ -38,10 +38,10 @@ from worldgen.metrics.judge_protocols import (
 )
 from worldgen.metrics.measures import Measure
 from worldgen.study.benchmark_pages import write_opinions_page
-from worldgen.study.evaluation import print_rows
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.pair_tables import write_csv
 from worldgen.study.pairs import require_picture
+from worldgen.study.verdict_page import print_rows
 from worldgen.study.videos import read_small
 from worldgen.types import Clip
 

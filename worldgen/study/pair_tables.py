@@ -19,8 +19,8 @@ from worldgen.metrics.intervals import auroc, auroc_interval
 from worldgen.metrics.measures import Measure
 from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.study.benchmark_pages import write_pairs_page
-from worldgen.study.evaluation import print_rows
 from worldgen.study.pair_layouts import Missing, Pair, Pairs
+from worldgen.study.verdict_page import print_rows
 
 Scores = Mapping[str, float | None]
 """Numbers of one video by name; None where one does not apply."""

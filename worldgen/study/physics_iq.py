@@ -37,6 +37,7 @@ from worldgen.metrics.physics_iq import Closeness, Comparison, View, quarter, wa
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.physics_iq_layout import Pair, Recording, find_pairs
 from worldgen.study.physics_iq_tables import Judged, write_tables
+from worldgen.study.verdict_page import print_rows
 
 SECONDS = 5
 SILENT_SECONDS = 300.0
@@ -106,7 +107,6 @@ def evaluate_physics_iq(
             f"{missing[0].reason}."
         )
     from worldgen.study.benchmark_pages import write_physics_iq_page
-    from worldgen.study.evaluation import print_rows  # brings the generator along: children do without
 
     rows = write_tables(out, generated.name, judged, missing, len(layout.slots), command)
     print_rows(rows)

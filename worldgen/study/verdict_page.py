@@ -1,0 +1,109 @@
+"""What an evaluation of a run found, as a page, as a video, and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from worldgen.data.media import write_video
+from worldgen.metrics.exhibits import Case, Row
+from worldgen.metrics.report import write_report
+from worldgen.plots import plot_tracks
+from worldgen.types import Clip
+
+NOTES = (
+    "Trajectories of generated clips are read off pixels by color, with the first true frame as the "
+    "only hint; the tracker's own error on true frames is the line 'tracker on true frames'.",
+    "Baselines are handed the simulator's true positions in the known frames; the generator sees pixels.",
+    "A replay simulates on from the first tracked frames, in the scene that was filmed; replayed columns "
+    "show it, and what they check is how far the tracks are from it.",
+    "PSNR is measured after the known frames, or after the first where none are known; on moving pixels: on "
+    "those that in truth differ from the last of them.",
+    "'codec alone' is the true clip, coded and decoded: what the latent itself costs.",
+    "Physics-IQ's four numbers stand beside what a second take of the same scene gets, and are never made "
+    "one score: played backward, a clip keeps two of them.",
+    "Fidelity says how a clip looks, and nothing of physics.",
+)
+NO_LPIPS = "LPIPS is left out: it needs AlexNet's weights (--lpips alexnet-owt-7be5be79.pth)."
+SHOWN = (
+    "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
+    "generated included. "
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an evaluation found."""
+
+    rows: list[Row]
+    cases: list[Case]
+    truth: list[Clip]
+    generated: list[Clip]
+    """Of the same scenes, clip by clip."""
+    skipped: list[tuple[str, str]]
+    shown: tuple[str, ...] = ()
+    """Slots whose encoder was shown the whole clip, its future included."""
+
+
+def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
+    """The report and a video of generated clips beside the truth."""
+    shown = SHOWN.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
+    start = (
+        f"Each clip continues from its caption and its first {known} frames."
+        if known
+        else "No frame of a clip is known: all of it comes from what the encoders say."
+    )
+    introduction = shown + (
+        f"{start} Truth, generated video and two "
+        "controls that were broken on purpose pass through one tracker and the same checks, side by side.\n"
+        "A control is there to show what a number can tell: a check that does not notice a frozen or a "
+        "reversed world is no evidence by itself."
+    )
+    page = write_report(
+        folder,
+        title=title,
+        introduction=introduction,
+        cases=verdict.cases,
+        summary=verdict.rows,
+        skipped=verdict.skipped,
+        command=command,
+        notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
+        draw_tracks=plot_tracks,
+    )
+    if any(_is_pictured(case) for case in verdict.cases):
+        write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
+    print_rows(verdict.rows)
+    if shown:
+        print(shown)
+    return page
+
+
+def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
+    """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
+    pairs = [
+        torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)
+        for case, made in zip(verdict.cases, verdict.generated, strict=True)
+        if _is_pictured(case)
+    ][:columns]
+    return torch.cat(pairs, dim=3)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """The summary, for the terminal."""
+    table = Table(box=None)
+    for heading in ("", "value", "95 % interval", "unit", "note"):
+        table.add_column(heading, justify="right" if heading in ("value", "95 % interval") else "left")
+    for row in rows:
+        value = "-" if row.value is None else f"{row.value:.3g}"
+        interval = "" if row.low is None or row.high is None else f"{row.low:.3g} .. {row.high:.3g}"
+        table.add_row(row.name, value, interval, row.unit, row.note)
+    Console().print(table)
+
+
+def _is_pictured(case: Case) -> bool:
+    return case.exhibits[0].label == "truth"
