@@ -81,8 +81,8 @@ def test_from_pixels_a_check_may_see_more_than_its_formula():
     modest += [observed("teleport", 0.3, (seen(3.0, blind_to=("teleport",)),), n) for n in range(8)]
     found = summarize(modest, "readout")
     assert not found.mismatches
-    assert found.by_tracker == ("thing sees teleport (AUROC 1.00), as the tracker stumbles over it.",)
-    assert len(summarize(modest, "truth").mismatches) == 1 and not summarize(modest, "truth").by_tracker
+    assert found.in_pixels == ("thing sees teleport (AUROC 1.00) in pixels, though its formula does not.",)
+    assert len(summarize(modest, "truth").mismatches) == 1 and not summarize(modest, "truth").in_pixels
 
 
 def test_checks_that_pass_above_their_limit_are_turned():

@@ -57,7 +57,7 @@ _ALL_BUT = {
     "every violation by what stays visible": ("vanish", "duplicate"),
     "every violation but places exchanged": ("swap",),
     "every violation by what keeps its looks": ("recolor", "swell"),
-    "every violation by bodies that keep apart": ("pass-through", "frozen", "teleport", "duplicate"),
+    "every violation by bodies that keep apart": ("pass-through", "teleport"),
 }
 _FROM_PIXELS = "from pixels: "
 """Begins what a check is blind to only because of what a tracker makes of it."""
@@ -172,7 +172,7 @@ class Calibration:
     def mismatches(self) -> tuple[str, ...]:
         """Sentences on where ``blind_to`` and finding disagree.
 
-        From pixels, seeing more than the check's formula can is none: see `by_tracker`.
+        From pixels, seeing more than the check's formula can is none: see `in_pixels`.
         """
         lines = []
         for one in self.verdicts:
@@ -185,12 +185,12 @@ class Calibration:
         return tuple(lines)
 
     @property
-    def by_tracker(self) -> tuple[str, ...]:
-        """Sentences on what checks see although their formulas are blind: the tracker stumbled over it."""
+    def in_pixels(self) -> tuple[str, ...]:
+        """Sentences on what checks see although they are declared blind: often the tracker stumbles."""
         if self.source == "truth":
             return ()
         return tuple(
-            f"{one.check} sees {one.control} (AUROC {one.auroc:.2f}), as the tracker stumbles over it."
+            f"{one.check} sees {one.control} (AUROC {one.auroc:.2f}) in pixels, though its formula does not."
             for one in self.verdicts
             if one.unexpected
         )

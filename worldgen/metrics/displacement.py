@@ -14,7 +14,9 @@ from worldgen.types import Check, Trajectory
 _BLIND = ("which law was broken",)
 _VANISHED = (*_BLIND, "vanishing", "a copy that appears")
 _TRAJECTORY_ERROR = blank_states("trajectory_error", "m", 1.0, _VANISHED)
-_AVERAGE = blank_states("average_displacement", "m", 1.0, _VANISHED)
+_AVERAGE = blank_states(
+    "average_displacement", "m", 1.0, (*_VANISHED, "from pixels: energy gained at a bounce")
+)
 _FINAL = blank_states("final_displacement", "m", 1.0, (*_VANISHED, "objects that change places and back"))
 _HORIZON = blank_states(
     "valid_horizon",

@@ -20,6 +20,7 @@ _BLIND = (
     "vanishing",
     "a copy that appears",
     "energy gained at a bounce",
+    "what stops near its true place",
     "changes of color or size",
 )
 _L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_BLIND, "half of a vertical error"))
@@ -27,7 +28,11 @@ _L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _BLIND)
 _CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _BLIND)
 _CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _BLIND)
 _IOU = blank(
-    "pisa_iou", "IoU", 0.5, ("which law was broken", "a copy that appears", "a change of size"), "above"
+    "pisa_iou",
+    "IoU",
+    0.5,
+    ("which law was broken", "a copy that appears", "what stops near its true place", "a change of size"),
+    "above",
 )
 _LEAST_AREA = 1e-4
 """Mean share of the image below which there is nothing to compare."""

@@ -35,7 +35,7 @@ def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequ
         "skipped": list(skipped),
         "short": dict(zip(found.checks, short_lines(found), strict=True)),
         "mismatches": list(found.mismatches),
-        "by_tracker": list(found.by_tracker),
+        "in_pixels": list(found.in_pixels),
         "floors": [asdict(floor) for floor in found.floors],
         "verdicts": [asdict(verdict) for verdict in found.verdicts],
     }
@@ -138,7 +138,7 @@ def _markdown(found: Calibration, command: str, skipped: Sequence[str]) -> str:
         )
     lines += ["", "In short:", "", *(f"* {line}" for line in short_lines(found)), ""]
     mismatches = found.mismatches or ("Declared blind spots and found ones agree.",)
-    lines += ["Declared against found:", "", *(f"* {line}" for line in (*mismatches, *found.by_tracker)), ""]
+    lines += ["Declared against found:", "", *(f"* {line}" for line in (*mismatches, *found.in_pixels)), ""]
     lines += [*(f"* skipped: {line}" for line in skipped), ""] if skipped else []
     return "\n".join(lines)
 
