@@ -87,5 +87,16 @@ def test_what_does_not_swing_is_not_judged():
     short = of(path(swing(0.0, 2.0, 16), 0.0, 1.0))
     assert not check_oscillation(short, None, HUNG)[0].applies  # a fifth of a period
     free = of(path(swing(0.0, 9.0), 0.0, 1.0, 50))
-    assert check_oscillation(free, None, Surroundings())[0].value < 1e-8  # turns round without a kink
+    assert check_oscillation(free, free, Surroundings())[0].value < 1e-8  # turns round without a kink
     assert not check_oscillation(free, falling, Surroundings())[0].applies  # in truth it falls
+
+
+def test_where_nothing_says_that_it_hangs_no_swing_is_no_fault():
+    free = of(path(swing(-0.3, 9.0), 0.0, 1.0, 50))
+    residual, damping = check_oscillation(free, None, Surroundings())
+    assert not residual.applies and "nothing says that anything hangs here" in residual.note
+    assert damping.value < -0.02 and damping.score < 0.5
+    t = times(50)
+    winding = of(path(torch.sin(4 * t) + 0.4 * torch.sin(9.3 * t), 0.0, 1.0, 50))
+    assert check_oscillation(winding, None, HUNG)[0].score < 0.5
+    assert not any(check.applies for check in check_oscillation(winding, None, Surroundings()))

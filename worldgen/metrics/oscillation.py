@@ -68,8 +68,9 @@ def check_oscillation(
     """A9: the worst residual of a damped sinusoid over its range, and the smallest damping ratio.
 
     A swing that grows by itself gains energy: it is pushed, or runs backward. Judged are things that hang, by
-    what the world says, or that turn round twice without a kink; and where there is a reference, only those
-    that swing in it.
+    what the world says, and things that swing in the reference. Where neither is known, the residual only
+    tells whether a thing that turns round twice without a kink swings at all: it breaks no law if it does
+    not, and if it does, its damping is judged.
     """
     swings = find_swings(trajectory, world)
     if reference is not None:
@@ -78,18 +79,26 @@ def check_oscillation(
             swing.index for swing in find_swings(reference, world) if swing.residual < _OSCILLATION.limit / 2
         }
         swings = tuple(swing for swing in swings if swing.index in true)
+    else:
+        swings = tuple(
+            swing for swing in swings if world.holds(swing.index) or swing.residual < _OSCILLATION.limit
+        )
     if not swings:
         why = f"nothing swings for {_LEAST_PERIODS:g} of a period and {_FEWEST} frames"
         return refused(_OSCILLATION, why), refused(_DAMPING, why)
-    worst = max(swings, key=lambda swing: swing.residual)
+    known = [swing for swing in swings if reference is not None or world.holds(swing.index)]
     least = min(swings, key=lambda swing: swing.damping)
     growing = max(-least.damping, 0.0)
     if least.gamma > -2 * least.gamma_error:
         growing = 0.0  # no different from none
     score = tolerance(growing, -_DAMPING.limit)
     note = f"gamma = {least.gamma:.3g} +- {least.gamma_error:.1g} 1/s"
+    damping = passed(_DAMPING, least.damping, note, score)
+    if not known:
+        return refused(_OSCILLATION, "nothing says that anything hangs here"), damping
+    worst = max(known, key=lambda swing: swing.residual)
     period = f"period {2 * np.pi / worst.omega:.3f} s, {worst.periods:.1f} seen"
-    return passed(_OSCILLATION, worst.residual, period), passed(_DAMPING, least.damping, note, score)
+    return passed(_OSCILLATION, worst.residual, period), damping
 
 
 def find_swings(trajectory: Trajectory, world: Surroundings) -> tuple[Swing, ...]:

@@ -40,7 +40,7 @@ from worldgen.study.runs import open_run
 from worldgen.study.unfinished import Unfinished, stamp_folder
 from worldgen.study.verdict_page import Verdict, write_evaluation
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.types import Clip, select
+from worldgen.types import Clip, select, to_device
 
 BATCH = 20
 
@@ -166,7 +166,7 @@ def evaluate_folder(
     """
     judge = None if encoder is None else open_encoder(encoder)
     perceived = None if lpips is None else PerceptualDistance(lpips)
-    model = open_run(run)
+    model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
     unfinished = Unfinished(
@@ -209,9 +209,10 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
 
 
 def _continue(model: WorldGenerator, truth: Clip, known: int, seed: int) -> Float[Tensor, "B T 3 H W"]:
-    """Frames that the model generates from the known ones and the prompts of some clips."""
+    """Frames that the model generates, where it is, from the known ones and the prompts of some clips."""
+    truth = to_device(truth, model.device)
     slots = model.encode_condition(truth) if model.conditioner.shown else None
-    return model.generate(hold(truth, known, known), truth.frames.shape[1], seed, slots).frames
+    return model.generate(hold(truth, known, known), truth.frames.shape[1], seed, slots).frames.cpu()
 
 
 def _clip_of(truth: Clip, known: int, frames: Float[Tensor, "B T 3 H W"]) -> Clip:
@@ -223,7 +224,8 @@ def _clip_of(truth: Clip, known: int, frames: Float[Tensor, "B T 3 H W"]) -> Cli
 @torch.no_grad()
 def _code(model: WorldGenerator, truth: Clip) -> Clip:
     """The true clip as the codec gives it back."""
-    frames = model.codec.decode(model.codec.encode(truth), truth).clamp(0, 1)
+    there = to_device(truth, model.device)
+    frames = model.codec.decode(model.codec.encode(there), there).clamp(0, 1).cpu()
     return Clip(frames, truth.fps, truth.prompts, camera=truth.camera, scenes=truth.scenes)
 
 
