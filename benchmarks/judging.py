@@ -40,10 +40,10 @@ def main() -> None:
         folder = Path(name)
         spoiled = make_videos(folder / "videos", options.clips)
         seconds: dict[int, list[float]] = {1: [], 2: []}
-        for round in range(options.rounds):
+        for number in range(options.rounds):
             for processes in seconds:
                 begun = time.perf_counter()
-                finish(start(folder / "videos", folder / f"{processes}-{round}", processes))
+                finish(start(folder / "videos", folder / f"{processes}-{number}", processes))
                 seconds[processes].append(time.perf_counter() - begun)
         one, two = (sorted(values)[len(values) // 2] for values in seconds.values())
         ratio = sorted(a / b for a, b in zip(*seconds.values(), strict=True))[options.rounds // 2]

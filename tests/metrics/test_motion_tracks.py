@@ -120,7 +120,7 @@ def reaching(clip: Clip) -> Clip:
 
 
 def test_what_is_never_seen_whole_is_not_followed():
-    with pytest.raises(Untrackable, match="reaches over the border of the image: none of it is seen whole"):
+    with pytest.raises(Untrackable, match="reaches over the border: nothing large is seen whole"):
         track_motion(reaching(paint([[]] * 30)))
     beside = [(40 + 1.2 * t, 12 + 0.03 * t**2) for t in range(30)]
     found = track_motion(reaching(paint([[place] for place in beside], radius=6.0))).trajectory
@@ -128,7 +128,7 @@ def test_what_is_never_seen_whole_is_not_followed():
     place = torch.tensor(beside, dtype=torch.float64)
     torch.testing.assert_close(found.position[0, :, 0, 0], place[:, 0], rtol=0, atol=0.3)
     cold = paint([[(2.0, 10 + 2.5 * t)] for t in range(30)])  # half of it lies beyond the border
-    with pytest.raises(Untrackable, match="none of it is seen whole in 6 frames"):
+    with pytest.raises(Untrackable, match="nothing large is seen whole in 6 frames"):
         track_motion(cold)
 
 
@@ -219,7 +219,7 @@ def test_a_real_ball_that_passes_dark_things_comes_and_goes_nowhere():
 
 @needs_real
 def test_a_throwers_arm_is_not_judged():
-    with pytest.raises(Untrackable, match="none of it is seen whole in 6 frames"):
+    with pytest.raises(Untrackable, match="nothing large is seen whole in 6 frames"):
         track_motion(read_small(REAL / "ball_toss_real.mp4"))
 
 

@@ -176,3 +176,19 @@ def test_another_tracker_has_another_name(tmp_path):
     (tmp_path / "x" / "hubconf.py").write_text(HUB.replace("0.2 *", "0.3 *"))
     names.add(CoTracker(str(tmp_path / "x")).identity)
     assert len(names) == 3
+
+
+def test_two_visible_points_do_not_tell_how_sure_a_place_is(clip, blobs):
+    class Pair:
+        """Follows the first two points only, each as far as the thing goes."""
+
+        def follow(self, frames, queries):
+            path = blobs.in_image.position[0, :, 0][:, [0, 2]] * torch.tensor([1.0, -1.0])
+            first = int(queries[0, 0])
+            places = queries[None, :, 1:].double() + (path - path[first])[:, None]
+            visible = torch.zeros(places.shape[:2], dtype=torch.bool)
+            visible[:, :2] = True
+            return Followed(places, visible)
+
+    found = follow_points(clip, blobs, Pair())
+    assert found.trajectory.present.all() and found.sigma is None

@@ -32,3 +32,14 @@ def test_generated_clips_are_replayed_beside_the_truth():
     assert generated.low <= generated.value <= generated.high and generated.value > 10 * own.rms
     assert "n = 2 of 2 clips" in generated.note
     assert replay_rows(cases, None) == [generated]
+
+
+def test_what_a_screen_hides_is_not_missed_and_its_place_is_not_judged():
+    clip = simulate_clip("occlude", 1)
+    case = present_case("occlude-1", clip, None, 2)
+    shown = {item.label: item for item in case.exhibits}
+    assert shown["truth"].report["permanence"].value == 1
+    for label in ("truth", "truth, replayed"):
+        report = shown[label].report
+        assert not [check.name for check in report.checks if check.score is not None and check.score < 0.5]
+    assert shown["truth, replayed"].report["replay_error"].applies

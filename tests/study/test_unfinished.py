@@ -1,6 +1,7 @@
 """An evaluation that was stopped goes on, and one clip that cannot be checked costs itself alone."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from worldgen.simulation.clips import simulate_clip
 from worldgen.study import evaluation
 from worldgen.study.evaluation import HeldOut, evaluate_folder, evaluate_run
 from worldgen.study.runs import open_run
-from worldgen.study.unfinished import Unfinished, stamp_folder
+from worldgen.study.unfinished import Unfinished, stamp_run
 from worldgen.tasks.generator import WorldGenerator
 
 RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
@@ -63,16 +64,23 @@ def test_a_second_run_generates_only_what_is_missing(generated, tmp_path):
 
 def test_kept_frames_are_of_one_run_asked_one_way_about_one_clip(tmp_path):
     clip, other = simulate_clip("drop", 1, size=16), simulate_clip("drop", 2, size=16)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("a: 1")
-    stamps = [stamp_folder(tmp_path / "run", 2, 0), stamp_folder(tmp_path / "run", 2, 1)]
-    (tmp_path / "run" / "model.safetensors").write_bytes(b"other")
-    stamps.append(stamp_folder(tmp_path / "run", 2, 0))
+    run, model = tmp_path / "run", open_run(RUN)
+    run.mkdir()
+    (run / "config.yaml").write_text("a: 1")
+    stamps = [stamp_run(run, model, 2, 0), stamp_run(run, model, 2, 1)]
+    (run / "report").mkdir()
+    (run / "report" / "00000.safetensors").write_bytes(b"an evaluation of it")
+    assert stamp_run(run, model, 2, 0) == stamps[0]
+    (run / "model.safetensors").write_bytes(b"other")
+    stamps.append(stamp_run(run, model, 2, 0))
     assert len(set(stamps)) == 3
     kept = [Unfinished(tmp_path / "kept", stamp) for stamp in stamps]
     assert torch.equal(kept[0].recall(0, clip, lambda: clip.frames), clip.frames)
     assert torch.equal(kept[0].recall(0, clip, lambda: other.frames), clip.frames)
     assert torch.equal(kept[1].recall(0, clip, lambda: other.frames), other.frames)
+    assert torch.equal(kept[1].recall(0, other, lambda: clip.frames), clip.frames)
+    loud = replace(other, sound=torch.ones(1, 160))
+    assert torch.equal(kept[1].recall(0, loud, lambda: other.frames), other.frames)
     assert torch.equal(kept[1].recall(0, other, lambda: clip.frames), clip.frames)
     (tmp_path / "kept" / "00000.safetensors").write_bytes(b"cut")
     assert torch.equal(kept[1].recall(0, other, lambda: other.frames), other.frames)

@@ -70,8 +70,9 @@ class LocalEngine(Engine):
                 deaths += 1
                 if deaths == ATTEMPTS:
                     raise ChildProcessError(
-                        f"Simulating processes were killed {ATTEMPTS} times in a row, often for want of "
-                        "memory; run the same command again with fewer processes: finished shards are kept."
+                        f"Working processes were killed {ATTEMPTS} times in a row, often for want of "
+                        "memory; run the same command again with fewer processes. Shards that are finished "
+                        "are kept."
                     ) from error
 
     def _run_pool(self, make: Callable[[int], Made], shards: Sequence[int]) -> Iterator[tuple[int, Made]]:

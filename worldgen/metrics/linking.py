@@ -16,7 +16,7 @@ from worldgen.types import Trajectory
 SHORTEST = 6
 """Frames of a track, at least."""
 PATIENCE = 3
-"""Frames that a track may miss its blob before it ends."""
+"""Frames from a blob of a track to its next one, at most."""
 _FOREIGN = 1e6
 """Pixels that are added to the distance of things with different labels."""
 
@@ -100,7 +100,7 @@ class Tracked:
 def link(detections: list[list[Blob]]) -> list[Track]:
     """Blobs of successive frames, assigned to tracks at the least total distance from their predictions.
 
-    A track misses its blob in at most three frames on end, and takes none of another label.
+    A track misses its blob in two frames on end at most, and takes none of another label.
     """
     tracks: list[Track] = []
     for frame, blobs in enumerate(detections):

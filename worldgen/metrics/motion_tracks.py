@@ -79,7 +79,7 @@ def track_motion(clip: Clip) -> Tracked:
     objects = [track for track in large if track.whole >= SHORTEST]
     if not objects:
         raise Untrackable(
-            f"what moves reaches over the border of the image: none of it is seen whole in {SHORTEST} frames"
+            f"what moves reaches over the border: nothing large is seen whole in {SHORTEST} frames"
         )
     return Tracked(assemble(objects, len(still.changes), still.scale, still.corner, clip.fps), still.camera)
 

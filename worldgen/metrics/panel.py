@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from worldgen.metrics.constancy import check_constancy, segment_objects
-from worldgen.metrics.permanence import exits
 from worldgen.metrics.pisa import check_pisa
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.readout import placed, read_out
 from worldgen.metrics.replayed import assess_replay
 from worldgen.metrics.scoring import refused
 from worldgen.metrics.second_take import check_second_take
 from worldgen.metrics.surroundings import Surroundings, read_surroundings
-from worldgen.metrics.tracks import PRESENT_SHARE, count_spurious, track_objects
 from worldgen.types import Check, Clip, Trajectory
 
 
@@ -59,40 +58,18 @@ def judge_states(clip: Clip, against: World) -> tuple[Check, ...]:
 def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     """The same checks on what was tracked in the frames, a replay of it, and those of looks and masks."""
     reference = against.truth
-    true = _require_truth(reference)
-    if reference.masks is None:
-        raise ValueError("judge_pixels needs the true clip's masks to know the objects; it has none.")
-    # The frames alone: no states, no masks, no scene of the clip that is judged.
+    tracks, report = read_out(clip, reference, "calibration")
     shown = replace(clip, truth=None, masks=None, depth=None, scenes=None, camera=reference.camera)
-    tracks = track_objects(shown, reference)
-    world = _world_of(reference).tracked()
-    height, width = shown.frames.shape[-2:]
-    area = reference.masks[0].flatten(2).sum(dim=2)
-    expected = (area >= PRESENT_SHARE * area[:1]) & (area > 0)  # (T, N): what a screen hides is not missed
-    excused = exits(tracks, reference.camera, height, width, world.screens)
-    cut = exits(tracks, reference.camera, height, width, world.screens, margin=0.0)
-    report = assess(
-        tracks,
-        clip="calibration",
-        source="readout",
-        reference=true,
-        expected=expected | (excused & tracks.present[0]),
-        spurious=count_spurious(shown, reference)[0],
-        excused=excused,
-        cut=cut,
-        world=world,
-    )
     masks = segment_objects(shown, tracks, reference)[0]
     checks = (
-        *check_constancy(shown, tracks, reference, world.screens),
+        *check_constancy(shown, tracks, reference, _world_of(reference).screens),
         *check_pisa(masks, reference.masks[0]),
     )
     motion = report["motion"]
     if motion.value is None or motion.value < motion.limit:
         checks = tuple(refused(check, "no motion") for check in checks)
     scene = None if reference.scenes is None else reference.scenes[0]
-    placed = replace(tracks, present=tracks.present & ~cut)
-    replayed, _ = assess_replay(placed, scene, clip="calibration")
+    replayed, _ = assess_replay(placed(tracks, reference), scene, clip="calibration")
     return (*report.checks, *replayed.checks, *checks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -134,7 +135,7 @@ def follow_points(clip: Clip, tracked: Tracked, tracker: PointTracker) -> Tracke
     the points as they were given, against the thing's center, ``p`` where they are, and ``R`` the turn in
     the image that brings them closest. Of the mean square of ``1.25 s / sqrt(n)`` over frames, ``s`` the
     spread of n points about that place (a median varies 1.25 times as much as a mean), the root is the noise
-    of a coordinate; the least sure thing's is taken.
+    of a coordinate; the least sure thing's is taken, and none where a thing never shows three points.
 
     Args:
         clip: B = 1, as it was tracked.
@@ -164,7 +165,7 @@ def follow_points(clip: Clip, tracked: Tracked, tracker: PointTracker) -> Tracke
             present[0, frame, index] = True
             if seen.sum() >= _TO_SPREAD:
                 squares.append((1.25 * spread) ** 2 / seen.sum())
-        noise.append(float(np.mean(squares)) ** 0.5 if squares else 0.0)
+        noise.append(float(np.mean(squares)) ** 0.5 if squares else math.nan)
     kept = (present[0].sum(dim=0) >= SHORTEST).nonzero()[:, 0]
     if not len(kept):
         raise Untrackable(f"the point tracker sees no thing in {SHORTEST} frames: broken track")
@@ -177,7 +178,8 @@ def follow_points(clip: Clip, tracked: Tracked, tracker: PointTracker) -> Tracke
         extent=shown.extent[:, kept],
         metric=False,
     )
-    return replace(tracked, trajectory=trajectory, sigma=max(noise[index] for index in kept.tolist()))
+    sigma = max((noise[index] for index in kept.tolist()), key=lambda one: (math.isnan(one), one))
+    return replace(tracked, trajectory=trajectory, sigma=None if math.isnan(sigma) else sigma)
 
 
 def carried_noise(trajectory: Trajectory, sigma: float | None) -> float | None:

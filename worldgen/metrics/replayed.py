@@ -201,8 +201,8 @@ def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
     radius = float(forecast.trajectory.extent[0, _replayed(forecast)].min())
     if radius <= 0:
         return refused(_OVERLAP, "points touch nothing")
-    if turned := corners_turn(forecast.trajectory, forecast.scene):
-        return refused(_OVERLAP, f"its bodies turn, by {turned:.2g} rad in the replay, and no track tells it")
+    if angle := corners_turn(forecast.trajectory, forecast.scene):
+        return refused(_OVERLAP, f"its bodies turn, by {angle:.2g} rad in the replay, and no track tells it")
     turned = replace(
         forecast.trajectory,
         position=tracks.position.double(),

@@ -7,43 +7,24 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool
-from torch import Tensor
 
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.permanence import exits
-from worldgen.metrics.plausibility import assess
+from worldgen.metrics.readout import placed, read_out
 from worldgen.metrics.replayed import OwnError, assess_replay, own_error, replay_rmse
 from worldgen.metrics.second_take import check_second_take
-from worldgen.metrics.surroundings import tracked_surroundings
-from worldgen.metrics.tracks import count_spurious, track_objects
+from worldgen.metrics.tracks import track_objects
 from worldgen.simulation.controls import CONTROLS
 from worldgen.simulation.render import film_trajectory
 from worldgen.simulation.replay import NotReplayable, replay
-from worldgen.types import Clip, Source, Trajectory
+from worldgen.types import Clip
 
 SHOWN_CONTROLS = ("frozen", "reversed")
 
 
-def exhibit(label: str, clip: Clip, reference: Clip, name: str, source: Source = "readout") -> Exhibit:
+def exhibit(label: str, clip: Clip, reference: Clip, name: str) -> Exhibit:
     """A simulated or generated clip, tracked by the colors of ``reference`` and checked against its truth."""
-    tracks = track_objects(clip, reference=reference)
-    spurious = count_spurious(clip, reference)[0]
-    height, width = clip.frames.shape[-2:]
-    world = tracked_surroundings(reference)
-    screens = () if world is None else world.screens
-    report = assess(
-        tracks,
-        clip=name,
-        source=source,
-        reference=reference.truth,
-        expected=reference.truth.present[0],
-        spurious=spurious,
-        excused=exits(tracks, reference.camera, height, width, screens),
-        cut=_cut(tracks, reference),
-        world=world,
-    )
+    tracks, report = read_out(clip, reference, name)
     return Exhibit(label, clip, tracks, report, is_control="control" in label)
 
 
@@ -98,7 +79,7 @@ def replayed(shown: Exhibit, reference: Clip, own: OwnError | None = None) -> Ex
     """
     assert shown.tracks is not None and shown.clip is not None
     scene = None if reference.scenes is None else reference.scenes[0]
-    report, again = assess_replay(_placed(shown.tracks, reference), scene, clip=shown.report.clip, own=own)
+    report, again = assess_replay(placed(shown.tracks, reference), scene, clip=shown.report.clip, own=own)
     clip = replace(shown.clip, truth=None, masks=None, depth=None, sound=None, imu=None)
     height, width = clip.frames.shape[-2:]
     if again is not None and scene is not None and height == width:
@@ -112,7 +93,7 @@ def tracker_error(truths: Sequence[Clip]) -> OwnError | None:
     """Replay error of true renders: what the tracker alone does; None where no clip can be replayed."""
     errors = []
     for clip in truths:
-        tracks = _placed(track_objects(clip), clip)
+        tracks = placed(track_objects(clip), clip)
         with suppress(NotReplayable):
             errors.append(replay_rmse(tracks, replay(tracks, clip.scenes[0] if clip.scenes else None)))
     errors = [error for error in errors if np.isfinite(error)]
@@ -137,18 +118,6 @@ def replay_rows(cases: Sequence[Case], own: OwnError | None) -> list[Row]:
         note = f"n = {len(values)} of {len(cases)} clips, less the tracker's own"
         rows.append(Row("generated: median replay error", float(np.median(values)), low, high, "m", note))
     return rows
-
-
-def _cut(tracks: Trajectory, reference: Clip) -> Bool[Tensor, "T N"]:
-    """Where an object may be seen in part only, so that its place is not known."""
-    world = tracked_surroundings(reference)
-    height, width = reference.frames.shape[-2:]
-    return exits(tracks, reference.camera, height, width, () if world is None else world.screens, margin=0.0)
-
-
-def _placed(tracks: Trajectory, reference: Clip) -> Trajectory:
-    """The tracks where an object's place is known."""
-    return replace(tracks, present=tracks.present & ~_cut(tracks, reference))
 
 
 def _compared(one: Exhibit, truth: Clip, second: Clip, known: int) -> Exhibit:

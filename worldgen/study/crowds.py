@@ -5,9 +5,9 @@ What was seen of a video is kept in ``OUT/features``: a second run looks only at
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -18,14 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen import __version__
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import VideoFolder
 from worldgen.encoders.base import Encoder, fingerprint
-from worldgen.metrics import distances, surprise
+from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.surprise import Foreseer, Windows
+from worldgen.study.code import code_mark
 from worldgen.study.opening import open_encoder
 from worldgen.study.pairs import require_picture
 from worldgen.study.perception import fit_window
@@ -34,9 +34,6 @@ from worldgen.types import Clip
 
 MOST_WINDOWS = 8
 """Windows of a video, evenly apart, in which its surprise is measured."""
-_CODE = hashlib.sha256(
-    Path(distances.__file__).read_bytes() + Path(surprise.__file__).read_bytes()
-).hexdigest()[:12]
 UNTOLD = (
     "whether these videos were made with this very encoder cannot be told from files: if their model was "
     "conditioned on it, aligned with it or chosen by it, believe a second one (--encoder, another class or "
@@ -130,17 +127,16 @@ def _look_at_all(
         bar = progress.add_task("Looking", total=len(paths))
         for path in paths:
             record, status = records / f"{path.name}.safetensors", path.stat()
-            stamp = (
-                f"{status.st_size} {status.st_mtime_ns} {__version__} {_CODE} {WIDEST} {MOST_FRAMES} {mark}"
-            )
+            stamp = f"{status.st_size} {status.st_mtime_ns} {code_mark()} {WIDEST} {MOST_FRAMES} {mark}"
             seen = _read_seen(record, stamp)
             if seen is None:
                 try:
                     seen = look_at(judge, mark, require_picture(read_small(path), path.name))
-                except (ValueError, OSError) as error:
-                    lost.append((str(path), " ".join(str(error).split())))
+                except Exception as error:  # whatever one video does, the others are looked at
+                    lost.append((str(path), " ".join(str(error).split()) or type(error).__name__))
                 else:
-                    _write_seen(record, seen, stamp)
+                    with suppress(OSError, SafetensorError):  # a second run looks again
+                        _write_seen(record, seen, stamp)
             if seen is not None:
                 found[path] = seen
             progress.advance(bar)

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen import __version__
 from worldgen.data.batching import stack_clips
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardEntry
@@ -37,7 +36,7 @@ from worldgen.study.judging import (
 from worldgen.study.opening import open_encoder
 from worldgen.study.perception import perceive
 from worldgen.study.runs import open_run
-from worldgen.study.unfinished import Unfinished, stamp_folder
+from worldgen.study.unfinished import Unfinished, stamp_run
 from worldgen.study.verdict_page import Verdict, write_evaluation
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select, to_device
@@ -115,8 +114,10 @@ def evaluate_run(
                 skipped.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
             else:
                 cases.append(replace(case, measures=measure(outcomes[number])))
-                judged.append((one.clip, result))
+                judged.append((one, result))
             progress.advance(task)
+    if not cases:
+        raise ValueError(f"None of {len(clips)} clips can be checked; the first: {skipped[-len(clips)][1]}")
     first = clips[0].clip
     regression = fit_regression(
         sorted({one.family for one in clips}),
@@ -134,7 +135,7 @@ def evaluate_run(
     rows += replay_rows(cases, tracker)
     again = [
         check_second_take(result, one.clip, one.second, first_judged)
-        for one, result in zip(clips, generated, strict=True)
+        for one, result in judged
         if one.second is not None
     ]
     rows += summarize_second_takes("generated", again, len(clips))
@@ -145,7 +146,7 @@ def evaluate_run(
         perceived=perceived,
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    truth, made = ([pair[side] for pair in judged] for side in (0, 1))
+    truth, made = [one.clip for one, _ in judged], [result for _, result in judged]
     return Verdict(rows, cases, truth, made, skipped, model.conditioner.shown)
 
 
@@ -169,12 +170,10 @@ def evaluate_folder(
     model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
-    unfinished = Unfinished(
-        out / "unfinished", stamp_folder(run, known, seed, __version__, model.frozen_fingerprint())
-    )
+    unfinished = Unfinished(out / "unfinished", stamp_run(run, model, known, seed))
     verdict = evaluate_run(model, held_out, known, seed, unfinished=unfinished, perceived=perceived)
     command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
-    command += f" --lpips {lpips}" if lpips else ""
+    command += (f" --clips {count}" if count else "") + (f" --lpips {lpips}" if lpips else "")
     if judge is not None:
         command += f" --encoder {encoder}"
         rows = perceive(judge, model, verdict.truth, verdict.generated)

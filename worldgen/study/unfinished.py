@@ -13,6 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from worldgen.study.code import code_mark
+from worldgen.study.runs import CONFIG_FILE, WEIGHTS_FILE
+from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip
 
 
@@ -35,8 +38,10 @@ class Unfinished:
             generate: Makes the frames.
         """
         path = self.folder / f"{number:05d}.safetensors"
-        digest = hashlib.sha256(truth.frames.cpu().contiguous().numpy().tobytes())
-        digest.update(repr((self.stamp, truth.prompts, truth.fps.tolist())).encode())
+        digest = hashlib.sha256(repr((self.stamp, truth.prompts)).encode())
+        for name in ("frames", "fps", "depth", "sound", "imu"):  # whatever an encoder may look at
+            value = getattr(truth, name)
+            digest.update(b"none" if value is None else value.cpu().contiguous().numpy().tobytes())
         frames = _read(path, digest.hexdigest())
         if frames is None:
             frames = generate()
@@ -44,12 +49,13 @@ class Unfinished:
         return frames
 
 
-def stamp_folder(run: Path, *how: object) -> str:
-    """Names what a run holds, by its files, and how it is asked."""
-    digest = hashlib.sha256(repr(how).encode())
-    for path in sorted(path for path in run.rglob("*") if path.suffix in (".yaml", ".safetensors", ".ckpt")):
-        status = path.stat()
-        digest.update(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+def stamp_run(run: Path, model: WorldGenerator, *how: object) -> str:
+    """Names what a run generates with: its files, its frozen parts, the code, the device, how it is asked."""
+    digest = hashlib.sha256(repr((*how, code_mark(), model.frozen_fingerprint(), model.device.type)).encode())
+    for name in (CONFIG_FILE, WEIGHTS_FILE, "checkpoints/last.ckpt"):
+        if (path := run / name).is_file():
+            status = path.stat()
+            digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch.nn.functional import interpolate
 
-from worldgen import __version__
 from worldgen.data.guard import run_guarded
 from worldgen.data.media import iterate_frames, mean_rate
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
-from worldgen.metrics import plausibility
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.motion_tracks import expected_presence
 from worldgen.metrics.page import PICTURED
@@ -28,6 +27,7 @@ from worldgen.metrics.scaling import scale_from_gravity, to_metres, without_grav
 from worldgen.plots import plot_tracks
 from worldgen.simulation.controls import CONTROLS, freeze, reverse
 from worldgen.study.cases import SHOWN_CONTROLS
+from worldgen.study.code import code_mark
 from worldgen.study.filming import Filmed
 from worldgen.study.records import Finding, read_finding, write_finding
 from worldgen.study.tracking import Tracking
@@ -35,9 +35,6 @@ from worldgen.types import Clip, Trajectory
 
 WIDEST = 320
 MOST_FRAMES = 400
-_CODE = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(plausibility.__file__).parent.glob("*.py")))
-).hexdigest()[:12]
 SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
 CAMERA = "camera motion taken out"
 
@@ -160,7 +157,8 @@ def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
         finding = Finding(task.video.name, None, str(error))
     except Exception as error:  # whatever one video does, the others are judged
         finding = Finding(task.video.name, None, f"checking failed ({type(error).__name__}: {error})")
-    write_finding(task.record, finding, task.stamp)
+    with suppress(OSError, SafetensorError):  # the parent says that it could not be kept
+        write_finding(task.record, finding, task.stamp)
 
 
 def _camera_notes(cases: list[Case]) -> list[str]:
@@ -214,7 +212,7 @@ def _at_rate(clip: Clip, how: Filmed) -> Clip:
 def _stamp(path: Path, how: Filmed, tracking: Tracking) -> str:
     """Names a video and the way it is judged."""
     status = path.stat()
-    code = f"{__version__} {_CODE} {WIDEST} {MOST_FRAMES}"
+    code = f"{code_mark()} {WIDEST} {MOST_FRAMES}"
     return f"{status.st_size} {status.st_mtime_ns} {code} {how} {tracking}"
 
 
@@ -239,8 +237,11 @@ def check_video(
     clip = _at_rate(read_small(path, beat), how)
     tracked = (tracking or Tracking()).track(clip, beat)
     height, width = clip.frames.shape[-2:]
-    expected = expected_presence(tracked.in_image, height, width)
-    excused = exits(tracked.in_image, None, height, width)
+    where = (
+        expected_presence(tracked.in_image, height, width),
+        exits(tracked.in_image, None, height, width),
+        exits(tracked.in_image, None, height, width, margin=0.0),
+    )
     motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
     if tracked.camera is not None:
         farthest = float(tracked.camera.norm(dim=-1).max())
@@ -261,16 +262,16 @@ def check_video(
     if metres is not None:
         motion, sigma = to_metres(motion, metres), None if sigma is None else sigma * metres
 
-    def exhibit(
-        label: str, shown: Clip, moved: Trajectory, seen: torch.Tensor, gone: torch.Tensor
-    ) -> Exhibit:
+    def exhibit(label: str, shown: Clip, moved: Trajectory, where: tuple[torch.Tensor, ...]) -> Exhibit:
+        expected, excused, cut = where
         report = assess(
             moved,
             clip=path.stem,
             source="readout",
             gravity=how.gravity,
-            expected=seen,
-            excused=gone,
+            expected=expected,
+            excused=excused,
+            cut=cut,
             floor=None,
             sigma=carried_noise(moved, sigma),
         )
@@ -281,13 +282,11 @@ def check_video(
         return Exhibit(label, shown, moved, report, is_control="control" in label)
 
     thing = replace(clip, truth=motion)  # so that a control breaks frames and tracks alike
-    exhibits = [exhibit("video", clip, motion, expected, excused)]
-    for name, control, seen, gone in (
-        (SHOWN_CONTROLS[0], freeze, expected[:1].expand_as(expected), excused[:1].expand_as(excused)),
-        (SHOWN_CONTROLS[1], reverse, expected.flip(0), excused.flip(0)),
-    ):
+    exhibits = [exhibit("video", clip, motion, where)]
+    held, backward = tuple(one[:1].expand_as(one) for one in where), tuple(one.flip(0) for one in where)
+    for name, control, then in zip(SHOWN_CONTROLS, (freeze, reverse), (held, backward), strict=True):
         broken = control(thing)
-        exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, seen, gone))
+        exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, then))
     return Case(path.stem, "", 0, tuple(exhibits), tuple(measures))
 
 

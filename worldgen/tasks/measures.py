@@ -19,10 +19,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.plausibility import assess
+from worldgen.metrics.readout import read_out
 from worldgen.metrics.second_take import check_second_take
-from worldgen.metrics.surroundings import tracked_surroundings
-from worldgen.metrics.tracks import track_objects, trajectory_of
-from worldgen.types import Check, Clip, select
+from worldgen.metrics.tracks import trajectory_of
+from worldgen.types import Check, Clip, PhysicsReport
 
 if TYPE_CHECKING:
     from worldgen.tasks.generator import WorldGenerator
@@ -99,19 +99,9 @@ class Plausibility(Measure):
 
     def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
         """The mean score of each check over the clips that it applies to."""
-        reports = []
+        reports: list[PhysicsReport] = []
         if truth.masks is not None and truth.truth is not None:
-            tracks = track_objects(made, reference=truth)
-            for index in range(len(made)):
-                row = slice(index, index + 1)
-                report = assess(
-                    select(tracks, row),
-                    clip=str(index),
-                    source="readout",
-                    reference=select(truth.truth, row),
-                    world=tracked_surroundings(truth[index]),
-                )
-                reports.append(report)
+            reports = [read_out(one, real, "validation")[1] for one, real in _pairs(made, truth)]
         for name in self.checks or check_names():
             yield mean_over(name, (report[name].score for report in reports))
 
@@ -128,7 +118,7 @@ class Fidelity(Measure):
 
     def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
         """Means over the clips; moving pixels are those of the clips in which something moves."""
-        known = model.contexts[-1]
+        known = max(model.contexts[-1], 1)
         ours, real = made.frames[:, known:], truth.frames[:, known:]
         yield mean_over("psnr", psnr(ours, real).tolist())
         yield mean_over("moving_psnr", moving_psnr(made.frames, truth.frames, known).tolist())
@@ -151,7 +141,7 @@ class PhysicsIQ(Measure):
 
     def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
         """The mean of each number over the clips in which something moves."""
-        known = model.contexts[-1]
+        known = max(model.contexts[-1], 1)
         # The second take is there for the limits alone, which nothing here reads.
         found = [check_second_take(one, real, real, known) for one, real in _pairs(made, truth)]
         for checks in zip(*found, strict=True):
