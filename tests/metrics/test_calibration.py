@@ -18,7 +18,18 @@ from worldgen.metrics.calibration import (
 from worldgen.metrics.intervals import wilson_interval
 from worldgen.metrics.panel import World, judge_pixels, judge_states, judge_takes
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import GRADES, LOOKS, NotViolable, freeze, recolor, reverse, swell
+from worldgen.simulation.controls import (
+    GRADES,
+    LOOKS,
+    NotViolable,
+    freeze,
+    recolor,
+    reverse,
+    shuffle,
+    swell,
+    teleport,
+    vanish,
+)
 from worldgen.types import Check, PhysicsReport
 
 
@@ -315,3 +326,21 @@ def test_how_deep_boxes_overlap_is_not_told_by_a_track_where_they_turn():
     clip = simulate_clip("dominoes", 2)
     check = {check.name: check for check in judge_pixels(clip, World(clip))}["replay_overlap"]
     assert not check.applies and "rad in the replay, and no track tells it" in check.note
+
+
+@pytest.mark.parametrize(("family", "seed"), [("bounce", 2), ("collide", 1), ("pendulum", 1)])
+def test_a_check_fails_on_the_side_of_its_limit_that_it_names(family, seed):
+    """Tables and their AUROC read `Check.passes`; scores are made elsewhere."""
+    clip = simulate_clip(family, seed)
+    against = World(clip, simulate_clip(family, seed, take=1))
+    failed = set()
+    for shown in (clip, reverse(clip), freeze(clip, 0.5, 2), shuffle(clip), teleport(clip), vanish(clip)):
+        for check in (*judge_pixels(shown, against), *judge_takes(shown, against)):
+            if check.score is None or check.value == pytest.approx(check.limit, rel=0.02):
+                continue
+            if check.name == "damping":  # growth within its own uncertainty is none
+                continue
+            beyond = check.value < check.limit if check.passes == "above" else check.value > check.limit
+            assert (check.score < 0.5) == beyond, check
+            failed |= {check.name} if beyond else set()
+    assert len(failed) > 8

@@ -29,7 +29,9 @@ _ERROR = blank_states(
     1.0,
     ("which law was broken", "vanishing", "copies", "violations before the first state"),
 )
-_HORIZON = blank_states("replay_horizon", "of the time", 0.9, ("which law was broken", "vanishing", "copies"))
+_HORIZON = blank_states(
+    "replay_horizon", "of the time", 0.9, ("which law was broken", "vanishing", "copies"), "above"
+)
 _MISFIT = blank_states(
     "replay_misfit",
     "m",
