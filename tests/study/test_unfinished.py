@@ -106,3 +106,13 @@ def test_a_clip_whose_checks_fail_is_counted_and_the_others_are_judged(monkeypat
     torch.testing.assert_close(
         verdict.generated[1].frames[:, :2], simulate_clip("drop", 3).frames[:, :2], rtol=0, atol=0
     )
+
+
+def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("by its speed")
+
+    monkeypatch.setattr(evaluation, "count_case", broken)
+    loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
+    with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
+        evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=0, regression_clips=30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from worldgen.data.progress import progress_bar
 from worldgen.data.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
-from worldgen.metrics.exhibits import Row
+from worldgen.metrics.exhibits import Case, Row
 from worldgen.metrics.fidelity import PerceptualDistance
+from worldgen.metrics.replayed import OwnError
 from worldgen.metrics.second_take import check_second_take
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.cases import count_case, present_case, replay_rows, tracker_error
@@ -87,37 +88,11 @@ def evaluate_run(
         raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
     clips, skipped = _load(held_out)
     first_judged = max(known, 1)
-    outcomes: list[Outcome] = []
-    own: list[Outcome] = []
-    ceiling: list[Outcome] = []
-    generated: list[Clip] = []
-    with progress_bar() as progress:
-        task = progress.add_task("Generating", total=len(clips))
-        for number, begin in enumerate(range(0, len(clips), BATCH)):
-            batch = clips[begin : begin + BATCH]
-            truth = stack_clips([one.clip for one in batch])
-            make = partial(_continue, model, truth, known, seed)
-            result = _clip_of(truth, known, unfinished.recall(number, truth, make) if unfinished else make())
-            outcomes += judge(truth, result, first_judged)
-            own += judge(truth, truth, first_judged)
-            ceiling += judge(truth, _code(model, truth), first_judged)
-            generated += [result[index] for index in range(len(result))]
-            progress.advance(task, len(batch))
-        task = progress.add_task("Checking", total=len(clips))
-        cases, judged = [], []
-        tracker = tracker_error([one.clip for one in clips[:pictured]])
-        for number, (one, result) in enumerate(zip(clips, generated, strict=True)):
-            show = present_case if number < pictured else count_case
-            try:
-                case = show(one.name, one.clip, result, first_judged, one.second, tracker)
-            except Exception as error:  # whatever one clip does, the others are judged
-                skipped.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
-            else:
-                cases.append(replace(case, measures=measure(outcomes[number])))
-                judged.append((one, result))
-            progress.advance(task)
-    if not cases:
-        raise ValueError(f"None of {len(clips)} clips can be checked; the first: {skipped[-len(clips)][1]}")
+    generated = _generate(model, clips, known, seed, unfinished)
+    outcomes, own, ceiling = _measure(model, clips, generated, first_judged)
+    tracker = tracker_error([one.clip for one in clips[:pictured]])
+    cases, judged, failed = _check(clips, generated, outcomes, first_judged, pictured, tracker)
+    skipped += failed
     first = clips[0].clip
     regression = fit_regression(
         sorted({one.family for one in clips}),
@@ -205,6 +180,72 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
         )
     except ValueError:
         return None
+
+
+def _generate(
+    model: WorldGenerator, clips: Sequence[HeldOut], known: int, seed: int, unfinished: Unfinished | None
+) -> list[Clip]:
+    """Every clip's continuation."""
+    generated: list[Clip] = []
+    with progress_bar() as progress:
+        task = progress.add_task("Generating", total=len(clips))
+        for number, truth in enumerate(_batches([one.clip for one in clips])):
+            make = partial(_continue, model, truth, known, seed)
+            frames = unfinished.recall(number, truth, make) if unfinished else make()
+            result = _clip_of(truth, known, frames)
+            generated += [result[index] for index in range(len(result))]
+            progress.advance(task, len(result))
+    return generated
+
+
+def _measure(
+    model: WorldGenerator, clips: Sequence[HeldOut], generated: Sequence[Clip], first_judged: int
+) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
+    """How far from the truth are what was generated, the truth as it is tracked, and as the codec has it."""
+    outcomes, own, ceiling = [], [], []
+    with progress_bar() as progress:
+        task = progress.add_task("Measuring", total=len(clips))
+        for truth, result in zip(_batches([one.clip for one in clips]), _batches(generated), strict=True):
+            outcomes += judge(truth, result, first_judged)
+            own += judge(truth, truth, first_judged)
+            ceiling += judge(truth, _code(model, truth), first_judged)
+            progress.advance(task, len(truth))
+    return outcomes, own, ceiling
+
+
+def _check(
+    clips: Sequence[HeldOut],
+    generated: Sequence[Clip],
+    outcomes: Sequence[Outcome],
+    first_judged: int,
+    pictured: int,
+    tracker: OwnError | None,
+) -> tuple[list[Case], list[tuple[HeldOut, Clip]], list[tuple[str, str]]]:
+    """Cases of the report, the clips that they are of, and the clips whose checks failed, with the reason.
+
+    Raises:
+        ValueError: All of them failed.
+    """
+    cases, judged, failed = [], [], []
+    with progress_bar() as progress:
+        task = progress.add_task("Checking", total=len(clips))
+        for number, (one, result) in enumerate(zip(clips, generated, strict=True)):
+            show = present_case if number < pictured else count_case
+            try:
+                case = show(one.name, one.clip, result, first_judged, one.second, tracker)
+            except Exception as error:  # whatever one clip does, the others are judged
+                failed.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
+            else:
+                cases.append(replace(case, measures=measure(outcomes[number])))
+                judged.append((one, result))
+            progress.advance(task)
+    if not cases:
+        raise ValueError(f"None of {len(clips)} clips can be checked; the first: {failed[0][1]}")
+    return cases, judged, failed
+
+
+def _batches(clips: Sequence[Clip]) -> Iterator[Clip]:
+    return (stack_clips(clips[begin : begin + BATCH]) for begin in range(0, len(clips), BATCH))
 
 
 def _continue(model: WorldGenerator, truth: Clip, known: int, seed: int) -> Float[Tensor, "B T 3 H W"]:
