@@ -92,7 +92,7 @@ def test_what_the_camera_never_shows_whole_is_not_followed():
     for index, frame in enumerate(frames):
         frame[np.hypot(columns - 1, rows - 12 - 2 * index) < 5] = 0.02  # goes along at the image's border
     pixels = torch.from_numpy(in_color(frames)).float().clamp(0, 1)
-    with pytest.raises(Untrackable, match="reaches over the border of the image"):
+    with pytest.raises(Untrackable, match="reaches over the border: nothing large"):
         track_motion(Clip(pixels[None], torch.tensor([25.0]), ("",)))
 
 
