@@ -5,7 +5,7 @@
 Simulates the clips, writes each as a video, and spoils every fiftieth in one of four ways. The command then
 runs as a user would run it, in a process of its own: with one judging process and with two, into empty
 folders; and once more with two, killed when a third is judged, and started again. Times are wall times of
-whole commands, imports and report included.
+whole commands, imports and report included, and videos per second of the judging between them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,18 @@ def main() -> None:
         folder = Path(name)
         spoiled = make_videos(folder / "videos", options.clips)
         seconds: dict[int, list[float]] = {1: [], 2: []}
+        paces: dict[int, list[float]] = {1: [], 2: []}
         for number in range(options.rounds):
             for processes in seconds:
                 begun = time.perf_counter()
                 finish(start(folder / "videos", folder / f"{processes}-{number}", processes))
                 seconds[processes].append(time.perf_counter() - begun)
+                paces[processes].append(pace(folder / f"{processes}-{number}"))
         one, two = (sorted(values)[len(values) // 2] for values in seconds.values())
         ratio = sorted(a / b for a, b in zip(*seconds.values(), strict=True))[options.rounds // 2]
         print(f"{options.clips} videos: one process {one:.0f} s, two {two:.0f} s, {ratio:.2f} times as fast")
+        slow, fast = (sorted(values)[len(values) // 2] for values in paces.values())
+        print(f"judging alone: {slow:.1f} and {fast:.1f} videos per second, {fast / slow:.2f} times as fast")
         whole, out = folder / "2-0", folder / "killed"
         judged = read(whole)
         print(f"judged {len(judged['cases'])}, refused {len(judged['skipped'])}, {spoiled} were spoiled")
@@ -95,6 +99,12 @@ def start(videos: Path, out: Path, processes: int) -> subprocess.Popen:
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def pace(out: Path) -> float:
+    """Videos per second, by the times at which the findings were kept."""
+    times = sorted(path.stat().st_mtime for path in (out / "judged").glob("*.safetensors"))
+    return (len(times) - 1) / (times[-1] - times[0])
 
 
 def finish(running: subprocess.Popen) -> None:

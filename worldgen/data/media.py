@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -75,9 +76,9 @@ def frame_to_rgb(frame: av.VideoFrame, background: int = BACKGROUND) -> UInt8[np
         background: Gray level that transparent pixels are laid over.
     """
     if any(component.is_alpha for component in frame.format.components):
-        image = lay_over(frame.to_ndarray(format="rgba"), background)
+        image = lay_over(frame.reformat(format="rgba", threads=_threads()).to_ndarray(), background)
     else:
-        image = frame.to_ndarray(format="rgb24")
+        image = frame.reformat(format="rgb24", threads=_threads()).to_ndarray()
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 
@@ -194,17 +195,23 @@ def filmstrip(
     return sheet
 
 
+def _threads() -> int:
+    """Of a codec: 1 in a child process, as the other cores have children of their own; else 0, its choice."""
+    return 0 if multiprocessing.parent_process() is None else 1
+
+
 def _decode(container: InputContainer, path: Path) -> Iterator[tuple[np.ndarray, float]]:
     if not container.streams.video:
         raise ValueError(f"{path} must hold a video; it holds none or is cut off. Copy it again.")
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
+    stream.thread_count = _threads()
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     count, seconds, first = 0, 0.0, None
     for frame in container.decode(stream):
         first = first or (frame.height, frame.width)
         if (frame.height, frame.width) != first:  # a stream may change its size in the middle
-            frame = frame.reformat(width=first[1], height=first[0])
+            frame = frame.reformat(width=first[1], height=first[0], threads=_threads())
         seconds = frame.time if frame.time is not None else count / float(rate)
         count += 1
         yield frame_to_rgb(frame), seconds

@@ -149,8 +149,7 @@ def evaluate_videos(
 
 def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
     """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
-    if task.tracking != Tracking():
-        torch.set_num_threads(1)  # there is a process for every core; networks would take all in each
+    torch.set_num_threads(1)  # there is a process for every core
     try:
         finding = Finding(task.video.name, check_video(task.video, beat, task.filmed, task.tracking))
     except (ValueError, OSError) as error:
