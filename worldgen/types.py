@@ -338,6 +338,20 @@ def select(value: _T, rows: slice) -> _T:
     )
 
 
+def first_objects(truth: Trajectory, count: int) -> Trajectory:
+    """Without the objects that only fill up a batch, which come last."""
+    return replace(
+        truth,
+        position=truth.position[:, :, :count],
+        rotation=truth.rotation[:, :, :count],
+        velocity=truth.velocity[:, :, :count],
+        spin=truth.spin[:, :, :count],
+        mass=truth.mass[:, :count],
+        extent=truth.extent[:, :count],
+        present=truth.present[:, :, :count],
+    )
+
+
 def to_device(value: _T, device: torch.device | str) -> _T:
     """The same Clip, Trajectory, Camera or Conditioning with every tensor on the device."""
     if isinstance(value, Tensor):

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldgen.data.batching import first_objects, stack_clips, stack_trajectories
-from worldgen.types import Clip
+from worldgen.data.batching import stack_clips, stack_trajectories
+from worldgen.types import Clip, first_objects
 
 MakeClip = Callable[..., Clip]
 

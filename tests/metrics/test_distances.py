@@ -72,6 +72,9 @@ def test_frechet_equals_scipys_matrix_root():
 
 def test_frechet_of_fewer_clips_than_dimensions_is_finite_and_above_zero():
     assert 10 < frechet(white(5, 40), white(5, 40, seed=1)) < 200
+    assert all(
+        frechet(few, few) >= 0 for few in (white(9, 192, seed) for seed in range(20))
+    )  # but for rounding
 
 
 def test_halves_of_the_same_clips_are_apart_and_ever_less():

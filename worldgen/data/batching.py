@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -86,20 +86,6 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
         dt=torch.cat([trajectory.dt for trajectory in trajectories]),
         contacts=None if any(t.contacts is None for t in trajectories) else tuple(contacts),
         metric=trajectories[0].metric,
-    )
-
-
-def first_objects(truth: Trajectory, count: int) -> Trajectory:
-    """Without the objects that a batch was padded with."""
-    return replace(
-        truth,
-        position=truth.position[:, :, :count],
-        rotation=truth.rotation[:, :, :count],
-        velocity=truth.velocity[:, :, :count],
-        spin=truth.spin[:, :, :count],
-        mass=truth.mass[:, :count],
-        extent=truth.extent[:, :count],
-        present=truth.present[:, :, :count],
     )
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldgen.data.batching import first_objects
 from worldgen.simulation.descriptions import describe_at_length
 from worldgen.simulation.film import model_of
 from worldgen.simulation.naming import name_backdrop, name_stands, name_things
-from worldgen.types import Clip
+from worldgen.types import Clip, first_objects
 
 
 class Captioner(ABC):

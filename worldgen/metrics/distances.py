@@ -71,7 +71,7 @@ def frechet(x: Features, y: Features) -> float:
     other = torch.cov(y.T).reshape(y.shape[1], -1)
     cross = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
     apart = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
-    return float(apart + root.square().sum() + other.trace() - 2 * cross)
+    return max(float(apart + root.square().sum() + other.trace() - 2 * cross), 0.0)  # but for rounding
 
 
 @dataclass(frozen=True)

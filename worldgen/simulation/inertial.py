@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -13,7 +11,7 @@ from worldgen.simulation.engine import mujoco
 from worldgen.simulation.film import object_bodies
 from worldgen.simulation.refilm import NotViolable
 from worldgen.simulation.resimulated import set_state
-from worldgen.types import Trajectory
+from worldgen.types import Trajectory, first_objects
 
 IMU_RATE = 400
 """Samples per second, as ImageBind reads them."""
@@ -54,7 +52,7 @@ def inertial_signal(scene: str, truth: Trajectory, body: int = 0) -> Float[Tenso
     model.opt.timestep = dt / steps
     data, probe = mujoco.MjData(model), mujoco.MjData(model)
     bodies = object_bodies(model)
-    set_state(model, data, _first(truth, len(bodies)))
+    set_state(model, data, first_objects(truth, len(bodies)))
     readings, number = np.empty((frames * steps, 6)), bodies[body]
     place = np.empty((frames, 3))
     for step in range(frames * steps):
@@ -72,20 +70,6 @@ def inertial_signal(scene: str, truth: Trajectory, body: int = 0) -> Float[Tenso
             f"it by {missed:.2g} m. Use a clip as it was simulated."
         )
     return torch.from_numpy(_resample(readings, frames * dt)).float()
-
-
-def _first(truth: Trajectory, count: int) -> Trajectory:
-    """Without the objects that only fill up a batch, which come last."""
-    return replace(
-        truth,
-        position=truth.position[:, :, :count],
-        rotation=truth.rotation[:, :, :count],
-        velocity=truth.velocity[:, :, :count],
-        spin=truth.spin[:, :, :count],
-        mass=truth.mass[:, :count],
-        extent=truth.extent[:, :count],
-        present=truth.present[:, :, :count],
-    )
 
 
 def _instrumented(scene: str, body: int) -> tuple[mujoco.MjModel, int, int]:

@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.data.batching import first_objects
 from worldgen.metrics.preference import LEVELS, Group, preference_error
 from worldgen.simulation.controls import GRADES, graded_controls
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
 from worldgen.tasks.measures import Measure, Reading
-from worldgen.types import Clip, to_device
+from worldgen.types import Clip, first_objects, to_device
 
 
 @torch.no_grad()
