@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from worldgen import cli, commands, verdicts
+from worldgen.cli.main import main as cli
+from worldgen.cli.main import make as commands
+from worldgen.cli.main import study as verdicts
 from worldgen.study.benchmarks import evaluate_benchmark
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -73,7 +73,7 @@ def test_every_file_imports_only_what_its_room_may(path):
         ("metrics", "from worldgen.physics.dynamics import GraphDynamics"),
         ("diffusion", "from worldgen.data.cache import precompute"),
         ("data", "from .shards import ShardIndex"),
-        ("tasks", "import worldgen.cli"),
+        ("tasks", "import worldgen.cli.main"),
         ("simulation", "from worldgen import physics"),
     ],
 )

@@ -1,6 +1,6 @@
 """``python -m worldgen`` and the ``worldgen`` command."""
 
-from worldgen.cli import main
+from worldgen.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.data.test_import_layouts import write_lerobot, write_tar
 from tests.data.videos import ball, write
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.data import importing
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.importing import import_videos

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.data.inspection import contact_sheet, print_summary, summarize_shards
 from worldgen.data.shards import ShardWriter
 from worldgen.types import Clip

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worldgen.cli import main
+from worldgen.cli.main import main
 from worldgen.data.simulate import simulate_shards
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from worldgen.cli import main
+from worldgen.cli.main import main
 from worldgen.study.comparing import Report, compare_reports, difference, read_report
 
 

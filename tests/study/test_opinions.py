@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.metrics.pages import read_whole
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.data.media import write_video
 from worldgen.metrics.judge import RemoteJudge
 from worldgen.metrics.page import format_number

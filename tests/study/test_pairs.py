@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.metrics.pages import holds_summary, read_whole
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.data.media import write_video
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.imagebind import ImageBind

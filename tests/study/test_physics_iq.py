@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.metrics.pages import holds_summary, read_whole
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.data.media import video_timing, write_video
 from worldgen.metrics.page import format_number
 from worldgen.metrics.physics_iq import physics_iq_score

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from worldgen.cli import main
+from worldgen.cli.main import main
 from worldgen.data.batching import stack_clips
 from worldgen.data.shards import write_shards
 from worldgen.data.simulate import simulate_shards

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldgen import cli
 from worldgen.audio.impact import add_sound
+from worldgen.cli.main import main as cli
 from worldgen.data.batching import stack_clips
 from worldgen.data.inertial import add_imu
 from worldgen.data.simulate import simulate_shards

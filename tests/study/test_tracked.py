@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.data.simulate import simulate_shards
 from worldgen.metrics.track_files import write_tracks
 from worldgen.simulation.clips import simulate_trajectory

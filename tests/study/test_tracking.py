@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.videos import write
 from tests.metrics.trackers import G, bright_detector, discs, thrown, tiny_clone, tiny_detector
-from worldgen import cli
+from worldgen.cli.main import main as cli
 from worldgen.study import tracking
 from worldgen.study.filming import Filmed
 from worldgen.study.tracking import Tracking, choose_tracking

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 from transformers import AutoVideoProcessor, VJEPA2Model
 
-from worldgen.cli import main
+from worldgen.cli.main import main
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.simulate import simulate_shards

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen import cli
+from worldgen.cli.main import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +20,7 @@ def fails(capsys, *words):
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy():
-    code = "import sys; from worldgen.cli import main; main(['--help']); print('torch' in sys.modules)"
+    code = "import sys; from worldgen.cli.main import main; main(['--help']); print('torch' in sys.modules)"
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     seconds = time.monotonic() - begun

@@ -1,4 +1,4 @@
-"""The commands that make and show things, as typed functions: `worldgen.cli` makes options of them.
+"""The commands that make and show things, as typed functions: `worldgen.cli.main` makes options of them.
 
 Heavy imports live inside: the help must be instant.
 """

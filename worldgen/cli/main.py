@@ -1,6 +1,6 @@
 """The command table, and how words become arguments. Heavy imports live inside: the help is instant.
 
-What the commands do is in `worldgen.commands` and `worldgen.verdicts`, and in the rooms.
+What the commands do is in `worldgen.cli.make` and `worldgen.cli.study`, and in the rooms.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from worldgen import commands, verdicts
+from worldgen.cli.main import make as commands
+from worldgen.cli.main import study as verdicts
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
