@@ -26,7 +26,7 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.cache import precompute, stack_columns
+from worldgen.data.cache.cache import precompute, stack_columns
 from worldgen.encoders.clip import ClipScore
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import ImageBindConfig, Tower

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset, Subset
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.cache import Recipe, precompute, stack_columns
+from worldgen.data.cache.cache import Recipe, precompute, stack_columns
+from worldgen.data.cache.precision import Exact, Float16, Int8, Storage
 from worldgen.data.loader import ResumableLoader
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
-from worldgen.data.storage import Exact, Float16, Int8, Storage
 from worldgen.types import Clip
 
 BATCH = 16

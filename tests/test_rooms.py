@@ -71,7 +71,7 @@ def test_every_file_imports_only_what_its_room_may(path):
     [
         ("physics", "from worldgen.simulation.scenes import drop"),
         ("metrics", "from worldgen.physics.dynamics import GraphDynamics"),
-        ("diffusion", "from worldgen.data.cache import precompute"),
+        ("diffusion", "from worldgen.data.cache.cache import precompute"),
         ("data", "from .shards import ShardIndex"),
         ("tasks", "import worldgen.cli.main"),
         ("simulation", "from worldgen import physics"),

@@ -23,8 +23,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from worldgen.data.framing import bucket_sizes, fit_frame
-from worldgen.data.importing import import_videos
+from worldgen.data.importing.framing import bucket_sizes, fit_frame
+from worldgen.data.importing.importing import import_videos
 from worldgen.data.media import frame_to_rgb
 from worldgen.data.sources import ShardedClips
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader
 from worldgen.data.loader import ResumableLoader
-from worldgen.data.shards import write_shards
+from worldgen.data.shards.shards import write_shards
 from worldgen.data.sources import ShardedClips
 
 SHAPES = [(1, 8, 8)] * 13 + [(4, 8, 8)] * 21 + [(4, 8, 16)] * 9

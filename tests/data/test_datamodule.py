@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.loader import ResumableLoader
-from worldgen.data.noise import SensorNoise
-from worldgen.data.shards import write_shards
+from worldgen.data.shards.shards import write_shards
+from worldgen.data.transforms import SensorNoise
 from worldgen.types import Clip
 
 MakeClip = Callable[..., Clip]

@@ -10,7 +10,7 @@ import torch
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader
 from worldgen.data.packing import PackedLoader
-from worldgen.data.shards import write_shards
+from worldgen.data.shards.shards import write_shards
 from worldgen.data.sources import ShardedClips
 
 

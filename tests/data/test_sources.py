@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldgen.data.media import write_video
-from worldgen.data.shards import write_shards
+from worldgen.data.shards.shards import write_shards
 from worldgen.data.sources import (
     ShardedClips,
     SimulatedClips,

@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from worldgen.conditioning import Conditioner
-from worldgen.data.storage import Exact, Float16, Int8
+from worldgen.data.cache.precision import Exact, Float16, Int8
 from worldgen.encoders import imagebind_files
 from worldgen.encoders.adapterhub import Bottleneck
 from worldgen.encoders.base import Placed, Tokens, fingerprint

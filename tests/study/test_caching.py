@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from worldgen.cli.main import main
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import random_alexnet
 from worldgen.cli.main import main as cli
 from worldgen.data.media import read_video, write_png, write_video
-from worldgen.data.shards import ShardIndex
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.shards import ShardIndex
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study.evaluation import HeldOut, evaluate_run
 from worldgen.study.runs import open_run

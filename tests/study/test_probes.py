@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from worldgen.cli.main import main
 from worldgen.data.batching import stack_clips
-from worldgen.data.shards import write_shards
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.shards import write_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.vjepa2 import VJEPA2

@@ -13,7 +13,7 @@ from worldgen.audio.impact import add_sound
 from worldgen.cli.main import main as cli
 from worldgen.data.batching import stack_clips
 from worldgen.data.inertial import add_imu
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import save_imagebind

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from worldgen.cli.main import main as cli
 from worldgen.conditioning import Concatenation, Conditioner, JointAttention
 from worldgen.data.batching import stack_clips
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
@@ -239,7 +239,7 @@ def test_a_run_with_all_three_encoders_is_fitted_kept_and_measured(
         "conditioner": {slot: {"init_args": {"checkpoint": str(path)}} for slot, path in slots.items()},
         "denoiser": {"init_args": {"dim": 24, "depth": 1, "heads": 2, "patch": [1, 1, 1]}},
         "sampler": {"guidance": {"text": 2.0}},
-        "storage": {"class_path": "worldgen.data.storage.Float16"},
+        "storage": {"class_path": "worldgen.data.cache.precision.Float16"},
         "cache": str(tmp_path / "cache"),
         "sampled": 0,
     }

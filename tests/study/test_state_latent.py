@@ -9,7 +9,7 @@ import torch
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips, SimulatedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT

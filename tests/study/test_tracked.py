@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldgen.cli.main import main as cli
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.metrics.track_files import write_tracks
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study import evaluation

@@ -13,7 +13,7 @@ from worldgen.cli.main import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.media import read_video, write_video
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.codec import KLCodec
 from worldgen.diffusion.control import load_control

@@ -16,10 +16,10 @@ from torch.testing import assert_close
 
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
+from worldgen.data.cache.precision import Exact, Float16, Int8
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
-from worldgen.data.storage import Exact, Float16, Int8
 from worldgen.diffusion.codec import IdentityCodec
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT

@@ -14,7 +14,7 @@ from worldgen.audio.impact import add_sound
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.inertial import add_imu
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_config import ImageBindConfig, Tower

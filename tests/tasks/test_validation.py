@@ -17,7 +17,7 @@ from worldgen.cli.main import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.codec import KLCodec
 from worldgen.diffusion.dit import DiT

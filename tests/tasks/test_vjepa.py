@@ -12,7 +12,7 @@ from transformers import AutoVideoProcessor, VJEPA2Model
 from worldgen.cli.main import main
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.simulate import simulate_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.encoders.vjepa2 import VJEPA2, predict_hidden, read_visible
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study import recipe

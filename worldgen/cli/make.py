@@ -37,8 +37,8 @@ def simulate(
         engine: local (processes of this machine) or ray (a Ray cluster).
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
     """
-    from worldgen.data.engines import LocalEngine, RayEngine
-    from worldgen.data.simulate import simulate_shards
+    from worldgen.data.shards.engines import LocalEngine, RayEngine
+    from worldgen.data.shards.simulate import simulate_shards
 
     engines = {"local": LocalEngine, "ray": RayEngine}
     if engine not in engines:
@@ -143,7 +143,7 @@ def import_data(
         background: Gray level, 0 to 255, that transparent pixels are laid over.
         processes: Reading processes; all cores when left out.
     """
-    from worldgen.data.importing import import_videos
+    from worldgen.data.importing.importing import import_videos
 
     done = import_videos(
         folder, out, size, frames, fps, stride, captions, square, images, background, processes
@@ -161,8 +161,8 @@ def show_data(folder: Path, out: Path | None = None) -> None:
         folder: The shards.
         out: Picture of the contact sheet to write (png); none when left out.
     """
-    from worldgen.data.inspection import contact_sheet, print_summary, summarize_shards
     from worldgen.data.media import write_png
+    from worldgen.data.shards.inspection import contact_sheet, print_summary, summarize_shards
 
     print_summary(summarize_shards(folder))
     if out is not None:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from worldgen.data.loader import ResumableLoader
-from worldgen.data.shards import ShardIndex
+from worldgen.data.shards.shards import ShardIndex
 
 
 class CaptionDataModule(LightningDataModule):

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from worldgen.data.layouts import read_captions
+from worldgen.data.importing.layouts import read_captions
 from worldgen.data.media import VIDEO_SUFFIXES, iterate_frames, mean_rate
-from worldgen.data.members import CAPTION
-from worldgen.data.shards import ShardIndex, find_shards
-from worldgen.data.simulate import SimulationConfig
+from worldgen.data.shards.members import CAPTION
+from worldgen.data.shards.shards import ShardIndex, find_shards
+from worldgen.data.shards.simulate import SimulationConfig
 from worldgen.types import Clip
 
 

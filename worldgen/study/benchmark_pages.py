@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from worldgen import __version__
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.measures import Measure
 from worldgen.metrics.physics_iq import Closeness

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.cache import explain_miss, find_differences, open_cache, read_recipes
+from worldgen.data.cache.cache import explain_miss, find_differences, open_cache, read_recipes
+from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, storage_errors
+from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.storage import Columns, Exact, Float16, Int8, Storage, storage_errors
-from worldgen.data.store import Store, entry_size
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
 from worldgen.types import Clip

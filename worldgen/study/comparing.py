@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.report import escape_latex
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.progress import progress_bar
-from worldgen.data.shards import ShardEntry
+from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.metrics.exhibits import Case, Row

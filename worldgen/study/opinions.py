@@ -23,7 +23,7 @@ import yaml
 
 from worldgen import __version__
 from worldgen.data.progress import progress_bar
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import VideoFolder
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.judge import Judge, LocalJudge, RemoteJudge, Transcript

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from worldgen import __version__
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import auroc, auroc_interval

@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from worldgen.data.guard import run_guarded
 from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.progress import progress_bar
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
+from worldgen.data.workers import run_guarded
 from worldgen.metrics.physics_iq import Closeness, Comparison, View, quarter, watch
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.physics_iq_layout import Pair, Recording, find_pairs

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from worldgen import __version__
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
 from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.physics_iq import Closeness, View, physics_iq_score, stable_score, verified_score

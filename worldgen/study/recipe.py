@@ -51,7 +51,7 @@ def train_from_scratch(out: Path) -> Path:
 
 
 def _simulate(data: Path) -> None:
-    from worldgen.data.simulate import simulate_shards
+    from worldgen.data.shards.simulate import simulate_shards
 
     for seed, (name, count) in enumerate(SCALE.items()):
         simulate_shards(data / name, ("drop", "bounce", "collide"), count, seed=seed + 10)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.progress import progress_bar
-from worldgen.data.shards import write_atomically
+from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from worldgen.data.shards import read_index
+from worldgen.data.shards.shards import read_index
 from worldgen.data.sources import ShardedClips
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.plausibility import assess

@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from torch.nn.functional import interpolate
 
-from worldgen.data.guard import run_guarded
 from worldgen.data.media import iterate_frames, mean_rate
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
+from worldgen.data.workers import run_guarded
 from worldgen.metrics.exhibits import Case, Exhibit, Row
 from worldgen.metrics.motion_tracks import expected_presence
 from worldgen.metrics.page import PICTURED

@@ -14,8 +14,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from worldgen.data.cache import EXACT, Precomputed, Recipe, precompute, stack_columns
-from worldgen.data.storage import Columns, Storage
+from worldgen.data.cache.cache import EXACT, Precomputed, Recipe, precompute, stack_columns
+from worldgen.data.cache.precision import Columns, Storage
 from worldgen.diffusion import control as control_code
 from worldgen.diffusion import maps as maps_code
 from worldgen.diffusion.average import WeightAverage

@@ -21,8 +21,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
-from worldgen.data.cache import EXACT, Recipe, precompute, stack_columns
-from worldgen.data.storage import Columns, Storage
+from worldgen.data.cache.cache import EXACT, Recipe, precompute, stack_columns
+from worldgen.data.cache.precision import Columns, Storage
 from worldgen.diffusion import context as context_code
 from worldgen.diffusion import flow as flow_code
 from worldgen.diffusion.average import WeightAverage

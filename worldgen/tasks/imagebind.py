@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from worldgen.audio import impact
-from worldgen.data.cache import Recipe, precompute, stack_columns
+from worldgen.data.cache.cache import Recipe, precompute, stack_columns
+from worldgen.data.cache.precision import Columns, Float16
 from worldgen.data.inertial import add_imu
-from worldgen.data.noise import NoisyClips
 from worldgen.data.sources import ShardedClips, VideoFolder
-from worldgen.data.storage import Columns, Float16
+from worldgen.data.transforms import NoisyClips
 from worldgen.encoders import imagebind_inputs
 from worldgen.encoders.imagebind_config import ImageBindConfig
 from worldgen.encoders.imagebind_files import save_imagebind

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.data.storage import Columns
+from worldgen.data.cache.precision import Columns
 from worldgen.encoders.base import Placed, Tokens
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldgen.data.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
+from worldgen.data.importing.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
 from worldgen.data.sources import crop_and_resize
 
 

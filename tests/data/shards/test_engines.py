@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.data.engines import ATTEMPTS, ONE_THREAD, LocalEngine, RayEngine
+from worldgen.data.shards.engines import ATTEMPTS, ONE_THREAD, LocalEngine, RayEngine
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs worldgen[ray]")
 
@@ -88,7 +88,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(
         "import time, sys\n"
-        "from worldgen.data.engines import LocalEngine\n"
+        "from worldgen.data.shards.engines import LocalEngine\n"
         "if __name__ == '__main__':\n"
         "    list(LocalEngine(2).run(time.sleep, [30, 31]))\n"
     )
@@ -128,7 +128,9 @@ def test_ray_reports_what_cannot_be_done(tmp_path: Path, cluster: None) -> None:
 
 @needs_ray
 def test_ray_writes_the_same_bytes(tmp_path: Path, cluster: None) -> None:
-    from worldgen.data.simulate import simulate_shards  # here: the other workers start faster without torch
+    from worldgen.data.shards.simulate import (
+        simulate_shards,  # here: the other workers start faster without torch
+    )
 
     small = {"families": ("drop", "collide"), "clips": 6, "size": 16, "frames": 4, "clips_per_shard": 1}
     simulate_shards(tmp_path / "here", processes=1, **small)

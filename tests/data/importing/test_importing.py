@@ -14,12 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.test_import_layouts import write_lerobot, write_tar
+from tests.data.importing.test_layouts import write_lerobot, write_tar
 from tests.data.videos import ball, write
 from worldgen.cli.main import main as cli
-from worldgen.data import importing
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.importing import import_videos
+from worldgen.data.importing.importing import import_videos, importing
 from worldgen.data.media import read_video
 from worldgen.data.sources import ShardedClips, open_source
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.videos import ball, write
-from worldgen.data.layouts import Drop, Recording, find_recordings, read_captions
+from worldgen.data.importing.layouts import Drop, Recording, find_recordings, read_captions
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldgen.data.members import _pack_masks
-from worldgen.data.shards import ShardIndex, ShardWriter, write_shards
+from worldgen.data.shards.members import _pack_masks
+from worldgen.data.shards.shards import ShardIndex, ShardWriter, write_shards
 from worldgen.types import Clip
 
 MakeClip = Callable[..., Clip]

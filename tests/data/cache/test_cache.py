@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from worldgen.data import cache as cache_code
-from worldgen.data.cache import Recipe, find_differences, precompute, read_recipes, stack_columns
-from worldgen.data.shards import write_shards
+from worldgen.data.cache.cache import Recipe, find_differences, precompute, read_recipes, stack_columns
+from worldgen.data.cache.cache import cache as cache_code
+from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, pool_tokens, storage_errors
+from worldgen.data.cache.store import Store, entry_size
+from worldgen.data.shards.shards import write_shards
 from worldgen.data.sources import ShardedClips, VideoFolder
-from worldgen.data.storage import Columns, Exact, Float16, Int8, Storage, pool_tokens, storage_errors
-from worldgen.data.store import Store, entry_size
 from worldgen.types import Clip
 
 RECIPE = Recipe({"KLCodec (codec)": "aaa"}, {"contexts": "1 2"})

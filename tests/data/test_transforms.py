@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldgen.data.noise import SensorNoise
+from worldgen.data.transforms import SensorNoise
 
 
 @pytest.fixture

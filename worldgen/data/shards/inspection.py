@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load as load_tensors
 
-from worldgen.data.shards import ShardEntry, ShardIndex
+from worldgen.data.shards.shards import ShardEntry, ShardIndex
 
 MOST_READ = 4096
 """Clips whose rate is looked up; of more, so many are taken evenly."""

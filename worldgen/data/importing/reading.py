@@ -25,11 +25,11 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from worldgen.data.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
-from worldgen.data.guard import Beat
-from worldgen.data.layouts import Drop, Recording
+from worldgen.data.importing.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
+from worldgen.data.importing.layouts import Drop, Recording
 from worldgen.data.media import frame_to_rgb, lay_over
-from worldgen.data.members import encode_clip
+from worldgen.data.shards.members import encode_clip
+from worldgen.data.workers import Beat
 from worldgen.types import Clip
 
 MOST_PIXELS = 40_000_000

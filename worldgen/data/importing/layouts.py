@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from worldgen.data.shards import find_shards
+from worldgen.data.shards.shards import find_shards
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 FILE_COLUMNS = ("file", "file_name", "video", "path")
@@ -119,7 +119,7 @@ def find_recordings(
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder of videos at {folder}. Check the path.")
     if (folder / "meta" / "info.json").is_file():
-        from worldgen.data.lerobot import find_episodes
+        from worldgen.data.importing.lerobot import find_episodes
 
         if captions is not None:
             raise ValueError(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.mishaps import misbehave
-from worldgen.data.guard import run_guarded
+from worldgen.data.workers import run_guarded
 
 
 def test_a_child_that_crashes_or_hangs_takes_nobody_along(tmp_path: Path) -> None:

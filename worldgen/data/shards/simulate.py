@@ -20,10 +20,16 @@ from functools import partial
 from pathlib import Path
 
 from worldgen import __version__
-from worldgen.data.engines import Engine, LocalEngine
-from worldgen.data.members import MUJOCO
 from worldgen.data.progress import progress_bar
-from worldgen.data.shards import ShardWriter, read_index, remove_leftovers, shard_paths, write_atomically
+from worldgen.data.shards.engines import Engine, LocalEngine
+from worldgen.data.shards.members import MUJOCO
+from worldgen.data.shards.shards import (
+    ShardWriter,
+    read_index,
+    remove_leftovers,
+    shard_paths,
+    write_atomically,
+)
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.factors import check_split
 from worldgen.simulation.renderers import renderer_name

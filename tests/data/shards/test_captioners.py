@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.captioners import HuggingFaceCaptioner, TemplateCaptioner
-from worldgen.data.shards import ShardIndex, write_shards
+from worldgen.data.shards.captioners import HuggingFaceCaptioner, TemplateCaptioner
+from worldgen.data.shards.shards import ShardIndex, write_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.types import Clip

@@ -8,8 +8,8 @@ from PIL import Image
 from rich.console import Console
 
 from worldgen.cli.main import main as cli
-from worldgen.data.inspection import contact_sheet, print_summary, summarize_shards
-from worldgen.data.shards import ShardWriter
+from worldgen.data.shards.inspection import contact_sheet, print_summary, summarize_shards
+from worldgen.data.shards.shards import ShardWriter
 from worldgen.types import Clip
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from worldgen.data.layouts import Drop, Recording
-from worldgen.data.shards import find_shards, read_index, write_atomically
+from worldgen.data.importing.layouts import Drop, Recording
+from worldgen.data.shards.shards import find_shards, read_index, write_atomically
 
 
 @dataclass(frozen=True)
