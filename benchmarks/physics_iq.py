@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from worldgen.metrics.physics_iq import Closeness, Comparison, watch
+from worldgen.metrics.physics_iq.scores import Closeness, Comparison, watch
 
 HEIGHT, WIDTH, RATE = 576, 1024, 24
 

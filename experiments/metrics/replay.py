@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.intervals import auroc
-from worldgen.metrics.replayed import assess_replay
-from worldgen.metrics.tracks import track_objects
+from worldgen.metrics.tracking.colors import track_objects
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import GRADES, graded_controls
 

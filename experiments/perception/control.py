@@ -20,10 +20,10 @@ from worldgen.data.media import filmstrip, write_png
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.control import Control
-from worldgen.metrics.appearance import cover, read_appearance
-from worldgen.metrics.comparison import trajectory_error_px
+from worldgen.metrics.baselines import trajectory_error_px
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.tracks import track_objects
+from worldgen.metrics.tracking.appearance import cover, read_appearance
+from worldgen.metrics.tracking.colors import track_objects
 from worldgen.simulation.controls import NotViolable, change_gravity
 from worldgen.study.runs import open_run
 from worldgen.study.steering import open_controls, steer

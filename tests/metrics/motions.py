@@ -2,7 +2,7 @@
 
 import torch
 
-from worldgen.metrics.tracks import trajectory_of
+from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.types import Trajectory
 
 DT = 0.04

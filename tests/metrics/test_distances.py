@@ -14,7 +14,7 @@ from worldgen.metrics.distances import (
     measure_distances,
     split_floor,
 )
-from worldgen.metrics.measures import Measure
+from worldgen.metrics.measure import Measure
 from worldgen.metrics.text_match import imagebind_score, measure_text_match
 from worldgen.types import Clip
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worldgen.data.batching import stack_clips
-from worldgen.metrics.plausibility import assess
+from worldgen.metrics.checks.assess import assess
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import (
     GRADES,

@@ -15,9 +15,9 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
-from worldgen.metrics.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
-from worldgen.metrics.panel import World, judge_states
-from worldgen.metrics.preference import LEVELS, Group
+from worldgen.metrics.calibration.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
+from worldgen.metrics.calibration.panel import World, judge_states
+from worldgen.metrics.calibration.preference import LEVELS, Group
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import Control, change_gravity, freeze
 from worldgen.simulation.render import film_trajectory

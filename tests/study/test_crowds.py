@@ -9,7 +9,7 @@ import torch
 from transformers import VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.data.videos import ball, write
-from tests.metrics.pages import holds_summary, read_whole
+from tests.report.pages import holds_summary, read_whole
 from tests.tiny import tiny_vjepa2
 from worldgen.cli.main import main as cli
 from worldgen.encoders.base import Encoder, Tokens

@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
-from tests.metrics.pages import read_whole
+from tests.report.pages import read_whole
 from worldgen.cli.main import main as cli
 from worldgen.data.media import write_video
-from worldgen.metrics.judge import RemoteJudge
-from worldgen.metrics.page import format_number
+from worldgen.metrics.vlm.judge import RemoteJudge
+from worldgen.report.case_page import format_number
 from worldgen.study.opinions import open_judge, read_phygenbench
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
-from tests.metrics.pages import holds_summary, read_whole
+from tests.report.pages import holds_summary, read_whole
 from worldgen.cli.main import main as cli
 from worldgen.data.media import write_video
 from worldgen.encoders.base import Encoder, Tokens

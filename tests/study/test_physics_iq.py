@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.metrics.pages import holds_summary, read_whole
+from tests.report.pages import holds_summary, read_whole
 from worldgen.cli.main import main as cli
 from worldgen.data.media import video_timing, write_video
-from worldgen.metrics.page import format_number
-from worldgen.metrics.physics_iq import physics_iq_score
+from worldgen.metrics.physics_iq.scores import physics_iq_score
+from worldgen.report.case_page import format_number
 from worldgen.study.physics_iq import _read_judged, _Task, compare_pair, resample
 from worldgen.study.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots
 from worldgen.study.physics_iq_tables import complete_scenarios, official_table

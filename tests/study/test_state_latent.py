@@ -17,7 +17,7 @@ from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.encoders.t5 import T5
-from worldgen.metrics.comparison import LinearRegression, trajectory_error_px
+from worldgen.metrics.baselines import LinearRegression, trajectory_error_px
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import select
 

@@ -7,7 +7,7 @@ import torch
 
 from worldgen.cli.main import main as cli
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.metrics.track_files import write_tracks
+from worldgen.metrics.tracking.files import write_tracks
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco
 from worldgen.study.tracked import draw_tracks, evaluate_tracks

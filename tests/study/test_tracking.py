@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.videos import write
-from tests.metrics.trackers import G, bright_detector, discs, thrown, tiny_clone, tiny_detector
+from tests.metrics.tracking.trackers import G, bright_detector, discs, thrown, tiny_clone, tiny_detector
 from worldgen.cli.main import main as cli
 from worldgen.study import tracking
 from worldgen.study.filming import Filmed

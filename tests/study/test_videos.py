@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
 from tests.data.videos import ball, write
-from worldgen.metrics.exhibits import Exhibit
-from worldgen.metrics.page import PICTURED
+from worldgen.report.case_page import PICTURED
+from worldgen.report.cases import Exhibit
 from worldgen.study.filming import Filmed, filmed
 from worldgen.study.records import Finding, read_finding, write_finding
 from worldgen.study.videos import CAMERA, check_video, evaluate_videos

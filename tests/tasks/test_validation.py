@@ -25,17 +25,17 @@ from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.metrics.checks.clip import read_out
 from worldgen.metrics.distances import clip_features, frechet, jedi
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.geophys import clip_geometry
-from worldgen.metrics.physics_iq import (
+from worldgen.metrics.physics_iq.scores import (
     motion_masks,
     mse,
     spatial_iou,
     spatiotemporal_iou,
     weighted_spatial_iou,
 )
-from worldgen.metrics.readout import read_out
 from worldgen.metrics.surprise import Windows, surprise
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import freeze, reverse

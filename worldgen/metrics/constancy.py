@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldgen.metrics.appearance import cover, read_appearance
-from worldgen.metrics.permanence import exits
-from worldgen.metrics.scoring import blank, passed, refused
-from worldgen.metrics.surroundings import Block
-from worldgen.metrics.tracks import pixel_tracks
+from worldgen.metrics.checks.permanence import exits
+from worldgen.metrics.checks.scoring import blank, passed, refused
+from worldgen.metrics.checks.surroundings import Block
+from worldgen.metrics.tracking.appearance import cover, read_appearance
+from worldgen.metrics.tracking.colors import pixel_tracks
 from worldgen.types import Check, Clip, Trajectory
 
 _BLIND = ("every violation by what keeps its looks",)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.encoders.base import Encoder
-from worldgen.metrics.measures import Measure
+from worldgen.metrics.measure import Measure
 from worldgen.types import Clip
 
 Features = Float[Tensor, "n d"]

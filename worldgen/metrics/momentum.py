@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from worldgen.metrics.conservation import common_stretches, excused_noise
-from worldgen.metrics.scoring import blank_states, passed, refused
+from worldgen.metrics.checks.conservation import common_stretches, excused_noise
+from worldgen.metrics.checks.scoring import blank_states, passed, refused
 from worldgen.types import Check, Trajectory
 
 _MOMENTUM = blank_states(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from worldgen.metrics.scoring import blank, passed, refused
+from worldgen.metrics.checks.scoring import blank, passed, refused
 from worldgen.types import Check
 
 _BLIND = (

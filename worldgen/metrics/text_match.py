@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.measures import Measure
+from worldgen.metrics.measure import Measure
 from worldgen.types import Clip
 
 BLIND_TO = ("every physical violation", "the order of frames")

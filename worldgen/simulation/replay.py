@@ -1,7 +1,7 @@
 """The MuJoCo-backed check: fit the first state to a track's first frames, simulate again, hold both together.
 
 A world is a scene's MJCF where there is one; otherwise balls of the tracked sizes above a floor. What the
-replay says about a track is computed in `metrics.replayed`; here is the simulation, and how sure it is.
+replay says about a track is computed in `metrics.checks.replay`; here is the simulation, and how sure it is.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import torch
 
 from worldgen import __version__
 from worldgen.data.shards.shards import write_atomically
-from worldgen.metrics.exhibits import Row
-from worldgen.metrics.measures import Measure
-from worldgen.metrics.physics_iq import Closeness
-from worldgen.metrics.summary_page import Section, blind_spots, render_summary_page
-from worldgen.plots import Cloud, Estimate, plot_clouds, plot_intervals
+from worldgen.metrics.measure import Measure
+from worldgen.metrics.physics_iq.scores import Closeness
+from worldgen.report.cases import Row
+from worldgen.report.plots import Cloud, Estimate, plot_clouds, plot_intervals
+from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.physics_iq_tables import NOTES, SECOND_TAKE, Judged, view_row
 

@@ -11,15 +11,15 @@ from rich.console import Console
 
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards.engines import LocalEngine
-from worldgen.metrics.calibration import (
+from worldgen.metrics.calibration.calibration import (
     ORIGINAL,
     SECOND_TAKE,
     Calibration,
     Observation,
     summarize,
 )
-from worldgen.metrics.panel import READOUT, TRUTH, Judge, World
-from worldgen.metrics.preference import Group, check_preference
+from worldgen.metrics.calibration.panel import READOUT, TRUTH, Judge, World
+from worldgen.metrics.calibration.preference import Group, check_preference
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import GRADES, LOOKS, Control, graded_controls
 from worldgen.simulation.scenes import FAMILIES

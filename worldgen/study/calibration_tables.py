@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from worldgen.metrics.calibration import Calibration, short_lines
-from worldgen.metrics.preference import Group, preference_error
-from worldgen.plots import plot_matrix
+from worldgen.metrics.calibration.calibration import Calibration, short_lines
+from worldgen.metrics.calibration.preference import Group, preference_error
+from worldgen.report.plots import plot_matrix
 
 _MARKS = {"sees": "o", "partly": "", "blind": "x", "not judged": ""}
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from worldgen.metrics.exhibits import Case, Exhibit, Row
+from worldgen.metrics.checks.clip import placed, read_out
+from worldgen.metrics.checks.replay import OwnError, assess_replay, own_error, replay_rmse
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.readout import placed, read_out
-from worldgen.metrics.replayed import OwnError, assess_replay, own_error, replay_rmse
-from worldgen.metrics.second_take import check_second_take
-from worldgen.metrics.tracks import track_objects
+from worldgen.metrics.physics_iq.second_take import check_second_take
+from worldgen.metrics.tracking.colors import track_objects
+from worldgen.report.cases import Case, Exhibit, Row
 from worldgen.simulation.controls import CONTROLS
 from worldgen.simulation.render import film_trajectory
 from worldgen.simulation.replay import NotReplayable, replay

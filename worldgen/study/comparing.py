@@ -16,7 +16,7 @@ from rich.table import Table
 
 from worldgen.data.shards.shards import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.report import escape_latex
+from worldgen.report.write import escape_latex
 
 Values = dict[tuple[str, str], dict[str, float]]
 """Of each quantity and its unit: the value of each clip to which it applies."""

@@ -23,8 +23,8 @@ from worldgen.data.sources import VideoFolder
 from worldgen.encoders.base import Encoder, fingerprint
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
-from worldgen.metrics.exhibits import Row
 from worldgen.metrics.surprise import Foreseer, Windows
+from worldgen.report.cases import Row
 from worldgen.study.code import code_mark
 from worldgen.study.opening import open_encoder
 from worldgen.study.pairs import require_picture

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.metrics.preference import LEVELS, Group, preference_error
+from worldgen.metrics.calibration.preference import LEVELS, Group, preference_error
 from worldgen.simulation.controls import GRADES, graded_controls
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
@@ -50,7 +50,7 @@ def denoising_loss(model: WorldGenerator, clip: Clip, seed: int) -> float:
 class Preference(Measure):
     """Plausibility preference error in validation, of the true clips and of violations of them.
 
-    0 is best, 1/2 chance, see `metrics.preference`; what was generated is not looked at. Costly: ten noise
+    0 is best, 1/2 chance, see `metrics.calibration.preference`; what was generated is not looked at. Costly: ten noise
     levels of every clip and violation.
 
     Args:

@@ -17,10 +17,10 @@ from worldgen.data.progress import progress_bar
 from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
-from worldgen.metrics.exhibits import Case, Row
+from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
-from worldgen.metrics.replayed import OwnError
-from worldgen.metrics.second_take import check_second_take
+from worldgen.metrics.physics_iq.second_take import check_second_take
+from worldgen.report.cases import Case, Row
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.cases import count_case, present_case, replay_rows, tracker_error
 from worldgen.study.judging import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from worldgen.metrics.scaling import DENSITY
+from worldgen.metrics.tracking.scale import DENSITY
 from worldgen.physics.laws import STANDARD_GRAVITY
 
 FROM_GRAVITY = "g"

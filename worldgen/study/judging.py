@@ -9,13 +9,12 @@ from statistics import fmean
 import numpy as np
 from jaxtyping import Float
 
-from worldgen.metrics.comparison import (
+from worldgen.metrics.baselines import (
     LinearRegression,
     constant_velocity,
     copy_last,
     trajectory_error_px,
 )
-from worldgen.metrics.exhibits import Row
 from worldgen.metrics.fidelity import (
     SMALLEST_PERCEIVED,
     PerceptualDistance,
@@ -26,7 +25,8 @@ from worldgen.metrics.fidelity import (
     temporal_flicker,
 )
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.tracks import track_objects
+from worldgen.metrics.tracking.colors import track_objects
+from worldgen.report.cases import Row
 from worldgen.types import Check, Clip, Trajectory, select
 
 MOVED = 48

@@ -25,9 +25,9 @@ from worldgen import __version__
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import VideoFolder
-from worldgen.metrics.exhibits import Row
-from worldgen.metrics.judge import Judge, LocalJudge, RemoteJudge, Transcript
-from worldgen.metrics.judge_protocols import (
+from worldgen.metrics.measure import Measure
+from worldgen.metrics.vlm.judge import Judge, LocalJudge, RemoteJudge, Transcript
+from worldgen.metrics.vlm.protocols import (
     PhyGenEval,
     PhyGenItem,
     PhyGenVerdict,
@@ -36,7 +36,7 @@ from worldgen.metrics.judge_protocols import (
     measure_phygeneval,
     measure_videophy2,
 )
-from worldgen.metrics.measures import Measure
+from worldgen.report.cases import Row
 from worldgen.study.benchmark_pages import write_opinions_page
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.pair_tables import write_csv

@@ -14,10 +14,10 @@ import torch
 from worldgen import __version__
 from worldgen.data.shards.shards import write_atomically
 from worldgen.metrics import geophys, surprise
-from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import auroc, auroc_interval
-from worldgen.metrics.measures import Measure
+from worldgen.metrics.measure import Measure
 from worldgen.metrics.pair_tests import pair_accuracy
+from worldgen.report.cases import Row
 from worldgen.study.benchmark_pages import write_pairs_page
 from worldgen.study.pair_layouts import Missing, Pair, Pairs
 from worldgen.study.verdict_page import print_rows

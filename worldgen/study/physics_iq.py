@@ -33,7 +33,7 @@ from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.progress import progress_bar
 from worldgen.data.shards.shards import write_atomically
 from worldgen.data.workers import run_guarded
-from worldgen.metrics.physics_iq import Closeness, Comparison, View, quarter, watch
+from worldgen.metrics.physics_iq.scores import Closeness, Comparison, View, quarter, watch
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.physics_iq_layout import Pair, Recording, find_pairs
 from worldgen.study.physics_iq_tables import Judged, write_tables

@@ -14,9 +14,9 @@ import numpy as np
 
 from worldgen import __version__
 from worldgen.data.shards.shards import write_atomically
-from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.physics_iq import Closeness, View, physics_iq_score, stable_score, verified_score
+from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
+from worldgen.report.cases import Row
 from worldgen.study.pair_layouts import Missing
 from worldgen.study.physics_iq_layout import VIEWS
 

@@ -21,8 +21,8 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
-from worldgen.metrics.exhibits import Row
 from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.report.cases import Row
 from worldgen.types import Clip
 
 BATCH = 16

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen.metrics.exhibits import Case, Exhibit, Row
+from worldgen.report.cases import Case, Exhibit, Row
 from worldgen.types import Check, PhysicsReport, Trajectory
 
 

@@ -25,7 +25,7 @@ from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.plots import Estimate, plot_intervals
+from worldgen.report.plots import Estimate, plot_intervals
 from worldgen.types import Clip
 
 RANKS = (1, 5)

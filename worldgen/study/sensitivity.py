@@ -24,8 +24,8 @@ from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.tracks import pixel_tracks, track_objects
-from worldgen.plots import Estimate, plot_intervals
+from worldgen.metrics.tracking.colors import pixel_tracks, track_objects
+from worldgen.report.plots import Estimate, plot_intervals
 from worldgen.simulation.refilm import NotViolable
 from worldgen.simulation.resimulated import swap_materials
 from worldgen.study.runs import open_run

@@ -11,12 +11,12 @@ import torch
 
 from worldgen.data.shards.shards import read_index
 from worldgen.data.sources import ShardedClips
-from worldgen.metrics.exhibits import Case, Exhibit, Row
-from worldgen.metrics.plausibility import assess
-from worldgen.metrics.replayed import assess_replay
-from worldgen.metrics.report import write_report
-from worldgen.metrics.track_files import SUFFIXES, read_tracks
-from worldgen.plots import plot_tracks
+from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.replay import assess_replay
+from worldgen.metrics.tracking.files import SUFFIXES, read_tracks
+from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.plots import plot_tracks
+from worldgen.report.write import write_report
 from worldgen.simulation.controls import freeze, reverse
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
 from worldgen.study.cases import SHOWN_CONTROLS
@@ -35,7 +35,7 @@ def evaluate_tracks(path: Path, out: Path, command: str, fps: float | None = Non
     """Check the tracks of a file, their replay and their controls, and report.
 
     Args:
-        path: A track file; see `metrics.track_files.read_tracks`.
+        path: A track file; see `metrics.tracking.files.read_tracks`.
         out: Folder of the report.
         command: What repeats this, but for ``fps``.
         fps: Frames per second, where the file does not say.

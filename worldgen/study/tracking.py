@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worldgen.metrics.detector import Detector, PretrainedDetector, track_boxes
-from worldgen.metrics.linking import Tracked
-from worldgen.metrics.motion_tracks import track_motion
-from worldgen.metrics.point_tracks import CoTracker, PointTracker, follow_points
+from worldgen.metrics.tracking.detector import Detector, PretrainedDetector, track_boxes
+from worldgen.metrics.tracking.linking import Tracked
+from worldgen.metrics.tracking.motion import track_motion
+from worldgen.metrics.tracking.points import CoTracker, PointTracker, follow_points
 from worldgen.types import Clip
 
 _SECONDS = 120.0

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from worldgen.data.media import write_video
-from worldgen.metrics.exhibits import Case, Row
-from worldgen.metrics.report import write_report
-from worldgen.plots import plot_tracks
+from worldgen.report.cases import Case, Row
+from worldgen.report.plots import plot_tracks
+from worldgen.report.write import write_report
 from worldgen.types import Clip
 
 NOTES = (

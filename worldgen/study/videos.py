@@ -16,15 +16,15 @@ from worldgen.data.media import iterate_frames, mean_rate
 from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
 from worldgen.data.workers import run_guarded
-from worldgen.metrics.exhibits import Case, Exhibit, Row
-from worldgen.metrics.motion_tracks import expected_presence
-from worldgen.metrics.page import PICTURED
-from worldgen.metrics.permanence import exits
-from worldgen.metrics.plausibility import assess
-from worldgen.metrics.point_tracks import carried_noise
-from worldgen.metrics.report import write_report, write_summary
-from worldgen.metrics.scaling import scale_from_gravity, to_metres, without_gravity, without_guesses
-from worldgen.plots import plot_tracks
+from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.permanence import exits
+from worldgen.metrics.tracking.motion import expected_presence
+from worldgen.metrics.tracking.points import carried_noise
+from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres, without_gravity, without_guesses
+from worldgen.report.case_page import PICTURED
+from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.plots import plot_tracks
+from worldgen.report.write import write_report, write_summary
 from worldgen.simulation.controls import CONTROLS, freeze, reverse
 from worldgen.study.cases import SHOWN_CONTROLS
 from worldgen.study.code import code_mark

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.clip import read_out
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
-from worldgen.metrics.plausibility import assess
-from worldgen.metrics.readout import read_out
-from worldgen.metrics.second_take import check_second_take
-from worldgen.metrics.tracks import trajectory_of
+from worldgen.metrics.physics_iq.second_take import check_second_take
+from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.types import Check, Clip, PhysicsReport
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Measure(ABC):
 
 @dataclass(frozen=True)
 class Plausibility(Measure):
-    """Scores in [0, 1] of the physical checks on tracked objects (`metrics.plausibility`), 1 is physical.
+    """Scores in [0, 1] of the physical checks on tracked objects (`metrics.checks.assess`), 1 is physical.
 
     Args:
         checks: Which of them; all when None.

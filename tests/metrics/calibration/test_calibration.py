@@ -1,0 +1,346 @@
+"""Calibration: exact on values by hand, and the control matrix: who must see what, and who must not."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+from worldgen.metrics.calibration.calibration import (
+    ORIGINAL,
+    SECOND_TAKE,
+    Observation,
+    declares,
+    shipped_lines,
+    short_lines,
+    summarize,
+)
+from worldgen.metrics.calibration.panel import World, judge_pixels, judge_states, judge_takes
+from worldgen.metrics.intervals import wilson_interval
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import (
+    GRADES,
+    LOOKS,
+    NotViolable,
+    freeze,
+    recolor,
+    reverse,
+    shuffle,
+    swell,
+    teleport,
+    vanish,
+)
+from worldgen.types import Check, PhysicsReport
+
+
+def seen(value: float, limit: float = 1.0, blind_to=(), passes="below", name="thing") -> Check:
+    score = 0.9 if (value < limit) == (passes == "below") else 0.1
+    return Check(name, value, "m", limit, score, blind_to=blind_to, passes=passes)
+
+
+def observed(control: str, strength: float, checks, seed: int) -> Observation:
+    return Observation("drop", seed, control, strength, "m", checks)
+
+
+def calibrated(values, **options):
+    """One check over eight worlds; ``values`` are those at strengths 0.5 and 1 of a teleport."""
+    observations = []
+    for seed in range(8):
+        noise = 0.01 * seed
+        sign = -1 if options.get("passes") == "above" else 1
+        observations += [
+            observed(ORIGINAL, 0.0, (seen(sign * noise, **options),), seed),
+            observed(SECOND_TAKE, 0.0, (seen(sign * (noise + 0.005), **options),), seed),
+            *(
+                observed("teleport", strength, (seen(sign * value + sign * noise, **options),), seed)
+                for strength, value in zip((0.5, 1.0), values, strict=True)
+            ),
+        ]
+    return summarize(observations, "truth")
+
+
+def test_what_grows_beyond_the_limit_is_seen():
+    found = calibrated((0.5, 2.0))
+    verdict = found.verdict("thing", "teleport")
+    assert (verdict.finding, verdict.auroc, verdict.monotony) == ("sees", 1.0, pytest.approx(1.0))
+    assert not verdict.declared and not found.mismatches
+    half, full = found.cells
+    assert (half.strength, half.caught, full.caught, full.alarms) == (0.5, 0.0, 1.0, 0.0)
+    # Complete separation of eight worlds is not certain: Wilson's interval, not the bootstrap's.
+    assert (full.low, full.high) == (pytest.approx(8 / (8 + 1.959964**2)), 1.0)
+    assert full.clips == full.judged == 8 and found.clips == 8
+    floor = {item.control: item for item in found.floors}
+    assert floor[ORIGINAL].median == pytest.approx(0.035) and floor[ORIGINAL].alarms == 0
+    assert floor[SECOND_TAKE].median == pytest.approx(0.04)
+    assert short_lines(found) == ("thing sees: teleport",)
+
+
+def test_what_changes_nothing_is_a_blind_spot_and_must_be_declared():
+    found = calibrated((0.0, 0.0))
+    verdict = found.verdict("thing", "teleport")
+    assert verdict.finding == "blind" and verdict.auroc < 0.6 and verdict.monotony == 0
+    assert found.mismatches == ("thing is blind to teleport, and does not say so.",)
+    assert short_lines(found) == ("thing blind to: teleport",)
+    honest = calibrated((0.0, 0.0), blind_to=("teleport between flights",))
+    assert not honest.mismatches and honest.verdict("thing", "teleport").declared
+    modest = calibrated((2.0, 3.0), blind_to=("teleport",))
+    assert modest.mismatches == ("thing is declared blind to teleport, but sees it (AUROC 1.00).",)
+
+
+def test_from_pixels_a_check_may_see_more_than_its_formula():
+    modest = [observed(ORIGINAL, 0.0, (seen(0.01 * n, blind_to=("teleport",)),), n) for n in range(8)]
+    modest += [observed("teleport", 0.3, (seen(3.0, blind_to=("teleport",)),), n) for n in range(8)]
+    found = summarize(modest, "readout")
+    assert not found.mismatches
+    assert found.in_pixels == ("thing sees teleport (AUROC 1.00) in pixels, though its formula does not.",)
+    assert len(summarize(modest, "truth").mismatches) == 1 and not summarize(modest, "truth").in_pixels
+
+
+def test_checks_that_pass_above_their_limit_are_turned():
+    found = calibrated((1.0, 3.0), passes="above", limit=-0.5)
+    verdict = found.verdict("thing", "teleport")
+    assert verdict.finding == "sees" and verdict.auroc == 1 and verdict.monotony == pytest.approx(1.0)
+    worst = next(item.worst for item in found.floors if item.control == ORIGINAL)
+    assert worst == pytest.approx(-np.quantile(0.01 * np.arange(8), 0.95))
+
+
+def summed(right, broken):
+    """One check over as many worlds as there are values: of the right clip, and of one vanishing at 0.5."""
+    return summarize(
+        [
+            observed(control, strength, (seen(value),), seed)
+            for control, strength, values in ((ORIGINAL, 0.0, right), ("vanish", 0.5, broken))
+            for seed, value in enumerate(values)
+        ],
+        "truth",
+    )
+
+
+def test_a_finding_needs_more_than_alarms():
+    often = (0.1, 2.0, 2.0, 2.0, 0.1, 0.1, 2.0, 2.0)
+    assert summed(often, often).verdict("thing", "vanish").finding == "blind"  # it alarms on truth as often
+    more = summed((0.1, 2.0, 2.0, 0.1, 0.1, 0.1, 0.1, 0.1), often)
+    assert more.verdict("thing", "vanish").finding == "partly"  # chance may do as much
+    rarely = summed((0.1,) * 8, (2.0, 2.0, *[0.5] * 6)).verdict("thing", "vanish")
+    assert (rarely.finding, rarely.auroc) == ("partly", 1.0)  # it tells them apart, and rarely alarms
+
+
+def test_nothing_is_concluded_from_four_clips():
+    assert summed((0.1,) * 4, (2.0,) * 4).verdict("thing", "vanish").finding == "not judged"
+    five = summed((0.1,) * 5, (2.0,) * 5).verdict("thing", "vanish")
+    assert (five.finding, five.monotony) == ("sees", None)  # one strength and truth make no order
+
+
+def test_rounding_is_no_evidence_and_no_number_is_the_worst():
+    found = summed((0.1,) * 8, (0.1 + 1e-6,) * 8)
+    (cell,) = found.cells
+    assert cell.auroc == 0.5 and (cell.low, cell.high) == wilson_interval(0.5, 8)
+    assert calibrated((1e-6, 2e-6)).verdict("thing", "teleport").monotony == 0
+    wild = summed((0.1,) * 8, (float("inf"),) * 8)
+    assert wild.cells[0].auroc == 1
+
+
+def test_clips_of_one_world_are_one_trial():
+    observations = [
+        observed(control, strength, (seen(value),), seed)
+        for seed in range(6)
+        for control, strength, value in ((ORIGINAL, 0.0, 0.1), ("vanish", 0.5, 2.0), ("vanish", 0.5, 3.0))
+    ]
+    (cell,) = summarize(observations, "truth").cells
+    assert (cell.judged, cell.low) == (12, wilson_interval(1.0, 6)[0])
+
+
+def test_the_limit_itself_passes():
+    just = Check("thing", 1.0, "m", 1.0, 0.5)
+    observations = [
+        observed(control, strength, (just,), seed)
+        for seed in range(5)
+        for control, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
+    ]
+    found = summarize(observations, "truth")
+    assert found.cells[0].caught == found.floors[0].alarms == 0
+
+
+def test_a_check_that_only_broken_clips_have_is_listed():
+    observations = [observed(ORIGINAL, 0.0, (seen(0.1),), seed) for seed in range(6)]
+    observations += [observed("vanish", 0.5, (seen(2.0, name="other"),), seed) for seed in range(6)]
+    found = summarize(observations, "truth")
+    assert found.checks == ("thing", "other") and found.cells[1].auroc is None
+
+
+def test_refused_checks_are_counted_and_left_out():
+    refused = Check("thing", None, "m", 1.0, None, note="does not apply: no motion")
+    observations = [observed(ORIGINAL, 0.0, (seen(0.1),), seed) for seed in range(6)]
+    observations += [
+        observed("vanish", 0.5, (seen(2.0) if seed < 2 else refused,), seed) for seed in range(6)
+    ]
+    found = summarize(observations, "truth")
+    assert (found.cells[0].clips, found.cells[0].judged, found.cells[0].caught) == (6, 2, 1.0)
+    assert found.verdict("thing", "vanish").finding == "not judged"
+    assert short_lines(found) == ("thing judged too few clips",)
+    with pytest.raises(ValueError, match="right and broken clips; got 6 and 0. Simulate more"):
+        summarize(observations[:6], "truth")
+
+
+def test_blind_spots_are_read_from_their_words():
+    check = seen(0.0, blind_to=("time reversal", "wrong or zero gravity", "a copy that appears"))
+    told = [grade.name for grade in GRADES if declares(check, grade.name)]
+    assert told == ["reversed", "weak gravity", "strong gravity", "duplicate"]
+    stays = seen(0.0, blind_to=("every violation by what stays visible",))
+    assert [g.name for g in GRADES if not declares(stays, g.name)] == ["vanish", "duplicate"]
+    looks = seen(0.0, blind_to=("changes of color or size",))
+    assert [g.name for g in (*GRADES, *LOOKS) if declares(looks, g.name)] == ["recolor", "swell"]
+    tracked = seen(0.0, blind_to=("from pixels: a copy that appears",))
+    assert declares(tracked, "duplicate", "readout") and not declares(tracked, "duplicate")
+
+
+@cache
+def judged(family: str, seed: int, name: str, strength: float, pixels: bool = False) -> PhysicsReport | None:
+    clip = simulate_clip(family, seed, size=64 if pixels else 8)
+    try:
+        grade = next((grade for grade in GRADES if grade.name == name), None)
+        shown = clip if grade is None else grade.apply(clip, strength)
+    except NotViolable:
+        return None
+    return PhysicsReport(name, "truth", (judge_pixels if pixels else judge_states)(shown, World(clip)))
+
+
+MATRIX = (  # who must see what: PHYSICS.md 2.1
+    ("drop", 3, "weak gravity", 0.5, ("free_fall", "g_eff"), ("ballistic_residual", "energy_gain")),
+    ("drop", 3, "strong gravity", 1.0, ("free_fall",), ("ballistic_residual", "permanence")),
+    ("bounce", 1, "slow motion", 1.0, ("free_fall",), ("ballistic_residual", "chord_energy")),
+    ("bounce", 2, "shuffled", 1.0, ("chord_energy",), ("permanence", "births", "penetration")),
+    ("bounce", 2, "reversed", 1.0, ("energy_gain",), ("free_fall", "ballistic_residual", "momentum")),
+    ("bounce", 1, "energy gain", 0.5, ("energy_gain",), ("free_fall", "momentum", "permanence")),
+    ("bounce", 2, "teleport", 0.3, ("chord_energy", "valid_horizon"), ("free_fall", "births")),
+    ("collide", 1, "pass-through", 1.0, ("penetration",), ("momentum", "permanence")),
+    ("drop", 1, "pass-through", 1.0, ("penetration",), ("free_fall", "births", "chord_energy")),
+    ("bounce", 2, "vanish", 0.5, ("permanence", "births"), ("chord_energy", "penetration")),
+    ("bounce", 2, "duplicate", 0.5, ("permanence", "births"), ("momentum", "trajectory_error")),
+    ("collide", 1, "swap", 0.5, ("identity_swaps", "chord_energy"), ("permanence", "births", "energy_gain")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "seed", "name", "strength", "sees", "blind"), MATRIX, ids=lambda v: str(v)
+)
+def test_the_control_matrix(family, seed, name, strength, sees, blind):
+    right, broken = judged(family, seed, "original", 0.0), judged(family, seed, name, strength)
+    for check in sees:
+        assert right[check].score > 0.5, f"{check} is alarmed by truth"
+        assert broken[check].applies and broken[check].score < 0.5, f"{check}: {broken[check]}"
+        assert not declares(broken[check], name), f"{check} calls itself blind to {name}"
+    for check in blind:
+        score = broken[check].score
+        assert score is None or score >= 0.5, f"{check} must not see {name}: {broken[check]}"
+
+
+def test_only_the_gate_sees_a_world_that_stands_still():
+    clip = simulate_clip("bounce", 2, size=8)
+    report = PhysicsReport("x", "truth", judge_states(freeze(clip), World(clip)))
+    assert report["motion"].value == 0 and report["motion"].score == 0
+    assert all(not check.applies and "no motion" in check.note for check in report.checks[1:])
+
+
+def test_no_check_alarms_on_truth():
+    for family in ("drop", "collide", "pendulum", "topple", "roll", "tumble"):
+        clip = simulate_clip(family, 4, size=8)
+        report = PhysicsReport("x", "truth", judge_states(clip, World(clip)))
+        judged = [check for check in report.checks[1:] if check.score is not None]  # past the gate
+        alarmed = [check.name for check in judged if check.score < 0.5]
+        assert judged and not alarmed, (family, alarmed)
+
+
+def test_pixels_alone_tell_the_same():
+    for name, strength, check in (
+        ("original", 0.0, None),
+        ("vanish", 0.5, "births"),
+        ("teleport", 0.3, "pisa_iou"),
+    ):
+        report = judged("bounce", 2, name, strength, pixels=True)
+        alarmed = {check.name for check in report.checks if check.score is not None and check.score < 0.5}
+        assert not alarmed if check is None else check in alarmed, alarmed
+
+
+def test_reports_quote_the_shipped_calibration_of_their_source(tmp_path):
+    found = {
+        "worlds": 8,
+        "command": "worldgen calibrate",
+        "short": {"free_fall": "free fall sees: x", "b": "y"},
+    }
+    (tmp_path / "calibration-readout.json").write_text(json.dumps(found))
+    lines = shipped_lines("readout", ("free_fall", "new"), tmp_path)
+    assert lines == ("From readout, 8 simulated worlds: worldgen calibrate", "free fall sees: x")
+    assert shipped_lines("truth", ("free_fall",), tmp_path) == ()
+    (tmp_path / "calibration-readout.json").write_text("{")
+    with pytest.raises(ValueError, match="must be written by `worldgen calibrate`; it cannot be read"):
+        shipped_lines("readout", ("free_fall",), tmp_path)
+
+
+def test_a_second_take_is_the_measure_of_physics_iq():
+    clip = simulate_clip("bounce", 2)
+    takes = [simulate_clip("bounce", 2, take=k) for k in (1, 2)]
+    against = World(clip, takes[1])
+    values = {}
+    for name, shown in (
+        ("truth", clip),
+        ("take", takes[0]),
+        ("frozen", freeze(clip)),
+        ("back", reverse(clip)),
+    ):
+        checks = judge_takes(shown, against)
+        assert [check.passes for check in checks] == ["above"] * 3 + ["below"]
+        values[name] = {check.name.removeprefix("physics_iq_"): check for check in checks}
+    assert all(check.score == 1 for check in values["truth"].values())
+    for number in ("spatial", "spatiotemporal", "weighted_spatial"):
+        frozen, take = values["frozen"][number], values["take"][number]
+        assert frozen.value < take.value < 1 and frozen.score < 0.5, number
+    assert values["back"]["spatiotemporal"].score < 0.5 < values["back"]["spatiotemporal"].limit
+    assert not judge_takes(clip, World(clip))
+
+
+def test_only_looks_and_the_tracker_see_changed_looks():
+    clip = simulate_clip("bounce", 2)
+    against = World(clip)
+    for broken in (recolor(clip), swell(clip, 0.5)):
+        assert judge_states(broken, against) == judge_states(clip, against)
+    grown = PhysicsReport("x", "readout", judge_pixels(swell(clip, 0.5), against))
+    alarmed = {check.name for check in grown.checks if check.score is not None and check.score < 0.5}
+    assert alarmed == {"area_variation"}
+    tinted = PhysicsReport("x", "readout", judge_pixels(recolor(clip, 0.5), against))
+    assert tinted["color_variation"].score < 0.5
+    assert {"replay_error", "replay_misfit"} <= {check.name for check in tinted.checks if check.applies}
+
+
+def test_a_ball_that_a_screen_hides_in_part_is_no_alarm():
+    """Its visible part has another centroid than all of it."""
+    for seed in (0, 1):
+        clip = simulate_clip("occlude", seed)
+        checks = judge_pixels(clip, World(clip))
+        judged = {check.name: check.score for check in checks if check.score is not None}
+        assert {"replay_error", "replay_misfit", "permanence"} <= set(judged)
+        assert not [name for name, score in judged.items() if score < 0.5]
+
+
+def test_how_deep_boxes_overlap_is_not_told_by_a_track_where_they_turn():
+    clip = simulate_clip("dominoes", 2)
+    check = {check.name: check for check in judge_pixels(clip, World(clip))}["replay_overlap"]
+    assert not check.applies and "rad in the replay, and no track tells it" in check.note
+
+
+@pytest.mark.parametrize(("family", "seed"), [("bounce", 2), ("collide", 1), ("pendulum", 1)])
+def test_a_check_fails_on_the_side_of_its_limit_that_it_names(family, seed):
+    """Tables and their AUROC read `Check.passes`; scores are made elsewhere."""
+    clip = simulate_clip(family, seed)
+    against = World(clip, simulate_clip(family, seed, take=1))
+    failed = set()
+    for shown in (clip, reverse(clip), freeze(clip, 0.5, 2), shuffle(clip), teleport(clip), vanish(clip)):
+        for check in (*judge_pixels(shown, against), *judge_takes(shown, against)):
+            if check.score is None or check.value == pytest.approx(check.limit, rel=0.02):
+                continue
+            if check.name == "damping":  # growth within its own uncertainty is none
+                continue
+            beyond = check.value < check.limit if check.passes == "above" else check.value > check.limit
+            assert (check.score < 0.5) == beyond, check
+            failed |= {check.name} if beyond else set()
+    assert len(failed) > 8

@@ -1,0 +1,231 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.scoring import tolerance
+from worldgen.metrics.tracking.colors import trajectory_of
+from worldgen.metrics.tracking.flights import find_flights, find_kinks
+from worldgen.simulation.rollout import rollout
+from worldgen.simulation.scenes import draw_scene
+from worldgen.types import Trajectory
+
+DT = 0.04
+CHECKS = (
+    "free_fall",
+    "ballistic_residual",
+    "energy_gain",
+    "chord_energy",
+    "permanence",
+    "trajectory_error",
+)
+
+
+def bouncing_ball(
+    gravity: float = 9.81, restitution: float = 0.8, frames: int = 40, radius: float = 0.12
+) -> Trajectory:
+    """A ball that bounces on z = 0, closed form: contacts fall between frames."""
+    z, up, time, places = 1.2, 0.0, 0.0, []
+    for frame in range(frames):
+        while True:
+            ahead = frame * DT - time
+            height = z + up * ahead - gravity * ahead**2 / 2
+            if height >= radius or gravity == 0:
+                break
+            hit = (up + (up**2 + 2 * gravity * (z - radius)) ** 0.5) / gravity
+            up, z, time = restitution * (gravity * hit - up), radius, time + hit
+        places.append([-0.3 + 0.35 * frame * DT, 0.0, height])
+    position = torch.tensor(places, dtype=torch.float64)[None, :, None]
+    return of(position, radius)
+
+
+def of(position: torch.Tensor, radius: float = 0.12, metric: bool = True) -> Trajectory:
+    batch, frames, count, _ = position.shape
+    return trajectory_of(
+        position,
+        torch.ones(batch, frames, count, dtype=torch.bool),
+        torch.full((batch,), DT, dtype=torch.float64),
+        extent=torch.full((batch, count, 3), radius, dtype=torch.float64),
+        metric=metric,
+    )
+
+
+def reorder(trajectory: Trajectory, order: torch.Tensor) -> Trajectory:
+    return replace(trajectory, position=trajectory.position[:, order], present=trajectory.present[:, order])
+
+
+def check(trajectory: Trajectory, **options):
+    return assess(trajectory, clip="test", source="truth", **options)
+
+
+def test_true_states_reach_the_known_values():
+    ball = bouncing_ball()
+    report = check(ball, reference=ball)
+    assert report["free_fall"].value < 1e-9
+    assert report["ballistic_residual"].value < 1e-12
+    assert report["energy_gain"].value < 1e-12
+    assert report["chord_energy"].value == 0
+    assert report["permanence"].value == 1
+    assert report["trajectory_error"].value == 0
+    assert all(report[name].score > 0.999 for name in CHECKS)
+    assert report["motion"].score > 0.98
+
+
+@pytest.mark.parametrize(("family", "least"), [("drop", 20), ("bounce", 15)])
+def test_simulated_states_reach_the_known_values(family, least):
+    reports = [check(rollout(draw_scene(family, seed), 16, 25.0).trajectory) for seed in range(20)]
+    errors = [report["free_fall"].value for report in reports if report["free_fall"].applies]
+    assert len(errors) >= least and max(errors) < 1e-9
+    assert max(report["chord_energy"].value for report in reports) == 0
+    assert max(report["energy_gain"].value or 0 for report in reports) < 1e-9
+
+
+@pytest.mark.parametrize("gravity", [1.62, 5.0, 19.62])
+def test_wrong_gravity_has_the_error_of_theory(gravity):
+    report = check(bouncing_ball(gravity))
+    assert report["free_fall"].value == pytest.approx(abs(gravity / 9.81 - 1), rel=1e-9)
+    assert report["ballistic_residual"].value < 1e-12  # and is blind there
+    assert "wrong or zero gravity" in report["ballistic_residual"].blind_to
+
+
+def test_no_gravity_is_a_free_fall_error_of_one():
+    report = check(bouncing_ball(0.0))
+    assert report["free_fall"].value == pytest.approx(1.0, rel=1e-9)
+    assert report["free_fall"].score < 0.02
+
+
+def test_reversal_is_caught_by_energy_alone():
+    ball = bouncing_ball()
+    report = check(reorder(ball, torch.arange(39, -1, -1)), reference=ball)
+    loss = 1 - 0.8**2
+    assert report["energy_gain"].value > 0.9 * loss * (1.2 - 0.12) / 1.21
+    assert report["energy_gain"].score < 0.05
+    assert report["free_fall"].value < 1e-9 and report["ballistic_residual"].value < 1e-12
+
+
+def test_shuffled_frames_are_caught_by_chord_energy():
+    ball = bouncing_ball()
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    report = check(reorder(ball, order), reference=ball)
+    assert report["chord_energy"].value > 0.5
+    assert check(reorder(ball, order))["chord_energy"].value > 0.2  # without a reference, too
+
+
+def test_a_teleport_is_caught_by_chord_energy_in_one_step():
+    ball = bouncing_ball()
+    position = ball.position.clone()
+    position[:, 20:, 0, 0] += 0.5
+    report = check(replace(ball, position=position))
+    assert report["chord_energy"].value == pytest.approx(1 / 39)
+    assert report["chord_energy"].score < 0.5
+    assert report["free_fall"].value < 1e-9
+
+
+def test_what_does_not_move_is_refused():
+    ball = bouncing_ball()
+    report = check(reorder(ball, torch.zeros(40, dtype=torch.long)), reference=ball)
+    assert report["motion"].value == 0 and report["motion"].score == 0
+    for name in CHECKS:
+        assert report[name].value is None and "no motion" in report[name].note
+    barely = replace(ball, position=0.08 * ball.position)
+    assert not check(barely)["permanence"].applies
+
+
+def test_a_ball_that_rolls_is_no_fall():
+    t = DT * torch.arange(20, dtype=torch.float64)
+    rolling = torch.stack([t, 0 * t, 0 * t + 0.12], dim=-1)[None, :, None]
+    assert "no ballistic segment" in check(of(rolling))["free_fall"].note
+    floating = rolling + torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert check(of(floating))["free_fall"].value == pytest.approx(1.0)
+
+
+def test_two_balls_that_touch_do_not_fly():
+    t = DT * torch.arange(12, dtype=torch.float64)
+    one = torch.stack([t, 0 * t, 2 - 9.81 * t**2 / 2], dim=-1)
+    pair = torch.stack([one, one + torch.tensor([0.24, 0.0, 0.0])], dim=1)[None]
+    assert not find_flights(of(pair), 0.0)
+    apart = torch.stack([one, one + torch.tensor([0.5, 0.0, 0.0])], dim=1)[None]
+    assert len(find_flights(of(apart), 0.0)) == 2
+
+
+def test_noise_that_hides_gravity_is_refused_and_less_is_not():
+    ball = bouncing_ball(frames=12)
+    scatter = torch.randn(ball.position.shape, generator=torch.Generator().manual_seed(0)).double()
+    report = check(replace(ball, position=ball.position + 0.02 * scatter))
+    assert report["free_fall"].value is None and "noise moves the acceleration" in report["free_fall"].note
+    report = check(replace(ball, position=ball.position + 0.0005 * scatter))
+    assert 1e-4 < report["free_fall"].value < 0.05
+
+
+def test_kinks_are_found_between_frames_and_through_noise():
+    ball = bouncing_ball()
+    height = ball.position[0, :, 0]
+    present = np.ones(40, dtype=bool)
+    clean = np.flatnonzero(find_kinks(height.numpy(), present))
+    speed = np.diff(height[:, 2].numpy())
+    bounces = np.flatnonzero((speed[1:] > 0) & (speed[:-1] < 0)) + 1
+    assert len(bounces) == 2 and all(np.abs(clean - bounce).min() <= 1 for bounce in bounces)
+    scatter = 0.002 * torch.randn(height.shape, generator=torch.Generator().manual_seed(0)).double()
+    noisy = np.flatnonzero(find_kinks((height + scatter).numpy(), present, sigma=0.002))
+    assert all(np.abs(noisy - bounce).min() <= 1 for bounce in bounces)
+    assert all(np.abs(bounces - kink).min() <= 1 for kink in noisy)
+
+
+def test_missing_and_added_objects_cost_permanence():
+    ball = bouncing_ball()
+    present = ball.present.clone()
+    present[:, 10:20] = False
+    assert check(replace(ball, present=present))["permanence"].value == pytest.approx(0.75)
+    spurious = torch.zeros(40, dtype=torch.long)
+    spurious[5:9] = 2
+    assert check(ball, spurious=spurious)["permanence"].value == pytest.approx(0.8)
+    expected = torch.ones(40, 1, dtype=torch.bool)
+    expected[30:] = False
+    assert check(ball, expected=expected)["permanence"].value == pytest.approx(1 - 10 / 30)
+    gone = check(replace(ball, present=torch.zeros_like(present)))
+    assert gone["permanence"].value == 0 and not gone["motion"].applies
+
+
+def test_error_against_truth_is_in_metres_and_scored_by_the_radius():
+    ball = bouncing_ball()
+    moved = replace(ball, position=ball.position + torch.tensor([0.12, 0.0, 0.0], dtype=torch.float64))
+    error = check(moved, reference=ball)["trajectory_error"]
+    assert error.value == pytest.approx(0.12) and error.unit == "m" and error.score == pytest.approx(0.5)
+    assert "ADE 0.12, FDE 0.12 m" in error.note
+
+
+def test_pixels_without_scale_have_no_gravity_and_no_energy():
+    pixels = replace(bouncing_ball(), metric=False)
+    report = check(pixels)
+    assert report["ballistic_residual"].value < 1e-12
+    for name in ("free_fall", "energy_gain", "chord_energy"):
+        assert report[name].value is None and "pixels without scale" in report[name].note
+    assert check(bouncing_ball(), gravity=0.0)["free_fall"].note == "does not apply: gravity is 0"
+
+
+def test_score_is_half_at_the_limit_and_falls():
+    assert tolerance(0.0, 0.1) == 1 and tolerance(0.1, 0.1) == 0.5
+    assert tolerance(0.3, 0.1) == pytest.approx(0.1)
+
+
+def test_bad_input_is_explained():
+    ball = bouncing_ball()
+    double = replace(
+        ball,
+        **{
+            name: getattr(ball, name).repeat_interleave(2, dim=0)
+            for name in ("position", "rotation", "velocity", "spin", "mass", "extent", "present", "dt")
+        },
+    )
+    with pytest.raises(ValueError, match=r"one clip; got 2\. Use select"):
+        check(double)
+    with pytest.raises(ValueError, match="at least 3 frames; got 2"):
+        check(of(ball.position[:, :2]))
+    with pytest.raises(ValueError, match=r"must have the trajectory's shape \(1, 40, 1, 3\); got \(1, 39"):
+        check(ball, reference=of(ball.position[:, :39]))
+    with pytest.raises(ValueError, match="one unit; got m and px"):
+        check(ball, reference=replace(ball, metric=False))
+    with pytest.raises(ValueError, match=r"expected must be \(T N\) = \(40, 1\); got \(40,\)"):
+        check(ball, expected=torch.ones(40, dtype=torch.bool))
