@@ -15,8 +15,8 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.sampler import Sampler
-from worldgen.study.judging import judge
-from worldgen.study.runs import open_run
+from worldgen.evaluation.outcomes import judge
+from worldgen.runs.folder import open_run
 
 KNOWN, STEPS = 2, 8
 

@@ -24,8 +24,8 @@ from worldgen.metrics.baselines import trajectory_error_px
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import track_objects
+from worldgen.runs.folder import open_run
 from worldgen.simulation.controls import NotViolable, change_gravity
-from worldgen.study.runs import open_run
 from worldgen.study.steering import open_controls, steer
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.tiny import random_alexnet
+from worldgen.evaluation.outcomes import describe_fidelity
 from worldgen.metrics.fidelity import PerceptualDistance, dynamic_degree, psnr, ssim, temporal_flicker
 from worldgen.metrics.optical_flow import match_frames
-from worldgen.study.judging import describe_fidelity
 from worldgen.types import Clip
 
 

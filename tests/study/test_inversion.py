@@ -12,9 +12,9 @@ from transformers import VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.tiny import tiny_vjepa2
 from worldgen.diffusion.context import hold
+from worldgen.evaluation.generator import HeldOut, evaluate_run
+from worldgen.evaluation.page import write_evaluation
 from worldgen.simulation.clips import simulate_clip
-from worldgen.study.evaluation import HeldOut, evaluate_run
-from worldgen.study.verdict_page import write_evaluation
 from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,13 +20,13 @@ from worldgen.diffusion.state_codec import StateCodec
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.refilm import NotViolable
 from worldgen.simulation.render import film_trajectory
 from worldgen.simulation.resimulated import swap_materials
 from worldgen.simulation.scenes import RESTITUTION
 from worldgen.study import sensitivity
-from worldgen.study.runs import open_run
 from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
 from worldgen.tasks.generator import WorldGenerator

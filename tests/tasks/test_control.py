@@ -21,8 +21,8 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.maps import EdgeMap, MaskMap
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
-from worldgen.study.recipe import HOME
-from worldgen.study.runs import open_run
+from worldgen.runs.folder import open_run
+from worldgen.runs.recipe import HOME
 from worldgen.study.steering import open_controls, read_shard_clip, steer
 from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator

@@ -30,8 +30,8 @@ from worldgen.encoders.base import Encoder, Placed, Tokens
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
-from worldgen.study.runs import open_run
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
 from worldgen.tasks.validation import validate

@@ -37,10 +37,10 @@ from worldgen.metrics.physics_iq.scores import (
     weighted_spatial_iou,
 )
 from worldgen.metrics.surprise import Windows, surprise
+from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.controls import freeze, reverse
-from worldgen.study.denoising import Preference, denoising_loss
-from worldgen.study.runs import open_run
+from worldgen.study.likelihood import Preference, denoising_loss
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.measures import (
     Fidelity,
@@ -417,7 +417,7 @@ def test_the_config_of_all_measures_measures_all(shards, tmp_path, monkeypatch):
     [
         ({"class_path": "worldgen.tasks.measures.Plausibility", "init_args": {"checks": ["bouncy"]}},
          "checks must be of motion, free_fall, ballistic_residual"),
-        ({"class_path": "worldgen.study.denoising.Preference", "init_args": {"violations": ["odd"]}},
+        ({"class_path": "worldgen.study.likelihood.Preference", "init_args": {"violations": ["odd"]}},
          "violations must be of reversed, shuffled, frozen"),
         ({"class_path": "worldgen.tasks.measures.Plausibilty"}, "Plausibilty"),
         ({"class_path": "worldgen.tasks.measures.Plausibility", "init_args": {"cheks": None}}, "cheks"),

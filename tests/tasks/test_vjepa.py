@@ -14,8 +14,8 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.encoders.vjepa2 import VJEPA2, predict_hidden, read_visible
+from worldgen.runs import recipe
 from worldgen.simulation.clips import simulate_clip
-from worldgen.study import recipe
 from worldgen.tasks.masking import Masking
 from worldgen.tasks.vjepa import VJEPATask, spread_and_rank
 from worldgen.types import Clip

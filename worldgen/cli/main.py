@@ -32,7 +32,7 @@ FLAGS = ("--from_scratch", "--square", "--images")
 
 def _fit(subcommand: str, arguments: Sequence[str]) -> None:
     from worldgen.data.datamodule import ClipDataModule
-    from worldgen.study.training import run_lightning
+    from worldgen.runs.train import run_lightning
     from worldgen.tasks.generator import WorldGenerator
 
     run_lightning(WorldGenerator, ClipDataModule, [subcommand, *arguments])
@@ -41,7 +41,7 @@ def _fit(subcommand: str, arguments: Sequence[str]) -> None:
 def _pretrain(arguments: Sequence[str]) -> None:
     from importlib import import_module
 
-    from worldgen.study.training import run_lightning
+    from worldgen.runs.train import run_lightning
 
     name = arguments[0] if arguments else "nothing"
     if name not in PARTS:
@@ -76,13 +76,13 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
 
 def _cache_plan(arguments: Sequence[str]) -> None:
-    from worldgen.study.caching import plan_cache
+    from worldgen.runs.plan_cache import plan_cache
 
     plan_cache(arguments)
 
 
 def _cache_verify(arguments: Sequence[str]) -> None:
-    from worldgen.study.caching import verify_cache
+    from worldgen.runs.plan_cache import verify_cache
 
     verify_cache(arguments)
 

@@ -61,8 +61,8 @@ def demo(
         clips: Held-out scenes.
         seed: Of the noise.
     """
+    from worldgen.runs.recipe import shipped_weights, train_from_scratch
     from worldgen.study.demo import run_demo
-    from worldgen.study.recipe import shipped_weights, train_from_scratch
 
     run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
     command = f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from-scratch" * from_scratch
@@ -97,7 +97,7 @@ def generate(
         control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
         control_scale: How strongly each control acts; 1 when left out.
     """
-    from worldgen.study.generation import generate_video
+    from worldgen.runs.generate import generate_video
 
     generate_video(
         run,
@@ -178,7 +178,7 @@ def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
         out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
         clips: Export only the first so many of each folder or shard.
     """
-    from worldgen.study.tracked import export as write_exports
+    from worldgen.evaluation.tracks import export as write_exports
 
     written = write_exports(clip, out, clips)
     print(f"{len(written)} files in {out}, first {written[0].name}.")
@@ -190,6 +190,6 @@ def show_cache(folder: Path = Path("outputs/cache")) -> None:
     Args:
         folder: The cache.
     """
-    from worldgen.study.caching import print_cache
+    from worldgen.runs.plan_cache import print_cache
 
     print_cache(folder)

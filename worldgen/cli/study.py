@@ -79,25 +79,25 @@ def evaluate(
             "FOLDER."
         )
     if tracks is not None:
-        from worldgen.study.tracked import evaluate_tracks
+        from worldgen.evaluation.tracks import evaluate_tracks
 
         page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
     elif videos is not None:
-        from worldgen.study.filming import filmed
-        from worldgen.study.tracking import choose_tracking
-        from worldgen.study.videos import Beside, evaluate_videos
+        from worldgen.evaluation.capture import filmed
+        from worldgen.evaluation.tracker import choose_tracking
+        from worldgen.evaluation.videos import Beside, evaluate_videos
 
         command = f"worldgen evaluate --videos {videos} --out {out}"
         how, tracking = filmed(scale, gravity, rate), choose_tracking(detector, points)
         beside = Beside()
         if against is not None:
-            from worldgen.study.crowds import compare_folders
+            from worldgen.evaluation.folders import compare_folders
 
             command += f" --against {against} --encoder {encoder}"
             beside = compare_folders(videos, against, encoder, out)
         page = evaluate_videos(videos, out, command, processes, how, beside, tracking)
     else:
-        from worldgen.study.evaluation import evaluate_folder
+        from worldgen.evaluation.generator import evaluate_folder
 
         page = evaluate_folder(run, data, out, known, seed, clips, encoder, lpips)
     print(f"Report: {page}")
@@ -110,7 +110,7 @@ def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
         reports: Folders of reports of worldgen evaluate; the others are compared with the first.
         out: Folder of compare.csv and compare.tex.
     """
-    from worldgen.study.comparing import compare_reports
+    from worldgen.evaluation.compare import compare_reports
 
     compare_reports(reports, out)
 
@@ -136,7 +136,7 @@ def calibrate(
         processes: All cores when left out.
     """
     from worldgen.simulation.scenes import FAMILIES
-    from worldgen.study.calibrating import calibrate as measure
+    from worldgen.study.calibrate import calibrate as measure
 
     families = families or list(FAMILIES)
     command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"

@@ -55,14 +55,14 @@ def evaluate_benchmark(
     if benchmark == "physics-iq":
         if generated is None or real is None:
             raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
-        from worldgen.study.physics_iq import evaluate_physics_iq
+        from worldgen.evaluation.benchmarks.physics_iq import evaluate_physics_iq
 
         command += f" --generated {generated} --real {real} --out {out}"
         page = evaluate_physics_iq(generated, real, out, command, processes)
     elif judge is not None:
         if videos is None:
             raise ValueError(f"--benchmark {benchmark} --judge takes --videos FOLDER too; give it.")
-        from worldgen.study.opinions import evaluate_opinions, open_judge
+        from worldgen.evaluation.benchmarks.vlm import evaluate_opinions, open_judge
 
         command += f" --videos {videos} --judge {judge} --out {out}"
         command += (f" --words {words}" if words else "") + (f" --questions {questions}" if questions else "")
@@ -75,8 +75,8 @@ def evaluate_benchmark(
             )
         if window is None and (contexts is not None or skip is not None):
             raise ValueError("--contexts and --skip go with --window; give it too, or leave them out.")
+        from worldgen.evaluation.benchmarks.pairs import evaluate_pairs
         from worldgen.metrics.surprise import Windows
-        from worldgen.study.pairs import evaluate_pairs
 
         command += f" --pairs {pairs} --encoder {encoder} --out {out}"
         windows = None

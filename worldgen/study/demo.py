@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from worldgen.study.evaluation import HeldOut, evaluate_run
-from worldgen.study.runs import open_run
-from worldgen.study.verdict_page import write_evaluation
+from worldgen.evaluation.generator import HeldOut, evaluate_run
+from worldgen.evaluation.page import write_evaluation
+from worldgen.runs.folder import open_run
 
 FAMILIES = ("drop", "bounce", "collide")
 SEEDS = 77_000_000

@@ -39,7 +39,7 @@ class ControlTask(LightningModule):
     beside it: several controls of one generator, and the generator itself, share the former.
 
     Args:
-        generator: A trained one; `worldgen.study.runs.open_run` opens it from its folder.
+        generator: A trained one; `worldgen.runs.folder.open_run` opens it from its folder.
         maps: What is drawn of each clip.
         width: Of the control's layers.
         depth: How many of them, after the first.

@@ -1,7 +1,7 @@
 """What may be measured of a few generated clips in validation; each measure is a class path in the yaml.
 
 These cost next to nothing beside generating the clips. Those that need an encoder are in `measures_encoded`,
-and that of the generator's own likelihood is `study.denoising.Preference`.
+and that of the generator's own likelihood is `study.likelihood.Preference`.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from worldgen.evaluation.videos import read_small
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.permanence import check_births, exits
 from worldgen.metrics.tracking.motion import Untrackable, expected_presence, track_motion
 from worldgen.metrics.tracking.tracker_xml import read_trk
-from worldgen.study.videos import read_small
 from worldgen.types import Clip, PhysicsReport
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real_clips"

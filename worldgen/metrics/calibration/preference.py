@@ -2,7 +2,7 @@
 
 Yuan et al. 2025 (LikePhys, arXiv:2510.11512). The likelihood is the generator's own denoising loss, the mean
 over ten noise levels with the same noise for valid and invalid; no other network judges. The losses are
-measured in `study.denoising`; here they become numbers.
+measured in `study.likelihood`; here they become numbers.
 """
 
 from __future__ import annotations

@@ -1,0 +1,302 @@
+"""Physics-IQ from folder to table: official names, nothing averaged over gaps, nothing done twice."""
+
+import ast
+import csv
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from tests.report.pages import holds_summary, read_whole
+from worldgen.cli.main import main as cli
+from worldgen.data.media import video_timing, write_video
+from worldgen.evaluation.benchmarks.physics_iq import _read_judged, _Task, compare_pair, resample
+from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots
+from worldgen.evaluation.benchmarks.physics_iq_tables import complete_scenarios, official_table
+from worldgen.metrics.physics_iq.scores import physics_iq_score
+from worldgen.report.case_page import format_number
+
+RATE = 8
+
+
+def film(path: Path, offset: int = 0, frames: int = 5 * RATE, rate: float = RATE, side: int = 64, light=1.0):
+    """A bright square that slides to the right over a plain ground."""
+    video = torch.full((frames, 3, side, 96), 0.3)
+    for index in range(frames):
+        left = 4 + offset + index * 60 // frames
+        video[index, :, side // 3 : side // 3 + 20, left : left + 20] = 0.9
+    write_video(path, video * light, rate)
+
+
+def real_name(number, view, take, scenario, rate=30, kind="testing-videos"):
+    return f"{number:04d}_{kind}_{rate}FPS_{view}_take-{take}_trimmed-{scenario}.mp4"
+
+
+def make(root: Path, scenarios: int = 1, rate: int = RATE, views=VIEWS) -> tuple[Path, Path]:
+    """The first official scenarios, both takes and generated."""
+    made, real = root / "model", root / "physics-IQ-benchmark"
+    folder = real / "split-videos" / "testing" / f"{rate}FPS"
+    for index in range(scenarios):
+        for side, view in enumerate(VIEWS):
+            if view not in views:
+                continue
+            number, scenario = 3 * index + side + 1, SCENARIOS[index]
+            film(made / f"{number:04d}_{view}_trimmed-{scenario}.mp4", offset=3 + side)
+            film(folder / real_name(number, view, 1, scenario, rate), 0, 5 * rate, rate)
+            film(folder / real_name(number + 198, view, 2, scenario, rate), 2, 5 * rate, rate)
+    return made, real
+
+
+def run(made: Path, real: Path, out: Path, processes: int = 1) -> None:
+    words = ["evaluate", "--benchmark", "physics-iq", "--generated", str(made), "--real", str(real)]
+    cli.main([*words, "--out", str(out), "--processes", str(processes)])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def the_pair(made: Path, real: Path):
+    return find_pairs(made, real).pairs[0]
+
+
+def test_names_are_those_of_the_official_list():
+    """Lines 1, 198 and 361 of descriptions.csv; the checksum is of all its scenarios in order."""
+    assert len(set(SCENARIOS)) == 66
+    slots = list(official_slots())
+    assert slots[0].generated_name == "0001_perspective-left_trimmed-ball-and-block-fall.mp4"
+    assert (
+        slots[197].real_name(1, 198).startswith("0198_testing-videos_30FPS_perspective-right_take-1_trimmed")
+    )
+    siphon = next(slot for slot in slots if slot.scenario == "siphon")
+    assert siphon.number + 198 == 361 and siphon.view == "perspective-left"
+    assert hashlib.sha256("\n".join(SCENARIOS).encode()).hexdigest()[:16] == "c35336f3a2098ec3"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Two scenarios, of which one lacks a view and one has a damaged video."""
+    root = tmp_path_factory.mktemp("benchmark")
+    made, real = make(root, scenarios=3)
+    (made / f"0004_{VIEWS[0]}_trimmed-{SCENARIOS[1]}.mp4").unlink()
+    (made / f"0008_{VIEWS[1]}_trimmed-{SCENARIOS[2]}.mp4").write_bytes(b"not a video")
+    (made / "0777_stray.mp4").write_bytes(b"nobody's")
+    run(made, real, root / "out", processes=2)
+    return made, real, root / "out"
+
+
+def test_the_official_table_holds_complete_scenarios_only(evaluated):
+    rows = rows_of(evaluated[2] / "model.csv")
+    assert [row["scenario"] for row in rows] == [f"trimmed-{SCENARIOS[0]}.mp4"]
+    names = (
+        "v1_mse",
+        "v2_mse",
+        "variance_spatial",
+        "variance_weighted_spatial",
+        "variance_spatiotemporal_iou",
+    )
+    names += ("variance_mse", "spatiotemporal_iou_v1", "spatiotemporal_iou_v2", "spatial_iou_v1")
+    names += ("spatial_iou_v2", "weighted_spatial_iou_v1", "weighted_spatial_iou_v2")
+    assert list(rows[0]) == ["scenario", *(f"{name}_{view}" for view in VIEWS for name in names)]
+    errors = ast.literal_eval(rows[0][f"v1_mse_{VIEWS[0]}"])
+    assert len(errors) == 5 * RATE and all(0 < error < 1 for error in errors)
+    # The generated square starts where take 2 does, one pixel further on: closer to it than to take 1.
+    assert float(rows[0][f"spatial_iou_v2_{VIEWS[0]}"]) > float(rows[0][f"spatial_iou_v1_{VIEWS[0]}"])
+
+
+def test_what_is_missing_is_listed_and_counted(evaluated):
+    out = evaluated[2]
+    missing = {row["file"]: row["reason"] for row in rows_of(out / "missing.csv")}
+    assert missing[f"0004_{VIEWS[0]}_trimmed-{SCENARIOS[1]}.mp4"] == "generated video missing"
+    assert "damaged, cut off, or not a video" in missing[f"0008_{VIEWS[1]}_trimmed-{SCENARIOS[2]}.mp4"]
+    assert missing["0777_stray.mp4"] == "no real video has the number 0777"
+    assert missing[real_name(198 + 10, VIEWS[0], 2, SCENARIOS[3])] == "real video missing"
+    # 189 views of 63 scenarios that are not there: two takes and a generated video each.
+    assert len(missing) == 3 * 189 + 3
+    report = json.loads((out / "report.json").read_text())
+    found = {row["name"]: row for row in report["summary"]}
+    assert "n = 7 of 198 views" in found["spatiotemporal IoU"]["note"]
+    assert "over 1 of 66 scenarios" in found["Physics-IQ score"]["note"]
+    assert found["files missing or refused"]["value"] == len(missing)
+    assert len(report["views"]) == len(rows_of(out / "views.csv")) == 7
+
+
+def test_scores_are_those_of_the_numbers(evaluated):
+    report = json.loads((evaluated[2] / "report.json").read_text())
+    found = {row["name"]: row["value"] for row in report["summary"]}
+    judged = [compare_pair(pair).view for pair in find_pairs(*evaluated[:2]).pairs if pair.slot.number != 8]
+    assert found["Physics-IQ score"] == physics_iq_score(complete_scenarios(judged))
+    assert found["spatial IoU"] == pytest.approx(np.mean([view.first.spatial for view in judged]))
+    assert found["MSE: second take"] == pytest.approx(np.mean([view.variance.mean_mse for view in judged]))
+    assert official_table(complete_scenarios(judged)) == (evaluated[2] / "model.csv").read_text()
+
+
+def test_the_page_holds_the_summary_every_view_and_what_is_missing(evaluated):
+    page = (evaluated[2] / "report.html").read_text()
+    report = json.loads((evaluated[2] / "report.json").read_text())
+    outline = read_whole(page)
+    holds_summary(page, report["summary"])
+    assert outline.tags.count("svg") == 1 and "http" not in page
+    table = page[page.index("View by view") : page.index("What is missing")]
+    assert table.count("<tr>") == 1 + 7
+    for view in report["views"]:
+        assert f"<td>{view['scenario']}</td><td>{view['view']}</td>" in table
+        assert format_number(view["mse"]) in table and format_number(view["spatial second take"]) in table
+    assert f"{len(report['missing'])} files are not there" in page
+    assert '<td>generated video missing</td><td class="number">190</td>' in page
+    assert "spatial and weighted spatial IoU</b> cannot see: time reversal, shuffled frames" in page
+    assert "worldgen evaluate --benchmark physics-iq --generated" in page
+
+
+def test_a_second_run_does_only_what_is_missing(evaluated, tmp_path):
+    made, real, out = evaluated
+    stamps = {path.name: path.stat().st_mtime_ns for path in (out / "pairs").iterdir()}
+    assert "0008.json" not in stamps and len(stamps) == 7
+    film(made / f"0004_{VIEWS[0]}_trimmed-{SCENARIOS[1]}.mp4", offset=3)
+    changed = made / f"0001_{VIEWS[0]}_trimmed-{SCENARIOS[0]}.mp4"
+    film(changed, offset=9)
+    (out / "pairs" / "0002.json").write_text("{")  # cut off
+    run(made, real, out)
+    again = {path.name: path.stat().st_mtime_ns for path in (out / "pairs").iterdir()}
+    redone = {name for name, stamp in again.items() if stamps.get(name) != stamp}
+    assert redone == {"0001.json", "0002.json", "0004.json"}
+    assert len(rows_of(out / "model.csv")) == 2
+
+
+def test_another_rate_is_interpolated_as_the_official_code_does(tmp_path):
+    made, real = make(tmp_path, rate=30, views=VIEWS[:1])
+    judged = compare_pair(the_pair(made, real))
+    assert judged.notes == (f"real video interpolated from 30 to {RATE} frames per second",)
+    assert len(judged.view.first.mse) == len(judged.view.variance.mse) == 5 * RATE
+
+
+def test_interpolation_keeps_the_ends_and_cuts_to_whole_levels():
+    frames = [np.full((1, 1, 3), 10 * index, np.uint8) for index in range(7)]  # 7 frames, 2 per second: 3.5 s
+    found = [int(frame[0, 0, 0]) for frame in resample(iter(frames), 7, 2.0, 3.0)]
+    places = [index * 6 / 9 for index in range(10)]  # int(3.5 * 3) frames from the first to the last
+    assert found == [int(np.float32(10 * place)) for place in places] and found[-1] == 60
+    long = [np.zeros((1, 1, 3), np.uint8)] * 60
+    assert len(list(resample(iter(long), 60, 10.0, 8.0))) == 40  # five seconds, no more
+
+
+def test_frames_are_counted_where_the_header_does_not_say(tmp_path):
+    film(tmp_path / "said.mp4")
+    assert video_timing(tmp_path / "said.mp4") == (5 * RATE, RATE)
+    with av.open(str(tmp_path / "unsaid.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv420p"
+        for _ in range(6):
+            image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+    assert video_timing(tmp_path / "unsaid.mkv") == (6, pytest.approx(RATE))
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="damaged, cut off, or not a video"):
+        video_timing(tmp_path / "bad.mp4")
+    with pytest.raises(FileNotFoundError, match="No video at"):
+        video_timing(tmp_path / "nowhere.mp4")
+
+
+def test_a_folder_at_the_same_rate_is_preferred(tmp_path):
+    made, real = make(tmp_path, rate=30, views=VIEWS[:1])
+    for take, number in ((1, 1), (2, 199)):
+        film(real / f"{RATE}FPS" / real_name(number, VIEWS[0], take, SCENARIOS[0], RATE), 2 * take - 2)
+    assert compare_pair(the_pair(made, real)).notes == ()
+
+
+def test_size_length_black_and_stillness_are_said(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    generated = next(made.iterdir())
+    film(generated, frames=2 * RATE, side=48)
+    notes = compare_pair(the_pair(made, real)).notes
+    assert notes == (
+        "96 x 48 compared at a quarter of the real 96 x 64",
+        "only 16 of 40 frames (2.00 of 5 s) compared",
+    )
+    film(generated, light=0.0)
+    black = compare_pair(the_pair(made, real))
+    assert black.notes == ("black throughout",) and black.view.first.spatial == 0
+    write_video(generated, torch.full((40, 3, 64, 96), 0.5), RATE)
+    assert compare_pair(the_pair(made, real)).notes == ("nothing moves",)
+    film(generated, frames=1)
+    with pytest.raises(ValueError, match="must have two frames or more to compare; got 1"):
+        compare_pair(the_pair(made, real))
+
+
+def test_official_masks_are_used_and_must_fit(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    own = compare_pair(the_pair(made, real))
+    masks = real / "video-masks" / "real" / f"{RATE}FPS"
+    for take, number in ((1, 1), (2, 199)):
+        path = masks / real_name(number, VIEWS[0], take, SCENARIOS[0], RATE, "video-masks")
+        write_video(path, torch.ones(40, 3, 64, 96), RATE)
+    full = compare_pair(the_pair(made, real))
+    assert full.view.variance.spatial == 1.0 and full.view.first.spatial < own.view.first.spatial
+    write_video(path, torch.ones(40, 3, 32, 96), RATE)
+    with pytest.raises(ValueError, match="masks of its video's size 96 x 64; got 96 x 32. Delete it"):
+        compare_pair(the_pair(made, real))
+
+
+def test_scenarios_of_ones_own_are_a_benchmark_of_their_own(tmp_path):
+    for take, number in ((1, 1), (2, 2)):
+        film(tmp_path / "real" / real_name(number, VIEWS[0], take, "my-scene", RATE), take)
+    film(tmp_path / "made" / "0001_anything.mp4", 3)
+    layout = find_pairs(tmp_path / "made", tmp_path / "real")
+    assert len(layout.slots) == 1 and not layout.missing
+    assert layout.pairs[0].generated.name == "0001_anything.mp4"
+
+
+@pytest.mark.parametrize(
+    "prepare, sentence",
+    [
+        (lambda made, real: os.rename(made, made.with_name("x")), "No folder of generated videos at"),
+        (lambda made, real: os.rename(real, real.with_name("x")), "No folder of real videos at"),
+        (
+            lambda made, real: [path.unlink() for path in real.rglob("*.mp4")],
+            "must hold real videos named as 0001",
+        ),
+        (lambda made, real: [path.unlink() for path in made.iterdir()], "must hold videos named as 0001"),
+        (
+            lambda made, real: [path.write_bytes(b"") for path in made.iterdir()],
+            "None of 198 views can be judged; the first: ",
+        ),
+    ],
+)
+def test_bad_folders_get_one_sentence(prepare, sentence, tmp_path, capsys):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    prepare(made, real)
+    with pytest.raises(SystemExit) as stop:
+        run(made, real, tmp_path / "out")
+    error = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and sentence in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--benchmark", "physics"], "--benchmark takes physics-iq, intphys, intphys2"),
+        (
+            ["--benchmark", "physics-iq", "--real", "x"],
+            "takes --generated FOLDER and --real FOLDER; give both",
+        ),
+    ],
+)
+def test_bad_words_get_one_sentence(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", *words])
+    assert stop.value.code == 2 and sentence in capsys.readouterr().err
+
+
+def test_a_file_of_other_inputs_does_not_count(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    task = _Task(the_pair(made, real), tmp_path / "0001.json", "print")
+    task.file.write_text(json.dumps({"fingerprint": "other", "error": "x"}))
+    assert _read_judged(task) is None
+    task.file.write_text(json.dumps({"fingerprint": "print", "error": "x"}))
+    assert _read_judged(task) == "x"

@@ -1,0 +1,118 @@
+"""An evaluation that was stopped goes on, and one clip that cannot be checked costs itself alone."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldgen.data.shards.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips
+from worldgen.evaluation import generator as evaluation
+from worldgen.evaluation.generator import HeldOut, evaluate_folder, evaluate_run
+from worldgen.runs.folder import open_run
+from worldgen.simulation.clips import simulate_clip
+from worldgen.study.unfinished import Unfinished, stamp_run
+from worldgen.tasks.generator import WorldGenerator
+
+RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """Which clips were generated, in batches of one; and a way to stop at one of them."""
+    calls: list[tuple[str, ...]] = []
+    stop_at: list[int] = []
+    generate = WorldGenerator.generate
+
+    def counted(self, context, *arguments):
+        if len(calls) in stop_at:
+            raise KeyboardInterrupt
+        calls.append(context.prompts)
+        return generate(self, context, *arguments)
+
+    monkeypatch.setattr(WorldGenerator, "generate", counted)
+    monkeypatch.setattr(evaluation, "BATCH", 1)
+    fit = evaluation.fit_regression
+    monkeypatch.setattr(evaluation, "fit_regression", lambda *arguments: fit(*arguments[:-1], 30))
+    return calls, stop_at
+
+
+def test_a_second_run_generates_only_what_is_missing(generated, tmp_path):
+    calls, stop_at = generated
+    simulate_shards(tmp_path / "data", ("drop",), 2, seed=8, processes=1)
+    loads = [partial(evaluation._read, ShardedClips(tmp_path / "data"), index) for index in range(2)]
+    whole = evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=0, regression_clips=30)
+    assert len(calls) == 2
+    calls.clear()
+    stop_at.append(1)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_folder(RUN, tmp_path / "data", out, 2, 0, None)
+    assert len(calls) == 1 and len(list((out / "unfinished").iterdir())) == 1
+    stop_at.clear()
+    evaluate_folder(RUN, tmp_path / "data", out, 2, 0, None)
+    assert len(calls) == 2, "the first batch was kept"
+    assert not (out / "unfinished").exists()
+    found = {row["name"]: row["value"] for row in json.loads((out / "report.json").read_text())["summary"]}
+    for row in whole.rows:
+        if row.name.startswith("generated: ") and "replay" not in row.name:
+            assert found[row.name] == pytest.approx(row.value, rel=1e-9), row.name
+
+
+def test_kept_frames_are_of_one_run_asked_one_way_about_one_clip(tmp_path):
+    clip, other = simulate_clip("drop", 1, size=16), simulate_clip("drop", 2, size=16)
+    run, model = tmp_path / "run", open_run(RUN)
+    run.mkdir()
+    (run / "config.yaml").write_text("a: 1")
+    stamps = [stamp_run(run, model, 2, 0), stamp_run(run, model, 2, 1)]
+    (run / "report").mkdir()
+    (run / "report" / "00000.safetensors").write_bytes(b"an evaluation of it")
+    assert stamp_run(run, model, 2, 0) == stamps[0]
+    (run / "model.safetensors").write_bytes(b"other")
+    stamps.append(stamp_run(run, model, 2, 0))
+    assert len(set(stamps)) == 3
+    kept = [Unfinished(tmp_path / "kept", stamp) for stamp in stamps]
+    assert torch.equal(kept[0].recall(0, clip, lambda: clip.frames), clip.frames)
+    assert torch.equal(kept[0].recall(0, clip, lambda: other.frames), clip.frames)
+    assert torch.equal(kept[1].recall(0, clip, lambda: other.frames), other.frames)
+    assert torch.equal(kept[1].recall(0, other, lambda: clip.frames), clip.frames)
+    loud = replace(other, sound=torch.ones(1, 160))
+    assert torch.equal(kept[1].recall(0, loud, lambda: other.frames), other.frames)
+    assert torch.equal(kept[1].recall(0, other, lambda: clip.frames), clip.frames)
+    (tmp_path / "kept" / "00000.safetensors").write_bytes(b"cut")
+    assert torch.equal(kept[1].recall(0, other, lambda: other.frames), other.frames)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+def test_a_clip_whose_checks_fail_is_counted_and_the_others_are_judged(monkeypatch):
+    count = evaluation.count_case
+
+    def fragile(name, *arguments):
+        if name == "drop-2":
+            raise ZeroDivisionError("by its speed")
+        return count(name, *arguments)
+
+    monkeypatch.setattr(evaluation, "count_case", fragile)
+    loads = [
+        partial(lambda n: HeldOut(f"drop-{n}", "drop", simulate_clip("drop", n)), n) for n in range(1, 4)
+    ]
+    verdict = evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=1, regression_clips=30)
+    assert [case.name for case in verdict.cases] == ["drop-1", "drop-3"]
+    assert verdict.skipped == [("drop-2", "checking failed (ZeroDivisionError: by its speed)")]
+    assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 1
+    torch.testing.assert_close(
+        verdict.generated[1].frames[:, :2], simulate_clip("drop", 3).frames[:, :2], rtol=0, atol=0
+    )
+
+
+def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("by its speed")
+
+    monkeypatch.setattr(evaluation, "count_case", broken)
+    loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
+    with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
+        evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=0, regression_clips=30)

@@ -1,0 +1,180 @@
+"""A folder of anybody's videos: judged in processes of their own, kept, and reported."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter
+
+from tests.data.videos import ball, write
+from worldgen.evaluation.capture import Filmed, filmed
+from worldgen.evaluation.kept import Finding, read_finding, write_finding
+from worldgen.evaluation.videos import CAMERA, check_video, evaluate_videos
+from worldgen.report.case_page import PICTURED
+from worldgen.report.cases import Exhibit
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One more than the page pictures, a broken one and one of a single frame."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(PICTURED + 1):
+        write(folder / f"ball{number:02d}.mp4", list(ball(4 * (12 + number), width=128))[::4])
+    (folder / "broken.mp4").write_bytes(b"not a video" * 100)
+    write(folder / "one.mp4", list(ball(1)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    evaluate_videos(folder, out, "the command", processes=2)
+    return out
+
+
+def test_every_video_is_judged_or_listed_with_a_reason(judged):
+    report = json.loads((judged / "report.json").read_text())
+    assert [case["name"] for case in report["cases"]] == [f"ball{n:02d}" for n in range(PICTURED + 1)]
+    assert [case["exhibits"][0]["frames"] for case in report["cases"]] == list(range(12, 25))
+    assert [row["name"] for row in report["skipped"]] == ["broken.mp4", "one.mp4"]
+    assert "at least 6 frames" in report["skipped"][1]["reason"]
+    assert "13.0" in str(report["summary"][0]["value"]) and report["summary"][0]["unit"] == "of 15"
+    last = report["cases"][-1]["exhibits"][0]["tracks"]["position"][0]
+    columns = [place[0] for place in last if place is not None]
+    torch.testing.assert_close(
+        torch.tensor(columns).diff(), torch.full((len(columns) - 1,), 4.0), atol=0.3, rtol=0
+    )  # the ball goes four pixels a frame
+
+
+def test_the_page_pictures_the_first_and_counts_them_all(judged):
+    page = (judged / "report.html").read_text()
+    assert page.count("<article") == PICTURED and "13 cases" in page
+
+
+def test_a_second_run_judges_only_what_changed_and_says_the_same(folder, judged, tmp_path):
+    before = json.loads((judged / "report.json").read_text())
+    records = {path.name: path.stat().st_mtime_ns for path in (judged / "judged").iterdir()}
+    (judged / "judged" / "ball03.mp4.safetensors").write_bytes(b"cut o")
+    os.utime(folder / "ball05.mp4", ns=(1, 1))
+    evaluate_videos(folder, judged, "the command", processes=1)
+    again = {path.name: path.stat().st_mtime_ns for path in (judged / "judged").iterdir()}
+    anew = sorted(name for name in again if again[name] != records[name])
+    assert anew == ["ball03.mp4.safetensors", "ball05.mp4.safetensors"]
+    assert json.loads((judged / "report.json").read_text()) == before
+
+
+def test_a_finding_comes_back_as_it_was_but_for_its_frames(folder, tmp_path):
+    case = check_video(folder / "ball02.mp4")
+    write_finding(tmp_path / "a" / "x.safetensors", Finding("ball02.mp4", case), "one")
+    kept = read_finding(tmp_path / "a" / "x.safetensors", "one").case
+    assert [item.report for item in kept.exhibits] == [item.report for item in case.exhibits]
+    assert [item.is_control for item in kept.exhibits] == [False, True, True]
+    for item, own in zip(kept.exhibits, case.exhibits, strict=True):
+        assert item.clip is None and item.frames == own.frames and item.fps == pytest.approx(own.fps)
+        torch.testing.assert_close(item.tracks.position, own.tracks.position, atol=0, rtol=0)
+    assert read_finding(tmp_path / "a" / "x.safetensors", "two") is None
+    assert set(load_file(tmp_path / "a" / "x.safetensors")) >= {"0.position", "2.present"}
+
+
+def test_an_exhibit_shows_one_clip_or_its_tracks(folder):
+    item = check_video(folder / "ball02.mp4").exhibits[0]
+    with pytest.raises(ValueError, match="must have a clip or tracks; got neither"):
+        Exhibit("video", None, None, item.report)
+    with pytest.raises(ValueError, match="must be tracked in each of its 5 frames; got tracks of 14"):
+        replace(item, clip=replace(item.clip, frames=item.clip.frames[:, :5]))
+
+
+def test_no_process_is_one_sentence(folder, tmp_path):
+    with pytest.raises(ValueError, match="processes must be at least 1; got 0"):
+        evaluate_videos(folder, tmp_path, "", processes=0)
+
+
+def test_a_scale_is_of_the_files_own_pixels_and_a_rate_replaces_the_files(tmp_path):
+    path = write(tmp_path / "wide.mp4", list(ball(60, width=400))[::4])
+    plain = check_video(path).exhibits[0].tracks
+    assert not plain.metric
+    scaled = check_video(path, how=Filmed(scale=0.01, rate=250.0)).exhibits[0]
+    assert scaled.tracks.metric and scaled.fps == pytest.approx(250)
+    torch.testing.assert_close(scaled.tracks.position, plain.position * 400 / 320 * 0.01)
+    steps = scaled.tracks.position[0, :, 0, 0].diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, 0.04), atol=0.006, rtol=0)
+    assert "what lies before what" in scaled.report["penetration"].note
+
+
+def test_other_settings_judge_anew_and_are_said(folder, judged, tmp_path):
+    how = filmed("0.01", 1.62, 100.0)
+    only = tmp_path / "one"
+    write(only / "ball.mp4", list(ball(60, width=128))[::4])
+    evaluate_videos(only, tmp_path / "out", "the command", processes=1)
+    kept = tmp_path / "out" / "judged" / "ball.mp4.safetensors"
+    before = kept.stat().st_mtime_ns
+    evaluate_videos(only, tmp_path / "out", "the command", processes=1, how=how)
+    assert kept.stat().st_mtime_ns != before
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["command"] == "the command --scale 0.01 --gravity 1.62 --rate 100.0"
+    assert report["notes"][0].startswith("A pixel of these files is 0.01 m, as was given")
+    assert report["cases"][0]["exhibits"][0]["tracks"]["unit"] == "m"
+
+
+def test_without_a_flight_that_falls_there_is_no_scale_from_g(folder):
+    case = check_video(folder / "ball02.mp4", how=filmed("g", None, None))
+    assert not case.exhibits[0].tracks.metric
+    assert "gives no scale" in case.exhibits[0].report["free_fall"].note
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("big", None, None), "--scale must be metres per pixel of the file, or g .*; got 'big'"),
+        (("-1", None, None), "--scale must be above 0 metres per pixel, or g; got -1"),
+        (("nan", None, None), "--scale must be above 0 metres per pixel, or g; got nan"),
+        ((None, -1.0, None), "--gravity must be 0 m/s.2 or more"),
+        (("g", 0.0, None), "above 0 with --scale g; got 0"),
+        ((None, None, 0.0), "--rate must be above 0 frames per second; got 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence(given, told):
+    with pytest.raises(ValueError, match=told):
+        filmed(*given)
+
+
+def panned(path, speed, places):
+    """A textured wall seen by a camera that goes ``speed`` pixels a frame; a disc at (x, y) of the wall."""
+    wall = gaussian_filter(np.random.default_rng(3).random((96, 384)), 2.5)
+    wall = 165 + 75 * np.tanh(3 * (wall - wall.mean()) / wall.std())
+    rows, columns = np.mgrid[:96, :128]
+    frames = []
+    for frame, place in enumerate(places):
+        image = wall[:, 128 + speed * frame :][:, :128].copy()
+        if place is not None:
+            disc = np.hypot(columns + speed * frame - place[0], rows - place[1]) < 6
+            image[disc] = 10
+        frames.append(np.repeat(image[..., None], 3, axis=2).astype(np.uint8))
+    return write(path, frames)
+
+
+@pytest.mark.parametrize("speed", [2, -2])
+def test_what_the_camera_leaves_behind_is_not_missed_and_what_vanishes_before_it_is(tmp_path, speed):
+    middle = [(64 + speed * frame + 0.8 * frame, 30 + 1.2 * frame) for frame in range(24)]  # goes along
+
+    def judge(name, places):
+        case = check_video(panned(tmp_path / f"{name}.mp4", speed, places))
+        assert case.measures[0].name == CAMERA and case.measures[0].value == pytest.approx(46, abs=0.5)
+        report = case.exhibits[0].report
+        return report["permanence"].value, report["births"].value
+
+    assert judge("stays", middle) == (1, 0)
+    away = 46 if speed > 0 else 82
+    left = [(away - 0.9 * np.sign(speed) * frame, 30 + 1.2 * frame) for frame in range(24)]
+    assert abs(left[15][0] - 15 * speed - 64) > 58  # out of the image in the second half
+    assert judge("left behind", left) == (1, 0)
+    assert judge("vanishes", [*middle[:12], *[None] * 12]) == (pytest.approx(0.5), 1)
+    # What comes in with the camera was there before; what appears in the middle was not.
+    ahead = 64 + 30 * speed + (4 if speed > 0 else -4)
+    entering = [(ahead - 0.5 * frame, 30 + 1.2 * frame) for frame in range(24)]
+    assert judge("comes into view", entering) == (1, 0)
+    assert judge("appears", [*[None] * 12, *middle[12:]]) == (None, 1)  # none was expected

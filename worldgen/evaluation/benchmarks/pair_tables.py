@@ -1,0 +1,179 @@
+"""What an evaluation by pairs writes: the share of pairs won, values pair by pair, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from worldgen import __version__
+from worldgen.data.shards.shards import write_atomically
+from worldgen.evaluation.benchmarks.pages import write_pairs_page
+from worldgen.evaluation.benchmarks.pair_layouts import Missing, Pair, Pairs
+from worldgen.evaluation.page import print_rows
+from worldgen.metrics import geophys, surprise
+from worldgen.metrics.intervals import auroc, auroc_interval
+from worldgen.metrics.measure import Measure
+from worldgen.metrics.pair_tests import pair_accuracy
+from worldgen.report.cases import Row
+
+Scores = Mapping[str, float | None]
+"""Numbers of one video by name; None where one does not apply."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was found about one video: numbers, or why there are none."""
+
+    scores: Scores
+    picture: str
+    """Digest of its frames."""
+    error: str = ""
+
+
+def measure_pairs(pairs: Sequence[Pair], scored: Mapping[Path, Scored]) -> tuple[Measure, ...]:
+    """Pair accuracy and AUROC of every number; the accuracy of means also for each kind of violation."""
+    measures = []
+    for name in _names(scored):
+        usable = [pair for pair in pairs if _both(pair, scored, name) is not None]
+        blind = surprise.BLIND_TO if "surprise" in name else geophys.BLIND_TO
+        left = len(pairs) - len(usable)
+        note = f"{left} of {len(pairs)} pairs without a value: nothing moves" if left else ""
+        if not usable:
+            measures.append(Measure(name, None, "of pairs", "higher", 0.5, "physics", 0, note=note))
+            continue
+        measures.append(_accuracy(f"{name}: pairs won", usable, scored, name, note, blind))
+        possible, impossible = _columns(usable, scored, name)
+        scenes = [pair.scene for pair in usable]
+        measures.append(
+            Measure(
+                f"{name}: AUROC",
+                auroc(impossible, possible),
+                "",
+                "higher",
+                0.5,
+                "physics",
+                len(usable),
+                *auroc_interval(impossible, possible, (scenes, scenes)),
+                note=f"{len(set(scenes))} scenes",
+                blind_to=blind,
+            )
+        )
+        kinds = sorted({pair.kind for pair in usable})
+        if name.startswith("mean surprise") and len(kinds) > 1:
+            measures += [
+                _accuracy(
+                    f"{name}: pairs won, {kind}",
+                    [pair for pair in usable if pair.kind == kind],
+                    scored,
+                    name,
+                    "",
+                    blind,
+                )
+                for kind in kinds
+            ]
+    return tuple(measures)
+
+
+def write_pairs(
+    out: Path,
+    title: str,
+    found: Pairs,
+    scored: Mapping[Path, Scored],
+    notes: Sequence[str],
+    command: str,
+) -> Path:
+    """Write the tables and the page, print the summary, and return the path of report.html.
+
+    Raises:
+        ValueError: No pair can be judged.
+    """
+    missing, whole = list(found.missing), []
+    missing += [Missing(str(path), one.error) for path, one in scored.items() if one.error]
+    for pair in found.pairs:
+        ours, theirs = scored[pair.possible], scored[pair.impossible]
+        if ours.error or theirs.error:
+            continue
+        if ours.picture == theirs.picture:
+            missing.append(
+                Missing(str(pair.impossible), f"shows the same frames as {pair.possible}, its pair")
+            )
+        else:
+            whole.append(pair)
+    if not whole:
+        raise ValueError(
+            f"None of {found.expected} pairs can be judged; {missing[0].file}: {missing[0].reason}."
+        )
+    measures = measure_pairs(whole, scored)
+    rows = [Row("pairs judged", float(len(whole)), unit=f"of {found.expected}"), *(m.row() for m in measures)]
+    rows.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
+    report = {
+        "title": title,
+        "command": command,
+        "versions": {"worldgen": __version__, "torch": torch.__version__},
+        "pairs": {"judged": len(whole), "expected": found.expected},
+        "measures": [asdict(measure) for measure in measures],
+        "missing": [asdict(one) for one in missing],
+        "notes": list(notes),
+    }
+    lines = [
+        [pair.kind, pair.scene, str(pair.possible), str(pair.impossible), name, *values]
+        for pair in whole
+        for name in _names(scored)
+        if (values := _both(pair, scored, name)) is not None
+    ]
+    heads = ["kind", "scene", "possible", "impossible", "number", "value_possible", "value_impossible"]
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "pairs.csv", write_csv(heads, lines))
+    lost = ([one.file, one.reason] for one in missing)
+    write_atomically(out / "missing.csv", write_csv(["file", "reason"], lost))
+    write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
+    print_rows(rows)
+    return write_pairs_page(out, title, rows, measures, missing, notes, command)
+
+
+def _accuracy(
+    title: str,
+    pairs: Sequence[Pair],
+    scored: Mapping[Path, Scored],
+    name: str,
+    note: str,
+    blind_to: tuple[str, ...],
+) -> Measure:
+    result = pair_accuracy(*_columns(pairs, scored, name))
+    notes = [note] if note else []
+    notes += [f"{result.ties} ties, lost"] if result.ties else []
+    return Measure(
+        title, result.share, "of pairs", "higher", 0.5, "physics", result.pairs, result.low, result.high,
+        note="; ".join(notes), blind_to=blind_to,
+    )  # fmt: skip
+
+
+def _names(scored: Mapping[Path, Scored]) -> list[str]:
+    return list(dict.fromkeys(name for one in scored.values() for name in one.scores))
+
+
+def _both(pair: Pair, scored: Mapping[Path, Scored], name: str) -> tuple[float, float] | None:
+    ours, theirs = scored[pair.possible].scores.get(name), scored[pair.impossible].scores.get(name)
+    return None if ours is None or theirs is None else (ours, theirs)
+
+
+def _columns(
+    pairs: Iterable[Pair], scored: Mapping[Path, Scored], name: str
+) -> tuple[list[float], list[float]]:
+    values = [_both(pair, scored, name) for pair in pairs]
+    return [both[0] for both in values if both], [both[1] for both in values if both]
+
+
+def write_csv(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+    """A table as the bytes of a csv file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(lines)
+    return text.getvalue().encode()

@@ -1,0 +1,208 @@
+"""Does a video encoder tell possible from impossible? Pair folders, resumable, every loss accounted for.
+
+What is written::
+
+    OUT/report.html        the same to read, with plots
+    OUT/report.json        the summary, each number with how many pairs it is over
+    OUT/pairs.csv          one line per pair and number
+    OUT/missing.csv        what is not there or could not be judged, and why; averaged over nowhere
+    OUT/scores.jsonl       one line per video, so that a second run does only what is missing
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from worldgen.data.media import iterate_frames, mean_rate
+from worldgen.data.progress import progress_bar
+from worldgen.encoders.base import Encoder, fingerprint
+from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS, frame_files
+from worldgen.evaluation.benchmarks.pair_tables import Scored, Scores, write_pairs
+from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
+from worldgen.metrics.surprise import Foreseer, Standstill, Windows, require_fit, surprise
+from worldgen.study.opening import open_encoder
+from worldgen.types import Clip
+
+MOST_FRAMES = 200
+"""Looked-at frames of a video; the rest is left out."""
+FRAME_RATE = 15.0
+"""Of folders of frames, which do not say it: IntPhys'."""
+OFFICIAL = {"intphys": Windows(16, (4, 8, 12), 2, 2), "intphys2": Windows(48, (12, 24, 36), 2, 10)}
+"""Frames, stride and skip of the authors; contexts of a quarter, a half and three quarters."""
+NOTES = (
+    "A pair is won when the impossible video has the strictly larger value; chance is 1/2. Contexts were "
+    "fixed beforehand and all are shown; published numbers take the best one for each property.",
+    "The binomial interval takes pairs for independent; that of AUROC draws whole scenes.",
+    "Standstill expects the last known features to go on: what a predictor has to beat.",
+    "Largest surprise and AUROC compare single videos of different scenes; the mean is for pairs.",
+)
+
+Score = Callable[[Clip], Scores]
+
+
+def evaluate_pairs(
+    benchmark: str, folder: Path, out: Path, encoder: str, windows: Windows | None, command: str
+) -> Path:
+    """Score every video of a pair folder by an encoder's surprise and geometry, and write the tables.
+
+    Args:
+        benchmark: intphys, intphys2 or likephys.
+        folder: In the official layout.
+        out: Folder of the tables.
+        encoder: See `open_encoder`.
+        windows: Of surprise; the official ones, as far as the encoder can look, when None.
+        command: Repeats this.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        FileNotFoundError: No such folder or encoder.
+        ValueError: Another benchmark or layout, or no pair that can be judged.
+    """
+    if benchmark not in LAYOUTS:
+        raise ValueError(f"--benchmark with --pairs takes {', '.join(LAYOUTS)}; got {benchmark!r}.")
+    found = LAYOUTS[benchmark](folder)
+    if not found.pairs:
+        first = f"; the first: {found.missing[0].file}: {found.missing[0].reason}" if found.missing else ""
+        raise ValueError(f"None of {found.expected} pairs in {folder} is whole{first}.")
+    judge = open_encoder(encoder)
+    windows = fit_windows(judge, OFFICIAL.get(benchmark, Windows(skip=2))) if windows is None else windows
+    if isinstance(judge, Foreseer):
+        require_fit(judge, windows)
+    mark = f"{type(judge).__name__}:{fingerprint(judge)} {windows}"
+    videos = list(dict.fromkeys(path for pair in found.pairs for path in (pair.possible, pair.impossible)))
+    out.mkdir(parents=True, exist_ok=True)
+    scored = score_videos(
+        videos, lambda clip: score_clip(judge, clip, windows), windows.skip, out / "scores.jsonl", mark
+    )
+    title = f"{benchmark} by {type(judge).__name__} {encoder}"
+    return write_pairs(out, title, found, scored, (f"Encoder and windows: {mark}.", *NOTES), command)
+
+
+def fit_windows(judge: Encoder, wanted: Windows) -> Windows:
+    """The wanted windows, shortened to what the encoder can look at, contexts in proportion."""
+    if not isinstance(judge, Foreseer) or judge.frames >= wanted.frames:
+        return wanted
+    tubelet = judge.tubelet
+    frames = judge.frames // tubelet * tubelet
+    contexts = {
+        min(max(round(context / wanted.frames * frames / tubelet), 1) * tubelet, frames - tubelet)
+        for context in wanted.contexts
+    }
+    return Windows(frames, tuple(sorted(contexts)), wanted.stride, wanted.skip)
+
+
+def score_clip(judge: Encoder, clip: Clip, windows: Windows) -> Scores:
+    """Surprise, where the encoder predicts, and the signals of GeoPhys, where its tokens have a time."""
+    scores: dict[str, float | None] = {}
+    if isinstance(judge, Foreseer):
+        found = surprise(judge, clip, windows)
+        for index, context in enumerate(windows.contexts):
+            after = f"after {context} of {windows.frames} frames"
+            scores[f"mean surprise {after}"] = float(found.average[0, index])
+            scores[f"largest surprise {after}"] = float(found.maximum[0, index])
+        if hasattr(judge, "context_only"):
+            still = surprise(Standstill(judge), clip, windows).average[0]
+            for index, context in enumerate(windows.contexts):
+                name = f"standstill's surprise after {context} of {windows.frames} frames"
+                scores[name] = float(still[index])
+    if count_moments(judge, clip) is not None:
+        shape = clip_geometry(judge, clip)[0]
+        scores |= {f"GeoPhys {name}": None if shape is None else getattr(shape, name) for name in SIGNALS}
+    if not scores:
+        raise ValueError(
+            f"{type(judge).__name__} can judge no video: it neither predicts nor says when its tokens are."
+        )
+    return scores
+
+
+def score_videos(
+    videos: Sequence[Path], score: Score, skip: int, file: Path, mark: str
+) -> dict[Path, Scored]:
+    """Numbers of every video; those that ``file`` has already, made in the same way, are not made again.
+
+    Args:
+        videos: Files, or folders of frames.
+        score: What to measure.
+        skip: Every so many frames one is looked at.
+        file: Grows by one line per video.
+        mark: Names the way of measuring.
+    """
+    known = _read_scores(file)
+    found: dict[Path, Scored] = {}
+    with progress_bar("videos") as progress:
+        task = progress.add_task("Watching", total=len(videos))
+        for path in videos:
+            key = _key(path, mark)
+            if key not in known:
+                known[key] = _watch(path, score, skip)
+                if not known[key].error:
+                    line = json.dumps({"key": key, "file": str(path), **asdict(known[key])})
+                    with open(file, "a", encoding="utf-8") as lines:
+                        lines.write(f"\n{line}\n")  # a new line first: the last one may have been cut off
+            found[path] = known[key]
+            progress.advance(task)
+    return found
+
+
+def read_movie(path: Path, skip: int) -> Clip:
+    """Every ``skip``-th frame of a video or of a folder of frames.
+
+    Raises:
+        ValueError: It cannot be read, or shows one flat color.
+    """
+    if path.is_dir():
+        files = frame_files(path)[::skip][:MOST_FRAMES]
+        if not files:
+            raise ValueError(f"{path} must hold frames; it holds none. Copy it again.")
+        frames = [next(iterate_frames(file))[0] for file in files]
+        rate = FRAME_RATE / skip
+    else:
+        looked = list(islice(iterate_frames(path), 0, MOST_FRAMES * skip, skip))
+        frames, rate = [frame for frame, _ in looked], mean_rate([seconds for _, seconds in looked])
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError(f"{path} must have frames of one size; got several. Convert it.")
+    pixels = torch.stack([torch.from_numpy(frame) for frame in frames]).permute(0, 3, 1, 2)  # (T, 3, H, W)
+    return require_picture(Clip(pixels[None].float() / 255, torch.tensor([rate]), ("",)), path.name)
+
+
+def require_picture(clip: Clip, name: str) -> Clip:
+    """The clip; ValueError if it is black, or of any one color, throughout."""
+    if bool((clip.frames.amax(dim=(0, 1, 3, 4)) == clip.frames.amin(dim=(0, 1, 3, 4))).all()):
+        raise ValueError(f"{name} shows one flat color throughout")
+    return clip
+
+
+def _watch(path: Path, score: Score, skip: int) -> Scored:
+    try:
+        clip = read_movie(path, skip)
+        picture = hashlib.sha256(clip.frames.numpy().tobytes()).hexdigest()[:16]
+        return Scored(score(clip), picture)
+    except (ValueError, OSError) as error:
+        return Scored({}, "", " ".join(str(error).split()))
+
+
+def _key(path: Path, mark: str) -> str:
+    files = frame_files(path) if path.is_dir() else [path]
+    marks = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2b(json.dumps([mark, marks]).encode(), digest_size=16).hexdigest()
+
+
+def _read_scores(file: Path) -> dict[str, Scored]:
+    """What an earlier run found; lines that were cut off are left out."""
+    found = {}
+    for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            line = json.loads(text)
+            found[line["key"]] = Scored(dict(line["scores"]), str(line["picture"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found

@@ -1,0 +1,264 @@
+"""Judge a folder of generated videos by Physics-IQ: resumable, in child processes, every loss accounted for.
+
+What is written::
+
+    OUT/GENERATED.csv      the official table: one line per scenario, of which all three views were judged
+    OUT/views.csv          one line per view
+    OUT/missing.csv        what is not there or could not be judged, and why; averaged over nowhere
+    OUT/report.html        the same to read, with a plot
+    OUT/report.json        the numbers of the summary, each with how many views it is over
+    OUT/pairs/0001.json    one view, so that a second run does only what is missing
+
+As in the official code, five seconds are compared; real videos of another rate are interpolated between
+frames; everything is resized to a quarter of the first take. Unlike there, a video shorter than five seconds
+is compared as far as it goes (and listed), masks and interpolated videos do not pass through a lossy codec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from worldgen.data.media import iterate_frames, video_timing
+from worldgen.data.progress import progress_bar
+from worldgen.data.shards.shards import write_atomically
+from worldgen.data.workers import run_guarded
+from worldgen.evaluation.benchmarks.pair_layouts import Missing
+from worldgen.evaluation.benchmarks.physics_iq_layout import Pair, Recording, find_pairs
+from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, write_tables
+from worldgen.evaluation.page import print_rows
+from worldgen.metrics.physics_iq.scores import Closeness, Comparison, View, quarter, watch
+
+SECONDS = 5
+SILENT_SECONDS = 300.0
+"""A child is killed when no frame was read for so long."""
+MEGABYTES = 6144
+_SAME_RATE = 1e-2
+_FORMAT = "worldgen.physics-iq.v1"
+
+
+@dataclass(frozen=True)
+class _Task:
+    pair: Pair
+    file: Path
+    fingerprint: str
+
+
+def evaluate_physics_iq(
+    generated: Path, real: Path, out: Path, command: str, processes: int | None = None
+) -> Path:
+    """Compare every generated video with both takes of its scene, and write the tables.
+
+    Args:
+        generated: Folder of generated videos, official names or at least numbers.
+        real: The benchmark's folder; with its masks, where there are some.
+        out: Folder of the tables.
+        command: Repeats this.
+        processes: Children at work; all cores when None.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: No videos with official names, or none that can be judged.
+    """
+    processes = os.cpu_count() or 1 if processes is None else processes
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1; got {processes}.")
+    layout = find_pairs(generated, real)
+    (out / "pairs").mkdir(parents=True, exist_ok=True)
+    tasks = [
+        _Task(pair, out / "pairs" / f"{pair.slot.number:04d}.json", _fingerprint(pair))
+        for pair in layout.pairs
+    ]
+    waiting = [task for task in tasks if _read_judged(task) is None]
+    failed: dict[Path, str] = {}
+    with progress_bar("pairs") as progress:
+        bar = progress.add_task("Comparing", total=len(tasks), completed=len(tasks) - len(waiting))
+        for task, trouble in run_guarded(
+            judge_pair, waiting, min(processes, max(len(waiting), 1)), SILENT_SECONDS, MEGABYTES
+        ):
+            if trouble is not None:
+                failed[task.file] = trouble
+            progress.advance(bar)
+    judged, missing = [], list(layout.missing)
+    for task in tasks:
+        found = _read_judged(task)
+        if isinstance(found, Judged):
+            judged.append(found)
+        else:
+            missing.append(Missing(task.pair.generated.name, failed.get(task.file, found or "not judged")))
+        if isinstance(found, str):
+            task.file.unlink()  # so that a second run tries again
+    if not judged:
+        raise ValueError(
+            f"None of {len(layout.slots)} views can be judged; the first: {missing[0].file}: "
+            f"{missing[0].reason}."
+        )
+    from worldgen.evaluation.benchmarks.pages import write_physics_iq_page
+
+    rows = write_tables(out, generated.name, judged, missing, len(layout.slots), command)
+    print_rows(rows)
+    return write_physics_iq_page(out, generated.name, rows, judged, missing, command)
+
+
+def judge_pair(task: _Task, beat: Callable[[], None]) -> None:
+    """Compare one pair and write its file; what is wrong with a video becomes the sentence in there."""
+    row: dict[str, object] = {"fingerprint": task.fingerprint}
+    try:
+        judged = compare_pair(task.pair, beat)
+        row |= {"view": asdict(judged.view), "number": judged.number, "notes": list(judged.notes)}
+    except (ValueError, OSError) as error:
+        row["error"] = str(error)
+    write_atomically(task.file, json.dumps(row).encode())
+
+
+def compare_pair(pair: Pair, beat: Callable[[], None] = lambda: None) -> Judged:
+    """The four numbers of one view: against take 1, against take 2, and of the takes among themselves.
+
+    Raises:
+        ValueError: A video that cannot be read or has one frame only, or masks of another size.
+    """
+    count, rate = video_timing(pair.generated)
+    wanted = math.ceil(SECONDS * rate)
+    notes = []
+    first, second = (_nearest(take, rate) for take in pair.takes)
+    size, shape = _shape(first.video), _shape(pair.generated)
+    if shape != size:
+        notes.append(f"{shape[1]} x {shape[0]} compared at a quarter of the real {size[1]} x {size[0]}")
+    small = quarter(size)
+    streams = [watch(islice(_frames(pair.generated), wanted), small)]
+    for recording in (first, second):
+        frames, masks, note = _real(recording, rate, wanted)
+        notes += [note] if note and note not in notes else []
+        streams.append(watch(frames, small, masks))
+    own, other, variance = Comparison(), Comparison(), Comparison()
+    light = moving = False
+    for made, true, again in zip(*streams, strict=False):
+        beat()
+        own.add(made, true)
+        other.add(made, again)
+        variance.add(true, again)
+        light = light or bool(made.frame.any())
+        moving = moving or bool(made.mask.any())
+    if own.frames < 2:
+        raise ValueError(f"{pair.generated} must have two frames or more to compare; got {own.frames}.")
+    if own.frames < wanted:
+        notes.append(
+            f"only {own.frames} of {wanted} frames ({own.frames / rate:.2f} of {SECONDS} s) compared"
+        )
+    if not light:
+        notes.append("black throughout")
+    elif not moving:
+        notes.append("nothing moves")
+    view = View(pair.slot.scenario, pair.slot.view, own.closeness(), other.closeness(), variance.closeness())
+    return Judged(pair.slot.number, view, tuple(notes))
+
+
+def _real(
+    recording: Recording, rate: float, wanted: int
+) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray] | None, str]:
+    """Frames of a real take at the rate of the generated video, official masks if they fit, and a note."""
+    count, own = video_timing(recording.video)
+    if abs(own - rate) > _SAME_RATE:
+        frames = resample(_frames(recording.video), count, own, rate)
+        return frames, None, f"real video interpolated from {own:g} to {rate:g} frames per second"
+    masks = None
+    if recording.mask is not None:
+        masks = islice(_masks(recording.mask, _shape(recording.video)), wanted)
+    return islice(_frames(recording.video), wanted), masks, ""
+
+
+def resample(
+    frames: Iterator[UInt8[np.ndarray, "H W 3"]], count: int, old: float, new: float
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """The first five seconds at another rate, as the official code does it.
+
+    First and last frame stay; the others are interpolated linearly in between and cut to whole gray levels.
+
+    Args:
+        frames: Of the video.
+        count: How many there are.
+        old: Frames per second.
+        new: The same, afterward.
+    """
+    seconds = min(SECONDS, count / old)
+    kept, total = int(seconds * old), int(seconds * new)
+    frames = islice(frames, kept)
+    here, index = next(frames), 0
+    after = next(frames, here)
+    for number in range(total):
+        place = number * (kept - 1) / max(total - 1, 1)
+        while index < int(place):
+            here, after, index = after, next(frames, after), index + 1
+        share = place - int(place)
+        yield ((1 - share) * here.astype(np.float32) + share * after.astype(np.float32)).astype(np.uint8)
+
+
+def _frames(path: Path) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    return (frame for frame, _ in iterate_frames(path))
+
+
+def _masks(path: Path, shape: tuple[int, int]) -> Iterator[UInt8[np.ndarray, "H W"]]:
+    """Official masks; their video is cut to even sizes."""
+    even = (shape[0] - shape[0] % 2, shape[1] - shape[1] % 2)
+    for frame in _frames(path):
+        if frame.shape[:2] not in (shape, even):
+            raise ValueError(
+                f"{path} must have masks of its video's size {shape[1]} x {shape[0]}; got "
+                f"{frame.shape[1]} x {frame.shape[0]}. Delete it, and the mask is made from the video."
+            )
+        yield (frame[..., 1] > 127).view(np.uint8)
+
+
+def _nearest(recordings: Sequence[Recording], rate: float) -> Recording:
+    """The recording at this rate, else that with most frames per second to interpolate between."""
+    same = [one for one in recordings if abs(one.rate - rate) <= _SAME_RATE]
+    return same[0] if same else max(recordings, key=lambda one: one.rate)
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    with closing(iterate_frames(path)) as frames:
+        return next(frames)[0].shape[:2]
+
+
+def _fingerprint(pair: Pair) -> str:
+    """Changes with every file that the numbers are made of."""
+    files = [pair.generated]
+    files += [path for take in pair.takes for one in take for path in (one.video, one.mask) if path]
+    marks = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.blake2b(json.dumps([_FORMAT, marks]).encode(), digest_size=16).hexdigest()
+
+
+def _read_judged(task: _Task) -> Judged | str | None:
+    """What was found earlier: numbers, or why there are none; None where nothing (valid) is there."""
+    try:
+        row = json.loads(task.file.read_text(encoding="utf-8"))
+        if row["fingerprint"] != task.fingerprint:
+            return None
+        if "error" in row:
+            return str(row["error"])
+        pairs = {
+            name: Closeness(
+                row["view"][name]["spatial"],
+                tuple(row["view"][name]["spatiotemporal"]),
+                row["view"][name]["weighted_spatial"],
+                tuple(row["view"][name]["mse"]),
+            )
+            for name in ("first", "second", "variance")
+        }
+        view = View(row["view"]["scenario"], row["view"]["view"], **pairs)
+        return Judged(row["number"], view, tuple(row["notes"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

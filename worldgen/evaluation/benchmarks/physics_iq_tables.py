@@ -1,0 +1,190 @@
+"""What an evaluation by Physics-IQ writes: the official table, our own, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worldgen import __version__
+from worldgen.data.shards.shards import write_atomically
+from worldgen.evaluation.benchmarks.pair_layouts import Missing
+from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
+from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
+from worldgen.report.cases import Row
+
+NOTES = (
+    "Read the four numbers apart: played backward or in random order, a clip keeps the spatial and the "
+    "weighted overlap; only the spatiotemporal one notices. They compare pixels, and name no law.",
+    "Score and verified score take only scenarios of which all three views were judged, as the official "
+    "table does; the four numbers take every view that was judged. Nothing is filled in for the others.",
+    "Motion masks are made from the decoded frames; the official ones pass through a lossy mp4 first.",
+)
+SECOND_TAKE = "second take"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One view that was compared."""
+
+    number: int
+    view: View
+    notes: tuple[str, ...]
+    """What was adapted: size, rate, length."""
+
+
+def write_tables(
+    out: Path, name: str, judged: Sequence[Judged], missing: Sequence[Missing], expected: int, command: str
+) -> list[Row]:
+    """Write the tables; each appears whole or not at all.
+
+    Args:
+        out: Folder.
+        name: Of the generated videos' folder: the official table is called so.
+        judged: In order of their numbers.
+        missing: Files that are not there, or could not be judged.
+        expected: Views that there ought to be.
+        command: Repeats this.
+
+    Returns:
+        The summary.
+    """
+    complete = complete_scenarios([one.view for one in judged])
+    rows = summarize_views([one.view for one in judged], complete, expected)
+    rows.append(
+        Row("files missing or refused", float(len(missing)), note="each with its reason in missing.csv")
+    )
+    adapted = sum(bool(one.notes) for one in judged)
+    rows.append(Row("views adapted", float(adapted), unit=f"of {len(judged)}", note="see notes in views.csv"))
+    report = {
+        "title": f"Physics-IQ of {name}",
+        "command": command,
+        "versions": {"worldgen": __version__},
+        "summary": [asdict(row) for row in rows],
+        "views": [view_row(one) for one in judged],
+        "missing": [asdict(one) for one in missing],
+        "notes": NOTES,
+    }
+    write_atomically(out / f"{name}.csv", official_table(complete).encode())
+    write_atomically(out / "views.csv", _csv(list(view_row(judged[0])), map(view_row, judged)).encode())
+    write_atomically(out / "missing.csv", _csv(["file", "reason"], map(asdict, missing)).encode())
+    write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
+    return rows
+
+
+def complete_scenarios(views: Sequence[View]) -> list[View]:
+    """The views of those scenarios of which all three were judged."""
+    sides: dict[str, set[str]] = defaultdict(set)
+    for view in views:
+        sides[view.scenario].add(view.view)
+    return [view for view in views if sides[view.scenario] >= set(VIEWS)]
+
+
+def summarize_views(views: Sequence[View], complete: Sequence[View], expected: int) -> list[Row]:
+    """The four numbers with their intervals, what a second take gets, and the three scores."""
+    rows = []
+    over = f"n = {len(views)} of {expected} views"
+    numbers: tuple[tuple[str, str, str, Callable[[Closeness], float]], ...] = (
+        (
+            "spatial IoU",
+            "higher is better; blind to time reversal and shuffling",
+            "",
+            lambda one: one.spatial,
+        ),
+        ("spatiotemporal IoU", "higher is better", "", lambda one: one.mean_spatiotemporal),
+        (
+            "weighted spatial IoU",
+            "higher is better; blind to time reversal and shuffling",
+            "",
+            lambda one: one.weighted_spatial,
+        ),
+        (
+            "MSE",
+            "lower is better; a frozen world does well",
+            "of full scale squared",
+            lambda one: one.mean_mse,
+        ),
+    )
+    for name, note, unit, number in numbers:
+        own = [number(view.first) for view in views]
+        takes = [number(view.variance) for view in views]
+        rows.append(
+            Row(name, float(np.mean(own)), *bootstrap_interval(own, np.mean), unit, f"{over}; {note}")
+        )
+        interval = bootstrap_interval(takes, np.mean)
+        rows.append(Row(f"{name}: {SECOND_TAKE}", float(np.mean(takes)), *interval, unit, over))
+    scenarios = len({view.scenario for view in complete})
+    over = f"over {scenarios} of {expected // len(VIEWS)} scenarios with all three views"
+    scores: tuple[tuple[str, str, Callable[[Sequence[View]], float]], ...] = (
+        ("Physics-IQ score", "of 100", physics_iq_score),
+        ("Physics-IQ Verified score", "of 1", verified_score),
+        ("Physics-IQ stable score", "of 1", stable_score),
+    )
+    for name, unit, score in scores:
+        try:
+            rows.append(Row(name, score(complete), unit=unit, note=f"{over}; never read alone"))
+        except ValueError as error:
+            rows.append(Row(name, None, unit=unit, note=f"{over}: {error}"))
+    return rows
+
+
+def official_table(views: Sequence[View]) -> str:
+    """The csv of the official ``calculate_and_write_metrics_to_csv.py``, for complete scenarios."""
+    scenarios: dict[str, dict[str, View]] = defaultdict(dict)
+    for view in views:
+        scenarios[view.scenario][view.view] = view
+    rows = []
+    for scenario, sides in scenarios.items():
+        row: dict[str, object] = {"scenario": f"trimmed-{scenario}.mp4"}
+        for side in VIEWS:
+            row |= _official_columns(sides[side])
+        rows.append(row)
+    heads = list(rows[0]) if rows else ["scenario"]
+    return _csv(heads, rows)
+
+
+def _official_columns(view: View) -> dict[str, object]:
+    side = view.view
+    return {
+        f"v1_mse_{side}": list(view.first.mse),
+        f"v2_mse_{side}": list(view.second.mse),
+        f"variance_spatial_{side}": view.variance.spatial,
+        f"variance_weighted_spatial_{side}": view.variance.weighted_spatial,
+        f"variance_spatiotemporal_iou_{side}": list(view.variance.spatiotemporal),
+        f"variance_mse_{side}": list(view.variance.mse),
+        f"spatiotemporal_iou_v1_{side}": list(view.first.spatiotemporal),
+        f"spatiotemporal_iou_v2_{side}": list(view.second.spatiotemporal),
+        f"spatial_iou_v1_{side}": view.first.spatial,
+        f"spatial_iou_v2_{side}": view.second.spatial,
+        f"weighted_spatial_iou_v1_{side}": view.first.weighted_spatial,
+        f"weighted_spatial_iou_v2_{side}": view.second.weighted_spatial,
+    }
+
+
+def view_row(one: Judged) -> dict[str, object]:
+    """A line of views.csv, by its columns."""
+    row: dict[str, object] = {"number": one.number, "scenario": one.view.scenario, "view": one.view.view}
+    row["frames"] = len(one.view.first.mse)
+    for name, pair in (("", one.view.first), (f" {SECOND_TAKE}", one.view.variance)):
+        row |= {
+            f"spatial{name}": pair.spatial,
+            f"spatiotemporal{name}": pair.mean_spatiotemporal,
+            f"weighted{name}": pair.weighted_spatial,
+            f"mse{name}": pair.mean_mse,
+        }
+    return row | {"notes": "; ".join(one.notes)}
+
+
+def _csv(heads: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, heads, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,187 @@
+"""Judge tracks without their video, and export clips and tracks for other programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from worldgen.data.shards.shards import read_index
+from worldgen.data.sources import ShardedClips
+from worldgen.evaluation.cases import SHOWN_CONTROLS
+from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.replay import assess_replay
+from worldgen.metrics.tracking.files import SUFFIXES, read_tracks
+from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.plots import plot_tracks
+from worldgen.report.write import write_report
+from worldgen.simulation.controls import freeze, reverse
+from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
+from worldgen.types import Clip, Trajectory
+
+_SIZE = 96
+"""Pixels of the drawing that stands in for a video."""
+_SHORTEST = 3
+NOTES = (
+    "These are tracks without a video: the pictures are drawings of them.",
+    "Objects without a size are points: they touch nothing, and their replay is a flight without a floor.",
+)
+
+
+def evaluate_tracks(path: Path, out: Path, command: str, fps: float | None = None) -> Path:
+    """Check the tracks of a file, their replay and their controls, and report.
+
+    Args:
+        path: A track file; see `metrics.tracking.files.read_tracks`.
+        out: Folder of the report.
+        command: What repeats this, but for ``fps``.
+        fps: Frames per second, where the file does not say.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A file that cannot be read, or tracks of fewer than three frames.
+    """
+    tracks = read_tracks(path, fps)
+    frames, count = tracks.position.shape[1:3]
+    if frames < _SHORTEST:
+        raise ValueError(f"{path} must hold tracks of {_SHORTEST} frames or more to be judged; got {frames}.")
+    clip = Clip(draw_tracks(tracks), 1 / tracks.dt.float(), ("",), truth=tracks)
+    floor = _floor_of(tracks)
+    case = Case(path.stem, "", 0, tuple(_exhibits(path.stem, clip, floor)))
+    unit = "metres" if tracks.metric else "pixels without scale"
+    return write_report(
+        out,
+        title=f"Physics of the tracks in {path.name}",
+        introduction=(
+            f"{count} objects over {frames} frames, in {unit}. The same checks on the same tracks held still "
+            "and played backward stand beside them, and a simulation that starts as they do."
+        ),
+        cases=[case],
+        summary=[Row("objects", float(count)), Row("frames", float(frames))],
+        skipped=[],
+        command=command + (f" --fps {fps:g}" if fps else ""),
+        notes=NOTES,
+        draw_tracks=plot_tracks,
+    )
+
+
+def draw_tracks(tracks: Trajectory) -> torch.Tensor:
+    """Frames (1 T 3 H W) that show each object of one clip as a disc where it is, seen along y."""
+    seen = tracks.present[0]
+    places = tracks.position[0][..., [0, 2]].double()
+    shown = places[seen] if bool(seen.any()) else places.reshape(-1, 2)[:1]
+    radius = tracks.extent[0, :, 2].double()
+    low, high = shown.min(dim=0).values - radius.max(), shown.max(dim=0).values + radius.max()
+    span = max(float((high - low).max()), 1e-9) * 1.1
+    pixel = span / _SIZE
+    corner = (low + high) / 2 - span / 2
+    grid = (torch.arange(_SIZE) + 0.5).double() * pixel
+    x, z = corner[0] + grid, corner[1] + grid.flip(0)
+    frames = torch.full((1, len(places), 3, _SIZE, _SIZE), 0.93)
+    for frame, number in seen.nonzero().tolist():
+        reach = max(float(radius[number]), 1.5 * pixel)
+        center = places[frame, number]
+        disc = (x - center[0]).square()[None] + (z - center[1]).square()[:, None] < reach**2
+        hue = torch.tensor([number * 0.37 % 1.0, 0.2, 1 - number * 0.37 % 1.0]) * 0.8
+        frames[0, frame] = torch.where(disc, hue[:, None, None], frames[0, frame])
+    return frames
+
+
+def export(clips: list[Path], out: Path, most: int | None = None) -> list[Path]:
+    """Write each clip as NAME.xml (free bodies), NAME.mocap.xml (held ones) and NAME.py (Blender).
+
+    Args:
+        clips: Folders of shards, single shards (.tar beside their index) or track files.
+        out: Folder of what is written; made if it is missing.
+        most: Clips to export of each folder or shard; all when None.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: No such folder or file.
+        ValueError: Something that is neither, or a clip without states in metres.
+    """
+    written = []
+    for path in clips:
+        for name, trajectory, clip in _opened(path, most):
+            scene = None if clip is None or clip.scenes is None else clip.scenes[0]
+            camera = None if clip is None else clip.camera
+            floor = 0.0 if scene else _floor_of(trajectory)
+            texts = (
+                (f"{name}.xml", mjcf_of(trajectory, scene, floor)),
+                (f"{name}.mocap.xml", mocap_mjcf_of(trajectory, scene, floor)),
+                (f"{name}.py", blender_script_of(trajectory, scene, camera, floor)),
+            )
+            out.mkdir(parents=True, exist_ok=True)
+            for file, text in texts:
+                partial = out / f".{file}.{os.getpid()}.partial"
+                partial.write_text(text, encoding="utf-8")
+                os.replace(partial, out / file)
+                written.append(out / file)
+    if not written:
+        raise ValueError("worldgen export needs at least one clip; got none. Name a folder of shards.")
+    return written
+
+
+def _opened(path: Path, most: int | None) -> Iterator[tuple[str, Trajectory, Clip | None]]:
+    if path.suffix.lower() in SUFFIXES:
+        yield path.stem, read_tracks(path), None
+        return
+    shard = path.suffix == ".tar"
+    if shard and not path.is_file():
+        raise FileNotFoundError(f"No shard at {path}. Check the path.")
+    if not shard and not path.is_dir():
+        raise FileNotFoundError(
+            f"worldgen export takes a folder of shards, a shard (.tar) or tracks ({', '.join(SUFFIXES)}); "
+            f"there is none at {path}."
+        )
+    source = ShardedClips(path.parent if shard else path, skip=("depth", "masks"))
+    only = {entry.id for entry in read_index(path)} if shard else None
+    places = [place for place in range(len(source)) if only is None or source.name(place) in only]
+    for place in places[:most]:
+        clip = source[place]
+        if clip.truth is None:
+            raise ValueError(f"{source.name(place)} of {path} has no states to export; use a simulated clip.")
+        yield source.name(place), clip.truth, clip
+
+
+def _exhibits(name: str, clip: Clip, floor: float | None) -> Iterator[Exhibit]:
+    for label, shown in (
+        ("tracks", clip),
+        (f"{SHOWN_CONTROLS[0]} (control)", freeze(clip)),
+        (f"{SHOWN_CONTROLS[1]} (control)", reverse(clip)),
+    ):
+        tracks = shown.truth
+        assert tracks is not None
+        plain = replace(shown, truth=None)
+        report = assess(tracks, clip=name, source="readout", floor=floor, expected=_between(tracks))
+        yield Exhibit(label, plain, tracks, report, is_control="control" in label)
+        report, again = assess_replay(tracks, clip=name, floor=floor)
+        drawn = plain if again is None else replace(plain, frames=draw_tracks(again.trajectory))
+        yield Exhibit(
+            f"{label}, replayed",
+            drawn,
+            None if again is None else again.trajectory,
+            report,
+            is_control="control" in label,
+        )
+
+
+def _between(tracks: Trajectory) -> torch.Tensor:
+    """Frames (T N) from an object's first sighting to its last: nobody says where it was before or after."""
+    seen = tracks.present[0].int()
+    return (seen.cummax(dim=0).values & seen.flip(0).cummax(dim=0).values.flip(0)).bool()
+
+
+def _floor_of(tracks: Trajectory) -> float | None:
+    """Objects with a size stand on z = 0, if none is ever below; points have no floor."""
+    seen = tracks.present[0].any(dim=0)
+    sized = bool((tracks.extent[0, seen, 2] > 0).all())
+    lowest = (tracks.position[0, ..., 2] - tracks.extent[0, :, 2])[tracks.present[0]]
+    if not (tracks.metric and sized and lowest.numel()):
+        return None
+    return 0.0 if float(lowest.min()) > -0.1 * float(tracks.extent[0, seen, 2].max()) else None

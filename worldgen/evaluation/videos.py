@@ -1,0 +1,312 @@
+"""Check anybody's videos: track what moves, judge what can be judged, and say what cannot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch.nn.functional import interpolate
+
+from worldgen.data.media import iterate_frames, mean_rate
+from worldgen.data.progress import progress_bar
+from worldgen.data.sources import find_videos
+from worldgen.data.workers import run_guarded
+from worldgen.evaluation.capture import Filmed
+from worldgen.evaluation.cases import SHOWN_CONTROLS
+from worldgen.evaluation.kept import Finding, read_finding, write_finding
+from worldgen.evaluation.tracker import Tracking
+from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.permanence import exits
+from worldgen.metrics.tracking.motion import expected_presence
+from worldgen.metrics.tracking.points import carried_noise
+from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres, without_gravity, without_guesses
+from worldgen.report.case_page import PICTURED
+from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.plots import plot_tracks
+from worldgen.report.write import write_report, write_summary
+from worldgen.simulation.controls import CONTROLS, freeze, reverse
+from worldgen.study.code import code_mark
+from worldgen.types import Clip, Trajectory
+
+WIDEST = 320
+MOST_FRAMES = 400
+SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
+CAMERA = "camera motion taken out"
+
+
+@dataclass(frozen=True)
+class JudgingTask:
+    """A video to be judged, and where the finding goes."""
+
+    video: Path
+    filmed: Filmed
+    record: Path
+    stamp: str
+    tracking: Tracking = Tracking()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What else was found of the same videos, to stand in their report."""
+
+    rows: tuple[Row, ...] = ()
+    """Of the summary."""
+    measures: tuple[tuple[str, tuple[Row, ...]], ...] = ()
+    """Of single videos, by the name of the file."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """What is not in the rows, and why."""
+    notes: tuple[str, ...] = ()
+
+
+def evaluate_videos(
+    folder: Path,
+    out: Path,
+    command: str,
+    processes: int | None = None,
+    how: Filmed | None = None,
+    beside: Beside = Beside(),
+    tracking: Tracking | None = None,
+) -> Path:
+    """Track and check every video of a folder, and report; what cannot be judged is listed with a reason.
+
+    Findings are kept in ``out/judged``: a second run judges only what is new or has changed. A video that
+    crashes or hangs the process that reads it is listed like any other that cannot be judged.
+
+    Args:
+        folder: Holds the videos.
+        out: Folder of the report.
+        command: Repeats this report, but for ``how`` and ``tracking``.
+        processes: Judging processes; all cores when None.
+        how: What is known of how they were filmed; nothing when None.
+        beside: What else was found of them, reported even where none of them can be tracked.
+        tracking: What tracks; blobs before a still background when None.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: No videos in it, or none that can be judged; fewer than one process.
+    """
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1; got {processes}. Leave it out to use every core.")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder of videos at {folder}. Check the path.")
+    paths = find_videos(folder)
+    if not paths:
+        raise ValueError(f"{folder} must hold videos (mp4, webm, gif, mov, avi); got none. Check the path.")
+    how, tracking = how or Filmed(), tracking or Tracking()
+    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1, how, tracking)
+    cases = [
+        (path, finding.case)
+        for path, finding in zip(paths, findings, strict=True)
+        if finding.case is not None
+    ]
+    skipped = [(finding.name, finding.reason) for finding in findings if finding.case is None]
+    if not cases and not beside.rows:
+        raise ValueError(f"None of {len(paths)} videos can be judged; {skipped[0][0]}: {skipped[0][1]}.")
+    skipped += beside.skipped
+    if not cases:
+        title = f"The videos in {folder.name}, of which none can be checked"
+        return write_summary(
+            out, title, beside.rows, skipped, (SHRUNK, *beside.notes), command + how.words + tracking.words
+        )
+    more = dict(beside.measures)
+    cases = [(path, replace(case, measures=case.measures + more.get(path.name, ()))) for path, case in cases]
+    pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
+    return write_report(
+        out,
+        title=f"Physics of the videos in {folder.name}",
+        introduction=(
+            "Everything that moves against the background was tracked and its motion checked. The same "
+            "checks on the same tracks held still and played backward stand beside it."
+        ),
+        cases=pictured + [case for _, case in cases[PICTURED:]],
+        summary=[
+            Row("videos judged", float(len(cases)), unit=f"of {len(paths)}"),
+            Row(
+                "videos refused",
+                float(len(paths) - len(cases)),
+                unit=f"of {len(paths)}",
+                note="listed below with the reason",
+            ),
+            *beside.rows,
+        ],
+        skipped=skipped,
+        command=command + how.words + tracking.words,
+        notes=(
+            *how.notes,
+            *tracking.notes,
+            SHRUNK,
+            *beside.notes,
+            *_camera_notes([case for _, case in cases]),
+        ),
+        draw_tracks=plot_tracks,
+    )
+
+
+def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
+    """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
+    torch.set_num_threads(1)  # there is a process for every core
+    try:
+        finding = Finding(task.video.name, check_video(task.video, beat, task.filmed, task.tracking))
+    except (ValueError, OSError) as error:
+        finding = Finding(task.video.name, None, str(error))
+    except Exception as error:  # whatever one video does, the others are judged
+        finding = Finding(task.video.name, None, f"checking failed ({type(error).__name__}: {error})")
+    with suppress(OSError, SafetensorError):  # the parent says that it could not be kept
+        write_finding(task.record, finding, task.stamp)
+
+
+def _camera_notes(cases: list[Case]) -> list[str]:
+    return [
+        f"The camera of {case.name} moves, by {row.value:.1f} pixels at most; the tracks are against the "
+        "background, with that taken out."
+        for case in cases
+        for row in case.measures
+        if row.name == CAMERA
+    ]
+
+
+def _judge_all(
+    paths: list[Path], records: Path, processes: int, how: Filmed, tracking: Tracking
+) -> list[Finding]:
+    """Findings in the order of the videos, without their frames."""
+    tasks = [
+        JudgingTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how, tracking), tracking)
+        for path in paths
+    ]
+    found = {task.video: read_finding(task.record, task.stamp) for task in tasks}
+    waiting = [task for task in tasks if found[task.video] is None]
+    with progress_bar("videos") as progress:
+        bar = progress.add_task("Checking", total=len(tasks), completed=len(tasks) - len(waiting))
+        for task, trouble in run_guarded(
+            judge_file, waiting, processes, tracking.seconds, tracking.megabytes
+        ):
+            finding = None if trouble else read_finding(task.record, task.stamp)
+            lost = Finding(task.video.name, None, trouble or "what was found could not be kept")
+            found[task.video] = finding or lost
+            progress.advance(bar)
+    return [finding for finding in (found[path] for path in paths) if finding is not None]
+
+
+def _picture(case: Case, path: Path, how: Filmed) -> Case:
+    """A case with the frames of its video, and of its controls."""
+    clip = _at_rate(read_small(path), how)
+    shown = {case.exhibits[0].label: clip}
+    shown |= {_label(name): CONTROLS[name](clip) for name in SHOWN_CONTROLS}
+    return replace(case, exhibits=tuple(replace(item, clip=shown[item.label]) for item in case.exhibits))
+
+
+def _label(control: str) -> str:
+    return f"{control} (control)"
+
+
+def _at_rate(clip: Clip, how: Filmed) -> Clip:
+    return clip if how.rate is None else replace(clip, fps=torch.full_like(clip.fps, how.rate))
+
+
+def _stamp(path: Path, how: Filmed, tracking: Tracking) -> str:
+    """Names a video and the way it is judged."""
+    status = path.stat()
+    code = f"{code_mark()} {WIDEST} {MOST_FRAMES}"
+    return f"{status.st_size} {status.st_mtime_ns} {code} {how} {tracking}"
+
+
+def check_video(
+    path: Path,
+    beat: Callable[[], None] = lambda: None,
+    how: Filmed | None = None,
+    tracking: Tracking | None = None,
+) -> Case:
+    """Track one video and check it, and its controls.
+
+    Args:
+        path: The video.
+        beat: Called after every frame that was read.
+        how: What is known of how it was filmed; nothing when None.
+        tracking: What tracks; blobs before a still background when None.
+
+    Raises:
+        ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).
+    """
+    how = how or Filmed()
+    clip = _at_rate(read_small(path, beat), how)
+    tracked = (tracking or Tracking()).track(clip, beat)
+    height, width = clip.frames.shape[-2:]
+    where = (
+        expected_presence(tracked.in_image, height, width),
+        exits(tracked.in_image, None, height, width),
+        exits(tracked.in_image, None, height, width, margin=0.0),
+    )
+    motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
+    if tracked.camera is not None:
+        farthest = float(tracked.camera.norm(dim=-1).max())
+        measures.append(Row(CAMERA, farthest, unit="px", note=f"of {width} px"))
+    if sigma is not None:
+        measures.append(
+            Row("tracker noise", sigma, unit="px", note="of one coordinate, by its points' spread")
+        )
+    metres = None
+    if how.from_gravity:
+        found = scale_from_gravity(motion, how.gravity, sigma)
+        unscaled = found.note
+        if found.scale is not None:
+            metres = found.scale
+            measures.append(Row("scale", found.scale * width / file_width(path), unit="m/px", note=unscaled))
+    elif how.scale is not None:
+        metres = how.scale * file_width(path) / width
+    if metres is not None:
+        motion, sigma = to_metres(motion, metres), None if sigma is None else sigma * metres
+
+    def exhibit(label: str, shown: Clip, moved: Trajectory, where: tuple[torch.Tensor, ...]) -> Exhibit:
+        expected, excused, cut = where
+        report = assess(
+            moved,
+            clip=path.stem,
+            source="readout",
+            gravity=how.gravity,
+            expected=expected,
+            excused=excused,
+            cut=cut,
+            floor=None,
+            sigma=carried_noise(moved, sigma),
+        )
+        if unscaled:
+            report = without_gravity(report, unscaled)
+        if moved.metric:
+            report = without_guesses(report, moved.position.shape[2])
+        return Exhibit(label, shown, moved, report, is_control="control" in label)
+
+    thing = replace(clip, truth=motion)  # so that a control breaks frames and tracks alike
+    exhibits = [exhibit("video", clip, motion, where)]
+    held, backward = tuple(one[:1].expand_as(one) for one in where), tuple(one.flip(0) for one in where)
+    for name, control, then in zip(SHOWN_CONTROLS, (freeze, reverse), (held, backward), strict=True):
+        broken = control(thing)
+        exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, then))
+    return Case(path.stem, "", 0, tuple(exhibits), tuple(measures))
+
+
+def file_width(path: Path) -> int:
+    """Columns of a video's frames, as they are shown."""
+    image, _ = next(iter(iterate_frames(path)))
+    return image.shape[1]
+
+
+def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:
+    """A video of any size as a clip at most ``WIDEST`` pixels wide; memory for the small frames only."""
+    frames, times = [], []
+    for image, seconds in iterate_frames(path):
+        frame = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        height, width = frame.shape[-2:]
+        if width > WIDEST:
+            size = (round(height * WIDEST / width), WIDEST)
+            frame = interpolate(frame, size, mode="bilinear", antialias=True).clamp(0, 1)
+        frames.append(frame)
+        times.append(seconds)
+        beat()
+        if len(frames) == MOST_FRAMES:
+            break
+    return Clip(torch.cat(frames)[None], torch.tensor([mean_rate(times)]), ("",))

@@ -1,0 +1,103 @@
+"""Generate one video from a prompt and first frames, following another one where a control is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from rich.progress import track
+from torch import Tensor
+
+from worldgen.data.media import iterate_frames, write_video
+from worldgen.data.sources import crop_and_resize
+from worldgen.runs.folder import open_run
+from worldgen.study.steering import open_controls, read_shard_clip, steer
+from worldgen.types import Clip
+
+FPS = 25.0
+
+
+def generate_video(
+    run: Path,
+    prompt: str,
+    first_frames: Path,
+    out: Path,
+    seed: int,
+    frames: int,
+    known: int,
+    size: int = 64,
+    controls: Sequence[Path] = (),
+    scales: Sequence[float] = (),
+    followed: str | None = None,
+) -> Clip:
+    """Continue the first frames of a video or picture, and write the result.
+
+    Args:
+        run: Folder of a trained generator.
+        prompt: What happens.
+        first_frames: Video or picture; cropped to its central square and resized.
+        out: mp4 to write.
+        seed: Of the noise.
+        frames: Length of the result.
+        known: Frames taken from the video, at most.
+        size: Rows and columns that the model was trained on.
+        controls: Folders of controls of this run.
+        scales: How strongly each control acts; 1 each where there are none.
+        followed: What the controls are drawn from: a video, or a clip of shards as ``FOLDER:NUMBER``.
+
+    Raises:
+        FileNotFoundError: No such run, control or video.
+        ValueError: A video that cannot be read, a prompt too long, a length that the codec does not take; a
+            clip to follow that is too short, or of which a control's map cannot be drawn.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
+    if known < 1 or frames < 1:
+        raise ValueError(f"--known and --frames must be at least 1; got {known} and {frames}.")
+    if bool(controls) != (followed is not None):
+        raise ValueError("--control and --control-from go together; give both, or none.")
+    pixels = _first_frames(first_frames, known)
+    start = torch.stack([crop_and_resize(frame.float() / 255, size) for frame in pixels])
+    model = open_run(run)
+    if prompt and model.conditioner.text is None:
+        raise ValueError(f"{run} was trained without text and cannot read a prompt. Leave --prompt empty.")
+    context = Clip(start[None], torch.tensor([FPS]), (prompt,))
+    residuals = None
+    if controls and followed is not None:
+        strengths = scales or [1.0] * len(controls)
+        shown = _read_followed(followed, frames, size)
+        residuals = steer(model, open_controls(controls, model), strengths, shown)
+    steps = model.generate_steps(context, frames, seed, residuals)
+    *_, decode = track(steps, description="Generating", total=model.sampler.steps)
+    clip = decode()
+    write_video(out, clip.frames[0], FPS, upscale=4)
+    return clip
+
+
+def _read_followed(place: str, frames: int, size: int) -> Clip:
+    """A video or a clip of shards, in the length and size of what is generated."""
+    if not Path(place).is_file() and ":" in place:
+        clip = read_shard_clip(place)
+    else:
+        pixels = [crop_and_resize(frame.float() / 255, size) for frame in _first_frames(Path(place), frames)]
+        clip = Clip(torch.stack(pixels)[None], torch.tensor([FPS]), ("",))
+    if clip.frames.shape[1] != frames or clip.frames.shape[-2:] != (size, size):
+        _, found, _, height, width = clip.frames.shape
+        raise ValueError(
+            f"--control-from must show {frames} frames of {size} x {size} at {FPS:g} fps; {place} has "
+            f"{found} of {height} x {width}. Ask for fewer --frames, or name a longer one."
+        )
+    return clip
+
+
+def _first_frames(path: Path, known: int) -> list[UInt8[Tensor, "3 H W"]]:
+    """First frames of a video at the model's frame rate, whatever its own; a short one gives fewer."""
+    chosen = []
+    for image, seconds in iterate_frames(path):
+        if seconds >= len(chosen) / FPS - 0.25 / FPS:
+            chosen.append(torch.from_numpy(image).permute(2, 0, 1))
+        if len(chosen) == known:
+            break
+    return chosen

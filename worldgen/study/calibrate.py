@@ -1,0 +1,158 @@
+"""Calibrate the checks: simulate right and broken clips, judge them, and write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+
+from rich.console import Console
+
+from worldgen.data.progress import progress_bar
+from worldgen.data.shards.engines import LocalEngine
+from worldgen.metrics.calibration.calibration import (
+    ORIGINAL,
+    SECOND_TAKE,
+    Calibration,
+    Observation,
+    summarize,
+)
+from worldgen.metrics.calibration.panel import READOUT, TRUTH, Judge, World
+from worldgen.metrics.calibration.preference import Group, check_preference
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.controls import GRADES, LOOKS, Control, graded_controls
+from worldgen.simulation.scenes import FAMILIES
+from worldgen.study.calibration_tables import print_calibration, write_calibration, write_preference
+from worldgen.types import Clip
+
+FRAMES = {"pendulum": 64}
+"""Frames of families whose motion takes longer than 16."""
+_FRAMES = 16
+JUDGES = {"truth": TRUTH, "readout": READOUT}
+_SIZES = {"truth": 16, "readout": 64}
+"""Pixels: where states are known, frames are only made to be thrown away."""
+
+
+def calibrate(
+    out: Path,
+    families: Sequence[str],
+    clips: int,
+    source: str,
+    seed: int,
+    command: str,
+    run: Path | None = None,
+    processes: int | None = None,
+) -> Calibration:
+    """Judge truth, second takes and every graded violation, and write tables and a heat map.
+
+    Args:
+        out: Folder; calibration-SOURCE.csv, .json, .md and .png are written, and ppe-SOURCE.csv with a run.
+        families: Of scenes.
+        clips: Worlds per family.
+        source: "truth" or "readout".
+        seed: Of the first world.
+        command: Repeats this.
+        run: Generator whose preference is measured on the same clips.
+        processes: At work; all cores when None.
+
+    Raises:
+        ValueError: An unknown family or source, or nothing that could be judged.
+    """
+    if source not in JUDGES:
+        raise ValueError(f"--source must be truth or readout; got {source!r}.")
+    unknown = [family for family in families if family not in FAMILIES]
+    if unknown or not families:
+        raise ValueError(f"--families must be of {', '.join(FAMILIES)}; got {', '.join(unknown) or 'none'}.")
+    if clips < 1:
+        raise ValueError(f"--clips must be at least 1; got {clips}.")
+    engine = LocalEngine(processes)
+    if run is not None:
+        _likelihood_of(run)  # a folder without a run is refused before anything is simulated
+    worlds = [(family, seed + number) for number in range(clips) for family in families]
+    judge = partial(_judge_world, worlds, source, run)
+    judged: dict[int, tuple[list[Observation], list[Group], str]] = {}
+    with progress_bar("worlds") as progress:
+        task = progress.add_task("Calibrating", total=len(worlds))
+        for place, found in engine.run(judge, range(len(worlds))):
+            judged[place] = found
+            progress.advance(task)
+    parts = [judged[place] for place in sorted(judged)]  # whatever the order in which they got done
+    observations = [one for part, _, _ in parts for one in part]
+    groups = [one for _, part, _ in parts for one in part]
+    skipped = [reason for _, _, reason in parts if reason]
+    if not observations:
+        raise ValueError(f"None of {len(worlds)} worlds could be judged; the first: {skipped[0]}")
+    found = summarize(observations, "truth" if source == "truth" else "readout", seed)
+    files = write_calibration(found, out, command, skipped)
+    if groups:
+        files.append(write_preference(groups, out / f"ppe-{source}.csv"))
+    print_calibration(found, skipped, files)
+    if groups:
+        check = check_preference(groups)
+        Console().print(f"PPE {check.value:.3f} ({check.note})", soft_wrap=True)
+    return found
+
+
+def _judge_world(
+    worlds: Sequence[tuple[str, int]], source: str, run: Path | None, place: int
+) -> tuple[list[Observation], list[Group], str]:
+    """What was seen in one world, and the generator's preferences; else why it is skipped."""
+    family, seed = worlds[place]
+    try:
+        against, shown = _simulate(family, seed, 64 if run is not None else _SIZES[source])
+        observations = _observe(shown, against, family, seed, JUDGES[source])
+        return observations, [] if run is None else _prefer(shown, family, seed, _likelihood_of(run)), ""
+    except ValueError as error:  # of a world that is skipped nothing counts
+        return [], [], f"{family} {seed}: {error}"
+
+
+def _simulate(family: str, seed: int, size: int) -> tuple[World, list[Control]]:
+    """The clip, a second take where there is one, and its violations; and what they are held against."""
+    frames = FRAMES.get(family, _FRAMES)
+    clip = simulate_clip(family, seed, size=size, frames=frames)
+    takes = []
+    for take in (1, 2):
+        with suppress(ValueError):  # no repetition of this world stays in view
+            takes.append(simulate_clip(family, seed, size=size, frames=frames, take=take))
+    original, *broken = graded_controls(clip, (*GRADES, *LOOKS))
+    second = [Control(SECOND_TAKE, 0.0, "", again, 0) for again in takes[:1]]
+    return World(clip, takes[1] if len(takes) > 1 else None), [original, *second, *broken]
+
+
+def _observe(
+    shown: Sequence[Control], against: World, family: str, seed: int, judges: Sequence[Judge]
+) -> list[Observation]:
+    assert shown[0].name == ORIGINAL
+    return [
+        Observation(
+            family,
+            seed,
+            one.name,
+            one.strength,
+            one.unit,
+            tuple(check for judge in judges for check in judge(one.clip, against)),
+        )
+        for one in shown
+    ]
+
+
+def _prefer(
+    shown: Sequence[Control], family: str, seed: int, likelihood: Callable[[Clip, int], float]
+) -> list[Group]:
+    losses = [likelihood(one.clip, seed) for one in shown]
+    valid = tuple(loss for one, loss in zip(shown, losses, strict=True) if one.strength == 0)
+    return [
+        Group(family, f"{one.name} {one.strength:g}", valid, (loss,))
+        for one, loss in zip(shown, losses, strict=True)
+        if one.strength > 0
+    ]
+
+
+@cache
+def _likelihood_of(run: Path) -> Callable[[Clip, int], float]:
+    from worldgen.runs.folder import open_run
+    from worldgen.study.likelihood import denoising_loss
+
+    model = open_run(run)
+    return lambda clip, seed: denoising_loss(model, clip, seed)
