@@ -25,13 +25,13 @@ from rich.table import Table
 from worldgen.data.shards.shards import simulate
 from worldgen.simulation import clips
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.film import camera_of
-from worldgen.simulation.gl import render_gl
-from worldgen.simulation.ray_numba import render_numba
-from worldgen.simulation.ray_numpy import render_multiray
-from worldgen.simulation.renderers import probe_gl
+from worldgen.simulation.rendering.backends import probe_gl
+from worldgen.simulation.rendering.film import camera_of
+from worldgen.simulation.rendering.gl import render_gl
+from worldgen.simulation.rendering.ray_numba import render_numba
+from worldgen.simulation.rendering.ray_numpy import render_multiray
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import NANO, draw_scene
+from worldgen.simulation.scenes.families import NANO, draw_scene
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def test_every_file_imports_only_what_its_room_may(path):
 @pytest.mark.parametrize(
     "room, source",
     [
-        ("physics", "from worldgen.simulation.scenes import drop"),
+        ("physics", "from worldgen.simulation.scenes.families import drop"),
         ("metrics", "from worldgen.physics.dynamics import GraphDynamics"),
         ("diffusion", "from worldgen.data.cache.cache import precompute"),
         ("data", "from .shards import ShardIndex"),

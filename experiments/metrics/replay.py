@@ -21,7 +21,7 @@ from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.intervals import auroc
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import GRADES, graded_controls
+from worldgen.simulation.violations.graded import GRADES, graded_controls
 
 SEED = 910_000_000
 CHECKS = (

@@ -25,7 +25,7 @@ from worldgen.metrics.distances import clip_features, jedi, split_floor
 from worldgen.metrics.geophys import SIGNALS, clip_geometry
 from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.metrics.surprise import Standstill, Windows, surprise
-from worldgen.simulation.controls import GRADES, Grade, graded_controls
+from worldgen.simulation.violations.graded import GRADES, Grade, graded_controls
 from worldgen.types import Clip
 
 STRONGEST = tuple(Grade(one.name, one.unit, one.strengths[-1:], one.apply) for one in GRADES)

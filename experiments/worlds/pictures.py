@@ -14,8 +14,8 @@ from torch import Tensor
 
 from worldgen.data.media import filmstrip, write_png
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import graded_controls
-from worldgen.simulation.scenes import FAMILIES
+from worldgen.simulation.scenes.families import FAMILIES
+from worldgen.simulation.violations.graded import graded_controls
 from worldgen.types import Clip
 
 SEED, EVERY = 1, 2

@@ -6,7 +6,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.diffusion.context import encode_held, hold
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.render import film_trajectory
+from worldgen.simulation.rendering.render import film_trajectory
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 
 from worldgen.evaluation.cases import present_case, replay_rows, tracker_error
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import change_gravity
+from worldgen.simulation.violations.graded import change_gravity
 
 
 def test_generated_clips_are_replayed_beside_the_truth():

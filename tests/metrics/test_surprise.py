@@ -9,7 +9,7 @@ from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.metrics.surprise import Standstill, Windows, expect, surprise
-from worldgen.simulation.controls import freeze, shuffle
+from worldgen.simulation.violations.graded import freeze, shuffle
 from worldgen.types import Clip
 
 TINY = VJEPA2Config(

@@ -5,7 +5,7 @@ import torch
 
 from worldgen.physics import laws
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import draw_scene
+from worldgen.simulation.scenes.families import draw_scene
 from worldgen.types import Trajectory
 
 DT = 0.04

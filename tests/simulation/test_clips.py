@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.simulation.scenes import NANO, draw_scene
+from worldgen.simulation.scenes.families import NANO, draw_scene
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ import torch
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
-from worldgen.simulation.film import object_bodies
+from worldgen.simulation.rendering.film import object_bodies
 from worldgen.types import Camera, Clip
 
 FAMILIES = ("drop", "topple", "pendulum", "tumble")

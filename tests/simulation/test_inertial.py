@@ -11,8 +11,8 @@ from worldgen.data.inertial import InertialClips, add_imu
 from worldgen.data.sources import SimulatedClips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.inertial import IMU_RATE, inertial_signal
-from worldgen.simulation.refilm import NotViolable
-from worldgen.simulation.scenes import FAMILIES
+from worldgen.simulation.scenes.families import FAMILIES
+from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.types import select
 
 G = 9.81

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worldgen.simulation import gl, renderers
-from worldgen.simulation.film import camera_of, model_of
-from worldgen.simulation.lighting import BACKGROUNDS, LIGHTS, Gradient, Light, hang_background, set_light
-from worldgen.simulation.render import render, render_multiray, render_numba
-from worldgen.simulation.renderers import hardware_gl, pick_renderer, probe_gl, renderer_name
+from worldgen.simulation.rendering import backends as renderers
+from worldgen.simulation.rendering import gl
+from worldgen.simulation.rendering.backends import hardware_gl, pick_renderer, probe_gl, renderer_name
+from worldgen.simulation.rendering.film import camera_of, model_of
+from worldgen.simulation.rendering.lighting import (
+    BACKGROUNDS,
+    LIGHTS,
+    Gradient,
+    Light,
+    hang_background,
+    set_light,
+)
+from worldgen.simulation.rendering.render import render, render_multiray, render_numba
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import draw_scene
+from worldgen.simulation.scenes.families import draw_scene
 
 
 @pytest.fixture(scope="module")

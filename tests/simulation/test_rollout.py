@@ -7,7 +7,7 @@ import torch
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.rollout import Rollout, rollout
-from worldgen.simulation.scenes import (
+from worldgen.simulation.scenes.families import (
     GRAVITY,
     NANO,
     RESTITUTION,

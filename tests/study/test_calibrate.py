@@ -20,8 +20,8 @@ from worldgen.metrics.calibration.panel import World, judge_states
 from worldgen.metrics.calibration.preference import LEVELS, Group
 from worldgen.runs.folder import open_run, save_weights
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import Control, change_gravity, freeze
-from worldgen.simulation.render import film_trajectory
+from worldgen.simulation.rendering.render import film_trajectory
+from worldgen.simulation.violations.graded import Control, change_gravity, freeze
 from worldgen.study import calibrate as calibrating
 from worldgen.study.calibration_tables import write_calibration, write_preference
 from worldgen.study.likelihood import denoising_loss
@@ -148,7 +148,7 @@ def untrained(tmp_path_factory):
         "process": "diffusion.process.CleanFlowMatching",
     }
     words = {
-        "codec": {"objects": 2, "renderer": "worldgen.simulation.render.film_trajectory"},
+        "codec": {"objects": 2, "renderer": "worldgen.simulation.rendering.render.film_trajectory"},
         "conditioner": {"dim": 16, "queries": 2},
         "denoiser": {"dim": 24, "depth": 1, "heads": 2, "patch": [1, 1, 1]},
         "process": {},

@@ -22,10 +22,10 @@ from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.refilm import NotViolable
-from worldgen.simulation.render import film_trajectory
-from worldgen.simulation.resimulated import swap_materials
-from worldgen.simulation.scenes import RESTITUTION
+from worldgen.simulation.rendering.render import film_trajectory
+from worldgen.simulation.scenes.families import RESTITUTION
+from worldgen.simulation.violations.dynamics import swap_materials
+from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.study import sensitivity
 from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
@@ -243,7 +243,7 @@ def test_a_run_with_all_three_encoders_is_fitted_kept_and_measured(
         "cache": str(tmp_path / "cache"),
         "sampled": 0,
     }
-    model["codec"]["init_args"]["renderer"] = "worldgen.simulation.render.film_trajectory"
+    model["codec"]["init_args"]["renderer"] = "worldgen.simulation.rendering.render.film_trajectory"
     trainer = {"max_steps": 2, "logger": logger, "callbacks": [], "accelerator": "cpu"}
     trainer |= {"val_check_interval": 2, "enable_progress_bar": False}
     data = {"train": str(tmp_path / "data"), "val": str(tmp_path / "data"), "batch_size": 8}

@@ -39,7 +39,7 @@ from worldgen.metrics.physics_iq.scores import (
 from worldgen.metrics.surprise import Windows, surprise
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import freeze, reverse
+from worldgen.simulation.violations.graded import freeze, reverse
 from worldgen.study.likelihood import Preference, denoising_loss
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.measures import (

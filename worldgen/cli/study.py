@@ -135,7 +135,7 @@ def calibrate(
         run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
         processes: All cores when left out.
     """
-    from worldgen.simulation.scenes import FAMILIES
+    from worldgen.simulation.scenes.families import FAMILIES
     from worldgen.study.calibrate import calibrate as measure
 
     families = families or list(FAMILIES)

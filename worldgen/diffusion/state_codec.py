@@ -83,6 +83,6 @@ class StateCodec(Codec):
         if self.renderer is None or context.scenes is None:
             raise ValueError(
                 "StateCodec.decode needs a renderer and Clip.scenes. "
-                "Hand it worldgen.simulation.render.film_trajectory, and simulated clips."
+                "Hand it worldgen.simulation.rendering.render.film_trajectory, and simulated clips."
             )
         return self.renderer(self.states(z, context), context.scenes, context.frames.shape[-1])

@@ -14,9 +14,9 @@ from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.report.cases import Case, Exhibit, Row
-from worldgen.simulation.controls import CONTROLS
-from worldgen.simulation.render import film_trajectory
-from worldgen.simulation.replay import NotReplayable, replay
+from worldgen.simulation.rendering.render import film_trajectory
+from worldgen.simulation.replay.replay import NotReplayable, replay
+from worldgen.simulation.violations.graded import CONTROLS
 from worldgen.types import Clip
 
 SHOWN_CONTROLS = ("frozen", "reversed")

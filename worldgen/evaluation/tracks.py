@@ -18,8 +18,8 @@ from worldgen.metrics.tracking.files import SUFFIXES, read_tracks
 from worldgen.report.cases import Case, Exhibit, Row
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report
-from worldgen.simulation.controls import freeze, reverse
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
+from worldgen.simulation.violations.graded import freeze, reverse
 from worldgen.types import Clip, Trajectory
 
 _SIZE = 96

@@ -29,7 +29,7 @@ from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Case, Exhibit, Row
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report, write_summary
-from worldgen.simulation.controls import CONTROLS, freeze, reverse
+from worldgen.simulation.violations.graded import CONTROLS, freeze, reverse
 from worldgen.study.code import code_mark
 from worldgen.types import Clip, Trajectory
 

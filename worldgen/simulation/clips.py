@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldgen.simulation.captions import describe
-from worldgen.simulation.descriptions import describe_at_length
-from worldgen.simulation.naming import name_backdrop, name_stands
-from worldgen.simulation.render import render
+from worldgen.simulation.rendering.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
-from worldgen.simulation.scenes import NANO, Scene, draw_scene, retake
+from worldgen.simulation.scenes.captions import describe
+from worldgen.simulation.scenes.descriptions import describe_at_length
+from worldgen.simulation.scenes.families import NANO, Scene, draw_scene, retake
+from worldgen.simulation.scenes.naming import name_backdrop, name_stands
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
 _ATTEMPTS = 50

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import object_bodies
+from worldgen.simulation.rendering.film import object_bodies
 from worldgen.types import Camera, Trajectory
 
 _AWAY = -1000.0

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import object_bodies
-from worldgen.simulation.refilm import NotViolable
-from worldgen.simulation.resimulated import set_state
+from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.violations.dynamics import set_state
+from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.types import Trajectory, first_objects
 
 IMU_RATE = 400

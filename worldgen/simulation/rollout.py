@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from worldgen.simulation.engine import mujoco
-from worldgen.simulation.film import camera_of, model_of, object_bodies
-from worldgen.simulation.staging import Scene
+from worldgen.simulation.rendering.film import camera_of, model_of, object_bodies
+from worldgen.simulation.scenes.staging import Scene
 from worldgen.types import Camera, Contacts, Trajectory
 
 

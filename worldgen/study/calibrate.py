@@ -21,8 +21,8 @@ from worldgen.metrics.calibration.calibration import (
 from worldgen.metrics.calibration.panel import READOUT, TRUTH, Judge, World
 from worldgen.metrics.calibration.preference import Group, check_preference
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import GRADES, LOOKS, Control, graded_controls
-from worldgen.simulation.scenes import FAMILIES
+from worldgen.simulation.scenes.families import FAMILIES
+from worldgen.simulation.violations.graded import GRADES, LOOKS, Control, graded_controls
 from worldgen.study.calibration_tables import print_calibration, write_calibration, write_preference
 from worldgen.types import Clip
 

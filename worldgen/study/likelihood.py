@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.metrics.calibration.preference import LEVELS, Group, preference_error
-from worldgen.simulation.controls import GRADES, graded_controls
+from worldgen.simulation.violations.graded import GRADES, graded_controls
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.latents import Latents
 from worldgen.tasks.measures import Measure, Reading
@@ -54,7 +54,7 @@ class Preference(Measure):
     levels of every clip and violation.
 
     Args:
-        violations: Which of `simulation.controls.GRADES`, at all their strengths; all when None.
+        violations: Which of `simulation.violations.graded.GRADES`, at all their strengths; all when None.
         name: Begins the names of the readings.
 
     Raises:

@@ -27,8 +27,8 @@ from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.colors import pixel_tracks, track_objects
 from worldgen.report.plots import Estimate, plot_intervals
 from worldgen.runs.folder import open_run
-from worldgen.simulation.refilm import NotViolable
-from worldgen.simulation.resimulated import swap_materials
+from worldgen.simulation.violations.dynamics import swap_materials
+from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worldgen.conditioning import SLOTS, Conditioner
 from worldgen.encoders.base import Placed, Tokens
-from worldgen.simulation.scenes import RESTITUTION
+from worldgen.simulation.scenes.families import RESTITUTION
 
 Parts = list[tuple[int, list[int] | None]]
 """Places of slots, and the tokens in each; all of them when None."""

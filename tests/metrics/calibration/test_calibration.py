@@ -18,7 +18,7 @@ from worldgen.metrics.calibration.calibration import (
 from worldgen.metrics.calibration.panel import World, judge_pixels, judge_states, judge_takes
 from worldgen.metrics.intervals import wilson_interval
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import (
+from worldgen.simulation.violations.graded import (
     GRADES,
     LOOKS,
     NotViolable,

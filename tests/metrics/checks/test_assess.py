@@ -9,7 +9,7 @@ from worldgen.metrics.checks.scoring import tolerance
 from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.metrics.tracking.flights import find_flights, find_kinks
 from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes import draw_scene
+from worldgen.simulation.scenes.families import draw_scene
 from worldgen.types import Trajectory
 
 DT = 0.04

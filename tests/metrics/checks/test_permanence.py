@@ -12,7 +12,7 @@ from worldgen.metrics.checks.surroundings import read_surroundings
 from worldgen.metrics.constancy import check_constancy, segment_objects
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import duplicate, swap, vanish
+from worldgen.simulation.violations.graded import duplicate, swap, vanish
 
 
 def pixels(x, y, radius=2.0, frames=16):

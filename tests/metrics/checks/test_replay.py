@@ -24,9 +24,9 @@ from worldgen.metrics.checks.replay import (
 from worldgen.metrics.tracking.colors import track_objects, trajectory_of
 from worldgen.metrics.tracking.tracker_xml import read_trk
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import GRADES, Grade, NotViolable
-from worldgen.simulation.overlap import overlap
-from worldgen.simulation.replay import Replay, replay
+from worldgen.simulation.replay.overlap import overlap
+from worldgen.simulation.replay.replay import Replay, replay
+from worldgen.simulation.violations.graded import GRADES, Grade, NotViolable
 from worldgen.types import Clip, PhysicsReport, Trajectory
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"

@@ -15,7 +15,7 @@ from worldgen.metrics.physics_iq.scores import (
 )
 from worldgen.metrics.physics_iq.second_take import check_closeness, check_second_take
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import change_gravity, freeze, reverse, shuffle, teleport, vanish
+from worldgen.simulation.violations.graded import change_gravity, freeze, reverse, shuffle, teleport, vanish
 from worldgen.types import Clip
 
 CONTROLS = {

@@ -11,7 +11,7 @@ from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.appearance import fill_holes
 from worldgen.metrics.tracking.colors import count_spurious, pixel_tracks, track_objects
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.controls import CONTROLS, shuffle, teleport
+from worldgen.simulation.violations.graded import CONTROLS, shuffle, teleport
 from worldgen.types import Clip, PhysicsReport
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldgen.simulation.descriptions import describe_at_length
-from worldgen.simulation.film import model_of
-from worldgen.simulation.naming import name_backdrop, name_stands, name_things
+from worldgen.simulation.rendering.film import model_of
+from worldgen.simulation.scenes.descriptions import describe_at_length
+from worldgen.simulation.scenes.naming import name_backdrop, name_stands, name_things
 from worldgen.types import Clip, first_objects
 
 

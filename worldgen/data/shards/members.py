@@ -29,7 +29,7 @@ from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from worldgen import __version__
-from worldgen.simulation.renderers import renderer_name
+from worldgen.simulation.rendering.backends import renderer_name
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
 MUJOCO = version("mujoco-core")  # asked once: it takes as long as compressing ten clips

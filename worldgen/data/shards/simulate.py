@@ -31,9 +31,9 @@ from worldgen.data.shards.shards import (
     write_atomically,
 )
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.factors import check_split
-from worldgen.simulation.renderers import renderer_name
-from worldgen.simulation.scenes import FAMILIES
+from worldgen.simulation.rendering.backends import renderer_name
+from worldgen.simulation.scenes.factors import check_split
+from worldgen.simulation.scenes.families import FAMILIES
 from worldgen.types import Clip
 
 CLIPS_PER_SEED = 1_000_000
@@ -142,7 +142,7 @@ def simulate_shards(
         seed: Base seed.
         processes: Simulating processes, one thread each; all cores when None. Of no effect with ``engine``.
         clips_per_shard: Clips per tar file.
-        split: "train", "id" or "ood:FACTOR" (see `worldgen.simulation.factors`); the usual ranges when None.
+        split: "train", "id" or "ood:FACTOR" (see `worldgen.simulation.scenes.factors`); the usual ranges when None.
         engine: Who makes the shards; processes of this machine when None.
         shards: Only these, such as "7" or "0:100" (the last not included); all when None.
 

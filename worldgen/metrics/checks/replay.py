@@ -19,8 +19,8 @@ from worldgen.metrics.checks.scoring import blank_states, passed, refused, toler
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.flights import find_kinks
 from worldgen.physics.laws import central_velocity
-from worldgen.simulation.overlap import corners_turn, overlap
-from worldgen.simulation.replay import FIRST, NotReplayable, Replay, replay
+from worldgen.simulation.replay.overlap import corners_turn, overlap
+from worldgen.simulation.replay.replay import FIRST, NotReplayable, Replay, replay
 from worldgen.types import Check, PhysicsReport, Trajectory
 
 _ERROR = blank_states(
@@ -92,7 +92,7 @@ def assess_replay(
 
     Args:
         tracks: B = 1.
-        scene: The clip's MJCF, where it is known; see `simulation.replay.replay`.
+        scene: The clip's MJCF, where it is known; see `simulation.replay.replay.replay`.
         clip: Name of the clip in the report.
         first: Frames that the first state is fitted to.
         floor: Height of the floor in metres where there is no scene; None for none.

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from worldgen.simulation.patches import dilate, fill_holes
+from worldgen.simulation.violations.patches import dilate, fill_holes
 from worldgen.types import Clip
 
 _WEAKEST = 0.1
