@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from worldgen.diffusion.codec import IdentityCodec, KLCodec, load_codec
 from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
-from worldgen.diffusion.flow import optical_flow
+from worldgen.diffusion.optical_flow import optical_flow
 from worldgen.types import Camera, Clip
 
 

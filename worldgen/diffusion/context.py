@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.flow import optical_flow
+from worldgen.diffusion.optical_flow import optical_flow
 from worldgen.types import Camera, Clip, Trajectory
 
 _Timed = TypeVar("_Timed", Camera, Clip, Trajectory)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from worldgen.diffusion.flow import optical_flow
+from worldgen.diffusion.optical_flow import optical_flow
 from worldgen.types import Clip
 
 

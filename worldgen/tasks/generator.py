@@ -24,7 +24,7 @@ from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.data.cache.cache import EXACT, Recipe, precompute, stack_columns
 from worldgen.data.cache.precision import Columns, Storage
 from worldgen.diffusion import context as context_code
-from worldgen.diffusion import flow as flow_code
+from worldgen.diffusion import optical_flow as flow_code
 from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from worldgen.diffusion.flow import optical_flow
+from worldgen.diffusion.optical_flow import optical_flow
 
 
 def disc(shift, radius=6, rows=32, columns=48, wall=0.2):

@@ -10,8 +10,8 @@ from transformers import VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.tiny import tiny_vjepa2
 from worldgen.encoders.base import fingerprint
+from worldgen.encoders.future import PredictedVJEPA2
 from worldgen.encoders.lora import Lora
-from worldgen.encoders.predicted import PredictedVJEPA2
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.encoders.whole import WholeClip
 from worldgen.types import Clip
