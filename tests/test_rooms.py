@@ -8,19 +8,22 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "worldgen"
 BELOW = {
     "types": set(),
-    "plots": {"types"},
-    "simulation": {"types"},
-    "physics": {"types"},
-    "encoders": {"types"},
-    "diffusion": {"types"},
-    "conditioning": {"types", "encoders"},
-    "data": {"types", "simulation"},
-    "audio": {"types", "data"},
-    "metrics": {"types", "physics", "simulation", "encoders", "data"},
+    "files": {"types"},
+    "simulation": {"types", "files"},
+    "physics": {"types", "files"},
+    "encoders": {"types", "files"},
+    "diffusion": {"types", "files"},
+    "conditioning": {"types", "files", "encoders"},
+    "model": {"types", "files", "encoders", "conditioning", "diffusion", "physics"},
+    "data": {"types", "files", "simulation"},
+    "audio": {"types", "files", "data"},
+    "metrics": {"types", "files", "physics", "simulation", "encoders", "data"},
+    "report": {"types", "files", "metrics"},
 }
-BELOW["tasks"] = {*BELOW}
+BELOW["tasks"] = {*BELOW} - {"report"}
+BELOW["runs"] = {*BELOW}
+BELOW["evaluation"] = {*BELOW}
 BELOW["study"] = {*BELOW}
-BELOW["commands"] = BELOW["verdicts"] = {*BELOW}
 BELOW["cli"] = {*BELOW}
 FORBIDDEN = {"metrics": ("worldgen.physics.dynamics",)}
 

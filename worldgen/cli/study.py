@@ -1,4 +1,4 @@
-"""The commands that judge, compare and measure, as typed functions: `worldgen.cli.main` makes options of them.
+"""The commands that judge, compare and measure, as typed functions: `cli.main` makes options of them.
 
 Heavy imports live inside: the help must be instant.
 """

@@ -50,8 +50,8 @@ def denoising_loss(model: WorldGenerator, clip: Clip, seed: int) -> float:
 class Preference(Measure):
     """Plausibility preference error in validation, of the true clips and of violations of them.
 
-    0 is best, 1/2 chance, see `metrics.calibration.preference`; what was generated is not looked at. Costly: ten noise
-    levels of every clip and violation.
+    0 is best, 1/2 chance, see `metrics.calibration.preference`; what was generated is not looked at.
+    Costly: ten noise levels of every clip and violation.
 
     Args:
         violations: Which of `simulation.violations.graded.GRADES`, at all their strengths; all when None.

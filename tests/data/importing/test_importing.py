@@ -22,7 +22,7 @@ from worldgen.data.importing.importing import import_videos, importing
 from worldgen.data.media import read_video
 from worldgen.data.sources import ShardedClips, open_source
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def dropped(out: Path) -> list[tuple[str, str, str]]:

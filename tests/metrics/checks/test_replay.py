@@ -29,7 +29,7 @@ from worldgen.simulation.replay.replay import Replay, replay
 from worldgen.simulation.violations.graded import GRADES, Grade, NotViolable
 from worldgen.types import Clip, PhysicsReport, Trajectory
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"
+REAL = Path(__file__).parents[4] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"
 SEEDS = range(4)
 FAMILIES = ("drop", "bounce", "collide")
 CHECKS = ("error", "horizon", "misfit", "contacts", "overlap", "energy", "momentum")

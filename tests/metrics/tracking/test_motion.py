@@ -16,7 +16,7 @@ from worldgen.metrics.tracking.motion import Untrackable, expected_presence, tra
 from worldgen.metrics.tracking.tracker_xml import read_trk
 from worldgen.types import Clip, PhysicsReport
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real_clips"
+REAL = Path(__file__).parents[3].parent / "shared" / "data" / "real_clips"
 needs_real = pytest.mark.skipif(
     not REAL.is_dir(), reason="the real clips of ../shared/data are not on this machine"
 )

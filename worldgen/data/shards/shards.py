@@ -1,8 +1,8 @@
 """Shards of clips: tar files in WebDataset layout, with a sidecar index for random access.
 
-Members are named ``{id}.{suffix}``; `worldgen.data.shards.members` says which there are and how each is encoded.
+Members are named ``{id}.{suffix}``; `data.shards.members` says which there are and how each is encoded.
 A folder holds shards, or folders of shards named after the size of their clips (``16x64x64``: frames, rows,
-columns) as `worldgen.data.importing.importing` writes them, or both. Beside ``shard-000000.tar`` lies
+columns) as `data.importing` writes them, or both. Beside ``shard-000000.tar`` lies
 ``shard-000000.index.jsonl``, one line per clip with the offset, size and CRC-32 of every member. Both are
 written under a temporary name and renamed, the index last: a shard counts when both exist.
 """

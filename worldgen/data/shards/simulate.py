@@ -142,7 +142,7 @@ def simulate_shards(
         seed: Base seed.
         processes: Simulating processes, one thread each; all cores when None. Of no effect with ``engine``.
         clips_per_shard: Clips per tar file.
-        split: "train", "id" or "ood:FACTOR" (see `worldgen.simulation.scenes.factors`); the usual ranges when None.
+        split: "train", "id" or "ood:FACTOR" (see `simulation.scenes.factors`); the usual ranges when None.
         engine: Who makes the shards; processes of this machine when None.
         shards: Only these, such as "7" or "0:100" (the last not included); all when None.
 

@@ -1,8 +1,8 @@
 """Does each check tell physics from nonsense? Checks held against violations of known kind and strength.
 
 A check is worth what it does on clips that are known to be right (truth, and second takes of it) and known to
-be wrong (`simulation.violations.graded`). Per check and violation: how well it separates them (AUROC), whether it
-grows with the strength, how often it goes beyond its limit, and whether its declared blind spots are its real
+be wrong (`simulation.violations.graded`). Per check and violation: how well it separates them (AUROC), whether
+it grows with the strength, how often it goes beyond its limit, and whether its declared blind spots are its real
 ones.
 """
 
@@ -23,7 +23,7 @@ from worldgen.metrics.intervals import auroc, auroc_interval, wilson_interval
 from worldgen.report.cases import PASSING
 from worldgen.types import Check, Source
 
-SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "metrics"
+SHIPPED = Path(__file__).resolve().parents[3] / "experiments" / "metrics"
 """Where the calibrations lie that reports quote: calibration-SOURCE.json."""
 ORIGINAL, SECOND_TAKE = "original", "second take"
 FEWEST = 5
