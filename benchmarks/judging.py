@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from worldgen.data.media import write_video
-from worldgen.data.progress import progress_bar
+from worldgen.files import progress_bar
 from worldgen.simulation.clips import simulate_clip
 
 FAMILIES = ("drop", "bounce", "collide", "projectile", "slide")

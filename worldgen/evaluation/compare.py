@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from worldgen.data.shards.shards import write_atomically
+from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.report.write import escape_latex
 

@@ -18,17 +18,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen.data.progress import progress_bar
 from worldgen.data.sources import VideoFolder
 from worldgen.encoders.base import Encoder, fingerprint
 from worldgen.evaluation.benchmarks.pairs import require_picture
 from worldgen.evaluation.features import fit_window
 from worldgen.evaluation.videos import MOST_FRAMES, WIDEST, Beside, read_small
+from worldgen.files import code_mark, progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.surprise import Foreseer, Windows
 from worldgen.report.cases import Row
-from worldgen.study.code import code_mark
 from worldgen.study.opening import open_encoder
 from worldgen.types import Clip
 

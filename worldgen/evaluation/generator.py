@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.progress import progress_bar
 from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
@@ -31,6 +30,7 @@ from worldgen.evaluation.outcomes import (
     summarize_second_takes,
 )
 from worldgen.evaluation.page import Verdict, write_evaluation
+from worldgen.files import progress_bar
 from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.physics_iq.second_take import check_second_take

@@ -13,13 +13,13 @@ from safetensors import SafetensorError
 from torch.nn.functional import interpolate
 
 from worldgen.data.media import iterate_frames, mean_rate
-from worldgen.data.progress import progress_bar
 from worldgen.data.sources import find_videos
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Filmed
 from worldgen.evaluation.cases import SHOWN_CONTROLS
 from worldgen.evaluation.kept import Finding, read_finding, write_finding
 from worldgen.evaluation.tracker import Tracking
+from worldgen.files import code_mark, progress_bar
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.permanence import exits
 from worldgen.metrics.tracking.motion import expected_presence
@@ -30,7 +30,6 @@ from worldgen.report.cases import Case, Exhibit, Row
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report, write_summary
 from worldgen.simulation.violations.graded import CONTROLS, freeze, reverse
-from worldgen.study.code import code_mark
 from worldgen.types import Clip, Trajectory
 
 WIDEST = 320

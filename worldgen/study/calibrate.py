@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worldgen.data.progress import progress_bar
 from worldgen.data.shards.engines import LocalEngine
+from worldgen.files import progress_bar
 from worldgen.metrics.calibration.calibration import (
     ORIGINAL,
     SECOND_TAKE,

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.progress import progress_bar
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
+from worldgen.files import progress_bar
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.report.cases import Row
 from worldgen.types import Clip

@@ -21,9 +21,9 @@ from torch import Tensor
 from worldgen.audio.impact import SoundingClips
 from worldgen.data.batching import stack_clips
 from worldgen.data.inertial import InertialClips
-from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.imagebind import ImageBind
+from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.report.plots import Estimate, plot_intervals
 from worldgen.types import Clip

@@ -18,11 +18,10 @@ from rich.table import Table
 from torch import Tensor
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.progress import progress_bar
-from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens
+from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.colors import pixel_tracks, track_objects
 from worldgen.report.plots import Estimate, plot_intervals

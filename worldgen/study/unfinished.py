@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from worldgen.files import code_mark
 from worldgen.runs.folder import CONFIG_FILE, WEIGHTS_FILE
-from worldgen.study.code import code_mark
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldgen.data.shards.shards import ShardWriter, remove_leftovers, simulate
+from worldgen.data.shards.shards import ShardWriter, simulate
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips, SimulatedClips
+from worldgen.files import remove_leftovers
 from worldgen.types import Clip
 
 SMALL = {
@@ -205,7 +206,8 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
 KILLS = """
 import json, os, random, signal, sys, time
 import torch
-from worldgen.data.shards.shards import ShardWriter, remove_leftovers
+from worldgen.data.shards.shards import ShardWriter
+from worldgen.files import remove_leftovers
 from worldgen.data.shards.simulate import simulate_shards
 torch.set_num_threads(1)
 out, kills, small = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])

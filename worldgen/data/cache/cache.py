@@ -22,9 +22,8 @@ from torch.utils.data import Dataset
 from worldgen.data.batching import stack_clips
 from worldgen.data.cache.precision import Columns, Exact, Storage, relative_error
 from worldgen.data.cache.store import Store
-from worldgen.data.progress import progress_bar
-from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import ShardedClips, VideoFolder
+from worldgen.files import progress_bar, write_atomically
 from worldgen.types import Clip
 
 RECIPE_FILE = "recipe.json"

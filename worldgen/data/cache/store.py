@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from worldgen.data.shards.shards import write_atomically
+from worldgen.files import write_atomically
 
 INDEX = ".index.jsonl"
 

@@ -33,9 +33,9 @@ from worldgen.data.importing.layouts import Drop, Listing, Recording, find_recor
 from worldgen.data.importing.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
 from worldgen.data.importing.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
 from worldgen.data.media import BACKGROUND
-from worldgen.data.progress import progress_bar
-from worldgen.data.shards.shards import ShardWriter, find_shards, shard_paths, write_atomically
+from worldgen.data.shards.shards import ShardWriter, find_shards, shard_paths
 from worldgen.data.workers import run_guarded
+from worldgen.files import progress_bar, write_atomically
 
 CLIPS_PER_SHARD = 64
 CLIPS_PER_PART = 512

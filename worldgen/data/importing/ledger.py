@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from worldgen.data.importing.layouts import Drop, Recording
-from worldgen.data.shards.shards import find_shards, read_index, write_atomically
+from worldgen.data.shards.shards import find_shards, read_index
+from worldgen.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,23 @@ written under a temporary name and renamed, the index last: a shard counts when 
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
-import platform
 import re
 import tarfile
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from torch import Tensor
 
 from worldgen.data.shards.members import CAPTION, decode_clip, encode_clip
+from worldgen.files import _lock, partial_path, write_atomically
 from worldgen.types import Clip
 
 OPEN_SHARDS = 64
@@ -301,40 +299,6 @@ def read_index(shard: Path) -> list[ShardEntry]:
         if any(offset + size > length for offset, size, _ in entry.members.values()):
             raise ValueError(_damage(shard, entry.id, f"is cut off at byte {length}"))
     return entries
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file so that it is there whole or not at all, also after a power cut."""
-    partial = partial_path(path)
-    with open(partial, "wb") as file:
-        _lock(file)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
-
-
-def partial_path(path: Path) -> Path:
-    """Where a file is written before it is renamed; no two processes share one, on whatever machine."""
-    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
-
-
-def remove_leftovers(folder: Path, stem: str) -> None:
-    """Remove what killed processes left of ``stem``; what a living one writes is locked, and stays."""
-    for path in folder.glob(f".{stem}.*.partial"):
-        with suppress(OSError), open(path, "r+b") as file:  # NFS locks only what may be written
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-
-
-def _lock(file: BinaryIO) -> None:
-    with suppress(OSError):  # a file system without locks keeps what killed processes leave
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:

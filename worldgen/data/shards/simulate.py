@@ -20,16 +20,10 @@ from functools import partial
 from pathlib import Path
 
 from worldgen import __version__
-from worldgen.data.progress import progress_bar
 from worldgen.data.shards.engines import Engine, LocalEngine
 from worldgen.data.shards.members import MUJOCO
-from worldgen.data.shards.shards import (
-    ShardWriter,
-    read_index,
-    remove_leftovers,
-    shard_paths,
-    write_atomically,
-)
+from worldgen.data.shards.shards import ShardWriter, read_index, shard_paths
+from worldgen.files import progress_bar, remove_leftovers, write_atomically
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.backends import renderer_name
 from worldgen.simulation.scenes.factors import check_split

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from worldgen import __version__
-from worldgen.data.shards.shards import write_atomically
 from worldgen.evaluation.benchmarks.pair_layouts import Missing
 from worldgen.evaluation.benchmarks.physics_iq_tables import NOTES, SECOND_TAKE, Judged, view_row
+from worldgen.files import write_atomically
 from worldgen.metrics.measure import Measure
 from worldgen.metrics.physics_iq.scores import Closeness
 from worldgen.report.cases import Row

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from worldgen import __version__
-from worldgen.data.shards.shards import write_atomically
 from worldgen.evaluation.benchmarks.pages import write_pairs_page
 from worldgen.evaluation.benchmarks.pair_layouts import Missing, Pair, Pairs
 from worldgen.evaluation.page import print_rows
+from worldgen.files import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.intervals import auroc, auroc_interval
 from worldgen.metrics.measure import Measure

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from worldgen import __version__
-from worldgen.data.shards.shards import write_atomically
 from worldgen.evaluation.benchmarks.pair_layouts import Missing
 from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
+from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
 from worldgen.report.cases import Row

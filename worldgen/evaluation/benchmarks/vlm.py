@@ -22,8 +22,6 @@ from typing import TypeVar
 import yaml
 
 from worldgen import __version__
-from worldgen.data.progress import progress_bar
-from worldgen.data.shards.shards import write_atomically
 from worldgen.data.sources import VideoFolder
 from worldgen.evaluation.benchmarks.pages import write_opinions_page
 from worldgen.evaluation.benchmarks.pair_layouts import Missing
@@ -31,6 +29,7 @@ from worldgen.evaluation.benchmarks.pair_tables import write_csv
 from worldgen.evaluation.benchmarks.pairs import require_picture
 from worldgen.evaluation.page import print_rows
 from worldgen.evaluation.videos import read_small
+from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.measure import Measure
 from worldgen.metrics.vlm.judge import Judge, LocalJudge, RemoteJudge, Transcript
 from worldgen.metrics.vlm.protocols import (
