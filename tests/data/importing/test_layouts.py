@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.videos import ball, write
-from worldgen.data.importing.layouts import Drop, Recording, find_recordings, read_captions
+from worldgen.data.importing.layouts import find_recordings, read_captions
+from worldgen.data.importing.recordings import Drop, Recording
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from tests.data.videos import ball, ball_column, claim_size, huge_gif, huge_png, raw_avi, turn_header, write
-from worldgen.data.importing.layouts import Drop, Recording
 from worldgen.data.importing.reading import CutClip, CutRule, cut_recording
+from worldgen.data.importing.recordings import Drop, Recording
 
 STEP = 56 / 48
 """Pixels of the 56 x 72 bucket per pixel of the ball's 48 x 64."""

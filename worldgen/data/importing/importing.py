@@ -29,9 +29,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from worldgen.data.importing.layouts import Drop, Listing, Recording, find_recordings
+from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.importing.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
 from worldgen.data.importing.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
+from worldgen.data.importing.recordings import Drop, Listing, Recording
 from worldgen.data.media import BACKGROUND
 from worldgen.data.shards.shards import ShardWriter, find_shards, shard_paths
 from worldgen.data.workers import run_guarded

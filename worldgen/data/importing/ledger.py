@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from worldgen.data.importing.layouts import Drop, Recording
+from worldgen.data.importing.recordings import Drop, Recording
 from worldgen.data.shards.shards import find_shards, read_index
 from worldgen.files import write_atomically
 

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from worldgen.data.importing.layouts import Drop, Listing, Recording
+from worldgen.data.importing.recordings import Drop, Listing, Recording
 
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 

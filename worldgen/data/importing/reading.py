@@ -26,7 +26,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from worldgen.data.importing.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
-from worldgen.data.importing.layouts import Drop, Recording
+from worldgen.data.importing.recordings import Drop, Recording
 from worldgen.data.media import frame_to_rgb, lay_over
 from worldgen.data.shards.members import encode_clip
 from worldgen.data.workers import Beat
