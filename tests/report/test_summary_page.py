@@ -5,8 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from tests.report.pages import holds_summary, read_whole
-from worldgen.metrics.measure import Measure
-from worldgen.report.cases import Row
+from worldgen.metrics.measure import Measure, Row
 from worldgen.report.plots import Estimate, plot_intervals
 from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 

@@ -11,9 +11,10 @@ import numpy as np
 from worldgen.metrics.checks.clip import placed, read_out
 from worldgen.metrics.checks.replay import OwnError, assess_replay, own_error, replay_rmse
 from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.measure import Row
 from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.metrics.tracking.colors import track_objects
-from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.cases import Case, Exhibit
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.replay.replay import NotReplayable, replay
 from worldgen.simulation.violations.graded import CONTROLS

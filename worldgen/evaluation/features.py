@@ -12,11 +12,10 @@ from worldgen.metrics import geophys, surprise
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
-from worldgen.metrics.measure import Measure
+from worldgen.metrics.measure import Measure, Row
 from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.metrics.surprise import Foreseer, Windows
 from worldgen.metrics.text_match import imagebind_score, measure_text_match
-from worldgen.report.cases import Row
 from worldgen.types import Clip
 
 _WINDOW = 16

@@ -26,8 +26,8 @@ from worldgen.evaluation.videos import MOST_FRAMES, WIDEST, Beside, read_small
 from worldgen.files import code_mark, progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
+from worldgen.metrics.measure import Row
 from worldgen.metrics.surprise import Foreseer, Windows
-from worldgen.report.cases import Row
 from worldgen.study.opening import open_encoder
 from worldgen.types import Clip
 

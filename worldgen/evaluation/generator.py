@@ -33,8 +33,9 @@ from worldgen.evaluation.page import Verdict, write_evaluation
 from worldgen.files import progress_bar
 from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
+from worldgen.metrics.measure import Row
 from worldgen.metrics.physics_iq.second_take import check_second_take
-from worldgen.report.cases import Case, Row
+from worldgen.report.cases import Case
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.study.opening import open_encoder

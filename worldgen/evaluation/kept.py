@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.metrics.measure import Row
+from worldgen.report.cases import Case, Exhibit
 from worldgen.types import Check, PhysicsReport, Trajectory
 
 

@@ -25,8 +25,8 @@ from worldgen.metrics.fidelity import (
     temporal_flicker,
 )
 from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.measure import Row
 from worldgen.metrics.tracking.colors import track_objects
-from worldgen.report.cases import Row
 from worldgen.types import Check, Clip, Trajectory, select
 
 MOVED = 48

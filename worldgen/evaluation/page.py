@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from worldgen.data.media import write_video
-from worldgen.report.cases import Case, Row
+from worldgen.metrics.measure import Row
+from worldgen.report.cases import Case
 from worldgen.report.plots import plot_tracks
+from worldgen.report.terminal import print_rows
 from worldgen.report.write import write_report
 from worldgen.types import Clip
 
@@ -91,18 +90,6 @@ def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
         if _is_pictured(case)
     ][:columns]
     return torch.cat(pairs, dim=3)
-
-
-def print_rows(rows: Sequence[Row]) -> None:
-    """The summary, for the terminal."""
-    table = Table(box=None)
-    for heading in ("", "value", "95 % interval", "unit", "note"):
-        table.add_column(heading, justify="right" if heading in ("value", "95 % interval") else "left")
-    for row in rows:
-        value = "-" if row.value is None else f"{row.value:.3g}"
-        interval = "" if row.low is None or row.high is None else f"{row.low:.3g} .. {row.high:.3g}"
-        table.add_row(row.name, value, interval, row.unit, row.note)
-    Console().print(table)
 
 
 def _is_pictured(case: Case) -> bool:

@@ -14,8 +14,9 @@ from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.cases import SHOWN_CONTROLS
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
+from worldgen.metrics.measure import Row
 from worldgen.metrics.tracking.files import SUFFIXES, read_tracks
-from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.cases import Case, Exhibit
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of

@@ -22,11 +22,12 @@ from worldgen.evaluation.tracker import Tracking
 from worldgen.files import code_mark, progress_bar
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.permanence import exits
+from worldgen.metrics.measure import Row
 from worldgen.metrics.tracking.motion import expected_presence
 from worldgen.metrics.tracking.points import carried_noise
 from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres, without_gravity, without_guesses
 from worldgen.report.case_page import PICTURED
-from worldgen.report.cases import Case, Exhibit, Row
+from worldgen.report.cases import Case, Exhibit
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report, write_summary
 from worldgen.simulation.violations.graded import CONTROLS, freeze, reverse

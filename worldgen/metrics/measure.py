@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from worldgen.report.cases import Row
-
 Claim = Literal["physics", "fidelity", "semantics", "opinion"]
 """What a number is about: how things move, how pictures look, what is in them, what a judge said of them."""
 
@@ -51,3 +49,24 @@ class Measure:
             said.append(f"blind to {', '.join(self.blind_to)}")
         name = f"{self.name} ({self.claim})"
         return Row(name, self.value, self.low, self.high, self.unit, "; ".join(said))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: one number, over many clips or of one."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    """Ends of the 95 % bootstrap interval."""
+    high: float | None = None
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What ought to be there, or cannot be used."""
+
+    file: str
+    reason: str

@@ -14,18 +14,9 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from worldgen.report.cases import (
-    PASSING,
-    Case,
-    Exhibit,
-    Kind,
-    Row,
-    Tally,
-    bound_sign,
-    check_names,
-    kinds_of,
-    tally,
-)
+from worldgen.metrics.checks.scoring import PASSING
+from worldgen.metrics.measure import Row
+from worldgen.report.cases import Case, Exhibit, Kind, Tally, bound_sign, check_names, kinds_of, tally
 from worldgen.report.pictures import clip_pictures, inline_svg
 from worldgen.report.words import MEANING, STYLE
 from worldgen.types import Check, Trajectory

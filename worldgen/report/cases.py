@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from worldgen.metrics.checks.scoring import PASSING
+from worldgen.metrics.measure import Row
 from worldgen.types import Check, Clip, PhysicsReport, Source, Trajectory
-
-PASSING = 0.5
-"""Every check scores 1/2 at its limit."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +50,6 @@ class Exhibit:
     def fps(self) -> float:
         """Frames per second."""
         return float(self.clip.fps[0]) if self.clip is not None else 1 / float(self.tracks.dt[0])
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table: one number, over many clips or of one."""
-
-    name: str
-    value: float | None
-    low: float | None = None
-    """Ends of the 95 % bootstrap interval."""
-    high: float | None = None
-    unit: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)

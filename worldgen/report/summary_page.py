@@ -12,9 +12,8 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from worldgen.metrics.measure import Measure
+from worldgen.metrics.measure import Measure, Row
 from worldgen.report.case_page import format_number, render_document, render_repeat, render_summary, table
-from worldgen.report.cases import Row
 from worldgen.report.pictures import inline_svg
 from worldgen.report.words import STYLE
 

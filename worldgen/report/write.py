@@ -17,8 +17,9 @@ import torch
 from worldgen import __version__
 from worldgen.data.media import filmstrip
 from worldgen.metrics.calibration.calibration import shipped_lines
+from worldgen.metrics.measure import Row
 from worldgen.report.case_page import DrawTracks, render_page
-from worldgen.report.cases import Case, Exhibit, Kind, Row, Tally, check_names, kinds_of, tally
+from worldgen.report.cases import Case, Exhibit, Kind, Tally, check_names, kinds_of, tally
 from worldgen.report.summary_page import render_summary_page
 from worldgen.types import Trajectory
 

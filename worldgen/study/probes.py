@@ -22,7 +22,7 @@ from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.files import progress_bar
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.report.cases import Row
+from worldgen.metrics.measure import Row
 from worldgen.types import Clip
 
 BATCH = 16

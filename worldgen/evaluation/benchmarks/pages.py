@@ -8,12 +8,10 @@ from pathlib import Path
 import torch
 
 from worldgen import __version__
-from worldgen.evaluation.benchmarks.pair_layouts import Missing
 from worldgen.evaluation.benchmarks.physics_iq_tables import NOTES, SECOND_TAKE, Judged, view_row
 from worldgen.files import write_atomically
-from worldgen.metrics.measure import Measure
+from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness
-from worldgen.report.cases import Row
 from worldgen.report.plots import Cloud, Estimate, plot_clouds, plot_intervals
 from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 

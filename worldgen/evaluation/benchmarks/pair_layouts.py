@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames
+from worldgen.metrics.measure import Missing
 
 _QUADRUPLET = ("1", "2", "3", "4")
 _COLUMNS = ("file_name", "SceneIndex", "type", "condition")
@@ -39,14 +40,6 @@ class Pair:
     possible: Path
     """A video, or a folder of frames."""
     impossible: Path
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What ought to be there, or cannot be used."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True)

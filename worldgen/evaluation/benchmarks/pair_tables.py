@@ -13,14 +13,13 @@ import torch
 
 from worldgen import __version__
 from worldgen.evaluation.benchmarks.pages import write_pairs_page
-from worldgen.evaluation.benchmarks.pair_layouts import Missing, Pair, Pairs
-from worldgen.evaluation.page import print_rows
+from worldgen.evaluation.benchmarks.pair_layouts import Pair, Pairs
 from worldgen.files import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.intervals import auroc, auroc_interval
-from worldgen.metrics.measure import Measure
+from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.pair_tests import pair_accuracy
-from worldgen.report.cases import Row
+from worldgen.report.terminal import print_rows
 
 Scores = Mapping[str, float | None]
 """Numbers of one video by name; None where one does not apply."""

@@ -31,12 +31,12 @@ from jaxtyping import UInt8
 
 from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.workers import run_guarded
-from worldgen.evaluation.benchmarks.pair_layouts import Missing
 from worldgen.evaluation.benchmarks.physics_iq_layout import Pair, Recording, find_pairs
 from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, write_tables
-from worldgen.evaluation.page import print_rows
 from worldgen.files import progress_bar, write_atomically
+from worldgen.metrics.measure import Missing
 from worldgen.metrics.physics_iq.scores import Closeness, Comparison, View, quarter, watch
+from worldgen.report.terminal import print_rows
 
 SECONDS = 5
 SILENT_SECONDS = 300.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldgen.evaluation.benchmarks.pair_layouts import Missing
+from worldgen.metrics.measure import Missing
 
 VIEWS = ("perspective-left", "perspective-center", "perspective-right")
 SCENARIOS = tuple(

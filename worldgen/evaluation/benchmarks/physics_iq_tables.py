@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from worldgen import __version__
-from worldgen.evaluation.benchmarks.pair_layouts import Missing
 from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
 from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.measure import Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
-from worldgen.report.cases import Row
 
 NOTES = (
     "Read the four numbers apart: played backward or in random order, a clip keeps the spatial and the "

@@ -24,13 +24,11 @@ import yaml
 from worldgen import __version__
 from worldgen.data.sources import VideoFolder
 from worldgen.evaluation.benchmarks.pages import write_opinions_page
-from worldgen.evaluation.benchmarks.pair_layouts import Missing
 from worldgen.evaluation.benchmarks.pair_tables import write_csv
 from worldgen.evaluation.benchmarks.pairs import require_picture
-from worldgen.evaluation.page import print_rows
 from worldgen.evaluation.videos import read_small
 from worldgen.files import progress_bar, write_atomically
-from worldgen.metrics.measure import Measure
+from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.vlm.judge import Judge, LocalJudge, RemoteJudge, Transcript
 from worldgen.metrics.vlm.protocols import (
     PhyGenEval,
@@ -41,7 +39,7 @@ from worldgen.metrics.vlm.protocols import (
     measure_phygeneval,
     measure_videophy2,
 )
-from worldgen.report.cases import Row
+from worldgen.report.terminal import print_rows
 from worldgen.types import Clip
 
 BENCHMARKS = ("videophy2", "phygeneval")

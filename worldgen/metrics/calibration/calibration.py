@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
+from worldgen.metrics.checks.scoring import PASSING
 from worldgen.metrics.intervals import auroc, auroc_interval, wilson_interval
-from worldgen.report.cases import PASSING
 from worldgen.types import Check, Source
 
 SHIPPED = Path(__file__).resolve().parents[3] / "experiments" / "metrics"

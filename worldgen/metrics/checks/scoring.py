@@ -10,6 +10,10 @@ from worldgen.types import Check
 LOOKS = "changes of color or size"
 
 
+PASSING = 0.5
+"""Every check scores 1/2 at its limit."""
+
+
 def tolerance(value: float, limit: float) -> float:
     """Score of a violation: ``1 / (1 + (value / limit)^2)``, 1 at zero and 1/2 at the limit.
 
