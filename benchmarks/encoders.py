@@ -29,10 +29,9 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.cache.cache import precompute, stack_columns
 from worldgen.encoders.clip import ClipScore
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.encoders.imagebind_config import ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_inputs import prepare_audio, prepare_depth, prepare_text, prepare_vision
-from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, Tower
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.timm_video import TimmVideo
 from worldgen.encoders.vjepa2 import VJEPA2

@@ -21,10 +21,9 @@ def vjepa2_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def imagebind_folder(tmp_path_factory):
-    from worldgen.encoders.imagebind_config import MODALITIES, ImageBindConfig, Tower
     from worldgen.encoders.imagebind_files import save_imagebind
     from worldgen.encoders.imagebind_inputs import bpe_tokenizer
-    from worldgen.encoders.imagebind_layers import ImageBindModel
+    from worldgen.encoders.imagebind_layers import MODALITIES, ImageBindConfig, ImageBindModel, Tower
 
     folder = tmp_path_factory.mktemp("imagebind")
     torch.manual_seed(0)

@@ -10,10 +10,9 @@ from transformers import VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.tiny import tiny_vjepa2
 from worldgen.encoders.base import fingerprint
-from worldgen.encoders.future import PredictedVJEPA2
+from worldgen.encoders.future import PredictedVJEPA2, WholeClip
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.encoders.whole import WholeClip
 from worldgen.types import Clip
 
 TINY = tiny_vjepa2()

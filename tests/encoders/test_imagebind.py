@@ -19,7 +19,6 @@ from worldgen.encoders import imagebind_files
 from worldgen.encoders.adapterhub import Bottleneck
 from worldgen.encoders.base import Placed, Tokens, fingerprint
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.encoders.imagebind_config import HUGE, MODALITIES, ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import load_imagebind, save_imagebind
 from worldgen.encoders.imagebind_inputs import (
     bpe_tokenizer,
@@ -27,7 +26,7 @@ from worldgen.encoders.imagebind_inputs import (
     prepare_text,
     read_tokenizer,
 )
-from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.encoders.imagebind_layers import HUGE, MODALITIES, ImageBindConfig, ImageBindModel, Tower
 from worldgen.encoders.lora import Lora, SavedLora
 from worldgen.types import Clip
 

@@ -15,9 +15,8 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.inertial import add_imu
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.encoders.imagebind_config import ImageBindConfig, Tower
 from worldgen.encoders.imagebind_files import save_imagebind
-from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, Tower
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study import retrieval
 from worldgen.study.retrieval import name_families, retrieve

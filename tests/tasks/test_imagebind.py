@@ -17,8 +17,8 @@ from worldgen.data.inertial import add_imu
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.encoders.imagebind_config import ImageBindConfig, Tower
 from worldgen.encoders.imagebind_inputs import prepare_text, read_tokenizer
+from worldgen.encoders.imagebind_layers import ImageBindConfig, Tower
 from worldgen.tasks.imagebind import ImageBindTask, info_nce, train_tokenizer
 
 CAPTIONS = [

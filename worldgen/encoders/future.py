@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from worldgen.encoders.base import Tokens
+from worldgen.encoders.base import Encoder, Tokens, fingerprint
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.types import Clip
 
@@ -57,3 +57,36 @@ class PredictedVJEPA2(VJEPA2):
         """Where the tokens of `encode` lie, as those of a clip whose frames are all known."""
         frames = clip.frames[:, :1].expand(-1, self.context + self.target, -1, -1, -1)
         return super().positions(Clip(frames, clip.fps, clip.prompts))
+
+
+class WholeClip(Encoder):
+    """Another encoder, given the whole clip and not the known frames alone.
+
+    A generator with such a slot inverts the encoder: it *reconstructs* what it was shown, and is no
+    forecaster. Training, validation and `worldgen evaluate` hand the true clip to the slot, and say so.
+
+    Args:
+        encoder: Frozen, without an adapter that learns.
+    """
+
+    sees_future = True
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        if encoder.trained():
+            raise ValueError(
+                f"WholeClip's encoder must be frozen; {type(encoder).__name__} has an adapter that learns. "
+                "Leave the adapter out."
+            )
+        self.encoder = encoder
+        self.dim, self.origins = encoder.dim, encoder.origins
+        self.wrapped = f"{type(encoder).__name__}:{fingerprint(encoder)}"
+        self.freeze()
+
+    def encode(self, clip: Clip) -> Tokens:
+        """Tokens of the clip, its future among them."""
+        return self.encoder.encode(clip)
+
+    def positions(self, clip: Clip) -> Float[Tensor, "B L 3"] | None:
+        """Where the wrapped encoder's tokens lie."""
+        return self.encoder.positions(clip)

@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from worldgen.encoders.imagebind_config import HUGE, MODALITIES, ImageBindConfig, Tower
-from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.encoders.imagebind_layers import HUGE, MODALITIES, ImageBindConfig, ImageBindModel, Tower
 
 _ARCHITECTURE = "ImageBind"
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldgen.data.sources import VideoFolder
-from worldgen.encoders.base import Encoder, fingerprint
+from worldgen.encoders.base import Encoder, fingerprint, open_encoder
 from worldgen.evaluation.benchmarks.pairs import require_picture
 from worldgen.evaluation.features import fit_window
 from worldgen.evaluation.videos import MOST_FRAMES, WIDEST, Beside, read_small
@@ -28,7 +28,6 @@ from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.measure import Row
 from worldgen.metrics.surprise import Foreseer, Windows
-from worldgen.study.opening import open_encoder
 from worldgen.types import Clip
 
 MOST_WINDOWS = 8

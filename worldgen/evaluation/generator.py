@@ -16,6 +16,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
+from worldgen.encoders.base import open_encoder
 from worldgen.evaluation.cases import count_case, present_case, replay_rows, tracker_error
 from worldgen.evaluation.features import perceive
 from worldgen.evaluation.outcomes import (
@@ -38,7 +39,6 @@ from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.report.cases import Case
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.study.opening import open_encoder
 from worldgen.study.unfinished import Unfinished, stamp_run
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select, to_device

@@ -24,9 +24,8 @@ from worldgen.data.inertial import add_imu
 from worldgen.data.sources import ShardedClips, VideoFolder
 from worldgen.data.transforms import NoisyClips
 from worldgen.encoders import imagebind_inputs
-from worldgen.encoders.imagebind_config import ImageBindConfig
 from worldgen.encoders.imagebind_files import save_imagebind
-from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel
 from worldgen.simulation import inertial
 from worldgen.tasks.schedule import scheduled
 from worldgen.types import Clip

@@ -21,13 +21,12 @@ from pathlib import Path
 import torch
 
 from worldgen.data.media import iterate_frames, mean_rate
-from worldgen.encoders.base import Encoder, fingerprint
+from worldgen.encoders.base import Encoder, fingerprint, open_encoder
 from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS, frame_files
 from worldgen.evaluation.benchmarks.pair_tables import Scored, Scores, write_pairs
 from worldgen.files import progress_bar
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.surprise import Foreseer, Standstill, Windows, require_fit, surprise
-from worldgen.study.opening import open_encoder
 from worldgen.types import Clip
 
 MOST_FRAMES = 200
