@@ -7,13 +7,8 @@ import torch
 
 from worldgen.data.media import write_video
 from worldgen.data.shards.shards import write_shards
-from worldgen.data.sources import (
-    ShardedClips,
-    SimulatedClips,
-    VideoFolder,
-    crop_and_resize,
-    open_source,
-)
+from worldgen.data.sources import ShardedClips, SimulatedClips, open_source
+from worldgen.data.videos import VideoFolder, crop_and_resize
 from worldgen.types import Clip
 
 REAL_CLIPS = Path(__file__).parents[3] / "shared" / "data" / "real_clips"

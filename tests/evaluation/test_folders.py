@@ -12,11 +12,12 @@ from tests.data.videos import ball, write
 from tests.report.pages import holds_summary, read_whole
 from tests.tiny import tiny_vjepa2
 from worldgen.cli.main import main as cli
+from worldgen.data.videos import read_small
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.evaluation import folders as crowds
 from worldgen.evaluation.folders import compare_folders
-from worldgen.evaluation.videos import Beside, read_small
+from worldgen.evaluation.videos import Beside
 from worldgen.metrics.distances import clip_features, frechet, jedi, jedi_floor, split_floor
 from worldgen.metrics.surprise import Windows, surprise
 

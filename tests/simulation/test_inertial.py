@@ -7,8 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.inertial import InertialClips, add_imu
 from worldgen.data.sources import SimulatedClips
+from worldgen.data.transforms import InertialClips, add_imu
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.inertial import IMU_RATE, inertial_signal
 from worldgen.simulation.scenes.families import FAMILIES

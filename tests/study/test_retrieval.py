@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from worldgen.audio.impact import add_sound
 from worldgen.cli.main import main as cli
 from worldgen.data.batching import stack_clips
-from worldgen.data.inertial import add_imu
 from worldgen.data.shards.simulate import simulate_shards
+from worldgen.data.transforms import add_imu
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, Tower

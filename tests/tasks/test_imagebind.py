@@ -13,9 +13,9 @@ from torch.testing import assert_close
 from worldgen.audio.impact import add_sound
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.inertial import add_imu
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
+from worldgen.data.transforms import add_imu
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_inputs import prepare_text, read_tokenizer
 from worldgen.encoders.imagebind_layers import ImageBindConfig, Tower

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader, Shaped
 from worldgen.data.loader import ResumableLoader
-from worldgen.data.sources import ShardedClips, VideoFolder, open_source
+from worldgen.data.sources import ShardedClips, open_source
 from worldgen.data.transforms import NoisyClips, SensorNoise
+from worldgen.data.videos import VideoFolder
 from worldgen.types import Clip, to_device
 
 

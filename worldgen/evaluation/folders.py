@@ -18,11 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen.data.sources import VideoFolder
+from worldgen.data.videos import MOST_FRAMES, WIDEST, VideoFolder, read_small, require_picture
 from worldgen.encoders.base import Encoder, fingerprint, open_encoder
-from worldgen.evaluation.benchmarks.pairs import require_picture
 from worldgen.evaluation.features import fit_window
-from worldgen.evaluation.videos import MOST_FRAMES, WIDEST, Beside, read_small
+from worldgen.evaluation.videos import Beside
 from worldgen.files import code_mark, progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch.nn.functional import interpolate
 
-from worldgen.data.media import iterate_frames, mean_rate
-from worldgen.data.sources import find_videos
+from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, find_videos, read_small
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Filmed
 from worldgen.evaluation.cases import SHOWN_CONTROLS
@@ -33,8 +31,6 @@ from worldgen.report.write import write_report, write_summary
 from worldgen.simulation.violations.graded import CONTROLS, freeze, reverse
 from worldgen.types import Clip, Trajectory
 
-WIDEST = 320
-MOST_FRAMES = 400
 SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
 CAMERA = "camera motion taken out"
 
@@ -287,26 +283,3 @@ def check_video(
         broken = control(thing)
         exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, then))
     return Case(path.stem, "", 0, tuple(exhibits), tuple(measures))
-
-
-def file_width(path: Path) -> int:
-    """Columns of a video's frames, as they are shown."""
-    image, _ = next(iter(iterate_frames(path)))
-    return image.shape[1]
-
-
-def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:
-    """A video of any size as a clip at most ``WIDEST`` pixels wide; memory for the small frames only."""
-    frames, times = [], []
-    for image, seconds in iterate_frames(path):
-        frame = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        height, width = frame.shape[-2:]
-        if width > WIDEST:
-            size = (round(height * WIDEST / width), WIDEST)
-            frame = interpolate(frame, size, mode="bilinear", antialias=True).clamp(0, 1)
-        frames.append(frame)
-        times.append(seconds)
-        beat()
-        if len(frames) == MOST_FRAMES:
-            break
-    return Clip(torch.cat(frames)[None], torch.tensor([mean_rate(times)]), ("",))

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from worldgen.data.media import iterate_frames, write_video
-from worldgen.data.sources import crop_and_resize
+from worldgen.data.videos import crop_and_resize
 from worldgen.runs.folder import open_run
 from worldgen.study.steering import open_controls, read_shard_clip, steer
 from worldgen.types import Clip

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from worldgen.audio.impact import SoundingClips
 from worldgen.data.batching import stack_clips
-from worldgen.data.inertial import InertialClips
 from worldgen.data.sources import ShardedClips
+from worldgen.data.transforms import InertialClips
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval

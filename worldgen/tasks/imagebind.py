@@ -20,9 +20,9 @@ from torch.nn.utils import parametrize
 from worldgen.audio import impact
 from worldgen.data.cache.cache import Recipe, precompute, stack_columns
 from worldgen.data.cache.precision import Columns, Float16
-from worldgen.data.inertial import add_imu
-from worldgen.data.sources import ShardedClips, VideoFolder
-from worldgen.data.transforms import NoisyClips
+from worldgen.data.sources import ShardedClips
+from worldgen.data.transforms import NoisyClips, add_imu
+from worldgen.data.videos import VideoFolder
 from worldgen.encoders import imagebind_inputs
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel

@@ -15,7 +15,8 @@ from worldgen.data.cache.cache import cache as cache_code
 from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, pool_tokens, storage_errors
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.shards.shards import write_shards
-from worldgen.data.sources import ShardedClips, VideoFolder
+from worldgen.data.sources import ShardedClips
+from worldgen.data.videos import VideoFolder
 from worldgen.types import Clip
 
 RECIPE = Recipe({"KLCodec (codec)": "aaa"}, {"contexts": "1 2"})

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from worldgen.data.importing.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
-from worldgen.data.sources import crop_and_resize
+from worldgen.data.videos import crop_and_resize
 
 
 @pytest.mark.parametrize("size", [64, 128, 256, 480])

@@ -12,12 +12,13 @@ from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 from tests.report.pages import holds_summary, read_whole
 from worldgen.cli.main import main as cli
 from worldgen.data.media import write_video
+from worldgen.data.videos import read_movie
 from worldgen.encoders.base import Encoder, Tokens, open_encoder
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.evaluation.benchmarks.pair_layouts import find_intphys, find_intphys2, find_likephys
 from worldgen.evaluation.benchmarks.pair_tables import measure_pairs, write_pairs
-from worldgen.evaluation.benchmarks.pairs import fit_windows, read_movie, score_videos
+from worldgen.evaluation.benchmarks.pairs import fit_windows, score_videos
 from worldgen.evaluation.features import perceive
 from worldgen.metrics.surprise import Windows
 from worldgen.types import Clip

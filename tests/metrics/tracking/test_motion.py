@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldgen.evaluation.videos import read_small
+from worldgen.data.videos import read_small
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.permanence import check_births, exits
 from worldgen.metrics.tracking.motion import Untrackable, expected_presence, track_motion

@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 from worldgen.data.batching import stack_clips
 from worldgen.data.cache.precision import Columns, Exact, Storage, relative_error
 from worldgen.data.cache.store import Store
-from worldgen.data.sources import ShardedClips, VideoFolder
+from worldgen.data.sources import ShardedClips
+from worldgen.data.videos import VideoFolder
 from worldgen.files import progress_bar, write_atomically
 from worldgen.types import Clip
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames
+from worldgen.data.media import VIDEO_SUFFIXES, iterate_frames
+from worldgen.data.videos import frame_files
 from worldgen.metrics.measure import Missing
 
 _QUADRUPLET = ("1", "2", "3", "4")
@@ -188,11 +189,6 @@ LAYOUTS: dict[str, Callable[[Path], Pairs]] = {
     "intphys2": find_intphys2,
     "likephys": find_likephys,
 }
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The pictures of a folder of frames, in order of their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _match(movies: Sequence[Path]) -> tuple[tuple[int, int], tuple[int, int]]:

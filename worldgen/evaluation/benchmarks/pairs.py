@@ -15,14 +15,11 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
-import torch
-
-from worldgen.data.media import iterate_frames, mean_rate
+from worldgen.data.videos import frame_files, read_movie
 from worldgen.encoders.base import Encoder, fingerprint, open_encoder
-from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS, frame_files
+from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS
 from worldgen.evaluation.benchmarks.pair_tables import Scored, Scores, write_pairs
 from worldgen.files import progress_bar
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
@@ -31,8 +28,6 @@ from worldgen.types import Clip
 
 MOST_FRAMES = 200
 """Looked-at frames of a video; the rest is left out."""
-FRAME_RATE = 15.0
-"""Of folders of frames, which do not say it: IntPhys'."""
 OFFICIAL = {"intphys": Windows(16, (4, 8, 12), 2, 2), "intphys2": Windows(48, (12, 24, 36), 2, 10)}
 """Frames, stride and skip of the authors; contexts of a quarter, a half and three quarters."""
 NOTES = (
@@ -150,34 +145,6 @@ def score_videos(
             found[path] = known[key]
             progress.advance(task)
     return found
-
-
-def read_movie(path: Path, skip: int) -> Clip:
-    """Every ``skip``-th frame of a video or of a folder of frames.
-
-    Raises:
-        ValueError: It cannot be read, or shows one flat color.
-    """
-    if path.is_dir():
-        files = frame_files(path)[::skip][:MOST_FRAMES]
-        if not files:
-            raise ValueError(f"{path} must hold frames; it holds none. Copy it again.")
-        frames = [next(iterate_frames(file))[0] for file in files]
-        rate = FRAME_RATE / skip
-    else:
-        looked = list(islice(iterate_frames(path), 0, MOST_FRAMES * skip, skip))
-        frames, rate = [frame for frame, _ in looked], mean_rate([seconds for _, seconds in looked])
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError(f"{path} must have frames of one size; got several. Convert it.")
-    pixels = torch.stack([torch.from_numpy(frame) for frame in frames]).permute(0, 3, 1, 2)  # (T, 3, H, W)
-    return require_picture(Clip(pixels[None].float() / 255, torch.tensor([rate]), ("",)), path.name)
-
-
-def require_picture(clip: Clip, name: str) -> Clip:
-    """The clip; ValueError if it is black, or of any one color, throughout."""
-    if bool((clip.frames.amax(dim=(0, 1, 3, 4)) == clip.frames.amin(dim=(0, 1, 3, 4))).all()):
-        raise ValueError(f"{name} shows one flat color throughout")
-    return clip
 
 
 def _watch(path: Path, score: Score, skip: int) -> Scored:

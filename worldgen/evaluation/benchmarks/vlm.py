@@ -22,11 +22,9 @@ from typing import TypeVar
 import yaml
 
 from worldgen import __version__
-from worldgen.data.sources import VideoFolder
+from worldgen.data.videos import VideoFolder, read_small, require_picture
 from worldgen.evaluation.benchmarks.pages import write_opinions_page
 from worldgen.evaluation.benchmarks.pair_tables import write_csv
-from worldgen.evaluation.benchmarks.pairs import require_picture
-from worldgen.evaluation.videos import read_small
 from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.vlm.judge import Judge, LocalJudge, RemoteJudge, Transcript
