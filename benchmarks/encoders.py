@@ -35,9 +35,9 @@ from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, 
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.timm_video import TimmVideo
 from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.model import Latents
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.latents import Latents
 from worldgen.types import Clip
 
 ROOT = Path(__file__).resolve().parents[1]

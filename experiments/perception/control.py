@@ -25,8 +25,8 @@ from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.runs.folder import open_run
+from worldgen.runs.generate import open_controls, steer
 from worldgen.simulation.violations.graded import NotViolable, change_gravity
-from worldgen.study.steering import open_controls, steer
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select
 

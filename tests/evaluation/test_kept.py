@@ -12,9 +12,9 @@ from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
 from worldgen.evaluation.generator import HeldOut, evaluate_folder, evaluate_run
+from worldgen.evaluation.kept import Unfinished, stamp_run
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
-from worldgen.study.unfinished import Unfinished, stamp_run
 from worldgen.tasks.generator import WorldGenerator
 
 RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"

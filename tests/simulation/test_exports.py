@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.engine import mujoco
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
-from worldgen.simulation.rendering.film import object_bodies
 from worldgen.types import Camera, Clip
 
 FAMILIES = ("drop", "topple", "pendulum", "tumble")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from worldgen.simulation.engine import model_of
 from worldgen.simulation.rendering import backends as renderers
 from worldgen.simulation.rendering import gl
 from worldgen.simulation.rendering.backends import hardware_gl, pick_renderer, probe_gl, renderer_name
-from worldgen.simulation.rendering.film import camera_of, model_of
+from worldgen.simulation.rendering.film import camera_of
 from worldgen.simulation.rendering.lighting import (
     BACKGROUNDS,
     LIGHTS,

@@ -22,8 +22,8 @@ from worldgen.diffusion.maps import EdgeMap, MaskMap
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.runs.folder import open_run
+from worldgen.runs.generate import open_controls, read_shard_clip, steer
 from worldgen.runs.recipe import HOME
-from worldgen.study.steering import open_controls, read_shard_clip, steer
 from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator
 

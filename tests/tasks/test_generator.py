@@ -30,10 +30,10 @@ from worldgen.encoders.base import Encoder, Placed, Tokens
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.model import Latents
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.latents import Latents
 from worldgen.tasks.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,6 +19,7 @@ from worldgen.diffusion.context import hold
 from worldgen.encoders.base import open_encoder
 from worldgen.evaluation.cases import count_case, present_case, replay_rows, tracker_error
 from worldgen.evaluation.features import perceive
+from worldgen.evaluation.kept import Unfinished, stamp_run
 from worldgen.evaluation.outcomes import (
     Outcome,
     baselines,
@@ -39,7 +40,6 @@ from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.report.cases import Case
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.study.unfinished import Unfinished, stamp_run
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select, to_device
 

@@ -11,9 +11,13 @@ from rich.progress import track
 from torch import Tensor
 
 from worldgen.data.media import iterate_frames, write_video
+from worldgen.data.sources import ShardedClips
 from worldgen.data.videos import crop_and_resize
+from worldgen.diffusion.control import Control, add_residuals, load_control
+from worldgen.diffusion.dit import Residuals
+from worldgen.encoders.base import fingerprint
 from worldgen.runs.folder import open_run
-from worldgen.study.steering import open_controls, read_shard_clip, steer
+from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip
 
 FPS = 25.0
@@ -74,6 +78,60 @@ def generate_video(
     clip = decode()
     write_video(out, clip.frames[0], FPS, upscale=4)
     return clip
+
+
+def open_controls(folders: Sequence[Path], model: WorldGenerator) -> tuple[Control, ...]:
+    """Trained controls of a generator.
+
+    Raises:
+        FileNotFoundError: A folder without a control.
+        ValueError: A damaged control, or one of another generator.
+    """
+    own = fingerprint(model.denoiser)
+    controls = tuple(load_control(folder) for folder in folders)
+    for folder, control in zip(folders, controls, strict=True):
+        if control.trained_with != own:
+            raise ValueError(
+                f"{folder} must be a control of this generator, {own}; it was trained with "
+                f"{control.trained_with}. Use it with that one, or train another."
+            )
+    return controls
+
+
+def steer(
+    model: WorldGenerator, controls: Sequence[Control], scales: Sequence[float], clip: Clip
+) -> Residuals | None:
+    """What controls add to a generator, so that it follows a clip; None where there are none.
+
+    Args:
+        model: The generator.
+        controls: Of this generator.
+        scales: How strongly each acts; 1 as in training, 0 not at all.
+        clip: As long and as large as what is to be generated.
+
+    Raises:
+        ValueError: Another number of scales than of controls; a clip that has not what a map is drawn from.
+    """
+    if len(scales) != len(controls):
+        raise ValueError(f"Each of {len(controls)} controls must have a scale; got {len(scales)}.")
+    if not controls:
+        return None
+    cells = model.codec.encode(clip).shape[-2:]
+    return add_residuals([control(control.draw(clip, cells)) for control in controls], scales)
+
+
+def read_shard_clip(place: str) -> Clip:
+    """The clip of ``FOLDER:NUMBER``, such as ``data/test:12``.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: No number, or a number that the folder has not.
+    """
+    folder, _, number = place.rpartition(":")
+    source = ShardedClips(folder)
+    if not number.isdecimal() or int(number) >= len(source):
+        raise ValueError(f"A clip of {folder} must be a number below {len(source)}; got {number!r}.")
+    return source[int(number)]
 
 
 def _read_followed(place: str, frames: int, size: int) -> Clip:

@@ -17,8 +17,8 @@ from worldgen.data.cache.cache import explain_miss, find_differences, open_cache
 from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, storage_errors
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.model import Latents
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.latents import Latents
 from worldgen.types import Clip
 
 CHOICES: tuple[Storage, ...] = (Exact(), Float16(), Int8(), Float16(pool=4), Int8(pool=4))

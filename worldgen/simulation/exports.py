@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.types import Camera, Trajectory
 
 _AWAY = -1000.0

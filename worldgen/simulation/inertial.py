@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.violations.dynamics import set_state
 from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.types import Trajectory, first_objects

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import camera_of, model_of, object_bodies
+from worldgen.simulation.engine import model_of, mujoco, object_bodies
+from worldgen.simulation.rendering.film import camera_of
 from worldgen.simulation.scenes.staging import Scene
 from worldgen.types import Camera, Contacts, Trajectory
 

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.metrics.calibration.preference import LEVELS, Group, preference_error
+from worldgen.model import Latents
 from worldgen.simulation.violations.graded import GRADES, graded_controls
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.latents import Latents
 from worldgen.tasks.measures import Measure, Reading
 from worldgen.types import Clip, first_objects, to_device
 

@@ -22,9 +22,9 @@ from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.control import Control
 from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
+from worldgen.model import Latents
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.latents import Latents, draw
-from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.schedule import draw, scheduled
 from worldgen.tasks.validation import NOISE_BINS
 from worldgen.types import Clip
 

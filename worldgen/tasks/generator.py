@@ -32,9 +32,9 @@ from worldgen.diffusion.dit import DiT, Residuals
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
-from worldgen.tasks.latents import Latents, draw
+from worldgen.model import Latents
 from worldgen.tasks.measures import Measure
-from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.schedule import draw, scheduled
 from worldgen.tasks.validation import begin, validate
 from worldgen.types import Clip
 

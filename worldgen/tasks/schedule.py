@@ -6,6 +6,9 @@ import math
 
 import torch
 from lightning.pytorch import Trainer
+from torch import Tensor
+
+from worldgen.model import Latents
 
 
 def warm_then_decay(
@@ -33,3 +36,26 @@ def scheduled(optimizer: torch.optim.Optimizer, warmup: int, trainer: Trainer) -
     """What ``configure_optimizers`` returns: the optimizer, on this curve over the trainer's whole run."""
     total = math.ceil(trainer.estimated_stepping_batches)
     return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, warmup, total)}
+
+
+def draw(
+    task: WorldGenerator | ControlTask, model: WorldGenerator, latents: Latents, index: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldGenerator.loss`.
+
+    Args:
+        task: Whose step it is.
+        model: The generator, which is the task or stands still within it.
+        latents: Of the batch.
+        index: Of the batch.
+    """
+    # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
+    part = index % task.trainer.accumulate_grad_batches
+    place = (task.seed, task.global_step, part, task.global_rank)
+    generator = torch.Generator(task.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
+    count = len(latents.z)
+    which = torch.multinomial(model.context_odds, count, replacement=True, generator=generator)
+    sigma = model.process.draw_sigma(count, generator)
+    keep = model.conditioner.draw_keep(count, generator)
+    eps = torch.randn(latents.z.shape, generator=generator, device=task.device)
+    return which, sigma, eps, keep

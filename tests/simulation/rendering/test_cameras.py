@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.engine import model_of
 from worldgen.simulation.rendering.cameras import follow, look_at, orbit, track
-from worldgen.simulation.rendering.film import model_of, view_of
+from worldgen.simulation.rendering.film import view_of
 from worldgen.simulation.rendering.ray_numba import render_numba
 from worldgen.simulation.rendering.ray_numpy import render_multiray
 from worldgen.simulation.rendering.render import film_states, film_trajectory

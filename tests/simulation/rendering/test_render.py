@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import camera_of, freed_model_of, model_of, stage_of, view_of
+from worldgen.simulation.engine import freed_model_of, model_of, mujoco
+from worldgen.simulation.rendering.film import camera_of, stage_of, view_of
 from worldgen.simulation.rendering.ray_numba import render_numba
 from worldgen.simulation.rendering.ray_numpy import render_multiray
 from worldgen.simulation.rendering.render import _put, film_states, film_trajectory, render

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import model_of
+from worldgen.simulation.engine import model_of, mujoco
 from worldgen.simulation.replay.fitting import Problem, Unknown
 from worldgen.simulation.replay.overlap import overlap
 from worldgen.simulation.replay.replay import NotReplayable, replay, world_of

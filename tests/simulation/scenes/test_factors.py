@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import model_of, object_bodies
+from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.scenes.factors import (
     APPLIES,
     HELD_OUT,

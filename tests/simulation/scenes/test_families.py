@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import model_of, object_bodies
+from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.rollout import Rollout, rollout
 from worldgen.simulation.scenes.families import FAMILIES, GRAVITY, JITTER, NANO, Scene, draw_scene, retake

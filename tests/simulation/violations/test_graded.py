@@ -10,8 +10,8 @@ import torch
 from worldgen.data.batching import stack_clips
 from worldgen.metrics.checks.assess import assess
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import camera_of, model_of
+from worldgen.simulation.engine import model_of, mujoco
+from worldgen.simulation.rendering.film import camera_of
 from worldgen.simulation.rendering.render import film_states
 from worldgen.simulation.violations.graded import (
     GRADES,

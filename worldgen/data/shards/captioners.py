@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldgen.simulation.rendering.film import model_of
+from worldgen.simulation.engine import model_of
 from worldgen.simulation.scenes.descriptions import describe_at_length
 from worldgen.simulation.scenes.naming import name_backdrop, name_stands, name_things
 from worldgen.types import Clip, first_objects

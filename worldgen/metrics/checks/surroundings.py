@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from worldgen.physics.laws import STANDARD_GRAVITY
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import model_of, object_bodies
+from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.types import Clip
 
 Shape = Literal["ball", "box", "cylinder", "capsule", "ellipsoid", "unknown"]

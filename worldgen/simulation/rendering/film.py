@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from worldgen.simulation.engine import mujoco
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.types import Camera
 
 SKY = (0.85, 0.85, 0.85)
@@ -85,49 +85,6 @@ class Stage:
     """Radius of the lamp in metres; 0 where its shadows are hard."""
     texture: tuple[Texture | None, ...]
     """(G) what the geom's color is multiplied by."""
-
-
-def model_of(xml: str) -> mujoco.MjModel:
-    """The compiled model of an MJCF text.
-
-    Raises:
-        ValueError: The text is not valid MJCF; the message carries MuJoCo's reason.
-    """
-    return mujoco.MjModel.from_xml_string(xml)
-
-
-def freed_model_of(xml: str) -> mujoco.MjModel:
-    """The compiled model of an MJCF text whose objects all move freely, so that they can be put anywhere.
-
-    Hinges and the like give way to free joints; the order of the objects stays.
-
-    Raises:
-        ValueError: The text is not valid MJCF, or an object hangs on another one.
-    """
-    model = model_of(xml)
-    if (model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).all():
-        return model
-    spec = mujoco.MjSpec.from_string(xml)
-    for body in spec.bodies:
-        if body.joints and body.joints[0].type != mujoco.mjtJoint.mjJNT_FREE:
-            if body.parent != spec.worldbody:
-                raise ValueError(
-                    f"objects must be children of the world; {body.name!r} hangs on another body."
-                )
-            for joint in body.joints:
-                spec.delete(joint)
-            body.add_freejoint()
-    return spec.compile()
-
-
-def object_bodies(model: mujoco.MjModel) -> list[int]:
-    """Ids of the bodies that count as objects: those with a joint, in the model's order.
-
-    A body without one, such as the rod of a pendulum, belongs to the world even where it is carried along;
-    so do the many small bodies of a rope or a cloth (MuJoCo's flex).
-    """
-    small = set(model.flex_vertbodyid.tolist())
-    return [body for body in range(model.nbody) if model.body_jntnum[body] and body not in small]
 
 
 def camera_of(model: mujoco.MjModel) -> Camera:

@@ -11,8 +11,8 @@ from functools import cache
 
 import numpy as np
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import FAR, Film, object_bodies, view_of
+from worldgen.simulation.engine import mujoco, object_bodies
+from worldgen.simulation.rendering.film import FAR, Film, view_of
 from worldgen.types import Camera
 
 _NEAR = 0.05  # metres

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco
+from worldgen.simulation.engine import freed_model_of, mujoco, object_bodies
 from worldgen.simulation.rendering.backends import pick_renderer, render_numba
-from worldgen.simulation.rendering.film import FAR, Film, camera_of, freed_model_of, object_bodies
+from worldgen.simulation.rendering.film import FAR, Film, camera_of
 from worldgen.simulation.rendering.ray_numpy import render_multiray
 from worldgen.types import Camera, Trajectory, select
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.scenes.staging import damping_of_restitution
 
 _OUTLIER = 3.0

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import freed_model_of, object_bodies
+from worldgen.simulation.engine import freed_model_of, mujoco, object_bodies
 from worldgen.types import Trajectory
 
 _TURNED = 0.05

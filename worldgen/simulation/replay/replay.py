@@ -14,8 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import model_of, object_bodies
+from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.replay.fitting import Measured, Problem, Unknown
 from worldgen.simulation.rollout import fit_timestep, play
 from worldgen.simulation.scenes.staging import CONTACT_FREQUENCY, DENSITY, IMPEDANCE

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.scenes.families import COLORS, RESTITUTION, restitution_of_damping
 
 _SHAPES = {

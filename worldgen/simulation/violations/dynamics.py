@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import model_of, object_bodies
+from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.scenes.families import RESTITUTION, damping_of_restitution
 from worldgen.simulation.scenes.naming import name_things
 from worldgen.simulation.violations.refilm import NotViolable, refilm, require_scenes, take_frames

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.rendering.render import Footage, film_states
 from worldgen.simulation.violations.refilm import require_scenes, take_frames, take_states
 from worldgen.types import Clip, select

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco
-from worldgen.simulation.rendering.film import object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.violations.patches import dilate, fill_holes, shift
 from worldgen.simulation.violations.refilm import NotViolable, refilm, require_scenes
 from worldgen.types import Camera, Clip, Trajectory, select

@@ -1,20 +1,15 @@
-"""What training needs of a batch of clips, once the frozen parts have run; kept in the cache as columns."""
+"""The generator below Lightning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.data.cache.precision import Columns
 from worldgen.encoders.base import Placed, Tokens
-
-if TYPE_CHECKING:
-    from worldgen.tasks.control import ControlTask
-    from worldgen.tasks.generator import WorldGenerator
 
 
 class Latents(NamedTuple):
@@ -44,26 +39,3 @@ class Latents(NamedTuple):
         """What each column is; "" for masks."""
         of_slots = (name for slot in slots for name in (slot, "", f"{slot} places", ""))
         return ["z", "still", "motion", *of_slots]
-
-
-def draw(
-    task: WorldGenerator | ControlTask, model: WorldGenerator, latents: Latents, index: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldGenerator.loss`.
-
-    Args:
-        task: Whose step it is.
-        model: The generator, which is the task or stands still within it.
-        latents: Of the batch.
-        index: Of the batch.
-    """
-    # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
-    part = index % task.trainer.accumulate_grad_batches
-    place = (task.seed, task.global_step, part, task.global_rank)
-    generator = torch.Generator(task.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
-    count = len(latents.z)
-    which = torch.multinomial(model.context_odds, count, replacement=True, generator=generator)
-    sigma = model.process.draw_sigma(count, generator)
-    keep = model.conditioner.draw_keep(count, generator)
-    eps = torch.randn(latents.z.shape, generator=generator, device=task.device)
-    return which, sigma, eps, keep
