@@ -23,7 +23,7 @@ from worldgen.encoders.base import Tokens
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.metrics.distances import clip_features, jedi, split_floor
 from worldgen.metrics.geophys import SIGNALS, clip_geometry
-from worldgen.metrics.pair_tests import pair_accuracy
+from worldgen.metrics.intervals import pair_accuracy
 from worldgen.metrics.surprise import Standstill, Windows, surprise
 from worldgen.simulation.violations.graded import GRADES, Grade, graded_controls
 from worldgen.types import Clip

@@ -7,8 +7,14 @@ import torch
 
 from tests.tiny import random_alexnet
 from worldgen.evaluation.outcomes import describe_fidelity
-from worldgen.metrics.fidelity import PerceptualDistance, dynamic_degree, psnr, ssim, temporal_flicker
-from worldgen.metrics.optical_flow import match_frames
+from worldgen.metrics.fidelity import (
+    PerceptualDistance,
+    dynamic_degree,
+    match_frames,
+    psnr,
+    ssim,
+    temporal_flicker,
+)
 from worldgen.types import Clip
 
 

@@ -8,9 +8,9 @@ from worldgen.metrics.intervals import (
     auroc_interval,
     bootstrap_interval,
     exact_interval,
+    pair_accuracy,
     wilson_interval,
 )
-from worldgen.metrics.pair_tests import pair_accuracy
 
 
 def test_interval_covers_the_mean_of_a_known_distribution_as_often_as_it_says():

@@ -7,7 +7,7 @@ from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 from worldgen.data.batching import stack_clips
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.metrics.pair_tests import pair_accuracy
+from worldgen.metrics.intervals import pair_accuracy
 from worldgen.metrics.surprise import Standstill, Windows, expect, surprise
 from worldgen.simulation.violations.graded import freeze, shuffle
 from worldgen.types import Clip

@@ -12,13 +12,11 @@ from worldgen.metrics import geophys, surprise
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
+from worldgen.metrics.intervals import pair_accuracy
 from worldgen.metrics.measure import Measure, Row
-from worldgen.metrics.pair_tests import pair_accuracy
-from worldgen.metrics.surprise import Foreseer, Windows
+from worldgen.metrics.surprise import Foreseer, fit_window
 from worldgen.metrics.text_match import imagebind_score, measure_text_match
 from worldgen.types import Clip
-
-_WINDOW = 16
 
 
 def perceive(judge: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Row]:
@@ -42,13 +40,6 @@ def perceive(judge: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequ
     rows = [measure.row() for measure in measures]
     warning = circularity(judge, model)
     return [*rows, Row("judging encoder", None, note=warning or "not part of the model that is judged")]
-
-
-def fit_window(judge: Foreseer, frames: int) -> Windows | None:
-    """The longest window that encoder and clip allow, half of it known; None where that is no tubelet."""
-    longest = min(judge.frames, frames, _WINDOW) // judge.tubelet * judge.tubelet
-    context = longest // 2 // judge.tubelet * judge.tubelet
-    return Windows(longest, (context,)) if context >= judge.tubelet else None
 
 
 def _compare_surprise(judge: Foreseer, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Measure]:

@@ -20,13 +20,12 @@ from torch import Tensor
 
 from worldgen.data.videos import MOST_FRAMES, WIDEST, VideoFolder, read_small, require_picture
 from worldgen.encoders.base import Encoder, fingerprint, open_encoder
-from worldgen.evaluation.features import fit_window
 from worldgen.evaluation.videos import Beside
 from worldgen.files import code_mark, progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.measure import Row
-from worldgen.metrics.surprise import Foreseer, Windows
+from worldgen.metrics.surprise import Foreseer, Windows, fit_window
 from worldgen.types import Clip
 
 MOST_WINDOWS = 8

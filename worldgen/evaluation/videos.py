@@ -18,12 +18,12 @@ from worldgen.evaluation.cases import SHOWN_CONTROLS
 from worldgen.evaluation.kept import Finding, read_finding, write_finding
 from worldgen.evaluation.tracker import Tracking
 from worldgen.files import code_mark, progress_bar
-from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.checks.permanence import exits
 from worldgen.metrics.measure import Row
 from worldgen.metrics.tracking.motion import expected_presence
 from worldgen.metrics.tracking.points import carried_noise
-from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres, without_gravity, without_guesses
+from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
 from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Case, Exhibit
 from worldgen.report.plots import plot_tracks

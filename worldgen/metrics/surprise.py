@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.encoders.base import Tokens
+from worldgen.encoders.base import Encoder, Tokens
 from worldgen.types import Clip
 
 BLIND_TO = (
@@ -24,6 +24,9 @@ BLIND_TO = (
     "violations that are less surprising than a change of texture or light",
     "a world that stands still",
 )
+
+
+_WINDOW = 16
 
 
 @runtime_checkable
@@ -185,6 +188,26 @@ def require_fit(foreseer: Foreseer, windows: Windows) -> None:
         raise ValueError(
             f"Windows and contexts must be multiples of {foreseer.tubelet} frames, a tubelet; got {uneven}."
         )
+
+
+def fit_windows(judge: Encoder, wanted: Windows) -> Windows:
+    """The wanted windows, shortened to what the encoder can look at, contexts in proportion."""
+    if not isinstance(judge, Foreseer) or judge.frames >= wanted.frames:
+        return wanted
+    tubelet = judge.tubelet
+    frames = judge.frames // tubelet * tubelet
+    contexts = {
+        min(max(round(context / wanted.frames * frames / tubelet), 1) * tubelet, frames - tubelet)
+        for context in wanted.contexts
+    }
+    return Windows(frames, tuple(sorted(contexts)), wanted.stride, wanted.skip)
+
+
+def fit_window(judge: Foreseer, frames: int) -> Windows | None:
+    """The longest window that encoder and clip allow, half of it known; None where that is no tubelet."""
+    longest = min(judge.frames, frames, _WINDOW) // judge.tubelet * judge.tubelet
+    context = longest // 2 // judge.tubelet * judge.tubelet
+    return Windows(longest, (context,)) if context >= judge.tubelet else None
 
 
 def _judge(foreseer: Foreseer, window: Clip, contexts: tuple[int, ...]) -> Float[Tensor, "N K"]:

@@ -18,9 +18,9 @@ from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.evaluation.benchmarks.pair_layouts import find_intphys, find_intphys2, find_likephys
 from worldgen.evaluation.benchmarks.pair_tables import measure_pairs, write_pairs
-from worldgen.evaluation.benchmarks.pairs import fit_windows, score_videos
+from worldgen.evaluation.benchmarks.pairs import score_videos
 from worldgen.evaluation.features import perceive
-from worldgen.metrics.surprise import Windows
+from worldgen.metrics.surprise import Windows, fit_windows
 from worldgen.types import Clip
 
 FRAMES = 8

@@ -7,9 +7,14 @@ import torch
 
 from tests.metrics.motions import of, path, times
 from worldgen.metrics.checks.assess import assess
-from worldgen.metrics.checks.permanence import check_births, check_identity, exits
+from worldgen.metrics.checks.permanence import (
+    check_births,
+    check_constancy,
+    check_identity,
+    exits,
+    segment_objects,
+)
 from worldgen.metrics.checks.surroundings import read_surroundings
-from worldgen.metrics.constancy import check_constancy, segment_objects
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import duplicate, swap, vanish

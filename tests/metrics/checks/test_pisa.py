@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldgen.metrics.pisa import (
+from worldgen.metrics.checks.agreement import (
     check_pisa,
     pisa_chamfer,
     pisa_chamfer_euclidean,

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres, without_gravity, without_guesses
+from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
 from worldgen.types import Trajectory
 
 SCALE, RATE, G = 0.004, 60.0, 9.81

@@ -20,7 +20,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from worldgen.metrics.replies import read_option, read_rating, read_yes_no
 from worldgen.metrics.vlm.judge import Judge, LocalJudge, RemoteJudge, Transcript, spread
 from worldgen.metrics.vlm.protocols import (
     GRADES,
@@ -33,6 +32,9 @@ from worldgen.metrics.vlm.protocols import (
     measure_phygeneval,
     measure_videophy2,
     phygeneval_item,
+    read_option,
+    read_rating,
+    read_yes_no,
 )
 
 WORDS = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "1", "2", "3", "4", "5", "Yes", "No", "ball", "why?")

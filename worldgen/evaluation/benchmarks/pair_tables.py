@@ -16,9 +16,8 @@ from worldgen.evaluation.benchmarks.pages import write_pairs_page
 from worldgen.evaluation.benchmarks.pair_layouts import Pair, Pairs
 from worldgen.files import write_atomically
 from worldgen.metrics import geophys, surprise
-from worldgen.metrics.intervals import auroc, auroc_interval
+from worldgen.metrics.intervals import auroc, auroc_interval, pair_accuracy
 from worldgen.metrics.measure import Measure, Missing, Row
-from worldgen.metrics.pair_tests import pair_accuracy
 from worldgen.report.terminal import print_rows
 
 Scores = Mapping[str, float | None]

@@ -23,7 +23,7 @@ from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS
 from worldgen.evaluation.benchmarks.pair_tables import Scored, Scores, write_pairs
 from worldgen.files import progress_bar
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
-from worldgen.metrics.surprise import Foreseer, Standstill, Windows, require_fit, surprise
+from worldgen.metrics.surprise import Foreseer, Standstill, Windows, fit_windows, require_fit, surprise
 from worldgen.types import Clip
 
 MOST_FRAMES = 200
@@ -79,19 +79,6 @@ def evaluate_pairs(
     )
     title = f"{benchmark} by {type(judge).__name__} {encoder}"
     return write_pairs(out, title, found, scored, (f"Encoder and windows: {mark}.", *NOTES), command)
-
-
-def fit_windows(judge: Encoder, wanted: Windows) -> Windows:
-    """The wanted windows, shortened to what the encoder can look at, contexts in proportion."""
-    if not isinstance(judge, Foreseer) or judge.frames >= wanted.frames:
-        return wanted
-    tubelet = judge.tubelet
-    frames = judge.frames // tubelet * tubelet
-    contexts = {
-        min(max(round(context / wanted.frames * frames / tubelet), 1) * tubelet, frames - tubelet)
-        for context in wanted.contexts
-    }
-    return Windows(frames, tuple(sorted(contexts)), wanted.stride, wanted.skip)
 
 
 def score_clip(judge: Encoder, clip: Clip, windows: Windows) -> Scores:

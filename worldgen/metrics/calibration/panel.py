@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from worldgen.metrics.checks.agreement import check_pisa
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.clip import placed, read_out
+from worldgen.metrics.checks.permanence import check_constancy, segment_objects
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.checks.scoring import refused
 from worldgen.metrics.checks.surroundings import Surroundings, read_surroundings
-from worldgen.metrics.constancy import check_constancy, segment_objects
 from worldgen.metrics.physics_iq.second_take import check_second_take
-from worldgen.metrics.pisa import check_pisa
 from worldgen.types import Check, Clip, Trajectory
 
 

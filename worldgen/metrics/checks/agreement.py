@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
 from torch import Tensor
 
-from worldgen.metrics.checks.scoring import blank_states, passed, refused
+from worldgen.metrics.checks.scoring import blank, blank_states, passed, refused
 from worldgen.types import Check, Trajectory
 
 _BLIND = ("which law was broken",)
@@ -25,6 +26,29 @@ _HORIZON = blank_states(
     (*_VANISHED, "what goes wrong late: frozen at the end, energy gained at a bounce"),
     "above",
 )
+
+
+_BLIND = (
+    "which law was broken",
+    "vanishing",
+    "a copy that appears",
+    "energy gained at a bounce",
+    "what stops near its true place",
+    "changes of color or size",
+)
+_L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_BLIND, "half of a vertical error"))
+_L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _BLIND)
+_CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _BLIND)
+_CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _BLIND)
+_IOU = blank(
+    "pisa_iou",
+    "IoU",
+    0.5,
+    ("which law was broken", "a copy that appears", "what stops near its true place", "a change of size"),
+    "above",
+)
+_LEAST_AREA = 1e-4
+"""Mean share of the image below which there is nothing to compare."""
 
 
 def check_displacement(
@@ -63,6 +87,72 @@ def check_displacement(
     )
 
 
+def pisa_l2(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
+    """The official form: mean of the centroids' |dx| and |dy| over ``sqrt(2) H``; NaN without a pair."""
+    difference = _centroids(masks) - _centroids(true)
+    return _mean(np.abs(difference)) / (2**0.5 * masks.shape[1])
+
+
+def pisa_l2_euclidean(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
+    """Mean Euclidean distance of the centroids over the image's diagonal."""
+    difference = _centroids(masks) - _centroids(true)
+    return _mean(np.linalg.norm(difference, axis=1)) / float(np.hypot(*masks.shape[1:]))
+
+
+def pisa_chamfer(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
+    """The official form: mean distance to the other mask's pixels, both ways added, over ``sqrt(2) H``.
+
+    Frames in which a mask is empty are left out; there the official code gives infinity.
+    """
+    return _mean(_chamfer(masks, true)) / (2**0.5 * masks.shape[1])
+
+
+def pisa_chamfer_euclidean(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
+    """Mean of both ways, over the image's diagonal: in a square image half of the official form."""
+    return _mean(_chamfer(masks, true)) / 2 / float(np.hypot(*masks.shape[1:]))
+
+
+def pisa_iou(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
+    """Mean over frames of the intersection over the union; 1 where both are empty."""
+    both = (masks & true).flatten(1).sum(dim=1).double()
+    either = (masks | true).flatten(1).sum(dim=1).double()
+    return float((both / either.clamp(min=1)).where(either > 0, both.new_ones(())).mean())
+
+
+def check_pisa(masks: Bool[Tensor, "T N H W"], true: Bool[Tensor, "T N H W"]) -> tuple[Check, ...]:
+    """A8: the three measures in both forms, each the mean over the objects that are in both.
+
+    Raises:
+        ValueError: Masks of another length or size.
+    """
+    count = min(masks.shape[1], true.shape[1])
+    if masks.shape[0] != true.shape[0] or masks.shape[2:] != true.shape[2:]:
+        raise ValueError(
+            f"masks must have the length and size of the true ones, {tuple(true.shape)}; "
+            f"got {tuple(masks.shape)}. Resample them first."
+        )
+    blanks = (_L2, _L2_EUCLIDEAN, _CHAMFER, _CHAMFER_EUCLIDEAN, _IOU)
+    area = float(true.flatten(2).double().mean(dim=(0, 2)).max()) if count else 0.0
+    if area < _LEAST_AREA:
+        return tuple(refused(check, "the true masks are empty") for check in blanks)
+    if _stands_still(masks[:, :count]):
+        return tuple(refused(check, "no motion") for check in blanks)
+    shown = [index for index in range(count) if bool(true[:, index].any())]
+    checks = []
+    for check, measure in zip(
+        blanks, (pisa_l2, pisa_l2_euclidean, pisa_chamfer, pisa_chamfer_euclidean, pisa_iou), strict=True
+    ):
+        values = np.array([measure(masks[:, index], true[:, index]) for index in shown])
+        known = values[np.isfinite(values)]
+        if not len(known):
+            checks.append(refused(check, "no frame shows an object in both"))
+        elif check.passes == "above":
+            checks.append(passed(check, float(known.mean()), f"{len(known)} objects", float(known.mean())))
+        else:
+            checks.append(passed(check, float(known.mean()), f"{len(known)} of {len(values)} objects"))
+    return tuple(checks)
+
+
 def _horizon(
     distance: Float[np.ndarray, "T N"], both: Bool[np.ndarray, "T N"], reference: Trajectory, limit: float
 ) -> Check:
@@ -92,3 +182,41 @@ def _path(reference: Trajectory) -> float:
 
 def _refuse(blanks: tuple[Check, Check, Check, Check], why: str) -> tuple[Check, Check, Check, Check]:
     return refused(blanks[0], why), refused(blanks[1], why), refused(blanks[2], why), refused(blanks[3], why)
+
+
+def _stands_still(masks: Bool[Tensor, "T N H W"]) -> bool:
+    """Whether no object's centroid gets further than the radius of its mask."""
+    for index in range(masks.shape[1]):
+        places = _centroids(masks[:, index])
+        places = places[np.isfinite(places[:, 0])]
+        areas = masks[:, index].flatten(1).sum(dim=1).double()
+        if len(places) > 1 and float(np.linalg.norm(np.ptp(places, axis=0))) > float(
+            (areas.max() / np.pi).sqrt()
+        ):
+            return False
+    return True
+
+
+def _centroids(masks: Bool[Tensor, "T H W"]) -> Float[np.ndarray, "T 2"]:
+    """(x, y) in pixels, NaN where a mask is empty."""
+    flat = masks.double().numpy()
+    area = flat.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore"):
+        x = flat.sum(axis=1) @ np.arange(flat.shape[2]) / area
+        y = flat.sum(axis=2) @ np.arange(flat.shape[1]) / area
+    return np.stack([x, y], axis=1)
+
+
+def _chamfer(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> Float[np.ndarray, " T"]:
+    """Pixels, both ways added; NaN where a mask is empty."""
+    found = np.full(len(masks), np.nan)
+    for frame, (one, two) in enumerate(zip(masks.numpy(), true.numpy(), strict=True)):
+        here, there = np.argwhere(one), np.argwhere(two)
+        if len(here) and len(there):
+            found[frame] = cKDTree(here).query(there)[0].mean() + cKDTree(there).query(here)[0].mean()
+    return found
+
+
+def _mean(values: Float[np.ndarray, ...]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")

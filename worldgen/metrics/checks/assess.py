@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from worldgen.metrics.checks.agreement import check_displacement
-from worldgen.metrics.checks.conservation import check_chord_energy, check_energy_gain
+from worldgen.metrics.checks.conservation import check_chord_energy, check_energy_gain, check_momentum
 from worldgen.metrics.checks.free_fall import (
     check_ballistic_residual,
     check_free_fall,
@@ -28,7 +28,6 @@ from worldgen.metrics.checks.penetration import check_penetration, supported_fra
 from worldgen.metrics.checks.permanence import check_births, check_identity, check_permanence
 from worldgen.metrics.checks.scoring import blank, passed, refused, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
-from worldgen.metrics.momentum import check_momentum
 from worldgen.metrics.tracking.flights import find_flights, tracker_noise
 from worldgen.physics.laws import STANDARD_GRAVITY
 from worldgen.types import Check, PhysicsReport, Source, Trajectory
@@ -36,6 +35,12 @@ from worldgen.types import Check, PhysicsReport, Source, Trajectory
 _MOTION = blank(
     "motion", "radii", 1.0, ("every violation by something that moves", "what turns on the spot"), "above"
 )
+
+
+_USED = ("free_fall", "g_eff")
+"""Checks that compare with g."""
+_BY_MASS = ("momentum",)
+_BY_DEPTH = ("penetration", "penetration_share")
 
 
 def assess(
@@ -131,6 +136,18 @@ def check_motion(trajectory: Trajectory) -> Check:
     return passed(_MOTION, value, f"path of {travel:.3g} {_unit(trajectory)}", 1 - tolerance(value, 1.0))
 
 
+def without_gravity(report: PhysicsReport, why: str) -> PhysicsReport:
+    """The report with the checks that compare with g refused: the scale was taken from g, or it has none."""
+    return _refuse(report, _USED, why)
+
+
+def without_guesses(report: PhysicsReport, objects: int) -> PhysicsReport:
+    """The report of a video with a scale, without the checks that need what a video does not tell."""
+    if objects > 1:
+        report = _refuse(report, _BY_MASS, "a video does not tell how masses compare")
+    return _refuse(report, _BY_DEPTH, "a video does not tell what lies before what, nor where the floor is")
+
+
 def _unit(trajectory: Trajectory) -> str:
     return "m" if trajectory.metric else "px"
 
@@ -157,3 +174,10 @@ def _require_comparable(
         )
     if expected is not None and expected.shape != (frames, count):
         raise ValueError(f"expected must be (T N) = {(frames, count)}; got {tuple(expected.shape)}.")
+
+
+def _refuse(report: PhysicsReport, names: tuple[str, ...], why: str) -> PhysicsReport:
+    def changed(check: Check) -> Check:
+        return refused(check, why) if check.name in names else check
+
+    return replace(report, checks=tuple(changed(check) for check in report.checks))

@@ -9,19 +9,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from worldgen.metrics.checks.scoring import refused
 from worldgen.metrics.tracking.flights import find_flights, tracker_noise
 from worldgen.physics.laws import acceleration_noise
-from worldgen.types import Check, PhysicsReport, Trajectory
+from worldgen.types import Trajectory
 
 DENSITY = 1000.0
 """kg/m^3, of water: all things are given one density, as nobody knows their masses."""
 _LARGEST_NOISE = 0.05
 """Share of the fitted acceleration; above it a flight gives no scale, as A1 would not judge it."""
-_USED = ("free_fall", "g_eff")
-"""Checks that compare with g."""
-_BY_MASS = ("momentum",)
-_BY_DEPTH = ("penetration", "penetration_share")
 
 
 @dataclass(frozen=True)
@@ -77,22 +72,3 @@ def to_metres(tracks: Trajectory, scale: float) -> Trajectory:
         mass=torch.where(mass > 0, mass, 1.0),
         metric=True,
     )
-
-
-def without_gravity(report: PhysicsReport, why: str) -> PhysicsReport:
-    """The report with the checks that compare with g refused: the scale was taken from g, or it has none."""
-    return _refuse(report, _USED, why)
-
-
-def without_guesses(report: PhysicsReport, objects: int) -> PhysicsReport:
-    """The report of a video with a scale, without the checks that need what a video does not tell."""
-    if objects > 1:
-        report = _refuse(report, _BY_MASS, "a video does not tell how masses compare")
-    return _refuse(report, _BY_DEPTH, "a video does not tell what lies before what, nor where the floor is")
-
-
-def _refuse(report: PhysicsReport, names: tuple[str, ...], why: str) -> PhysicsReport:
-    def changed(check: Check) -> Check:
-        return refused(check, why) if check.name in names else check
-
-    return replace(report, checks=tuple(changed(check) for check in report.checks))
