@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
+from worldgen.cli.evaluate import evaluate_benchmark
 from worldgen.cli.main import main as cli
 from worldgen.cli.main import make as commands
 from worldgen.cli.main import study as verdicts
-from worldgen.study.benchmarks import evaluate_benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -68,7 +68,7 @@ def _probe(arguments: Sequence[str]) -> None:
 def _evaluate(arguments: Sequence[str]) -> None:
     """A benchmark takes other options than the rest."""
     if any(word.partition("=")[0] in OF_BENCHMARKS for word in arguments):
-        from worldgen.study.benchmarks import evaluate_benchmark
+        from worldgen.cli.evaluate import evaluate_benchmark
 
         _plain(evaluate_benchmark, "evaluate")(arguments)
     else:
