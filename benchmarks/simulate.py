@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from worldgen.data.shards.shards import simulate
+from worldgen.data.shards import simulate
 from worldgen.simulation import clips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.backends import probe_gl

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from worldgen.cli.evaluate import evaluate_benchmark
-from worldgen.cli.main import main as cli
-from worldgen.cli.main import make as commands
-from worldgen.cli.main import study as verdicts
+from worldgen.cli import main as cli
+from worldgen.cli import make as commands
+from worldgen.cli import study as verdicts
+from worldgen.cli.evaluate import evaluate, evaluate_benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,7 +24,7 @@ LINES = [
 PLAIN = {
     "simulate": commands.simulate,
     "generate": commands.generate,
-    "evaluate": verdicts.evaluate,
+    "evaluate": evaluate,
     "demo": commands.demo,
     "export": commands.export,
     "compare": verdicts.compare,

@@ -18,7 +18,7 @@ BELOW = {
     "data": {"types", "files", "simulation"},
     "audio": {"types", "files", "data"},
     "metrics": {"types", "files", "physics", "simulation", "encoders", "data"},
-    "report": {"types", "files", "metrics"},
+    "report": {"types", "files", "metrics", "data"},
 }
 BELOW["tasks"] = {*BELOW} - {"report"}
 BELOW["runs"] = {*BELOW}

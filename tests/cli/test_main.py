@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 

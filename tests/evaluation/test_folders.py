@@ -11,7 +11,7 @@ from transformers import VJEPA2Model, VJEPA2VideoProcessor
 from tests.data.videos import ball, write
 from tests.report.pages import holds_summary, read_whole
 from tests.tiny import tiny_vjepa2
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.videos import read_small
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.vjepa2 import VJEPA2

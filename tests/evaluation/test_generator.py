@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import random_alexnet
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.media import read_video, write_png, write_video
 from worldgen.data.shards.shards import ShardIndex
 from worldgen.data.shards.simulate import simulate_shards

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.videos import write
 from tests.metrics.tracking.trackers import G, bright_detector, discs, thrown, tiny_clone, tiny_detector
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.evaluation import tracker as tracking
 from worldgen.evaluation.capture import Filmed
 from worldgen.evaluation.tracker import Tracking, choose_tracking

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.evaluation.tracks import draw_tracks, evaluate_tracks
 from worldgen.metrics.tracking.files import write_tracks

@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching

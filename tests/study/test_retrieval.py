@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from worldgen.audio.impact import add_sound
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.batching import stack_clips
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.transforms import add_imu

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch.testing import assert_close
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.conditioning import Concatenation, Conditioner, JointAttention
 from worldgen.data.batching import stack_clips
 from worldgen.data.shards.simulate import simulate_shards

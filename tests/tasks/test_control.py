@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.testing import assert_close
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.media import read_video, write_video

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule

@@ -11,8 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from worldgen.cli.main import make as commands
-from worldgen.cli.main import study as verdicts
+from worldgen.cli import evaluate, make, study
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
@@ -72,7 +71,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
         _plain(evaluate_benchmark, "evaluate")(arguments)
     else:
-        _plain(verdicts.evaluate, "evaluate")(arguments)
+        _plain(evaluate.evaluate, "evaluate")(arguments)
 
 
 def _cache_plan(arguments: Sequence[str]) -> None:
@@ -124,35 +123,35 @@ def _group(name: str, members: dict[str, tuple[str, Callable[[Sequence[str]], No
 DATA: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "import": (
         "cut a folder of real videos into shards",
-        _plain(commands.import_data, "data import", "folder"),
+        _plain(make.import_data, "data import", "folder"),
     ),
     "show": (
         "print what a folder of shards holds, and draw it",
-        _plain(commands.show_data, "data show", "folder"),
+        _plain(make.show_data, "data show", "folder"),
     ),
 }
 CACHE: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "plan": ("say how large the cache of a fit will be; takes what fit takes", _cache_plan),
     "verify": ("compare checksums, compute --sample clips again; takes what fit takes", _cache_verify),
-    "show": ("print what a cache holds", _plain(commands.show_cache, "cache show", "folder")),
+    "show": ("print what a cache holds", _plain(make.show_cache, "cache show", "folder")),
 }
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "demo": ("simulate, generate and check with the shipped nano weights", _plain(commands.demo)),
-    "simulate": ("simulate, film and caption scenes into shards", _plain(commands.simulate)),
+    "demo": ("simulate, generate and check with the shipped nano weights", _plain(make.demo)),
+    "simulate": ("simulate, film and caption scenes into shards", _plain(make.simulate)),
     "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
     "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
     "pretrain": (f"train a part: {_either(PARTS)}", _pretrain),
     "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
-    "generate": ("continue first frames as a caption says", _plain(commands.generate)),
+    "generate": ("continue first frames as a caption says", _plain(make.generate)),
     "evaluate": ("check a run, or anybody's videos, against physics", _evaluate),
     "retrieve": (
         "how well an ImageBind finds what belongs together",
-        _plain(verdicts.retrieve, first="checkpoint"),
+        _plain(study.retrieve, first="checkpoint"),
     ),
-    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(commands.export, first="clip")),
-    "compare": ("reports side by side, with paired intervals", _plain(verdicts.compare, None, "reports")),
-    "sensitivity": ("swap conditions of a run: which does it heed", _plain(verdicts.sensitivity)),
-    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(verdicts.calibrate)),
+    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(make.export, first="clip")),
+    "compare": ("reports side by side, with paired intervals", _plain(study.compare, None, "reports")),
+    "sensitivity": ("swap conditions of a run: which does it heed", _plain(study.sensitivity)),
+    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(study.calibrate)),
     "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
     "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
     "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),

@@ -9,21 +9,20 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from worldgen.data.importing.layouts import read_captions
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames, mean_rate
-from worldgen.evaluation.benchmarks.pairs import MOST_FRAMES
 from worldgen.types import Clip
 
 FRAME_RATE = 15.0
 """Of folders of frames, which do not say it: IntPhys'."""
 
-
 WIDEST = 320
 MOST_FRAMES = 400
+_MOST_OF_A_MOVIE = 200
+"""Looked-at frames of a video; the rest is left out."""
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -133,9 +132,7 @@ def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = frame[None, :, top : top + side, left : left + side]
-    resized = functional.interpolate(
-        square, (size, size), mode="bilinear", antialias=True, align_corners=False
-    )
+    resized = interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return resized[0].clamp(0, 1)
 
 
@@ -146,13 +143,13 @@ def read_movie(path: Path, skip: int) -> Clip:
         ValueError: It cannot be read, or shows one flat color.
     """
     if path.is_dir():
-        files = frame_files(path)[::skip][:MOST_FRAMES]
+        files = frame_files(path)[::skip][:_MOST_OF_A_MOVIE]
         if not files:
             raise ValueError(f"{path} must hold frames; it holds none. Copy it again.")
         frames = [next(iterate_frames(file))[0] for file in files]
         rate = FRAME_RATE / skip
     else:
-        looked = list(islice(iterate_frames(path), 0, MOST_FRAMES * skip, skip))
+        looked = list(islice(iterate_frames(path), 0, _MOST_OF_A_MOVIE * skip, skip))
         frames, rate = [frame for frame, _ in looked], mean_rate([seconds for _, seconds in looked])
     if len({frame.shape for frame in frames}) > 1:
         raise ValueError(f"{path} must have frames of one size; got several. Convert it.")

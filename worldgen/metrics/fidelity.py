@@ -33,7 +33,7 @@ _SHORTER_SIDE = 64
 """Frames are shrunk to so many pixels first; the flow is as coarse."""
 _REACH = 8
 """Pixels of the shrunk frame that are searched in each direction: an eighth of its shorter side."""
-_WINDOW = 7
+_FLOW_WINDOW = 7
 _PREFER_NEAR = 1e-3
 """Added to the difference per pixel of displacement: what looks the same everywhere stands still."""
 
@@ -186,7 +186,7 @@ def match_frames(frames: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "T-1 2 h w"]
     for index, (right, down) in enumerate(shifts):
         top, left = _REACH + down, _REACH + right
         cost = (second[..., top : top + size[0], left : left + size[1]] - first).abs()
-        cost = avg_pool2d(cost, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+        cost = avg_pool2d(cost, _FLOW_WINDOW, stride=1, padding=_FLOW_WINDOW // 2, count_include_pad=False)
         cost = cost + _PREFER_NEAR * math.hypot(right, down)
         better = cost < best
         best = torch.where(better, cost, best)

@@ -1,14 +1,19 @@
-"""The learning-rate curve that every task uses."""
+"""What every task shares: the learning-rate curve, and what a training step draws at random."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from worldgen.model import Latents
+
+if TYPE_CHECKING:
+    from worldgen.tasks.control import ControlTask
+    from worldgen.tasks.generator import WorldGenerator
 
 
 def warm_then_decay(

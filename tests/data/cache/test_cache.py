@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from worldgen.data.cache import cache as cache_code
 from worldgen.data.cache.cache import Recipe, find_differences, precompute, read_recipes, stack_columns
-from worldgen.data.cache.cache import cache as cache_code
 from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, pool_tokens, storage_errors
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.shards.shards import write_shards

@@ -16,9 +16,10 @@ from PIL import Image
 
 from tests.data.importing.test_layouts import write_lerobot, write_tar
 from tests.data.videos import ball, write
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.importing.importing import import_videos, importing
+from worldgen.data.importing import importing
+from worldgen.data.importing.importing import import_videos
 from worldgen.data.media import read_video
 from worldgen.data.sources import ShardedClips, open_source
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.shards.inspection import contact_sheet, print_summary, summarize_shards
 from worldgen.data.shards.shards import ShardWriter
 from worldgen.types import Clip

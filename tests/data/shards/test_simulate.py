@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldgen.data.shards.shards import ShardWriter, simulate
+from worldgen.data.shards import simulate
+from worldgen.data.shards.shards import ShardWriter
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips, SimulatedClips
 from worldgen.files import remove_leftovers

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.report.pages import holds_summary, read_whole
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.media import write_video
 from worldgen.data.videos import read_movie
 from worldgen.encoders.base import Encoder, Tokens, open_encoder

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.report.pages import holds_summary, read_whole
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.media import video_timing, write_video
 from worldgen.evaluation.benchmarks.physics_iq import _read_judged, _Task, compare_pair, resample
 from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots

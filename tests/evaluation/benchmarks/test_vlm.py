@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.report.pages import read_whole
-from worldgen.cli.main import main as cli
+from worldgen.cli import main as cli
 from worldgen.data.media import write_video
 from worldgen.evaluation.benchmarks.vlm import open_judge, read_phygenbench
 from worldgen.metrics.vlm.judge import RemoteJudge

@@ -26,8 +26,6 @@ from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.surprise import Foreseer, Standstill, Windows, fit_windows, require_fit, surprise
 from worldgen.types import Clip
 
-MOST_FRAMES = 200
-"""Looked-at frames of a video; the rest is left out."""
 OFFICIAL = {"intphys": Windows(16, (4, 8, 12), 2, 2), "intphys2": Windows(48, (12, 24, 36), 2, 10)}
 """Frames, stride and skip of the authors; contexts of a quarter, a half and three quarters."""
 NOTES = (

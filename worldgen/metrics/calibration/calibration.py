@@ -1,9 +1,9 @@
 """Does each check tell physics from nonsense? Checks held against violations of known kind and strength.
 
 A check is worth what it does on clips that are known to be right (truth, and second takes of it) and known to
-be wrong (`simulation.violations.graded`). Per check and violation: how well it separates them (AUROC), whether
-it grows with the strength, how often it goes beyond its limit, and whether its declared blind spots are its real
-ones.
+be wrong (`simulation.violations.graded`). Per check and violation: how well it separates them (AUROC),
+whether it grows with the strength, how often it goes beyond its limit, and whether its declared blind spots
+are its real ones.
 """
 
 from __future__ import annotations

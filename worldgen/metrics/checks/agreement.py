@@ -28,7 +28,7 @@ _HORIZON = blank_states(
 )
 
 
-_BLIND = (
+_BLIND_MASKS = (
     "which law was broken",
     "vanishing",
     "a copy that appears",
@@ -36,10 +36,10 @@ _BLIND = (
     "what stops near its true place",
     "changes of color or size",
 )
-_L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_BLIND, "half of a vertical error"))
-_L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _BLIND)
-_CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _BLIND)
-_CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _BLIND)
+_L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_BLIND_MASKS, "half of a vertical error"))
+_L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _BLIND_MASKS)
+_CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _BLIND_MASKS)
+_CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _BLIND_MASKS)
 _IOU = blank(
     "pisa_iou",
     "IoU",
