@@ -15,7 +15,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.sampler import Sampler
-from worldgen.evaluation.outcomes import judge
+from worldgen.evaluation.outcomes import score_clips
 from worldgen.runs.folder import open_run
 
 KNOWN, STEPS = 2, 8
@@ -27,7 +27,7 @@ def main(run: Path, folder: Path, shifts: list[float]) -> None:
     for shift in shifts:
         model.sampler = Sampler(STEPS, FlowMatchEulerDiscreteScheduler(shift=shift))
         made = model.generate(hold(clips, KNOWN, KNOWN), clips.frames.shape[1], seed=0)
-        outcomes = judge(clips, made, KNOWN)
+        outcomes = score_clips(clips, made, KNOWN)
         errors = np.concatenate([outcome.errors.ravel() for outcome in outcomes])
         falls = np.concatenate([outcome.fall for outcome in outcomes])
         print(

@@ -21,7 +21,7 @@ from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.intervals import auroc
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.violations.graded import GRADES, graded_controls
+from worldgen.simulation.violations.graded import GRADES, graded_violations
 
 SEED = 910_000_000
 CHECKS = (
@@ -40,8 +40,8 @@ HIGH_IS_GOOD = ("replay_horizon",)
 def rows_of(family: str, seed: int) -> list[dict]:
     rows = []
     clip = simulate_clip(family, seed)
-    for control in graded_controls(clip, tuple(grade for grade in GRADES if grade.name not in UNSEEN)):
-        tracks = track_objects(control.clip, reference=clip)
+    for violation in graded_violations(clip, tuple(grade for grade in GRADES if grade.name not in UNSEEN)):
+        tracks = track_objects(violation.clip, reference=clip)
         begun = time.process_time()
         report, _ = assess_replay(tracks, clip.scenes[0], clip=f"{family}-{seed}")
         seconds = time.process_time() - begun
@@ -50,9 +50,9 @@ def rows_of(family: str, seed: int) -> list[dict]:
                 {
                     "family": family,
                     "seed": seed,
-                    "control": control.name,
-                    "strength": control.strength,
-                    "unit": control.unit,
+                    "control": violation.name,
+                    "strength": violation.strength,
+                    "unit": violation.unit,
                     "check": check.name,
                     "value": "" if check.value is None else f"{check.value:.5g}",
                     "limit": f"{check.limit:.4g}",
@@ -63,14 +63,14 @@ def rows_of(family: str, seed: int) -> list[dict]:
     return rows
 
 
-def values(rows: list[dict], check: str, family: str, control: str, strength: float) -> np.ndarray:
+def values(rows: list[dict], check: str, family: str, violation: str, strength: float) -> np.ndarray:
     """What a check found in every clip that it applies to, larger is worse."""
     sign = -1 if check in HIGH_IS_GOOD else 1
     return np.array(
         [
             sign * float(row["value"])
             for row in rows
-            if (row["check"], row["family"], row["control"]) == (check, family, control)
+            if (row["check"], row["family"], row["control"]) == (check, family, violation)
             and float(row["strength"]) == strength
             and row["value"]
         ]
@@ -85,14 +85,14 @@ def controls_of(rows: list[dict]) -> list[tuple[str, float, str]]:
 def table(rows: list[dict], check: str, families: list[str], clips: int) -> str:
     """AUROC of one check per control and strength, a column for each family."""
     lines = [f"| {check} | {' | '.join(families)} |", "|---|" + "---|" * len(families)]
-    for control, strength, unit in controls_of(rows):
+    for violation, strength, unit in controls_of(rows):
         cells = []
         for family in families:
             true = values(rows, check, family, "original", 0.0)
-            broken = values(rows, check, family, control, strength)
+            broken = values(rows, check, family, violation, strength)
             count = "" if len(broken) == clips else f" (n = {len(broken)})"
             cells.append(f"{auroc(broken, true):.2f}{count}" if len(true) and len(broken) else "–")
-        lines.append(f"| {control} {strength:g} {unit} | {' | '.join(cells)} |")
+        lines.append(f"| {violation} {strength:g} {unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -100,19 +100,19 @@ def matrix(rows: list[dict], families: list[str]) -> str:
     """AUROC of every check per control and strength, a mean over the families that it applies to."""
     lines = ["| | " + " | ".join(name.removeprefix("replay_") for name in CHECKS) + " |"]
     lines.append("|---|" + "---|" * len(CHECKS))
-    for control, strength, unit in controls_of(rows):
+    for violation, strength, unit in controls_of(rows):
         cells = []
         for check in CHECKS:
             pairs = [
                 (
                     values(rows, check, family, "original", 0.0),
-                    values(rows, check, family, control, strength),
+                    values(rows, check, family, violation, strength),
                 )
                 for family in families
             ]
             found = [auroc(broken, true) for true, broken in pairs if len(true) and len(broken)]
             cells.append(f"{np.mean(found):.2f}" if found else "–")
-        lines.append(f"| {control} {strength:g} {unit} | {' | '.join(cells)} |")
+        lines.append(f"| {violation} {strength:g} {unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

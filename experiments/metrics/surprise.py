@@ -25,7 +25,7 @@ from worldgen.metrics.distances import clip_features, jedi, split_floor
 from worldgen.metrics.geophys import SIGNALS, clip_geometry
 from worldgen.metrics.intervals import pair_accuracy
 from worldgen.metrics.surprise import Standstill, Windows, surprise
-from worldgen.simulation.violations.graded import GRADES, Grade, graded_controls
+from worldgen.simulation.violations.graded import GRADES, Grade, graded_violations
 from worldgen.types import Clip
 
 STRONGEST = tuple(Grade(one.name, one.unit, one.strengths[-1:], one.apply) for one in GRADES)
@@ -39,9 +39,9 @@ def make_controls(data: Path, count: int) -> dict[str, list[tuple[int, torch.Ten
     source = ShardedClips(data, skip=("depth",))
     found = defaultdict(list)
     for index in range(min(count, len(source))):
-        for control in graded_controls(source[index], STRONGEST):
-            frames = (control.clip.frames[0] * 255).round().byte()
-            found[control.name].append((index, frames))
+        for violation in graded_violations(source[index], STRONGEST):
+            frames = (violation.clip.frames[0] * 255).round().byte()
+            found[violation.name].append((index, frames))
     return dict(found)
 
 
@@ -78,11 +78,11 @@ def numbers(encoder: VJEPA2, frames: torch.Tensor) -> dict[str, list[float]]:
     return values
 
 
-def judge(encoder: VJEPA2, controls: dict[str, list[tuple[int, torch.Tensor]]]) -> list[list[object]]:
+def judge(encoder: VJEPA2, violations: dict[str, list[tuple[int, torch.Tensor]]]) -> list[list[object]]:
     """Rows: number, control, pairs, won, low, high."""
     scores: dict[str, dict[int, dict[str, float]]] = {}
     features = {}
-    for name, clips in controls.items():
+    for name, clips in violations.items():
         scores[name], kept = {}, []
         for begin in range(0, len(clips), BATCH):
             part = clips[begin : begin + BATCH]
@@ -96,18 +96,18 @@ def judge(encoder: VJEPA2, controls: dict[str, list[tuple[int, torch.Tensor]]]) 
     rows: list[list[object]] = []
     original = scores.pop("original")
     pooled: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for control, broken in scores.items():
+    for violation, broken in scores.items():
         for what in next(iter(original.values())):
             pairs = [(original[index][what], values[what]) for index, values in broken.items()]
             pairs = [pair for pair in pairs if pair[0] == pair[0] and pair[1] == pair[1]]
             if not pairs:
-                rows.append([what, control, 0, "", "", ""])
+                rows.append([what, violation, 0, "", "", ""])
                 continue
             ours, theirs = [one for one, _ in pairs], [two for _, two in pairs]
             pooled[what][0].extend(ours)
             pooled[what][1].extend(theirs)
             found = pair_accuracy(ours, theirs)
-            rows.append([what, control, found.pairs, found.share, found.low, found.high])
+            rows.append([what, violation, found.pairs, found.share, found.low, found.high])
     for what, (ours, theirs) in pooled.items():
         found = pair_accuracy(ours, theirs)
         rows.append([what, "all", found.pairs, found.share, found.low, found.high])
@@ -115,7 +115,7 @@ def judge(encoder: VJEPA2, controls: dict[str, list[tuple[int, torch.Tensor]]]) 
     floor = split_floor(jedi, real)
     rows.append(["JEDi floor", f"halves of {floor.half}", floor.half, floor.mean, floor.low, floor.high])
     rows += [
-        ["JEDi", control, len(x), jedi(x, real), floor.low, floor.high] for control, x in features.items()
+        ["JEDi", violation, len(x), jedi(x, real), floor.low, floor.high] for violation, x in features.items()
     ]
     return rows
 
@@ -130,14 +130,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if not options.controls.is_file():
-        options.controls.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(make_controls(options.data, options.clips), options.controls)
-    controls = {
+    if not options.violations.is_file():
+        options.violations.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make_controls(options.data, options.clips), options.violations)
+    violations = {
         name: [clip for clip in clips if clip[0] < options.clips]
-        for name, clips in torch.load(options.controls, weights_only=True).items()
+        for name, clips in torch.load(options.violations, weights_only=True).items()
     }
-    rows = [["trained", *row] for row in judge(remember(VJEPA2(str(options.encoder))), controls)]
+    rows = [["trained", *row] for row in judge(remember(VJEPA2(str(options.encoder))), violations)]
     write(options.out / "surprise.csv", rows)
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,7 @@ def main() -> None:
             VJEPA2Model(VJEPA2Config.from_pretrained(options.encoder)).save_pretrained(folder)
             for settings in options.encoder.glob("*preprocessor_config.json"):
                 (Path(folder) / settings.name).write_text(settings.read_text())
-            rows += [[f"random {seed}", *row] for row in judge(remember(VJEPA2(folder)), controls)]
+            rows += [[f"random {seed}", *row] for row in judge(remember(VJEPA2(folder)), violations)]
         write(options.out / "surprise.csv", rows)
 
 

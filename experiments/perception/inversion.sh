@@ -8,7 +8,7 @@ few="--data.train data/small --data.test null --trainer.max_steps 1500 --trainer
 worldgen fit $nano -c configs/vjepa_pixels.yaml $few
 worldgen fit $nano -c configs/vjepa_predicted.yaml $few
 worldgen fit $nano -c configs/vjepa_predicted.yaml $few --model.conditioner.video null --trainer.logger.init_args.name vjepa_predicted_none
-worldgen evaluate outputs/vjepa_pixels/version_0 --data data/test --known 0 --out outputs/vjepa_pixels/report
-worldgen evaluate outputs/vjepa_predicted/version_0 --data data/test --known 2 --out outputs/vjepa_predicted/report
-worldgen evaluate outputs/vjepa_predicted_none/version_0 --data data/test --known 2 --out outputs/vjepa_predicted_none/report
+worldgen evaluate outputs/vjepa_pixels/version_0 --data data/test --context-frames 0 --out outputs/vjepa_pixels/report
+worldgen evaluate outputs/vjepa_predicted/version_0 --data data/test --context-frames 2 --out outputs/vjepa_predicted/report
+worldgen evaluate outputs/vjepa_predicted_none/version_0 --data data/test --context-frames 2 --out outputs/vjepa_predicted_none/report
 worldgen compare outputs/vjepa_predicted_none/report outputs/vjepa_predicted/report --out outputs/vjepa_predicted/compare

@@ -15,7 +15,7 @@ from torch import Tensor
 from worldgen.data.media import filmstrip, write_png
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.families import FAMILIES
-from worldgen.simulation.violations.graded import graded_controls
+from worldgen.simulation.violations.graded import graded_violations
 from worldgen.types import Clip
 
 SEED, EVERY = 1, 2
@@ -52,11 +52,11 @@ def main(folder: Path) -> None:
     rows = []
     for family, seed in (("bounce", 4), ("collide", 3)):
         clip = simulate_clip(family, seed)
-        strongest = {control.name: control for control in graded_controls(clip)}
+        strongest = {violation.name: violation for violation in graded_violations(clip)}
         rows += [(clip.prompts[0], clip.frames[0])]
         rows += [
-            (f"{name} ({control.strength:g} {control.unit})", control.clip.frames[0])
-            for name, control in strongest.items()
+            (f"{name} ({violation.strength:g} {violation.unit})", violation.clip.frames[0])
+            for name, violation in strongest.items()
         ]
     write_png(folder / "controls.png", filmstrip(rows, EVERY, 1))
 

@@ -20,7 +20,7 @@ def test_generated_clips_are_replayed_beside_the_truth():
     assert [shown[label].report.source for label in labels] == ["readout"] * 4
     replays = [shown[f"{label}, replayed"] for label in labels]
     assert {item.report.source for item in replays} == {"replay"}
-    assert [item.is_control for item in replays] == [False, False, True, True]
+    assert [item.is_violation for item in replays] == [False, False, True, True]
     scores = [item.report["replay_error"].score for item in replays]
     assert scores[0] > 0.9 and max(scores[1:]) < 0.3
     # The truth's replay is pictured as the truth itself, what was generated as it should have gone on.

@@ -13,9 +13,9 @@ from worldgen.evaluation.compare import Report, compare_reports, difference, rea
 def report(folder, scores, errors=None, source="readout", label="generated"):
     """A report.json as `write_report` writes it, of clips with a score each (None: does not apply)."""
 
-    def exhibit(label, is_control, score):
+    def exhibit(label, is_violation, score):
         check = {"name": "free_fall", "value": 1.0, "unit": "of g", "score": score}
-        return {"label": label, "is_control": is_control, "source": source, "checks": [check]}
+        return {"label": label, "is_control": is_violation, "source": source, "checks": [check]}
 
     cases = [
         {

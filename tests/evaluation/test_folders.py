@@ -124,8 +124,8 @@ def test_a_second_run_looks_only_at_what_changed(folders, vjepa, found, tmp_path
         looked.append(clip.frames.shape[1])
         return whole(judge, mark, clip)
 
-    whole = crowds.look_at
-    monkeypatch.setattr(crowds, "look_at", look_at)
+    whole = crowds.extract_features
+    monkeypatch.setattr(crowds, "extract_features", look_at)
     first = compare_folders(*folders, str(vjepa), tmp_path)
     assert len(looked) == 11 and first == found
     (tmp_path / "features" / "videos" / "v1.mp4.safetensors").write_bytes(b"cut o")

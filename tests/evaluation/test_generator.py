@@ -44,7 +44,7 @@ def test_the_shipped_weights_keep_objects_and_follow_physics(model):
     loads = [
         partial(held_out, ("drop", "bounce", "collide")[index % 3], 55_000_000 + index) for index in range(24)
     ]
-    verdict = evaluate_run(model, loads, known=2, seed=0, pictured=1, regression_clips=150)
+    verdict = evaluate_run(model, loads, context_frames=2, seed=0, pictured=1, regression_clips=150)
     found = {row.name: row.value for row in verdict.rows}
     assert found["generated: object present"] > 0.95
     assert found["generated: median trajectory error"] < 1.5
@@ -86,7 +86,7 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path):
     [
         (["--prompt", "ball " * 2000], "A prompt must be at most 64 tokens"),
         (["--frames", "15"], "takes 1 + 3 n frames; got 15. Cut the clip to 13"),
-        (["--known", "0"], "--known and --frames must be at least 1; got 0 and 16"),
+        (["--context-frames", "0"], "--context-frames and --frames must be at least 1; got 0 and 16"),
         (["--out", "clip.avi"], "--out must end in .mp4"),
         (["--first-frames", "nowhere.mp4"], "No video at nowhere.mp4"),
     ],
@@ -164,7 +164,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
 
 def test_intervals_hold_the_value(model):
     loads = [partial(held_out, "drop", 56_000_000 + index) for index in range(6)]
-    verdict = evaluate_run(model, loads, known=2, seed=0, pictured=1, regression_clips=60)
+    verdict = evaluate_run(model, loads, context_frames=2, seed=0, pictured=1, regression_clips=60)
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 0
     for row in verdict.rows[:-1]:
         assert row.low <= row.value <= row.high or np.isclose(row.low, row.high), row

@@ -12,7 +12,7 @@ from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
 from worldgen.evaluation.generator import HeldOut, evaluate_folder, evaluate_run
-from worldgen.evaluation.kept import Unfinished, stamp_run
+from worldgen.evaluation.kept import ResumeCache, stamp_run
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.generator import WorldGenerator
@@ -44,7 +44,7 @@ def test_a_second_run_generates_only_what_is_missing(generated, tmp_path):
     calls, stop_at = generated
     simulate_shards(tmp_path / "data", ("drop",), 2, seed=8, processes=1)
     loads = [partial(evaluation._read, ShardedClips(tmp_path / "data"), index) for index in range(2)]
-    whole = evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=0, regression_clips=30)
+    whole = evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=0, regression_clips=30)
     assert len(calls) == 2
     calls.clear()
     stop_at.append(1)
@@ -74,7 +74,7 @@ def test_kept_frames_are_of_one_run_asked_one_way_about_one_clip(tmp_path):
     (run / "model.safetensors").write_bytes(b"other")
     stamps.append(stamp_run(run, model, 2, 0))
     assert len(set(stamps)) == 3
-    kept = [Unfinished(tmp_path / "kept", stamp) for stamp in stamps]
+    kept = [ResumeCache(tmp_path / "kept", stamp) for stamp in stamps]
     assert torch.equal(kept[0].recall(0, clip, lambda: clip.frames), clip.frames)
     assert torch.equal(kept[0].recall(0, clip, lambda: other.frames), clip.frames)
     assert torch.equal(kept[1].recall(0, clip, lambda: other.frames), other.frames)
@@ -99,7 +99,7 @@ def test_a_clip_whose_checks_fail_is_counted_and_the_others_are_judged(monkeypat
     loads = [
         partial(lambda n: HeldOut(f"drop-{n}", "drop", simulate_clip("drop", n)), n) for n in range(1, 4)
     ]
-    verdict = evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=1, regression_clips=30)
+    verdict = evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=1, regression_clips=30)
     assert [case.name for case in verdict.cases] == ["drop-1", "drop-3"]
     assert verdict.skipped == [("drop-2", "checking failed (ZeroDivisionError: by its speed)")]
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 1
@@ -115,4 +115,4 @@ def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
     monkeypatch.setattr(evaluation, "count_case", broken)
     loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
     with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
-        evaluate_run(open_run(RUN), loads, known=2, seed=0, pictured=0, regression_clips=30)
+        evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=0, regression_clips=30)

@@ -10,7 +10,7 @@ from tests.data.videos import write
 from tests.metrics.tracking.trackers import G, bright_detector, discs, thrown, tiny_clone, tiny_detector
 from worldgen.cli import main as cli
 from worldgen.evaluation import tracker as tracking
-from worldgen.evaluation.capture import Filmed
+from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.tracker import Tracking, choose_tracking
 from worldgen.evaluation.videos import check_video, evaluate_videos
 from worldgen.types import Clip
@@ -70,13 +70,13 @@ def test_points_judge_a_fall_in_processes_of_their_own_and_are_named(folder, tmp
 def test_unsure_points_keep_a_video_from_being_judged_by_g(folder, tmp_path):
     unsure = choose_tracking(points=str(tiny_clone(tmp_path / "clone", spread=9.0)))
     surer = choose_tracking(points=str(tiny_clone(tmp_path / "surer", spread=1.0)))
-    how = Filmed(scale=METRES)
+    how = Capture(scale=METRES)
     blobs, sure, kept = (
         check_video(folder / "throw.mp4", how=how, tracking=one).exhibits[0].report["free_fall"]
         for one in (Tracking(), surer, unsure)
     )
     assert blobs.value < 0.02 and sure.value < 0.02 and "noise moves the acceleration by" in kept.note
-    by_g = check_video(folder / "throw.mp4", how=Filmed(from_gravity=True), tracking=unsure).exhibits[0]
+    by_g = check_video(folder / "throw.mp4", how=Capture(from_gravity=True), tracking=unsure).exhibits[0]
     assert "so it gives no scale" in by_g.report["free_fall"].note and not by_g.tracks.metric
 
 
@@ -91,7 +91,7 @@ def test_boxes_and_points_on_them_judge_a_video(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "_detector", lambda checkpoint: bright_detector(tmp_path / checkpoint))
     points = str(tiny_clone(tmp_path / "clone"))
     for chosen in (Tracking("boxes"), Tracking("both", points)):
-        case = check_video(folder / "throw.mp4", how=Filmed(scale=METRES), tracking=chosen)
+        case = check_video(folder / "throw.mp4", how=Capture(scale=METRES), tracking=chosen)
         assert case.exhibits[0].report["free_fall"].value < 0.02
         assert [row.name for row in case.measures] == ([] if chosen.points is None else ["tracker noise"])
     assert (

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
 from tests.data.videos import ball, write
-from worldgen.evaluation.capture import Filmed, filmed
+from worldgen.evaluation.capture import Capture, choose_capture
 from worldgen.evaluation.kept import Finding, read_finding, write_finding
 from worldgen.evaluation.videos import CAMERA, check_video, evaluate_videos
 from worldgen.report.case_page import PICTURED
@@ -72,7 +72,7 @@ def test_a_finding_comes_back_as_it_was_but_for_its_frames(folder, tmp_path):
     write_finding(tmp_path / "a" / "x.safetensors", Finding("ball02.mp4", case), "one")
     kept = read_finding(tmp_path / "a" / "x.safetensors", "one").case
     assert [item.report for item in kept.exhibits] == [item.report for item in case.exhibits]
-    assert [item.is_control for item in kept.exhibits] == [False, True, True]
+    assert [item.is_violation for item in kept.exhibits] == [False, True, True]
     for item, own in zip(kept.exhibits, case.exhibits, strict=True):
         assert item.clip is None and item.frames == own.frames and item.fps == pytest.approx(own.fps)
         torch.testing.assert_close(item.tracks.position, own.tracks.position, atol=0, rtol=0)
@@ -97,7 +97,7 @@ def test_a_scale_is_of_the_files_own_pixels_and_a_rate_replaces_the_files(tmp_pa
     path = write(tmp_path / "wide.mp4", list(ball(60, width=400))[::4])
     plain = check_video(path).exhibits[0].tracks
     assert not plain.metric
-    scaled = check_video(path, how=Filmed(scale=0.01, rate=250.0)).exhibits[0]
+    scaled = check_video(path, how=Capture(scale=0.01, rate=250.0)).exhibits[0]
     assert scaled.tracks.metric and scaled.fps == pytest.approx(250)
     torch.testing.assert_close(scaled.tracks.position, plain.position * 400 / 320 * 0.01)
     steps = scaled.tracks.position[0, :, 0, 0].diff()
@@ -106,7 +106,7 @@ def test_a_scale_is_of_the_files_own_pixels_and_a_rate_replaces_the_files(tmp_pa
 
 
 def test_other_settings_judge_anew_and_are_said(folder, judged, tmp_path):
-    how = filmed("0.01", 1.62, 100.0)
+    how = choose_capture("0.01", 1.62, 100.0)
     only = tmp_path / "one"
     write(only / "ball.mp4", list(ball(60, width=128))[::4])
     evaluate_videos(only, tmp_path / "out", "the command", processes=1)
@@ -121,7 +121,7 @@ def test_other_settings_judge_anew_and_are_said(folder, judged, tmp_path):
 
 
 def test_without_a_flight_that_falls_there_is_no_scale_from_g(folder):
-    case = check_video(folder / "ball02.mp4", how=filmed("g", None, None))
+    case = check_video(folder / "ball02.mp4", how=choose_capture("g", None, None))
     assert not case.exhibits[0].tracks.metric
     assert "gives no scale" in case.exhibits[0].report["free_fall"].note
 
@@ -139,7 +139,7 @@ def test_without_a_flight_that_falls_there_is_no_scale_from_g(folder):
 )
 def test_settings_that_cannot_be_are_one_sentence(given, told):
     with pytest.raises(ValueError, match=told):
-        filmed(*given)
+        choose_capture(*given)
 
 
 def panned(path, speed, places):

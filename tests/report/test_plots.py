@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from worldgen.report.plots import Cloud, Estimate, plot_clouds, plot_intervals, plot_tracks
+from worldgen.report.plots import Bar, Cloud, plot_clouds, plot_intervals, plot_tracks
 from worldgen.simulation.clips import simulate_trajectory
 
 
@@ -21,7 +21,7 @@ def test_tracks_show_positions_gaps_reference_and_contacts():
     present = truth.present.clone()
     present[:, 4:6, 1] = False
     moved = replace(truth, position=truth.position + 0.1, present=present, contacts=None)
-    figure = plot_tracks([("truth", truth), ("generated", moved), ("none", None)], known=2)
+    figure = plot_tracks([("truth", truth), ("generated", moved), ("none", None)], context_frames=2)
     axes = np.array(figure.axes).reshape(2, 3)
     assert [panel.get_title(loc="left") for panel in axes[0]] == ["truth", "generated", "none"]
     assert axes[0, 0].get_ylabel() == "height z (m)" and axes[1, 0].get_ylabel() == "sideways x (m)"
@@ -65,7 +65,7 @@ def test_tracks_are_checked():
 
 
 def test_intervals_draw_bars_and_whiskers():
-    panel = plot_intervals([Estimate("copy", 3.0), Estimate("ours", 1.0, 0.8, 1.3)], "px").axes[0]
+    panel = plot_intervals([Bar("copy", 3.0), Bar("ours", 1.0, 0.8, 1.3)], "px").axes[0]
     assert [bar.get_width() for bar in panel.patches] == [3.0, 1.0]
     assert [list(line.get_xdata()) for line in panel.lines] == [[0.8, 1.3]]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["copy", "ours"]
@@ -75,10 +75,10 @@ def test_intervals_draw_bars_and_whiskers():
 
 
 def test_chance_is_a_line_across_the_bars():
-    panel = plot_intervals([Estimate("ours", 0.7, 0.6, 0.8)], "share", chance=0.5).axes[0]
+    panel = plot_intervals([Bar("ours", 0.7, 0.6, 0.8)], "share", chance=0.5).axes[0]
     assert [0.5, 0.5] in [list(line.get_xdata()) for line in panel.lines]
     assert [text.get_text() for text in panel.texts] == ["chance"]
-    assert not plot_intervals([Estimate("ours", 0.7)], "share").axes[0].texts
+    assert not plot_intervals([Bar("ours", 0.7)], "share").axes[0].texts
 
 
 def test_clouds_draw_a_dot_for_each_thing_in_the_color_of_its_kind():

@@ -6,7 +6,7 @@ import pytest
 
 from tests.report.pages import holds_summary, read_whole
 from worldgen.metrics.measure import Measure, Row
-from worldgen.report.plots import Estimate, plot_intervals
+from worldgen.report.plots import Bar, plot_intervals
 from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 
 ROWS = [Row("a number", 0.5, 0.4, 0.6, "px", "n = 3"), Row("nothing", None, note="does not apply: no pairs")]
@@ -18,7 +18,7 @@ def render(**changes) -> str:
         "introduction": "First line.\nSecond line.",
         "summary": ROWS,
         "sections": [
-            Section("Bars", "how to read", plot_intervals([Estimate("ours", 0.25, 0.2, 0.3)], "share", 0.5)),
+            Section("Bars", "how to read", plot_intervals([Bar("ours", 0.25, 0.2, 0.3)], "share", 0.5)),
             Section("Lines", heads=("file", "value"), lines=[("a.mp4", 0.123456), ("b.mp4", None)]),
         ],
         "missing": [("c.mp4", "cut off")],

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.report.pages import read_whole
 from worldgen.report.case_page import format_number
-from worldgen.report.cases import Kind, bound_sign, kinds_of, tally
+from worldgen.report.cases import ExhibitKind, bound_sign, kinds_of, tally
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import Case, Exhibit, Row, write_report
 from worldgen.simulation.clips import simulate_clip
@@ -46,7 +46,7 @@ def case_of(clip, name="drop-1", prompt="a ball drops") -> Case:
         (
             Exhibit("truth", clip, truth, PhysicsReport(name, "truth", checks_of(0.012345678, 0.99))),
             Exhibit("generated", clip, generated, PhysicsReport(name, "readout", checks_of(0.3, 0.1))),
-            Exhibit("reversed (control)", clip, None, PhysicsReport(name, "readout", ()), is_control=True),
+            Exhibit("reversed (control)", clip, None, PhysicsReport(name, "readout", ()), is_violation=True),
         ),
     )
 
@@ -147,9 +147,9 @@ def test_sources_are_not_averaged_together(clips):
     other = replace(one.exhibits[1], report=PhysicsReport("x", "replay", checks_of(0.5, 0.9)))
     cases = [one, replace(one, name="b", exhibits=(one.exhibits[0], other))]
     assert [kind.source for kind in kinds_of(cases) if kind.label == "generated"] == ["readout", "replay"]
-    readout = tally(cases, "free_fall", Kind("generated", "readout", False))
+    readout = tally(cases, "free_fall", ExhibitKind("generated", "readout", False))
     assert (readout.score, readout.value, readout.clips, readout.caught) == (0.1, 0.3, 1, 1)
-    absent = tally(cases, "energy_gain", Kind("truth", "truth", False))
+    absent = tally(cases, "energy_gain", ExhibitKind("truth", "truth", False))
     assert (absent.score, absent.applied, absent.clips) == (None, 0, 2)
 
 
@@ -160,7 +160,7 @@ def test_tally_means_over_what_applies(clips):
     better = replace(cases[1].exhibits[1], report=PhysicsReport("x", "readout", checks_of(0.05, 0.8)))
     cases[1] = replace(cases[1], exhibits=(better,))
     cases[2] = replace(cases[2], exhibits=(refused,))
-    found = tally(cases, "free_fall", Kind("generated", "readout", False))
+    found = tally(cases, "free_fall", ExhibitKind("generated", "readout", False))
     assert (found.clips, found.applied, found.caught) == (3, 2, 1)
     assert found.score == pytest.approx(0.45) and found.value == pytest.approx(0.175)
 

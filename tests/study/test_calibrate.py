@@ -16,12 +16,12 @@ from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.metrics.calibration.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
-from worldgen.metrics.calibration.panel import World, judge_states
+from worldgen.metrics.calibration.panel import World, check_states
 from worldgen.metrics.calibration.preference import LEVELS, Group
 from worldgen.runs.folder import open_run, save_weights
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.render import film_trajectory
-from worldgen.simulation.violations.graded import Control, change_gravity, freeze
+from worldgen.simulation.violations.graded import Violation, change_gravity, freeze
 from worldgen.study import calibrate as calibrating
 from worldgen.study.calibration_tables import write_calibration, write_preference
 from worldgen.study.likelihood import denoising_loss
@@ -44,25 +44,25 @@ def few(monkeypatch):
     def simulate(family, seed, size):
         clip = simulate_clip("drop", seed, size=size)
         shown = [
-            Control(ORIGINAL, 0.0, "", clip, 16),
-            Control(SECOND_TAKE, 0.0, "", simulate_clip("drop", seed, size=size, take=1), 0),
+            Violation(ORIGINAL, 0.0, "", clip, 16),
+            Violation(SECOND_TAKE, 0.0, "", simulate_clip("drop", seed, size=size, take=1), 0),
         ]
         for less in (0.5, 1.0):
-            shown.append(Control("weak gravity", less, "of g less", change_gravity(clip, 1 - less), 2))
+            shown.append(Violation("weak gravity", less, "of g less", change_gravity(clip, 1 - less), 2))
         return World(clip), shown
 
     monkeypatch.setattr(calibrating, "_simulate", simulate)
 
 
 def test_the_command_writes_tables_and_a_picture(few, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(calibrating.JUDGES, "truth", (judge_states, height_at_the_end))
+    monkeypatch.setitem(calibrating.JUDGES, "truth", (check_states, height_at_the_end))
     words = ["calibrate", "--out", str(tmp_path), "--families", "drop", "--clips", "6", "--processes", "1"]
     cli.main(words)
     printed = capsys.readouterr().out
     assert "end height sees: weak gravity" in printed and "free fall sees: weak gravity" in printed
     lines = list(csv.DictReader((tmp_path / "calibration-truth.csv").open()))
     fall = [line for line in lines if line["check"] == "free_fall"]
-    assert [(line["control"], line["strength"]) for line in fall] == [
+    assert [(line["violation"], line["strength"]) for line in fall] == [
         ("weak gravity", "0.5"),
         ("weak gravity", "1.0"),
     ]
@@ -82,10 +82,10 @@ def test_a_world_that_cannot_be_judged_is_skipped_and_counted(few, tmp_path, mon
     def fussy(clip: Clip, against: World) -> tuple[Check, ...]:
         if torch.equal(against.truth.truth.position, first.position):
             raise ValueError("this one not")
-        return judge_states(clip, against)
+        return check_states(clip, against)
 
     monkeypatch.setitem(calibrating.JUDGES, "truth", (fussy,))
-    found = calibrating.calibrate(tmp_path, ["drop"], 2, "truth", 0, "x", processes=1)
+    found = calibrating.calibrate_checks(tmp_path, ["drop"], 2, "truth", 0, "x", processes=1)
     assert found.clips == 1
     assert json.loads((tmp_path / "calibration-truth.json").read_text())["skipped"] == [
         "drop 0: this one not"
@@ -112,9 +112,9 @@ def test_bad_words_get_one_sentence(words, sentence, tmp_path, capsys):
 def test_an_old_calibration_stays_when_writing_fails(tmp_path, monkeypatch):
     check = Check("a", 0.0, "m", 1.0, 1.0)
     observations = [
-        Observation("drop", seed, control, strength, "", (check,))
+        Observation("drop", seed, violation, strength, "", (check,))
         for seed in range(6)
-        for control, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
+        for violation, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
     ]
     found = summarize(observations, "truth")
     write_calibration(found, tmp_path, "x")
@@ -177,7 +177,7 @@ def test_a_generator_that_foresees_stillness_prefers_it_and_swapped_labels_give_
         clip = simulate_clip(family, seed, size=size)
         pair = (clip, change_gravity(clip, 2.0) if seed == 5 else freeze(clip))
         right, wrong = pair[::labels]
-        shown = [Control(ORIGINAL, 0.0, "", right, 0), Control("changed", 1.0, "", wrong, 2)]
+        shown = [Violation(ORIGINAL, 0.0, "", right, 0), Violation("changed", 1.0, "", wrong, 2)]
         return World(right), shown
 
     monkeypatch.setattr(calibrating, "_simulate", worlds)
@@ -196,14 +196,14 @@ def test_a_generator_that_foresees_stillness_prefers_it_and_swapped_labels_give_
 def test_a_world_that_the_generator_cannot_encode_is_skipped_as_a_whole(untrained, tmp_path, monkeypatch):
     def worlds(family, seed, size):
         clip = simulate_clip("drop" if seed else "cradle", seed, size=size)  # a cradle has too many balls
-        shown = [Control(ORIGINAL, 0.0, "", clip, 0), Control("frozen", 1.0, "", freeze(clip), 0)]
+        shown = [Violation(ORIGINAL, 0.0, "", clip, 0), Violation("frozen", 1.0, "", freeze(clip), 0)]
         return World(clip), shown
 
     monkeypatch.setattr(calibrating, "_simulate", worlds)
-    found = calibrating.calibrate(tmp_path / "two", ["drop"], 2, "truth", 0, "x", untrained, 1)
+    found = calibrating.calibrate_checks(tmp_path / "two", ["drop"], 2, "truth", 0, "x", untrained, 1)
     assert found.clips == 1
     with pytest.raises(ValueError, match="None of 1 worlds could be judged; .*StateCodec holds 2 objects"):
-        calibrating.calibrate(tmp_path / "one", ["drop"], 1, "truth", 0, "x", untrained, 1)
+        calibrating.calibrate_checks(tmp_path / "one", ["drop"], 1, "truth", 0, "x", untrained, 1)
     assert not (tmp_path / "one").exists()
 
 
@@ -260,8 +260,10 @@ def test_the_generators_loss_is_the_mean_over_levels_at_one_noise():
 @pytest.mark.slow
 def test_processes_change_nothing_but_the_time(tmp_path):
     for count in (1, 2):
-        calibrating.calibrate(tmp_path / str(count), ["drop", "collide"], 1, "truth", 0, "x", processes=count)
+        calibrating.calibrate_checks(
+            tmp_path / str(count), ["drop", "collide"], 1, "truth", 0, "x", processes=count
+        )
     for name in ("calibration-truth.csv", "calibration-truth.json", "calibration-truth.md"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
     lines = csv.DictReader((tmp_path / "2" / "calibration-truth.csv").open())
-    assert {"recolor", "swell", "reversed"} <= {line["control"] for line in lines}
+    assert {"recolor", "swell", "reversed"} <= {line["violation"] for line in lines}

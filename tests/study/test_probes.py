@@ -18,7 +18,7 @@ from worldgen.study.probes import (
     Pixels,
     Readings,
     Ridge,
-    judge_readings,
+    measure_readings,
     pool,
     read_clips,
     untrained,
@@ -187,7 +187,7 @@ def readings(clips, knows, seed):
 
 def test_an_encoder_that_knows_is_told_from_one_that_does_not():
     for knows in (True, False):
-        rows = {row.name: row for row in judge_readings(readings(300, knows, 0), readings(200, knows, 1))}
+        rows = {row.name: row for row in measure_readings(readings(300, knows, 0), readings(200, knows, 1))}
         assert (
             abs(rows["family: chance"].value - 1 / 3) < 0.08
             and abs(rows["count: chance"].value - 1 / 2) < 0.08

@@ -19,8 +19,8 @@ from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, Tower
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study import retrieval
-from worldgen.study.retrieval import name_families, retrieve
-from worldgen.tasks.imagebind import train_tokenizer
+from worldgen.study.retrieval import measure_recall, name_families
+from worldgen.tasks.imagebind import train_bpe_tokenizer
 
 COUNT = 40
 DISTINCT = [f"clip {index}" for index in range(COUNT)]
@@ -37,8 +37,11 @@ def recalls(found):
 
 def test_equal_vectors_find_each_other_and_others_do_so_by_chance():
     vectors = {"vision": unit(COUNT, 6), "depth": unit(COUNT, 6), "audio": unit(COUNT, 6, seed=1)}
-    assert recalls(retrieve("vision", "depth", vectors, DISTINCT, ONE)) == {"recall@1": 1.0, "recall@5": 1.0}
-    first, fifth = retrieve("audio", "depth", vectors, DISTINCT, ONE)
+    assert recalls(measure_recall("vision", "depth", vectors, DISTINCT, ONE)) == {
+        "recall@1": 1.0,
+        "recall@5": 1.0,
+    }
+    first, fifth = measure_recall("audio", "depth", vectors, DISTINCT, ONE)
     assert first.kind == "emergent" and first.candidates == first.queries == COUNT
     assert (first.chance, fifth.chance) == (pytest.approx(1 / COUNT), pytest.approx(5 / COUNT))
     assert fifth.low <= fifth.value <= fifth.high and fifth.value < 0.4
@@ -46,7 +49,7 @@ def test_equal_vectors_find_each_other_and_others_do_so_by_chance():
 
 def test_one_who_knows_the_family_guesses_among_its_own():
     vectors = {"vision": unit(COUNT, 6), "depth": unit(COUNT, 6)}
-    first, fifth = retrieve("vision", "depth", vectors, DISTINCT, ["drop"] * 10 + ["roll"] * 30)
+    first, fifth = measure_recall("vision", "depth", vectors, DISTINCT, ["drop"] * 10 + ["roll"] * 30)
     assert first.family_chance == pytest.approx((10 / 10 + 30 / 30) / COUNT)
     assert fifth.family_chance == pytest.approx((10 * 5 / 10 + 30 * 5 / 30) / COUNT)
     assert first.chance == pytest.approx(1 / COUNT)
@@ -56,7 +59,7 @@ def test_recall_counts_ranks():
     """Each query's own target comes third."""
     targets = torch.eye(8)
     queries = F.normalize(targets + 2 * targets.roll(1, 0) + 3 * targets.roll(2, 0), dim=1)
-    found = retrieve("vision", "imu", {"vision": queries, "imu": targets}, DISTINCT[:8], ONE[:8])
+    found = measure_recall("vision", "imu", {"vision": queries, "imu": targets}, DISTINCT[:8], ONE[:8])
     assert recalls(found) == {"recall@1": 0.0, "recall@5": 1.0}
     assert found[0].kind == "trained"
 
@@ -64,10 +67,10 @@ def test_recall_counts_ranks():
 def test_who_lacks_a_sense_is_neither_asked_nor_offered():
     vectors = {"vision": unit(COUNT, 6), "audio": unit(COUNT, 6)}
     vectors["audio"][10:] = torch.nan
-    found = retrieve("audio", "vision", vectors, DISTINCT, ONE)
+    found = measure_recall("audio", "vision", vectors, DISTINCT, ONE)
     assert found[0].queries == found[0].candidates == 10 and found[0].value == 1.0
     vectors["audio"][1:] = torch.nan
-    assert retrieve("audio", "vision", vectors, DISTINCT, ONE) == []
+    assert measure_recall("audio", "vision", vectors, DISTINCT, ONE) == []
 
 
 def test_a_caption_that_several_clips_share_counts_for_each_of_them():
@@ -76,9 +79,9 @@ def test_a_caption_that_several_clips_share_counts_for_each_of_them():
     words[:20] = words[0]
     seen = words.clone()
     seen[:20] = words[0].roll(0)
-    to_text = retrieve("vision", "text", {"vision": seen, "text": words}, captions, ONE)
+    to_text = measure_recall("vision", "text", {"vision": seen, "text": words}, captions, ONE)
     assert to_text[0].candidates == 21 and recalls(to_text)["recall@1"] == 1.0
-    from_text = retrieve("text", "vision", {"vision": seen, "text": words}, captions, ONE)
+    from_text = measure_recall("text", "vision", {"vision": seen, "text": words}, captions, ONE)
     assert from_text[0].candidates == COUNT and recalls(from_text)["recall@1"] == 1.0
     by_hand = (20 * 20 / COUNT + 20 * 1 / COUNT) / COUNT
     assert from_text[0].chance == pytest.approx(by_hand)
@@ -127,7 +130,7 @@ def small(tmp_path_factory):
     config = ImageBindConfig(tower, tower, tower, tower, None, tower, 8, **sizes, vocabulary=540, context=77)
     captions = [line for lines in retrieval.FAMILY_PROMPTS.values() for line in lines]
     torch.manual_seed(0)
-    save_imagebind(ImageBindModel(config), home / "model", train_tokenizer(captions, 540))
+    save_imagebind(ImageBindModel(config), home / "model", train_bpe_tokenizer(captions, 540))
     return home
 
 

@@ -111,18 +111,18 @@ def test_what_is_not_read_changes_nothing_and_is_said_to_be_ignored(effects):
 
 
 def effect_of(floors=None, latent=None, toward=None, change="swapped"):
-    some = sensitivity.Measured(1.0, 0.5, 1.5)
+    some = sensitivity.Estimate(1.0, 0.5, 1.5)
     return sensitivity.Effect("text", change, 4, latent or some, some, some, floors, toward, None)
 
 
 def test_heeded_is_what_chance_does_not_explain():
-    beyond, within = sensitivity.Measured(2.0, 1.1, 3.0), sensitivity.Measured(0.9, 0.5, 1.2)
+    beyond, within = sensitivity.Estimate(2.0, 1.1, 3.0), sensitivity.Estimate(0.9, 0.5, 1.2)
     assert effect_of(floors=beyond).verdict == "heeded" and effect_of(floors=within).verdict == "ignored"
-    assert effect_of(floors=within, toward=sensitivity.Measured(0.1, 0.05, 0.2)).verdict == "heeded"
-    assert effect_of(floors=within, toward=sensitivity.Measured(0.1, -0.1, 0.3)).verdict == "ignored"
+    assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, 0.05, 0.2)).verdict == "heeded"
+    assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, -0.1, 0.3)).verdict == "ignored"
     # Without noise any change is one.
     assert effect_of().verdict == "heeded"
-    assert effect_of(latent=sensitivity.Measured(0.0, 0.0, 0.0)).verdict == "ignored"
+    assert effect_of(latent=sensitivity.Estimate(0.0, 0.0, 0.0)).verdict == "ignored"
 
 
 def test_changes_are_measured_by_hand():

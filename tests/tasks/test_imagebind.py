@@ -19,7 +19,7 @@ from worldgen.data.transforms import add_imu
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_inputs import prepare_text, read_tokenizer
 from worldgen.encoders.imagebind_layers import ImageBindConfig, Tower
-from worldgen.tasks.imagebind import ImageBindTask, info_nce, train_tokenizer
+from worldgen.tasks.imagebind import ImageBindTask, info_nce, train_bpe_tokenizer
 
 CAPTIONS = [
     f"a {color} {material} ball drops onto the floor"
@@ -64,7 +64,7 @@ def task_of(config=TINY, captions=CAPTIONS):
     torch.manual_seed(0)
     task = ImageBindTask(config)
     if config.text is not None:
-        task.tokenizer = train_tokenizer(captions, config.vocabulary)
+        task.tokenizer = train_bpe_tokenizer(captions, config.vocabulary)
     return task.eval()
 
 
@@ -202,20 +202,20 @@ def test_it_trains_and_what_it_saves_is_an_imagebind(folder, tmp_path):
 
 
 def test_the_tokenizer_is_read_as_clips(tmp_path):
-    tokenizer = train_tokenizer(CAPTIONS, 540)
+    tokenizer = train_bpe_tokenizer(CAPTIONS, 540)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     read = read_tokenizer(tmp_path / "tokenizer.json", 540)
     ids = prepare_text(("A red  Würfel 🎲",), read, 30)[0]
     assert ids[0] == 538 and int(ids.max()) == 539
-    assert train_tokenizer(CAPTIONS, 540).to_str() == tokenizer.to_str()
+    assert train_bpe_tokenizer(CAPTIONS, 540).to_str() == tokenizer.to_str()
     ball = prepare_text(("ball",), read, 30)[0]
     assert int((ball > 0).sum()) == 3  # a frequent word is one token, between start and end
     with pytest.raises(
         ValueError, match=r"at most the \d+ merges that these captions give; got 5000. Choose 515 to"
     ):
-        train_tokenizer(CAPTIONS, 5000)
+        train_bpe_tokenizer(CAPTIONS, 5000)
     with pytest.raises(ValueError, match="at least one merge.*got 514"):
-        train_tokenizer(CAPTIONS, 514)
+        train_bpe_tokenizer(CAPTIONS, 514)
 
 
 def test_what_cannot_be_bound_gets_a_sentence(clip, folder, tmp_path):

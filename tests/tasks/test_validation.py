@@ -40,18 +40,18 @@ from worldgen.metrics.surprise import Windows, surprise
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import freeze, reverse
-from worldgen.study.likelihood import Preference, denoising_loss
+from worldgen.study.likelihood import PreferenceMetric, denoising_loss
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.measures import (
-    Fidelity,
-    Measure,
-    PhysicsIQ,
-    Plausibility,
+    FidelityMetric,
+    PhysicsIQMetric,
+    PlausibilityMetric,
     Reading,
-    check_names,
+    ValidationMetric,
+    known_checks,
     mean_over,
 )
-from worldgen.tasks.measures_encoded import Distance, Geometry, Surprise
+from worldgen.tasks.measures_encoded import GeometryMetric, SetDistanceMetric, SurpriseMetric
 from worldgen.tasks.validation import begin, fixed_clips
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,8 +98,8 @@ def read(measure, made, truth, model=None):
 
 def test_scores_are_those_of_the_checks_over_the_clips_that_they_apply_to(made, truth):
     reports = [read_out(made[index], truth[index], "")[1] for index in range(4)]
-    found = read(Plausibility(), made, truth)
-    assert tuple(found) == check_names() == tuple(check.name for check in reports[0].checks)
+    found = read(PlausibilityMetric(), made, truth)
+    assert tuple(found) == known_checks() == tuple(check.name for check in reports[0].checks)
     counts = set()
     for name, (value, n) in found.items():
         scores = [report[name].score for report in reports if report[name].score is not None]
@@ -108,15 +108,15 @@ def test_scores_are_those_of_the_checks_over_the_clips_that_they_apply_to(made, 
         counts.add(n)
     assert {0, 4} < counts, "some check must apply to all clips, one to none and one to some"
     chosen = ("permanence", "trajectory_error")
-    few = read(Plausibility(chosen), made, truth)
+    few = read(PlausibilityMetric(chosen), made, truth)
     assert tuple(few) == chosen and all(few[name] == found[name] for name in chosen)
-    bare = read(Plausibility(chosen), made, replace(truth, masks=None, truth=None))
+    bare = read(PlausibilityMetric(chosen), made, replace(truth, masks=None, truth=None))
     assert [n for _, n in bare.values()] == [0, 0] and all(math.isnan(value) for value, _ in bare.values())
 
 
 def test_without_a_known_frame_all_is_measured_against_the_first(made, truth):
     blind = SimpleNamespace(contexts=(0,))
-    for measure in (Fidelity(), PhysicsIQ()):
+    for measure in (FidelityMetric(), PhysicsIQMetric()):
         found = read(measure, made, truth, blind)
         assert found == read(measure, made, truth, SimpleNamespace(contexts=(1,)))
         assert all(n > 0 for _, n in found.values())
@@ -124,7 +124,7 @@ def test_without_a_known_frame_all_is_measured_against_the_first(made, truth):
 
 def test_a_ball_that_a_screen_hides_in_part_breaks_no_law():
     clip = simulate_clip("occlude", 0)
-    found = read(Plausibility(), clip, clip)
+    found = read(PlausibilityMetric(), clip, clip)
     assert found["permanence"] == (1.0, 1)
     assert not [name for name, (value, n) in found.items() if n and value < 0.5]
 
@@ -132,7 +132,7 @@ def test_a_ball_that_a_screen_hides_in_part_breaks_no_law():
 def test_fidelity_is_that_of_the_metrics_after_the_known_frames(made, truth):
     ours, real = made.frames[:, 2:], truth.frames[:, 2:]
     moving = moving_psnr(made.frames, truth.frames, 2)
-    found = read(Fidelity(), made, truth)
+    found = read(FidelityMetric(), made, truth)
     expected = {
         "psnr": psnr(ours, real).mean(),
         "moving_psnr": moving[moving.isfinite()].mean(),
@@ -143,11 +143,11 @@ def test_fidelity_is_that_of_the_metrics_after_the_known_frames(made, truth):
     assert {name: value for name, (value, _) in found.items()} == pytest.approx(
         {name: float(value) for name, value in expected.items()}, rel=1e-5
     )
-    still = freeze(truth[0], known=1)
+    still = freeze(truth[0], context_frames=1)
     both = stack_clips([truth[0], replace(still, depth=None)])
-    assert read(Fidelity(), both, both)["moving_psnr"][1] == 1  # nothing moves in the other
+    assert read(FidelityMetric(), both, both)["moving_psnr"][1] == 1  # nothing moves in the other
     small = replace(truth, frames=truth.frames[..., :8, :8], masks=None, depth=None)
-    assert "ssim" not in read(Fidelity(), small, small)
+    assert "ssim" not in read(FidelityMetric(), small, small)
 
 
 def test_physics_iq_is_its_four_numbers_on_the_masks(made, truth):
@@ -162,7 +162,7 @@ def test_physics_iq_is_its_four_numbers_on_the_masks(made, truth):
         if masks[1].any():
             numbers = [one(*masks) for one in (spatial_iou, spatiotemporal_iou, weighted_spatial_iou)]
             rows.append([*numbers, mse(ours / np.float32(255), real / np.float32(255))])
-    found = read(PhysicsIQ(), made, truth)
+    found = read(PhysicsIQMetric(), made, truth)
     assert list(found) == ["spatial", "spatiotemporal", "weighted_spatial", "mse"]
     assert [value for value, _ in found.values()] == pytest.approx(np.mean(rows, axis=0), rel=1e-5)
     assert {n for _, n in found.values()} == {len(rows)} != {0}
@@ -170,33 +170,33 @@ def test_physics_iq_is_its_four_numbers_on_the_masks(made, truth):
 
 def test_encoded_measures_are_those_of_the_metrics(made, truth, vjepa2_folder):
     encoder = VJEPA2(str(vjepa2_folder))
-    found = read(Surprise(lambda: encoder, WINDOWS), made, truth)
+    found = read(SurpriseMetric(lambda: encoder, WINDOWS), made, truth)
     ours, real = (surprise(encoder, clip, WINDOWS).average[:, 0] for clip in (made, truth))
     assert found["after_4"] == (pytest.approx(float(ours.mean())), 4)
     assert found["after_4_of_truth"] == (pytest.approx(float(real.mean())), 4)
     assert found["after_4_more_than_truth"] == (float((ours > real).double().mean()), 4)
-    assert read(Surprise(lambda: encoder, WINDOWS), truth, truth)["after_4_more_than_truth"] == (0, 4)
+    assert read(SurpriseMetric(lambda: encoder, WINDOWS), truth, truth)["after_4_more_than_truth"] == (0, 4)
 
     x, y = (clip_features(encoder, [clip]) for clip in (made, truth))
-    found = read(Distance(lambda: encoder), made, truth)
+    found = read(SetDistanceMetric(lambda: encoder), made, truth)
     assert found["jedi"] == (pytest.approx(jedi(x, y)), 4) and jedi(x, y) > 0
     assert found["frechet_distance"] == (pytest.approx(frechet(x, y)), 4)
     assert found["jedi_floor"][1] == 2 and found["jedi_floor"][0] > 0
-    few = read(Distance(lambda: encoder), made[0], truth[0])
+    few = read(SetDistanceMetric(lambda: encoder), made[0], truth[0])
     assert all(n == 0 and math.isnan(value) for value, n in few.values())
 
-    still = stack_clips([freeze(made[0], known=1), made[1]])
+    still = stack_clips([freeze(made[0], context_frames=1), made[1]])
     shapes = [clip_geometry(encoder, clip)[1] for clip in (still, truth)]
     assert shapes[0] is not None and clip_geometry(encoder, still)[0] is None
     both = stack_clips([truth[0], truth[1]])
-    found = read(Geometry(lambda: encoder), still, both)
+    found = read(GeometryMetric(lambda: encoder), still, both)
     assert found["speed_larger_than_truth"] == (float(shapes[0].speed > shapes[1].speed), 1)
 
 
 def test_preference_counts_pairs_in_which_the_broken_clip_is_likelier(truth):
     model = generator()
     two = stack_clips([truth[0], truth[2]])
-    found = read(Preference(("reversed",)), two, two, model)
+    found = read(PreferenceMetric(("reversed",)), two, two, model)
     lost = []
     for index in range(2):
         valid = denoising_loss(model, two[index], index)
@@ -204,22 +204,26 @@ def test_preference_counts_pairs_in_which_the_broken_clip_is_likelier(truth):
             broken = denoising_loss(model, reverse(two[index], share), index)
             lost.append(1.0 if valid > broken else 0.5 if valid == broken else 0.0)
     assert found == {name: (pytest.approx(np.mean(lost)), 6) for name in ("reversed", "mean")}
-    alone = read(Preference(("swap", "duplicate")), two[0], two[0], model)
+    alone = read(PreferenceMetric(("swap", "duplicate")), two[0], two[0], model)
     assert alone["swap"][1] == 0 and math.isnan(alone["swap"][0])  # one ball has none to change places with
     assert alone["duplicate"][1] == 3 == alone["mean"][1]  # nor does the copy take what pads the batch
 
 
 def test_what_stands_still_or_stops_is_worse_than_the_truth(truth):
-    still = stack_clips([freeze(truth[index], known=2) for index in range(4)])
-    stops = stack_clips([freeze(truth[index], 0.5, known=2) for index in range(4)])
-    right, frozen, late = (read(Plausibility(), clip, truth) for clip in (truth, still, stops))
+    still = stack_clips([freeze(truth[index], context_frames=2) for index in range(4)])
+    stops = stack_clips([freeze(truth[index], 0.5, context_frames=2) for index in range(4)])
+    right, frozen, late = (read(PlausibilityMetric(), clip, truth) for clip in (truth, still, stops))
     assert frozen["motion"][0] < right["motion"][0]
     assert frozen["trajectory_error"][1] == 0 < right["trajectory_error"][1]  # refused, and not scored 0
     assert late["trajectory_error"][0] < right["trajectory_error"][0] - 0.1
-    for measure, name in ((Fidelity(), "psnr"), (Fidelity(), "ssim"), (PhysicsIQ(), "spatiotemporal")):
+    for measure, name in (
+        (FidelityMetric(), "psnr"),
+        (FidelityMetric(), "ssim"),
+        (PhysicsIQMetric(), "spatiotemporal"),
+    ):
         right, frozen, late = (read(measure, clip, truth)[name][0] for clip in (truth, still, stops))
         assert right > late > frozen
-    right, frozen = (read(PhysicsIQ(), clip, truth)["mse"][0] for clip in (truth, still))
+    right, frozen = (read(PhysicsIQMetric(), clip, truth)["mse"][0] for clip in (truth, still))
     assert frozen > right == 0
 
 
@@ -252,7 +256,7 @@ def logged(model, shards, batch_size, stage="validate"):
 
 
 def test_the_same_clips_are_measured_whatever_the_batch_size(shards):
-    model = generator(sampled=5, measures=[Plausibility(("permanence", "damping")), Fidelity()])
+    model = generator(sampled=5, measures=[PlausibilityMetric(("permanence", "damping")), FidelityMetric()])
     small, large = (logged(model, shards, size) for size in (2, 8))
     assert small == large
     assert small["val/fidelity_psnr/n"] == 5 and small["val/score_permanence/n"] == 5
@@ -264,7 +268,7 @@ def test_the_same_clips_are_measured_whatever_the_batch_size(shards):
     with model.average.applied():
         start = replace(truth, frames=truth.frames[:, :2], masks=None, depth=None, truth=None)
         made = model.generate(start, 16, model.seed)
-    for name, (value, _) in read(Fidelity(), made, truth, model).items():
+    for name, (value, _) in read(FidelityMetric(), made, truth, model).items():
         assert small[f"val/fidelity_{name}"] == pytest.approx(value, rel=1e-4), name
 
 
@@ -275,7 +279,7 @@ def fixed_clips_of(model, shards):
 
 
 @dataclass(frozen=True)
-class Constant(Measure):
+class Constant(ValidationMetric):
     """Says what it was asked."""
 
     name: str = "constant"
@@ -290,7 +294,7 @@ def test_measures_are_no_part_of_the_model(shards, vjepa2_folder):
         return VJEPA2(str(vjepa2_folder))
 
     plain = generator(sampled=2)
-    judged = generator(sampled=2, measures=[Surprise(encoder, WINDOWS), Constant()])
+    judged = generator(sampled=2, measures=[SurpriseMetric(encoder, WINDOWS), Constant()])
     states = []
     for model in (plain, judged):
         torch.manual_seed(0)
@@ -329,7 +333,7 @@ def start(model, shards, stage="fit"):
 
 def test_an_encoder_that_the_model_has_is_reported(shards, vjepa2_folder):
     own = Conditioner(video=VJEPA2(str(vjepa2_folder)), dim=16, queries=2)
-    measure = Surprise(lambda: VJEPA2(str(vjepa2_folder)), WINDOWS)
+    measure = SurpriseMetric(lambda: VJEPA2(str(vjepa2_folder)), WINDOWS)
     with pytest.warns(UserWarning, match="Measure 'surprise': CIRCULAR: 100% of the weights"):
         start(generator(conditioner=own, measures=[measure]), shards)
     with warnings.catch_warnings():
@@ -339,7 +343,7 @@ def test_an_encoder_that_the_model_has_is_reported(shards, vjepa2_folder):
 
 def test_clips_without_truth_are_reported(shards, truth):
     with pytest.warns(UserWarning, match="Measure 'score' needs clips with simulated truth and masks"):
-        Plausibility().begin(generator(), replace(truth, truth=None))
+        PlausibilityMetric().begin(generator(), replace(truth, truth=None))
 
 
 def test_what_could_not_be_measured_is_refused_before_clips_are_encoded(shards, vjepa2_folder, tmp_path):
@@ -350,18 +354,24 @@ def test_what_could_not_be_measured_is_refused_before_clips_are_encoded(shards, 
         return T5(str(ROOT / "assets" / "nano" / "t5"))
 
     for measures, sentence in (
-        ([Surprise(encoder, Windows(16, (8,)))], "must be at most the encoder's 8 frames; got 16"),
-        ([Surprise(encoder, Windows(8, (4,), skip=4))], "A clip must have 8 frames for a window"),
-        ([Surprise(text, WINDOWS)], "Surprise needs an encoder that predicts, such as VJEPA2; T5 does not"),
-        ([Geometry(text)], "tokens lie at four moments of a clip or more; those of T5 lie at none"),
-        ([Fidelity(), Fidelity()], "must have names of their own; got fidelity, fidelity. Give one another"),
+        ([SurpriseMetric(encoder, Windows(16, (8,)))], "must be at most the encoder's 8 frames; got 16"),
+        ([SurpriseMetric(encoder, Windows(8, (4,), skip=4))], "A clip must have 8 frames for a window"),
+        (
+            [SurpriseMetric(text, WINDOWS)],
+            "Surprise needs an encoder that predicts, such as VJEPA2; T5 does not",
+        ),
+        ([GeometryMetric(text)], "tokens lie at four moments of a clip or more; those of T5 lie at none"),
+        (
+            [FidelityMetric(), FidelityMetric()],
+            "must have names of their own; got fidelity, fidelity. Give one another",
+        ),
     ):
         model = generator(measures=measures, cache=tmp_path / "cache")
         with pytest.raises(ValueError, match=sentence):
             trainer().fit(model, datamodule=ClipDataModule(train=shards, val=shards, batch_size=2))
     assert not (tmp_path / "cache").exists()
-    start(generator(measures=[Fidelity(), Fidelity("again")]), shards)
-    unasked = generator(measures=[Surprise(text, WINDOWS)])
+    start(generator(measures=[FidelityMetric(), FidelityMetric("again")]), shards)
+    unasked = generator(measures=[SurpriseMetric(text, WINDOWS)])
     unasked.trainer = trainer()
     unasked.trainer.datamodule = ClipDataModule(train=shards)  # no validation, so nothing is measured
     begin(unasked, "fit")
@@ -415,12 +425,12 @@ def test_the_config_of_all_measures_measures_all(shards, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "measure, sentence",
     [
-        ({"class_path": "worldgen.tasks.measures.Plausibility", "init_args": {"checks": ["bouncy"]}},
+        ({"class_path": "worldgen.tasks.measures.PlausibilityMetric", "init_args": {"checks": ["bouncy"]}},
          "checks must be of motion, free_fall, ballistic_residual"),
-        ({"class_path": "worldgen.study.likelihood.Preference", "init_args": {"violations": ["odd"]}},
+        ({"class_path": "worldgen.study.likelihood.PreferenceMetric", "init_args": {"violations": ["odd"]}},
          "violations must be of reversed, shuffled, frozen"),
         ({"class_path": "worldgen.tasks.measures.Plausibilty"}, "Plausibilty"),
-        ({"class_path": "worldgen.tasks.measures.Plausibility", "init_args": {"cheks": None}}, "cheks"),
+        ({"class_path": "worldgen.tasks.measures.PlausibilityMetric", "init_args": {"cheks": None}}, "cheks"),
     ],
 )  # fmt: skip
 def test_what_there_is_not_is_one_sentence_at_the_start(
@@ -437,6 +447,6 @@ def test_what_there_is_not_is_one_sentence_at_the_start(
 
 
 def test_lists_may_not_be_empty():
-    for kind, field in ((Plausibility, "checks"), (Preference, "violations")):
+    for kind, field in ((PlausibilityMetric, "checks"), (PreferenceMetric, "violations")):
         with pytest.raises(ValueError, match=f"{field} must be of .*; got none"):
             kind(())

@@ -13,7 +13,7 @@ def evaluate(
     videos: Path | None = None,
     tracks: Path | None = None,
     out: Path = Path("report"),
-    known: int = 2,
+    context_frames: int = 2,
     seed: int = 0,
     clips: int | None = None,
     encoder: str | None = None,
@@ -37,7 +37,7 @@ def evaluate(
         videos: Folder of videos, instead of a run.
         tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
         out: Folder of the report.
-        known: First frames that the model is given.
+        context_frames: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
         encoder: Judge the clips of a run, or the videos beside --against, also in the features of this
@@ -82,12 +82,12 @@ def evaluate(
 
         page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
     elif videos is not None:
-        from worldgen.evaluation.capture import filmed
+        from worldgen.evaluation.capture import choose_capture
         from worldgen.evaluation.tracker import choose_tracking
         from worldgen.evaluation.videos import Beside, evaluate_videos
 
         command = f"worldgen evaluate --videos {videos} --out {out}"
-        how, tracking = filmed(scale, gravity, rate), choose_tracking(detector, points)
+        how, tracking = choose_capture(scale, gravity, rate), choose_tracking(detector, points)
         beside = Beside()
         if against is not None:
             from worldgen.evaluation.folders import compare_folders
@@ -98,7 +98,7 @@ def evaluate(
     else:
         from worldgen.evaluation.generator import evaluate_folder
 
-        page = evaluate_folder(run, data, out, known, seed, clips, encoder, lpips)
+        page = evaluate_folder(run, data, out, context_frames, seed, clips, encoder, lpips)
     print(f"Report: {page}")
 
 
@@ -154,11 +154,11 @@ def evaluate_benchmark(
     elif judge is not None:
         if videos is None:
             raise ValueError(f"--benchmark {benchmark} --judge takes --videos FOLDER too; give it.")
-        from worldgen.evaluation.benchmarks.vlm import evaluate_opinions, open_judge
+        from worldgen.evaluation.benchmarks.vlm import evaluate_vlm, open_judge
 
         command += f" --videos {videos} --judge {judge} --out {out}"
         command += (f" --words {words}" if words else "") + (f" --questions {questions}" if questions else "")
-        page = evaluate_opinions(benchmark, videos, out, open_judge(judge), words, questions, command)
+        page = evaluate_vlm(benchmark, videos, out, open_judge(judge), words, questions, command)
     else:
         if pairs is None or encoder is None:
             raise ValueError(
@@ -174,7 +174,7 @@ def evaluate_benchmark(
         windows = None
         if window is not None:
             windows = Windows(window, tuple(contexts or [window // 2]), skip=1 if skip is None else skip)
-            known = " ".join(map(str, windows.contexts))
-            command += f" --window {window} --contexts {known} --skip {windows.skip}"
+            lengths = " ".join(map(str, windows.contexts))
+            command += f" --window {window} --contexts {lengths} --skip {windows.skip}"
         page = evaluate_pairs(benchmark, pairs, out, encoder, windows, command)
     print(f"Report: {page}")

@@ -78,7 +78,7 @@ def generate(
     out: Path,
     seed: int = 0,
     frames: int = 16,
-    known: int = 2,
+    context_frames: int = 2,
     control: list[Path] = [],  # noqa: B006 never written to
     control_from: str | None = None,
     control_scale: list[float] = [],  # noqa: B006 never written to
@@ -92,7 +92,7 @@ def generate(
         out: Video to write (mp4).
         seed: Same seed, same bits.
         frames: Frames of the result, the known ones included.
-        known: How many frames of ``first_frames`` are used, at most.
+        context_frames: How many frames of ``first_frames`` are used, at most.
         control: Folders of controls of this run; the video follows --control-from as their maps show it.
         control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
         control_scale: How strongly each control acts; 1 when left out.
@@ -106,7 +106,7 @@ def generate(
         out,
         seed,
         frames,
-        known,
+        context_frames,
         controls=control,
         scales=control_scale,
         followed=control_from,
@@ -178,7 +178,7 @@ def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
         out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
         clips: Export only the first so many of each folder or shard.
     """
-    from worldgen.evaluation.tracks import export as write_exports
+    from worldgen.evaluation.tracks import write_exports
 
     written = write_exports(clip, out, clips)
     print(f"{len(written)} files in {out}, first {written[0].name}.")

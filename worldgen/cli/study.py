@@ -41,16 +41,21 @@ def calibrate(
         processes: All cores when left out.
     """
     from worldgen.simulation.scenes.families import FAMILIES
-    from worldgen.study.calibrate import calibrate as measure
+    from worldgen.study.calibrate import calibrate_checks
 
     families = families or list(FAMILIES)
     command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
     command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
-    measure(out, families, clips, source, seed, command, run, processes)
+    calibrate_checks(out, families, clips, source, seed, command, run, processes)
 
 
 def sensitivity(
-    run: Path, data: Path, out: Path = Path("sensitivity"), clips: int = 60, known: int = 2, seed: int = 0
+    run: Path,
+    data: Path,
+    out: Path = Path("sensitivity"),
+    clips: int = 60,
+    context_frames: int = 2,
+    seed: int = 0,
 ) -> None:
     """Swap one condition at a time between clips: does the output change, and toward the swapped-in truth?
 
@@ -59,12 +64,12 @@ def sensitivity(
         data: Folder of simulated shards that it was not trained on.
         out: Folder of the report: json, csv and a figure.
         clips: How many clips, the first ones.
-        known: First frames that the model is given.
+        context_frames: First frames that the model is given.
         seed: Of the noise.
     """
     from worldgen.study.sensitivity import sensitivity_folder
 
-    sensitivity_folder(run, data, out, clips, known, seed)
+    sensitivity_folder(run, data, out, clips, context_frames, seed)
     print(f"Report: {out / 'sensitivity.json'}")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from worldgen.data.importing.layouts import read_captions
+from worldgen.data.importing.layouts import read_caption_table
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames, mean_rate
 from worldgen.types import Clip
 
@@ -190,7 +190,7 @@ def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:
 def _read_captions(folder: Path) -> dict[str, str]:
     table, lines = folder / "captions.csv", folder / "captions.jsonl"
     path = table if table.is_file() else lines
-    return read_captions(path) if path.is_file() else {}
+    return read_caption_table(path) if path.is_file() else {}
 
 
 def _check_index(index: int, length: int) -> int:

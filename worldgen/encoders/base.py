@@ -165,7 +165,7 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def open_encoder(text: str) -> Encoder:
+def load_encoder(text: str) -> Encoder:
     """The encoder that is meant.
 
     Args:

@@ -12,7 +12,7 @@ FROM_GRAVITY = "g"
 
 
 @dataclass(frozen=True)
-class Filmed:
+class Capture:
     """What is known of how videos were filmed."""
 
     scale: float | None = None
@@ -69,7 +69,7 @@ class Filmed:
         return found + ("" if self.rate is None else f" --rate {self.rate!r}")
 
 
-def filmed(scale: str | None, gravity: float | None, rate: float | None) -> Filmed:
+def choose_capture(scale: str | None, gravity: float | None, rate: float | None) -> Capture:
     """What the command's options say.
 
     Args:
@@ -82,7 +82,7 @@ def filmed(scale: str | None, gravity: float | None, rate: float | None) -> Film
     """
     gravity = STANDARD_GRAVITY if gravity is None else gravity
     if scale is None or scale == FROM_GRAVITY:
-        return Filmed(None, scale is not None, gravity, rate)
+        return Capture(None, scale is not None, gravity, rate)
     try:
         metres = float(scale)
     except ValueError as error:
@@ -90,4 +90,4 @@ def filmed(scale: str | None, gravity: float | None, rate: float | None) -> Film
             f"--scale must be metres per pixel of the file, or g for a scale from the longest flight; got "
             f"{scale!r}."
         ) from error
-    return Filmed(metres, False, gravity, rate)
+    return Capture(metres, False, gravity, rate)

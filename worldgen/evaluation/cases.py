@@ -17,23 +17,23 @@ from worldgen.metrics.tracking.colors import track_objects
 from worldgen.report.cases import Case, Exhibit
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.replay.replay import NotReplayable, replay
-from worldgen.simulation.violations.graded import CONTROLS
+from worldgen.simulation.violations.graded import VIOLATIONS
 from worldgen.types import Clip
 
-SHOWN_CONTROLS = ("frozen", "reversed")
+SHOWN_VIOLATIONS = ("frozen", "reversed")
 
 
 def exhibit(label: str, clip: Clip, reference: Clip, name: str) -> Exhibit:
     """A simulated or generated clip, tracked by the colors of ``reference`` and checked against its truth."""
     tracks, report = read_out(clip, reference, name)
-    return Exhibit(label, clip, tracks, report, is_control="control" in label)
+    return Exhibit(label, clip, tracks, report, is_violation="control" in label)
 
 
 def present_case(
     name: str,
     truth: Clip,
     generated: Clip | None,
-    known: int,
+    context_frames: int,
     second: Clip | None = None,
     own: OwnError | None = None,
 ) -> Case:
@@ -44,30 +44,30 @@ def present_case(
     exhibits = [exhibit("truth", truth, truth, name)]
     if generated is not None:
         exhibits.append(exhibit("generated", generated, truth, name))
-    for control in SHOWN_CONTROLS:
-        broken = CONTROLS[control](truth)
-        exhibits.append(exhibit(f"{control} (control)", broken, truth, name))
+    for violation in SHOWN_VIOLATIONS:
+        broken = VIOLATIONS[violation](truth)
+        exhibits.append(exhibit(f"{violation} (control)", broken, truth, name))
     if second is not None:
-        exhibits = [_compared(one, truth, second, known) for one in exhibits]
+        exhibits = [_compared(one, truth, second, context_frames) for one in exhibits]
     exhibits += [replayed(item, truth, own) for item in exhibits]
-    return Case(name, truth.prompts[0], known, tuple(exhibits))
+    return Case(name, truth.prompts[0], context_frames, tuple(exhibits))
 
 
 def count_case(
     name: str,
     truth: Clip,
     generated: Clip,
-    known: int,
+    context_frames: int,
     second: Clip | None = None,
     own: OwnError | None = None,
 ) -> Case:
     """What was generated alone, with its checks and its replay, for the tables and not for the eye."""
     shown = exhibit("generated", generated, truth, name)
     if second is not None:
-        shown = _compared(shown, truth, second, known)
+        shown = _compared(shown, truth, second, context_frames)
     pair = (shown, replayed(shown, truth, own))
     bare = tuple(item if item.tracks is None else replace(item, clip=None) for item in pair)
-    return Case(name, truth.prompts[0], known, bare)
+    return Case(name, truth.prompts[0], context_frames, bare)
 
 
 def replayed(shown: Exhibit, reference: Clip, own: OwnError | None = None) -> Exhibit:
@@ -87,7 +87,7 @@ def replayed(shown: Exhibit, reference: Clip, own: OwnError | None = None) -> Ex
         film = film_trajectory(again.trajectory, (scene,), width, reference.camera)
         clip = replace(clip, frames=film.to(clip.frames))
     tracks = None if again is None else again.trajectory
-    return Exhibit(f"{shown.label}, replayed", clip, tracks, report, shown.is_control)
+    return Exhibit(f"{shown.label}, replayed", clip, tracks, report, shown.is_violation)
 
 
 def tracker_error(truths: Sequence[Clip]) -> OwnError | None:
@@ -121,6 +121,6 @@ def replay_rows(cases: Sequence[Case], own: OwnError | None) -> list[Row]:
     return rows
 
 
-def _compared(one: Exhibit, truth: Clip, second: Clip, known: int) -> Exhibit:
-    checks = (*one.report.checks, *check_second_take(one.clip, truth, second, known))
+def _compared(one: Exhibit, truth: Clip, second: Clip, context_frames: int) -> Exhibit:
+    checks = (*one.report.checks, *check_second_take(one.clip, truth, second, context_frames))
     return replace(one, report=replace(one.report, checks=checks))

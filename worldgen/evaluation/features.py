@@ -19,47 +19,49 @@ from worldgen.metrics.text_match import imagebind_score, measure_text_match
 from worldgen.types import Clip
 
 
-def perceive(judge: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Row]:
+def measure_features(
+    encoder: Encoder, model: nn.Module, truth: Sequence[Clip], made: Sequence[Clip]
+) -> list[Row]:
     """How the generated clips look to an encoder, and a warning when the model was made with that encoder.
 
     Args:
-        judge: The encoder.
+        encoder: The encoder.
         model: What generated, with the encoders that it was conditioned on or aligned with.
         truth: One clip each.
         made: The same scenes, generated.
     """
     measures = []
-    if isinstance(judge, Foreseer):
-        measures += _compare_surprise(judge, truth, made)
-    if count_moments(judge, truth[0]) is not None:
-        measures += _compare_geometry(judge, truth, made)
-    measures += measure_distances(clip_features(judge, made), clip_features(judge, truth))
-    if isinstance(judge, ImageBind):
+    if isinstance(encoder, Foreseer):
+        measures += _compare_surprise(encoder, truth, made)
+    if count_moments(encoder, truth[0]) is not None:
+        measures += _compare_geometry(encoder, truth, made)
+    measures += measure_distances(clip_features(encoder, made), clip_features(encoder, truth))
+    if isinstance(encoder, ImageBind):
         for name, clips in (("generated", made), ("true", truth)):
-            measures.append(measure_text_match(f"{name} frames and prompt", imagebind_score(judge), clips))
+            measures.append(measure_text_match(f"{name} frames and prompt", imagebind_score(encoder), clips))
     rows = [measure.row() for measure in measures]
-    warning = circularity(judge, model)
+    warning = circularity(encoder, model)
     return [*rows, Row("judging encoder", None, note=warning or "not part of the model that is judged")]
 
 
-def _compare_surprise(judge: Foreseer, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Measure]:
-    windows = fit_window(judge, truth[0].frames.shape[1])
+def _compare_surprise(encoder: Foreseer, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Measure]:
+    windows = fit_window(encoder, truth[0].frames.shape[1])
     name = "generated more surprising than the truth"
     if windows is None:
         note = "does not apply: the clips are shorter than two tubelets"
         return [Measure(name, None, "of clips", "lower", 0.5, "physics", 0, note=note)]
     name += f", after {windows.contexts[0]} of {windows.frames} frames"
-    ours = [float(surprise.surprise(judge, clip, windows).average) for clip in truth]
-    theirs = [float(surprise.surprise(judge, clip, windows).average) for clip in made]
+    ours = [float(surprise.surprise(encoder, clip, windows).average) for clip in truth]
+    theirs = [float(surprise.surprise(encoder, clip, windows).average) for clip in made]
     return [_share(name, ours, theirs, surprise.BLIND_TO)]
 
 
-def _compare_geometry(judge: Encoder, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Measure]:
+def _compare_geometry(encoder: Encoder, truth: Sequence[Clip], made: Sequence[Clip]) -> list[Measure]:
     shapes = [
         (ours, theirs)
         for one, two in zip(truth, made, strict=True)
-        if (ours := clip_geometry(judge, one)[0]) is not None
-        and (theirs := clip_geometry(judge, two)[0]) is not None
+        if (ours := clip_geometry(encoder, one)[0]) is not None
+        and (theirs := clip_geometry(encoder, two)[0]) is not None
     ]
     measures = []
     for signal in SIGNALS:

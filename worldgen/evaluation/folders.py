@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldgen.data.videos import MOST_FRAMES, WIDEST, VideoFolder, read_small, require_picture
-from worldgen.encoders.base import Encoder, fingerprint, open_encoder
+from worldgen.encoders.base import Encoder, fingerprint, load_encoder
 from worldgen.evaluation.videos import Beside
 from worldgen.files import code_mark, progress_bar
 from worldgen.metrics import surprise
@@ -59,7 +59,7 @@ def compare_folders(videos: Path, against: Path, encoder: str, out: Path) -> Bes
     Args:
         videos: Those that are judged.
         against: Real ones; any number of them.
-        encoder: See `open_encoder`.
+        encoder: See `load_encoder`.
         out: Folder of the report.
 
     Raises:
@@ -68,12 +68,12 @@ def compare_folders(videos: Path, against: Path, encoder: str, out: Path) -> Bes
             between any two.
     """
     folders = [VideoFolder(folder, size=1) for folder in (videos, against)]  # has a sentence for each mistake
-    judge = open_encoder(encoder)
-    mark = f"{type(judge).__name__}:{fingerprint(judge)}"
+    loaded = load_encoder(encoder)
+    mark = f"{type(loaded).__name__}:{fingerprint(loaded)}"
     rows, crowds, skipped = [], [], []
     measures: tuple[tuple[str, tuple[Row, ...]], ...] = ()
     for side, name, folder in zip(("videos", "against"), ("videos", "real videos"), folders, strict=True):
-        seen, lost = _look_at_all(judge, mark, folder.paths, out / "features" / side)
+        seen, lost = _look_at_all(loaded, mark, folder.paths, out / "features" / side)
         if not seen:
             raise ValueError(
                 f"None of {len(lost)} videos in {folder.folder} can be looked at; {lost[0][0]}: {lost[0][1]}."
@@ -95,14 +95,14 @@ def compare_folders(videos: Path, against: Path, encoder: str, out: Path) -> Bes
     return Beside(tuple(rows), measures, tuple(skipped), NOTES if measures else NOTES[:1])
 
 
-def look_at(judge: Encoder, mark: str, clip: Clip) -> Seen:
+def extract_features(encoder: Encoder, mark: str, clip: Clip) -> Seen:
     """Features of a clip, and its surprise where the encoder predicts; ``mark`` names the encoder."""
-    features = clip_features(judge, [clip])[0]
-    window = fit_window(judge, clip.frames.shape[1]) if isinstance(judge, Foreseer) else None
+    features = clip_features(encoder, [clip])[0]
+    window = fit_window(encoder, clip.frames.shape[1]) if isinstance(encoder, Foreseer) else None
     if window is None:
         return Seen(features, ())
     stride = max(ceil((clip.frames.shape[1] - window.frames) / (MOST_WINDOWS - 1)), 1)
-    found = surprise.surprise(judge, clip, Windows(window.frames, window.contexts, stride))
+    found = surprise.surprise(encoder, clip, Windows(window.frames, window.contexts, stride))
     after = f"of {mark} after {window.contexts[0]} of {window.frames} frames"
     return Seen(
         features,
@@ -114,7 +114,7 @@ def look_at(judge: Encoder, mark: str, clip: Clip) -> Seen:
 
 
 def _look_at_all(
-    judge: Encoder, mark: str, paths: list[Path], records: Path
+    encoder: Encoder, mark: str, paths: list[Path], records: Path
 ) -> tuple[dict[Path, Seen], list[tuple[str, str]]]:
     """What was seen of each video, and why nothing was of the others."""
     found: dict[Path, Seen] = {}
@@ -127,7 +127,7 @@ def _look_at_all(
             seen = _read_seen(record, stamp)
             if seen is None:
                 try:
-                    seen = look_at(judge, mark, require_picture(read_small(path), path.name))
+                    seen = extract_features(encoder, mark, require_picture(read_small(path), path.name))
                 except Exception as error:  # whatever one video does, the others are looked at
                     lost.append((str(path), " ".join(str(error).split()) or type(error).__name__))
                 else:

@@ -16,22 +16,22 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
-from worldgen.encoders.base import open_encoder
+from worldgen.encoders.base import load_encoder
 from worldgen.evaluation.cases import count_case, present_case, replay_rows, tracker_error
-from worldgen.evaluation.features import perceive
-from worldgen.evaluation.kept import Unfinished, stamp_run
+from worldgen.evaluation.features import measure_features
+from worldgen.evaluation.kept import ResumeCache, stamp_run
 from worldgen.evaluation.outcomes import (
     Outcome,
     baselines,
     describe_codec,
     describe_fidelity,
     fit_regression,
-    judge,
     measure,
-    summarize,
+    score_clips,
+    summarize_outcomes,
     summarize_second_takes,
 )
-from worldgen.evaluation.page import Verdict, write_evaluation
+from worldgen.evaluation.page import Evaluation, write_evaluation
 from worldgen.files import progress_bar
 from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
@@ -60,19 +60,19 @@ class HeldOut:
 def evaluate_run(
     model: WorldGenerator,
     held_out: Sequence[Callable[[], HeldOut]],
-    known: int,
+    context_frames: int,
     seed: int,
     pictured: int = 12,
     regression_clips: int = 1500,
-    unfinished: Unfinished | None = None,
+    unfinished: ResumeCache | None = None,
     perceived: PerceptualDistance | None = None,
-) -> Verdict:
+) -> Evaluation:
     """Generate the continuation of every clip and judge it against the truth.
 
     Args:
         model: What is judged.
         held_out: Loads one clip each; a clip that cannot be loaded is skipped, and counted.
-        known: First frames that the model is given.
+        context_frames: First frames that the model is given.
         seed: Of the noise.
         pictured: Cases that the report shows whole, with truth and controls; of the others it counts the
             checks.
@@ -85,11 +85,11 @@ def evaluate_run(
     """
     if not held_out:
         raise ValueError("An evaluation needs at least one clip; got none.")
-    if known not in model.contexts:
-        raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
+    if context_frames not in model.contexts:
+        raise ValueError(f"The model was trained with {model.contexts} known frames; got {context_frames}.")
     clips, skipped = _load(held_out)
-    first_judged = max(known, 1)
-    generated = _generate(model, clips, known, seed, unfinished)
+    first_judged = max(context_frames, 1)
+    generated = _generate(model, clips, context_frames, seed, unfinished)
     outcomes, own, ceiling = _measure(model, clips, generated, first_judged)
     tracker = tracker_error([one.clip for one in clips[:pictured]])
     cases, judged, failed = _check(clips, generated, outcomes, first_judged, pictured, tracker)
@@ -104,10 +104,10 @@ def evaluate_run(
     )
     everything = stack_clips([replace(one.clip, depth=None, masks=None) for one in clips])
     truths = [select(everything.truth, slice(index, index + 1)) for index in range(len(clips))]
-    rows = summarize("generated", outcomes)
+    rows = summarize_outcomes("generated", outcomes)
     rows += describe_codec(outcomes, ceiling)
     rows += baselines(truths, everything, [one.family for one in clips], regression)
-    rows += summarize("tracker on true frames", own)[:1]
+    rows += summarize_outcomes("tracker on true frames", own)[:1]
     rows += replay_rows(cases, tracker)
     again = [
         check_second_take(result, one.clip, one.second, first_judged)
@@ -123,14 +123,14 @@ def evaluate_run(
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     truth, made = [one.clip for one, _ in judged], [result for _, result in judged]
-    return Verdict(rows, cases, truth, made, skipped, model.conditioner.shown)
+    return Evaluation(rows, cases, truth, made, skipped, model.conditioner.shown)
 
 
 def evaluate_folder(
     run: Path,
     data: Path,
     out: Path,
-    known: int,
+    context_frames: int,
     seed: int,
     count: int | None,
     encoder: str | None = None,
@@ -138,23 +138,25 @@ def evaluate_folder(
 ) -> Path:
     """Judge a run on a folder of simulated shards, and write the report.
 
-    With an encoder (see `open_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
+    With an encoder (see `load_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
     weights (see `PerceptualDistance`) also by LPIPS.
     """
-    judge = None if encoder is None else open_encoder(encoder)
+    score_clips = None if encoder is None else load_encoder(encoder)
     perceived = None if lpips is None else PerceptualDistance(lpips)
     model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
     source = ShardedClips(data)
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
-    unfinished = Unfinished(out / "unfinished", stamp_run(run, model, known, seed))
-    verdict = evaluate_run(model, held_out, known, seed, unfinished=unfinished, perceived=perceived)
-    command = f"worldgen evaluate {run} --data {data} --out {out} --known {known} --seed {seed}"
+    unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
+    verdict = evaluate_run(model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived)
+    command = (
+        f"worldgen evaluate {run} --data {data} --out {out} --context-frames {context_frames} --seed {seed}"
+    )
     command += (f" --clips {count}" if count else "") + (f" --lpips {lpips}" if lpips else "")
-    if judge is not None:
+    if score_clips is not None:
         command += f" --encoder {encoder}"
-        rows = perceive(judge, model, verdict.truth, verdict.generated)
+        rows = measure_features(score_clips, model, verdict.truth, verdict.generated)
         verdict = replace(verdict, rows=verdict.rows + rows)
-    page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, known)
+    page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, context_frames)
     shutil.rmtree(unfinished.folder, ignore_errors=True)
     return page
 
@@ -184,16 +186,20 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
 
 
 def _generate(
-    model: WorldGenerator, clips: Sequence[HeldOut], known: int, seed: int, unfinished: Unfinished | None
+    model: WorldGenerator,
+    clips: Sequence[HeldOut],
+    context_frames: int,
+    seed: int,
+    unfinished: ResumeCache | None,
 ) -> list[Clip]:
     """Every clip's continuation."""
     generated: list[Clip] = []
     with progress_bar() as progress:
         task = progress.add_task("Generating", total=len(clips))
         for number, truth in enumerate(_batches([one.clip for one in clips])):
-            make = partial(_continue, model, truth, known, seed)
+            make = partial(_continue, model, truth, context_frames, seed)
             frames = unfinished.recall(number, truth, make) if unfinished else make()
-            result = _clip_of(truth, known, frames)
+            result = _clip_of(truth, context_frames, frames)
             generated += [result[index] for index in range(len(result))]
             progress.advance(task, len(result))
     return generated
@@ -207,9 +213,9 @@ def _measure(
     with progress_bar() as progress:
         task = progress.add_task("Measuring", total=len(clips))
         for truth, result in zip(_batches([one.clip for one in clips]), _batches(generated), strict=True):
-            outcomes += judge(truth, result, first_judged)
-            own += judge(truth, truth, first_judged)
-            ceiling += judge(truth, _code(model, truth), first_judged)
+            outcomes += score_clips(truth, result, first_judged)
+            own += score_clips(truth, truth, first_judged)
+            ceiling += score_clips(truth, _code(model, truth), first_judged)
             progress.advance(task, len(truth))
     return outcomes, own, ceiling
 
@@ -249,16 +255,20 @@ def _batches(clips: Sequence[Clip]) -> Iterator[Clip]:
     return (stack_clips(clips[begin : begin + BATCH]) for begin in range(0, len(clips), BATCH))
 
 
-def _continue(model: WorldGenerator, truth: Clip, known: int, seed: int) -> Float[Tensor, "B T 3 H W"]:
+def _continue(
+    model: WorldGenerator, truth: Clip, context_frames: int, seed: int
+) -> Float[Tensor, "B T 3 H W"]:
     """Frames that the model generates, where it is, from the known ones and the prompts of some clips."""
     truth = to_device(truth, model.device)
     slots = model.encode_condition(truth) if model.conditioner.shown else None
-    return model.generate(hold(truth, known, known), truth.frames.shape[1], seed, slots).frames.cpu()
+    return model.generate(
+        hold(truth, context_frames, context_frames), truth.frames.shape[1], seed, slots
+    ).frames.cpu()
 
 
-def _clip_of(truth: Clip, known: int, frames: Float[Tensor, "B T 3 H W"]) -> Clip:
+def _clip_of(truth: Clip, context_frames: int, frames: Float[Tensor, "B T 3 H W"]) -> Clip:
     """Generated frames as a clip, which knows nothing of what comes after the known frames."""
-    start = hold(hold(truth, known, known), known, frames.shape[1])
+    start = hold(hold(truth, context_frames, context_frames), context_frames, frames.shape[1])
     return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
 
 

@@ -44,7 +44,7 @@ def write_finding(path: Path, finding: Finding, stamp: str) -> None:
     for number, item in enumerate(finding.case.exhibits if finding.case is not None else ()):
         checks = [asdict(check) for check in item.report.checks]
         metric = item.tracks is not None and item.tracks.metric
-        exhibits.append([item.label, item.report.clip, item.report.source, item.is_control, metric, checks])
+        exhibits.append([item.label, item.report.clip, item.report.source, item.is_violation, metric, checks])
         if item.tracks is not None:
             for field in fields(Trajectory):
                 value = getattr(item.tracks, field.name)
@@ -53,7 +53,10 @@ def write_finding(path: Path, finding: Finding, stamp: str) -> None:
     words = {"name": finding.name, "reason": finding.reason, "exhibits": exhibits}
     if finding.case is not None:
         measures = [asdict(row) for row in finding.case.measures]
-        words |= {"case": [finding.case.name, finding.case.prompt, finding.case.known], "measures": measures}
+        words |= {
+            "case": [finding.case.name, finding.case.prompt, finding.case.context_frames],
+            "measures": measures,
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -77,19 +80,19 @@ def read_finding(path: Path, stamp: str) -> Finding | None:
     if "case" not in words:
         return Finding(words["name"], None, words["reason"])
     exhibits = []
-    for number, (label, clip, source, is_control, metric, checks) in enumerate(words["exhibits"]):
+    for number, (label, clip, source, is_violation, metric, checks) in enumerate(words["exhibits"]):
         prefix = f"{number}."
         own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
         tracks = Trajectory(**own, metric=metric) if own else None
         report = PhysicsReport(clip, source, tuple(_check(check) for check in checks))
-        exhibits.append(Exhibit(label, None, tracks, report, is_control))
-    name, prompt, known = words["case"]
+        exhibits.append(Exhibit(label, None, tracks, report, is_violation))
+    name, prompt, context_frames = words["case"]
     measures = tuple(Row(**row) for row in words["measures"])
-    return Finding(words["name"], Case(name, prompt, known, tuple(exhibits), measures))
+    return Finding(words["name"], Case(name, prompt, context_frames, tuple(exhibits), measures))
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class ResumeCache:
     """Generated frames in a folder, batch by batch."""
 
     folder: Path

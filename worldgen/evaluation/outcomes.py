@@ -51,27 +51,29 @@ class Outcome:
     """dB on all pixels after the context."""
 
 
-def judge(truth: Clip, generated: Clip, known: int) -> tuple[Outcome, ...]:
+def score_clips(truth: Clip, generated: Clip, context_frames: int) -> tuple[Outcome, ...]:
     """Compare a batch of generated clips with the simulator's truth.
 
     Args:
         truth: Simulated clips, with states, masks and camera.
         generated: Their continuations.
-        known: First frames that were given.
+        context_frames: First frames that were given.
     """
     tracks = track_objects(generated, reference=truth)
     height, width = truth.frames.shape[-2:]
-    errors = trajectory_error_px(tracks, truth.truth, truth.camera, height, width, known)
-    moving = moving_psnr(generated.frames, truth.frames, known)
-    everywhere = psnr(generated.frames[:, known:], truth.frames[:, known:])
-    exists = truth.truth.present[:, known:]
-    present = (tracks.present[:, known:] & exists).sum(dim=(1, 2)) / exists.sum(dim=(1, 2))
+    errors = trajectory_error_px(tracks, truth.truth, truth.camera, height, width, context_frames)
+    moving = moving_psnr(generated.frames, truth.frames, context_frames)
+    everywhere = psnr(generated.frames[:, context_frames:], truth.frames[:, context_frames:])
+    exists = truth.truth.present[:, context_frames:]
+    present = (tracks.present[:, context_frames:] & exists).sum(dim=(1, 2)) / exists.sum(dim=(1, 2))
     return tuple(
         Outcome(
             errors[index].double().numpy(),
             float(present[index]),
             falls(
-                select(tracks, slice(index, index + 1)), select(truth.truth, slice(index, index + 1)), known
+                select(tracks, slice(index, index + 1)),
+                select(truth.truth, slice(index, index + 1)),
+                context_frames,
             ),
             float(moving[index]),
             float(everywhere[index]),
@@ -98,7 +100,9 @@ def measure(outcome: Outcome) -> tuple[Row, ...]:
     )
 
 
-def falls(tracks: Trajectory, truth: Trajectory, known: int, gravity: float = 9.81) -> tuple[float, ...]:
+def falls(
+    tracks: Trajectory, truth: Trajectory, context_frames: int, gravity: float = 9.81
+) -> tuple[float, ...]:
     """``a / g - 1`` of each object over the frames in which, in truth, nothing touches it yet.
 
     The last known frame counts as a sample. Objects that were not seen throughout, or touch something within
@@ -114,15 +118,17 @@ def falls(tracks: Trajectory, truth: Trajectory, known: int, gravity: float = 9.
             if len(times)
             else tracks.position.shape[1]
         )
-        if stop - known + 1 < FEWEST or not bool(tracks.present[0, known:stop, index].all()):
+        if stop - context_frames + 1 < FEWEST or not bool(
+            tracks.present[0, context_frames:stop, index].all()
+        ):
             continue
-        time = np.arange(stop - known + 1) * dt
-        height = tracks.position[0, known - 1 : stop, index, 2].double().numpy()
+        time = np.arange(stop - context_frames + 1) * dt
+        height = tracks.position[0, context_frames - 1 : stop, index, 2].double().numpy()
         errors.append(-2 * float(np.polyfit(time, height, 2)[0]) / gravity - 1)
     return tuple(errors)
 
 
-def summarize(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
+def summarize_outcomes(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
     """The lines of a table: each number over all clips, with its bootstrap interval."""
     rows = []
 
@@ -157,7 +163,7 @@ def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome], seed: 
         coded: Of the true clips, coded and decoded.
         seed: Of the intervals.
     """
-    rows = [row for row in summarize("codec alone", coded, seed) if "RMSE" not in row.name]
+    rows = [row for row in summarize_outcomes("codec alone", coded, seed) if "RMSE" not in row.name]
     everywhere = np.array([outcome.psnr for outcome in coded])
     low, high = bootstrap_interval(everywhere, np.mean, seed)
     rows.append(Row("codec alone: PSNR", float(everywhere.mean()), low, high, "dB"))
@@ -174,12 +180,12 @@ def baselines(
     truth: Sequence[Trajectory], clips: Clip, groups: Sequence[str], regression: LinearRegression
 ) -> list[Row]:
     """The same errors for predictions that a generator has to beat; they know the true first positions."""
-    known = regression.context
+    context_frames = regression.context
     predictions: dict[str, list[Trajectory]] = {
-        "copy of the last frame": [copy_last(one, known) for one in truth]
+        "copy of the last frame": [copy_last(one, context_frames) for one in truth]
     }
-    if known >= 2:
-        predictions["constant velocity"] = [constant_velocity(one, known) for one in truth]
+    if context_frames >= 2:
+        predictions["constant velocity"] = [constant_velocity(one, context_frames) for one in truth]
     predictions["linear regression"] = [
         regression.predict(one, group) for one, group in zip(truth, groups, strict=True)
     ]
@@ -189,16 +195,16 @@ def baselines(
         outcomes = []
         for index, (guess, one) in enumerate(zip(predicted, truth, strict=True)):
             camera = select(clips.camera, slice(index, index + 1))
-            error = trajectory_error_px(guess, one, camera, height, width, known)[0].double().numpy()
-            outcomes.append(Outcome(error, 1.0, falls(guess, one, known), float("nan")))
-        rows += summarize(name, outcomes)[:2]
+            error = trajectory_error_px(guess, one, camera, height, width, context_frames)[0].double().numpy()
+            outcomes.append(Outcome(error, 1.0, falls(guess, one, context_frames), float("nan")))
+        rows += summarize_outcomes(name, outcomes)[:2]
     return rows
 
 
 def describe_fidelity(
     name: str,
     pairs: Sequence[tuple[Clip, Clip]],
-    known: int,
+    context_frames: int,
     seed: int = 0,
     perceived: PerceptualDistance | None = None,
 ) -> list[Row]:
@@ -207,7 +213,7 @@ def describe_fidelity(
     Args:
         name: Whose clips.
         pairs: Each clip with its truth.
-        known: First frames that were given.
+        context_frames: First frames that were given.
         seed: Of the intervals.
         perceived: Measures LPIPS; left out when None.
     """
@@ -218,7 +224,7 @@ def describe_fidelity(
         low, high = bootstrap_interval(values, np.mean, seed)
         rows.append(Row(f"{name}: {what}", fmean(values), low, high, unit, note))
 
-    later = [(made.frames[:, known:], true.frames[:, known:]) for made, true in pairs]
+    later = [(made.frames[:, context_frames:], true.frames[:, context_frames:]) for made, true in pairs]
     add("PSNR", [float(psnr(made, true)) for made, true in later], "dB")
     if min(pairs[0][0].frames.shape[-2:]) >= 11:
         add("SSIM", [float(ssim(made, true)) for made, true in later])
@@ -265,7 +271,7 @@ def summarize_second_takes(name: str, found: Sequence[tuple[Check, ...]], total:
 
 
 def fit_regression(
-    families: Sequence[str], known: int, frames: int, fps: float, count: int = 1500
+    families: Sequence[str], context_frames: int, frames: int, fps: float, count: int = 1500
 ) -> LinearRegression:
     """The linear baseline, fitted on simulated states (seeds that no data set uses)."""
     from worldgen.simulation.clips import simulate_trajectory
@@ -275,7 +281,7 @@ def fit_regression(
         family = families[index % len(families)]
         trajectories.append(simulate_trajectory(family, 900_000_000 + index, frames, fps))
         groups.append(family)
-    return LinearRegression.fit(trajectories, groups, known)
+    return LinearRegression.fit(trajectories, groups, context_frames)
 
 
 def _pad(values: Sequence[Sequence[float]]) -> Float[np.ndarray, "clips K"]:

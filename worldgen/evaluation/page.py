@@ -29,14 +29,14 @@ NOTES = (
     "Fidelity says how a clip looks, and nothing of physics.",
 )
 NO_LPIPS = "LPIPS is left out: it needs AlexNet's weights (--lpips alexnet-owt-7be5be79.pth)."
-SHOWN = (
+RECONSTRUCTION = (
     "RECONSTRUCTION, NOT A FORECAST: the encoder of {slots} was shown the whole clip, the frames to be "
     "generated included. "
 )
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Evaluation:
     """What an evaluation found."""
 
     rows: list[Row]
@@ -49,12 +49,14 @@ class Verdict:
     """Slots whose encoder was shown the whole clip, its future included."""
 
 
-def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, known: int) -> Path:
+def write_evaluation(
+    verdict: Evaluation, folder: Path, title: str, command: str, context_frames: int
+) -> Path:
     """The report and a video of generated clips beside the truth."""
-    shown = SHOWN.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
+    shown = RECONSTRUCTION.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
     start = (
-        f"Each clip continues from its caption and its first {known} frames."
-        if known
+        f"Each clip continues from its caption and its first {context_frames} frames."
+        if context_frames
         else "No frame of a clip is known: all of it comes from what the encoders say."
     )
     introduction = shown + (
@@ -82,7 +84,7 @@ def write_evaluation(verdict: Verdict, folder: Path, title: str, command: str, k
     return page
 
 
-def side_by_side(verdict: Verdict, columns: int = 6) -> torch.Tensor:
+def side_by_side(verdict: Evaluation, columns: int = 6) -> torch.Tensor:
     """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
     pairs = [
         torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)

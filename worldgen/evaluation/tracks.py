@@ -11,7 +11,7 @@ import torch
 
 from worldgen.data.shards.shards import read_index
 from worldgen.data.sources import ShardedClips
-from worldgen.evaluation.cases import SHOWN_CONTROLS
+from worldgen.evaluation.cases import SHOWN_VIOLATIONS
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
@@ -91,7 +91,7 @@ def draw_tracks(tracks: Trajectory) -> torch.Tensor:
     return frames
 
 
-def export(clips: list[Path], out: Path, most: int | None = None) -> list[Path]:
+def write_exports(clips: list[Path], out: Path, most: int | None = None) -> list[Path]:
     """Write each clip as NAME.xml (free bodies), NAME.mocap.xml (held ones) and NAME.py (Blender).
 
     Args:
@@ -153,14 +153,14 @@ def _opened(path: Path, most: int | None) -> Iterator[tuple[str, Trajectory, Cli
 def _exhibits(name: str, clip: Clip, floor: float | None) -> Iterator[Exhibit]:
     for label, shown in (
         ("tracks", clip),
-        (f"{SHOWN_CONTROLS[0]} (control)", freeze(clip)),
-        (f"{SHOWN_CONTROLS[1]} (control)", reverse(clip)),
+        (f"{SHOWN_VIOLATIONS[0]} (control)", freeze(clip)),
+        (f"{SHOWN_VIOLATIONS[1]} (control)", reverse(clip)),
     ):
         tracks = shown.truth
         assert tracks is not None
         plain = replace(shown, truth=None)
         report = assess(tracks, clip=name, source="readout", floor=floor, expected=_between(tracks))
-        yield Exhibit(label, plain, tracks, report, is_control="control" in label)
+        yield Exhibit(label, plain, tracks, report, is_violation="control" in label)
         report, again = assess_replay(tracks, clip=name, floor=floor)
         drawn = plain if again is None else replace(plain, frames=draw_tracks(again.trajectory))
         yield Exhibit(
@@ -168,7 +168,7 @@ def _exhibits(name: str, clip: Clip, floor: float | None) -> Iterator[Exhibit]:
             drawn,
             None if again is None else again.trajectory,
             report,
-            is_control="control" in label,
+            is_violation="control" in label,
         )
 
 

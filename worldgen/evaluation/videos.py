@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 
 from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, find_videos, read_small
 from worldgen.data.workers import run_guarded
-from worldgen.evaluation.capture import Filmed
-from worldgen.evaluation.cases import SHOWN_CONTROLS
+from worldgen.evaluation.capture import Capture
+from worldgen.evaluation.cases import SHOWN_VIOLATIONS
 from worldgen.evaluation.kept import Finding, read_finding, write_finding
 from worldgen.evaluation.tracker import Tracking
 from worldgen.files import code_mark, progress_bar
@@ -28,7 +28,7 @@ from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Case, Exhibit
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report, write_summary
-from worldgen.simulation.violations.graded import CONTROLS, freeze, reverse
+from worldgen.simulation.violations.graded import VIOLATIONS, freeze, reverse
 from worldgen.types import Clip, Trajectory
 
 SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
@@ -36,11 +36,11 @@ CAMERA = "camera motion taken out"
 
 
 @dataclass(frozen=True)
-class JudgingTask:
+class CheckTask:
     """A video to be judged, and where the finding goes."""
 
     video: Path
-    filmed: Filmed
+    filmed: Capture
     record: Path
     stamp: str
     tracking: Tracking = Tracking()
@@ -64,7 +64,7 @@ def evaluate_videos(
     out: Path,
     command: str,
     processes: int | None = None,
-    how: Filmed | None = None,
+    how: Capture | None = None,
     beside: Beside = Beside(),
     tracking: Tracking | None = None,
 ) -> Path:
@@ -93,8 +93,8 @@ def evaluate_videos(
     paths = find_videos(folder)
     if not paths:
         raise ValueError(f"{folder} must hold videos (mp4, webm, gif, mov, avi); got none. Check the path.")
-    how, tracking = how or Filmed(), tracking or Tracking()
-    findings = _judge_all(paths, out / "judged", processes or os.cpu_count() or 1, how, tracking)
+    how, tracking = how or Capture(), tracking or Tracking()
+    findings = _check_all(paths, out / "judged", processes or os.cpu_count() or 1, how, tracking)
     cases = [
         (path, finding.case)
         for path, finding in zip(paths, findings, strict=True)
@@ -143,7 +143,7 @@ def evaluate_videos(
     )
 
 
-def judge_file(task: JudgingTask, beat: Callable[[], None]) -> None:
+def check_file(task: CheckTask, beat: Callable[[], None]) -> None:
     """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
     torch.set_num_threads(1)  # there is a process for every core
     try:
@@ -166,12 +166,12 @@ def _camera_notes(cases: list[Case]) -> list[str]:
     ]
 
 
-def _judge_all(
-    paths: list[Path], records: Path, processes: int, how: Filmed, tracking: Tracking
+def _check_all(
+    paths: list[Path], records: Path, processes: int, how: Capture, tracking: Tracking
 ) -> list[Finding]:
     """Findings in the order of the videos, without their frames."""
     tasks = [
-        JudgingTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how, tracking), tracking)
+        CheckTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how, tracking), tracking)
         for path in paths
     ]
     found = {task.video: read_finding(task.record, task.stamp) for task in tasks}
@@ -179,7 +179,7 @@ def _judge_all(
     with progress_bar("videos") as progress:
         bar = progress.add_task("Checking", total=len(tasks), completed=len(tasks) - len(waiting))
         for task, trouble in run_guarded(
-            judge_file, waiting, processes, tracking.seconds, tracking.megabytes
+            check_file, waiting, processes, tracking.seconds, tracking.megabytes
         ):
             finding = None if trouble else read_finding(task.record, task.stamp)
             lost = Finding(task.video.name, None, trouble or "what was found could not be kept")
@@ -188,23 +188,23 @@ def _judge_all(
     return [finding for finding in (found[path] for path in paths) if finding is not None]
 
 
-def _picture(case: Case, path: Path, how: Filmed) -> Case:
+def _picture(case: Case, path: Path, how: Capture) -> Case:
     """A case with the frames of its video, and of its controls."""
     clip = _at_rate(read_small(path), how)
     shown = {case.exhibits[0].label: clip}
-    shown |= {_label(name): CONTROLS[name](clip) for name in SHOWN_CONTROLS}
+    shown |= {_label(name): VIOLATIONS[name](clip) for name in SHOWN_VIOLATIONS}
     return replace(case, exhibits=tuple(replace(item, clip=shown[item.label]) for item in case.exhibits))
 
 
-def _label(control: str) -> str:
-    return f"{control} (control)"
+def _label(violation: str) -> str:
+    return f"{violation} (control)"
 
 
-def _at_rate(clip: Clip, how: Filmed) -> Clip:
+def _at_rate(clip: Clip, how: Capture) -> Clip:
     return clip if how.rate is None else replace(clip, fps=torch.full_like(clip.fps, how.rate))
 
 
-def _stamp(path: Path, how: Filmed, tracking: Tracking) -> str:
+def _stamp(path: Path, how: Capture, tracking: Tracking) -> str:
     """Names a video and the way it is judged."""
     status = path.stat()
     code = f"{code_mark()} {WIDEST} {MOST_FRAMES}"
@@ -214,7 +214,7 @@ def _stamp(path: Path, how: Filmed, tracking: Tracking) -> str:
 def check_video(
     path: Path,
     beat: Callable[[], None] = lambda: None,
-    how: Filmed | None = None,
+    how: Capture | None = None,
     tracking: Tracking | None = None,
 ) -> Case:
     """Track one video and check it, and its controls.
@@ -228,7 +228,7 @@ def check_video(
     Raises:
         ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).
     """
-    how = how or Filmed()
+    how = how or Capture()
     clip = _at_rate(read_small(path, beat), how)
     tracked = (tracking or Tracking()).track(clip, beat)
     height, width = clip.frames.shape[-2:]
@@ -274,12 +274,12 @@ def check_video(
             report = without_gravity(report, unscaled)
         if moved.metric:
             report = without_guesses(report, moved.position.shape[2])
-        return Exhibit(label, shown, moved, report, is_control="control" in label)
+        return Exhibit(label, shown, moved, report, is_violation="control" in label)
 
     thing = replace(clip, truth=motion)  # so that a control breaks frames and tracks alike
     exhibits = [exhibit("video", clip, motion, where)]
     held, backward = tuple(one[:1].expand_as(one) for one in where), tuple(one.flip(0) for one in where)
-    for name, control, then in zip(SHOWN_CONTROLS, (freeze, reverse), (held, backward), strict=True):
-        broken = control(thing)
+    for name, violation, then in zip(SHOWN_VIOLATIONS, (freeze, reverse), (held, backward), strict=True):
+        broken = violation(thing)
         exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, then))
     return Case(path.stem, "", 0, tuple(exhibits), tuple(measures))

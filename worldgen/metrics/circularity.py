@@ -14,7 +14,7 @@ _LEAST = 64
 """Numbers in a tensor from which on it can be recognized; smaller ones are zeros or ones in many models."""
 
 
-def shared_weights(judge: nn.Module, model: nn.Module) -> tuple[str, float]:
+def shared_weights(encoder: nn.Module, model: nn.Module) -> tuple[str, float]:
     """The encoder within a model that has most weights in common with the judge, and how large a share.
 
     Tensors are compared by their bytes, not by name or setting: the same weights under a LoRA, with other
@@ -24,7 +24,7 @@ def shared_weights(judge: nn.Module, model: nn.Module) -> tuple[str, float]:
     Returns:
         Name of the encoder in the model, "" when it has none, and the share of the judge's weights in it.
     """
-    own = _digests(judge)
+    own = _digests(encoder)
     total = sum(own.values())
     best = ("", 0.0)
     for name, part in model.named_modules():
@@ -36,13 +36,13 @@ def shared_weights(judge: nn.Module, model: nn.Module) -> tuple[str, float]:
     return best
 
 
-def circularity(judge: nn.Module, model: nn.Module) -> str:
+def circularity(encoder: nn.Module, model: nn.Module) -> str:
     """A sentence for the report when the judge is part of what it judges; "" when it is not."""
-    name, share = shared_weights(judge, model)
+    name, share = shared_weights(encoder, model)
     if share <= MOST:
         return ""
     return (
-        f"CIRCULAR: {share:.0%} of the weights of the judging {type(judge).__name__} are those of the "
+        f"CIRCULAR: {share:.0%} of the weights of the judging {type(encoder).__name__} are those of the "
         f"model's own {name}, which it was conditioned on or aligned with. Believe a second encoder instead: "
         "give another class or checkpoint, such as a TimmVideo."
     )

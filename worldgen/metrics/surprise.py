@@ -190,12 +190,12 @@ def require_fit(foreseer: Foreseer, windows: Windows) -> None:
         )
 
 
-def fit_windows(judge: Encoder, wanted: Windows) -> Windows:
+def fit_windows(encoder: Encoder, wanted: Windows) -> Windows:
     """The wanted windows, shortened to what the encoder can look at, contexts in proportion."""
-    if not isinstance(judge, Foreseer) or judge.frames >= wanted.frames:
+    if not isinstance(encoder, Foreseer) or encoder.frames >= wanted.frames:
         return wanted
-    tubelet = judge.tubelet
-    frames = judge.frames // tubelet * tubelet
+    tubelet = encoder.tubelet
+    frames = encoder.frames // tubelet * tubelet
     contexts = {
         min(max(round(context / wanted.frames * frames / tubelet), 1) * tubelet, frames - tubelet)
         for context in wanted.contexts
@@ -203,11 +203,11 @@ def fit_windows(judge: Encoder, wanted: Windows) -> Windows:
     return Windows(frames, tuple(sorted(contexts)), wanted.stride, wanted.skip)
 
 
-def fit_window(judge: Foreseer, frames: int) -> Windows | None:
+def fit_window(encoder: Foreseer, frames: int) -> Windows | None:
     """The longest window that encoder and clip allow, half of it known; None where that is no tubelet."""
-    longest = min(judge.frames, frames, _WINDOW) // judge.tubelet * judge.tubelet
-    context = longest // 2 // judge.tubelet * judge.tubelet
-    return Windows(longest, (context,)) if context >= judge.tubelet else None
+    longest = min(encoder.frames, frames, _WINDOW) // encoder.tubelet * encoder.tubelet
+    context = longest // 2 // encoder.tubelet * encoder.tubelet
+    return Windows(longest, (context,)) if context >= encoder.tubelet else None
 
 
 def _judge(foreseer: Foreseer, window: Clip, contexts: tuple[int, ...]) -> Float[Tensor, "N K"]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from worldgen.metrics.checks.scoring import PASSING
 from worldgen.metrics.measure import Row
-from worldgen.report.cases import Case, Exhibit, Kind, Tally, bound_sign, check_names, kinds_of, tally
+from worldgen.report.cases import Case, Exhibit, ExhibitKind, Tally, bound_sign, check_names, kinds_of, tally
 from worldgen.report.pictures import clip_pictures, inline_svg
 from worldgen.report.words import MEANING, STYLE
 from worldgen.types import Check, Trajectory
@@ -126,7 +126,7 @@ def _render_tally(cases: Sequence[Case]) -> str:
     tables = []
     for replayed in dict.fromkeys(kind.source == "replay" for kind in kinds):
         places = [place for place, kind in enumerate(kinds) if (kind.source == "replay") is replayed]
-        head = "".join(_head_cell(kinds[p].label, kinds[p].source, kinds[p].is_control) for p in places)
+        head = "".join(_head_cell(kinds[p].label, kinds[p].source, kinds[p].is_violation) for p in places)
         rows = [
             f'<tr><th scope="row">{_spoken(name)}<small>{escape(MEANING.get(name, ""))}</small></th>'
             f"{''.join(_tally_cell(found[name][place]) for place in places)}</tr>"
@@ -177,20 +177,26 @@ def _what_failed(tallies: Sequence[Tally]) -> str:
 def _render_case(case: Case, number: int, draw_tracks: DrawTracks | None) -> tuple[str, str]:
     """A case, and the css that holds its pictures."""
     pictures = [
-        clip_pictures(item.label, item.clip, f"clip{number}-{place}", 0 if item.is_control else case.known)
+        clip_pictures(
+            item.label, item.clip, f"clip{number}-{place}", 0 if item.is_violation else case.context_frames
+        )
         for place, item in enumerate(case.exhibits)
         if item.clip is not None
     ]
     players = "".join(picture.player for picture in pictures)
     strips = "".join(picture.strip for picture in pictures)
     prompt = f"<q>{escape(case.prompt)}</q>" if case.prompt else "no prompt"
-    known = f"{_count(case.known, 'frame')} given, marked in the strips" if case.known else "nothing given"
+    given = (
+        f"{_count(case.context_frames, 'frame')} given, marked in the strips"
+        if case.context_frames
+        else "nothing given"
+    )
     parts = _apart(case)
     tables = "".join(map(_check_table, parts))
     plot = "" if draw_tracks is None else "".join(_render_plot(part, draw_tracks) for part in parts)
     body = (
         f'<article id="case{number}">\n<h3>{escape(case.name)}</h3>\n'
-        f'<p>{prompt} <span class="soft">({known})</span></p>\n<div class="scroll players">{players}</div>\n'
+        f'<p>{prompt} <span class="soft">({given})</span></p>\n<div class="scroll players">{players}</div>\n'
         f'<div class="scroll"><div class="strips">{strips}</div></div>\n{plot}{tables}</article>'
     )
     return body, "".join(picture.style for picture in pictures)
@@ -214,11 +220,11 @@ def _render_plot(case: Case, draw_tracks: DrawTracks) -> str:
     label, first = tracks[0]
     if first is not None and first.contacts is None and truth is not None:
         tracks[0] = (label, replace(first, contacts=truth.contacts))
-    return f'<div class="scroll plot">{inline_svg(draw_tracks(tracks, case.known))}</div>\n'
+    return f'<div class="scroll plot">{inline_svg(draw_tracks(tracks, case.context_frames))}</div>\n'
 
 
 def _check_table(case: Case) -> str:
-    head = "".join(_head_cell(item.label, item.report.source, item.is_control) for item in case.exhibits)
+    head = "".join(_head_cell(item.label, item.report.source, item.is_violation) for item in case.exhibits)
     rows = []
     for name in check_names([case]):
         found = [(_find(item, name), item) for item in case.exhibits]
@@ -307,8 +313,8 @@ def table(head: str, rows: Sequence[str], style: str = "") -> str:
     return f'<div class="scroll">{whole}</div>\n'
 
 
-def _head_cell(label: str, source: str, is_control: bool) -> str:
-    style = ' class="control"' if is_control else ""
+def _head_cell(label: str, source: str, is_violation: bool) -> str:
+    style = ' class="control"' if is_violation else ""
     return f'<th scope="col"{style}>{escape(label)}<small>from {source}</small></th>'
 
 
@@ -330,8 +336,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _control_class(item: Exhibit | Kind) -> str:
-    return " control" if item.is_control else ""
+def _control_class(item: Exhibit | ExhibitKind) -> str:
+    return " control" if item.is_violation else ""
 
 
 def _paragraphs(text: str) -> str:

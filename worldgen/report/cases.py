@@ -23,7 +23,7 @@ class Exhibit:
     tracks: Trajectory | None
     """None where nothing could be tracked."""
     report: PhysicsReport
-    is_control: bool = False
+    is_violation: bool = False
     """A clip that was broken on purpose, so that a reader sees which checks notice."""
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Case:
 
     name: str
     prompt: str
-    known: int
+    context_frames: int
     """Frames that the model was given; 0 where nothing was generated."""
     exhibits: tuple[Exhibit, ...]
     measures: tuple[Row, ...] = ()
@@ -73,19 +73,19 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExhibitKind:
     """Exhibits that may be averaged: the same label, and states from the same source."""
 
     label: str
     source: Source
-    is_control: bool
+    is_violation: bool
 
 
 @dataclass(frozen=True)
 class Tally:
     """How one check went over all exhibits of one kind."""
 
-    kind: Kind
+    kind: ExhibitKind
     check: str
     clips: int
     """Exhibits of this kind that had the check."""
@@ -99,11 +99,11 @@ class Tally:
     unit: str
 
 
-def kinds_of(cases: Sequence[Case]) -> tuple[Kind, ...]:
+def kinds_of(cases: Sequence[Case]) -> tuple[ExhibitKind, ...]:
     """The kinds of exhibits, in order of appearance with the controls last."""
     exhibits = [exhibit for case in cases for exhibit in case.exhibits]
-    found = dict.fromkeys(Kind(item.label, item.report.source, item.is_control) for item in exhibits)
-    return tuple(sorted(found, key=lambda kind: kind.is_control))
+    found = dict.fromkeys(ExhibitKind(item.label, item.report.source, item.is_violation) for item in exhibits)
+    return tuple(sorted(found, key=lambda kind: kind.is_violation))
 
 
 def check_names(cases: Sequence[Case]) -> tuple[str, ...]:
@@ -112,13 +112,13 @@ def check_names(cases: Sequence[Case]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(checks))
 
 
-def tally(cases: Sequence[Case], name: str, kind: Kind) -> Tally:
+def tally(cases: Sequence[Case], name: str, kind: ExhibitKind) -> Tally:
     """One check over all exhibits of one kind; other kinds and other sources stay out of it."""
     checks = [
         check
         for case in cases
         for item in case.exhibits
-        if (item.label, item.report.source, item.is_control) == (kind.label, kind.source, kind.is_control)
+        if (item.label, item.report.source, item.is_violation) == (kind.label, kind.source, kind.is_violation)
         for check in item.report.checks
         if check.name == name
     ]

@@ -29,7 +29,7 @@ _SIZE = 9.0
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Bar:
     """A value with its interval: one bar of `plot_intervals`."""
 
     name: str
@@ -38,7 +38,7 @@ class Estimate:
     high: float | None = None
 
 
-def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0) -> Figure:
+def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], context_frames: int = 0) -> Figure:
     """Height and sideways position over time, a column for each clip, against the first of them.
 
     Dots on a line are what was tracked, in a color per object; a frame without the object leaves a gap. From
@@ -47,7 +47,7 @@ def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0)
 
     Args:
         tracks: Label and B = 1 trajectory of each clip; None where nothing could be tracked.
-        known: Frames that the model was given.
+        context_frames: Frames that the model was given.
 
     Raises:
         ValueError: No tracks, a trajectory of several clips, or metres beside pixels.
@@ -65,7 +65,7 @@ def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0)
             if row == 1:
                 panel.set_xlabel("time (s)")
             if first is not None:
-                _draw_given(panel, known, float(first.dt[0]))
+                _draw_given(panel, context_frames, float(first.dt[0]))
                 _draw_contacts(panel, first)
                 if column > 0:
                     _draw_reference(panel, first, axis)
@@ -75,7 +75,11 @@ def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], known: int = 0)
                 _draw_track(panel, track, axis)
         axes[0, column].set_title(label, fontsize=_SIZE + 1, loc="left")
     figure.legend(
-        handles=_track_legend(tracks, known), loc="outside lower left", ncols=6, frameon=False, fontsize=_SIZE
+        handles=_track_legend(tracks, context_frames),
+        loc="outside lower left",
+        ncols=6,
+        frameon=False,
+        fontsize=_SIZE,
     )
     return figure
 
@@ -98,7 +102,7 @@ class Cloud:
             )
 
 
-def plot_intervals(estimates: Sequence[Estimate], unit: str, chance: float | None = None) -> Figure:
+def plot_intervals(estimates: Sequence[Bar], unit: str, chance: float | None = None) -> Figure:
     """Values as horizontal bars with their intervals as whiskers, the first on top.
 
     Args:
@@ -260,9 +264,9 @@ def _draw_reference(panel: Axes, track: Trajectory, axis: int) -> None:
         panel.plot(_times(track), _seen(track, index, axis), "-", color=INK, alpha=_SOFT, linewidth=1.0)
 
 
-def _draw_given(panel: Axes, known: int, dt: float) -> None:
-    if known > 0:
-        panel.axvspan(-dt / 2, (known - 0.5) * dt, color=INK, alpha=_FAINT / 1.5, linewidth=0)
+def _draw_given(panel: Axes, context_frames: int, dt: float) -> None:
+    if context_frames > 0:
+        panel.axvspan(-dt / 2, (context_frames - 0.5) * dt, color=INK, alpha=_FAINT / 1.5, linewidth=0)
 
 
 def _draw_contacts(panel: Axes, track: Trajectory) -> None:
@@ -277,7 +281,9 @@ def _contact_times(track: Trajectory) -> list[float]:
     return [seconds for seconds in track.contacts[0].time.tolist() if seconds > float(track.dt[0]) / 2]
 
 
-def _track_legend(tracks: Sequence[tuple[str, Trajectory | None]], known: int) -> list[Line2D | Patch]:
+def _track_legend(
+    tracks: Sequence[tuple[str, Trajectory | None]], context_frames: int
+) -> list[Line2D | Patch]:
     counts = [track.position.shape[2] for _, track in tracks if track is not None]
     label, first = tracks[0]
     handles: list[Line2D | Patch] = [
@@ -292,7 +298,7 @@ def _track_legend(tracks: Sequence[tuple[str, Trajectory | None]], known: int) -
         handles.append(
             Line2D([], [], color=INK, alpha=_SOFT, linewidth=0.8, linestyle=(0, (1, 2)), label="contact")
         )
-    if known > 0:
+    if context_frames > 0:
         handles.append(Patch(color=INK, alpha=_FAINT / 1.5, linewidth=0, label="given frames"))
     return handles
 

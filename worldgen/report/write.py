@@ -19,7 +19,7 @@ from worldgen.data.media import filmstrip
 from worldgen.metrics.calibration.calibration import shipped_lines
 from worldgen.metrics.measure import Row
 from worldgen.report.case_page import DrawTracks, render_page
-from worldgen.report.cases import Case, Exhibit, Kind, Tally, check_names, kinds_of, tally
+from worldgen.report.cases import Case, Exhibit, ExhibitKind, Tally, check_names, kinds_of, tally
 from worldgen.report.summary_page import render_summary_page
 from worldgen.types import Trajectory
 
@@ -193,12 +193,12 @@ def _case_numbers(case: Case) -> dict[str, object]:
     return {
         "name": case.name,
         "prompt": case.prompt,
-        "known": case.known,
+        "known": case.context_frames,
         "measures": [asdict(row) for row in case.measures],
         "exhibits": [
             {
                 "label": item.label,
-                "is_control": item.is_control,
+                "is_control": item.is_violation,
                 "clip": item.report.clip,
                 "source": item.report.source,
                 "frames": item.frames,
@@ -231,9 +231,9 @@ def _track_numbers(tracks: Trajectory) -> dict[str, object]:
 
 
 def _tally_numbers(item: Tally) -> dict[str, object]:
-    kind: Kind = item.kind
+    kind: ExhibitKind = item.kind
     numbers = {key: value for key, value in asdict(item).items() if key != "kind"}
-    return {"label": kind.label, "source": kind.source, "is_control": kind.is_control, **numbers}
+    return {"label": kind.label, "source": kind.source, "is_control": kind.is_violation, **numbers}
 
 
 def _checks_csv(cases: Sequence[Case]) -> str:
@@ -253,7 +253,7 @@ def _filmstrip_png(cases: Sequence[Case]) -> bytes:
     rows = [
         (f"{case.name}: {item.label}", item.clip.frames[0].clamp(0, 1))
         for case, item in shown
-        if not item.is_control and item.report.source != "replay"
+        if not item.is_violation and item.report.source != "replay"
     ] or [(item.label, item.clip.frames[0]) for _, item in shown[:1]]
     longest = max(len(frames) for _, frames in rows)
     side = max(max(frames.shape[-2:]) for _, frames in rows)

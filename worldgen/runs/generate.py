@@ -30,7 +30,7 @@ def generate_video(
     out: Path,
     seed: int,
     frames: int,
-    known: int,
+    context_frames: int,
     size: int = 64,
     controls: Sequence[Path] = (),
     scales: Sequence[float] = (),
@@ -45,7 +45,7 @@ def generate_video(
         out: mp4 to write.
         seed: Of the noise.
         frames: Length of the result.
-        known: Frames taken from the video, at most.
+        context_frames: Frames taken from the video, at most.
         size: Rows and columns that the model was trained on.
         controls: Folders of controls of this run.
         scales: How strongly each control acts; 1 each where there are none.
@@ -58,11 +58,13 @@ def generate_video(
     """
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
-    if known < 1 or frames < 1:
-        raise ValueError(f"--known and --frames must be at least 1; got {known} and {frames}.")
+    if context_frames < 1 or frames < 1:
+        raise ValueError(
+            f"--context-frames and --frames must be at least 1; got {context_frames} and {frames}."
+        )
     if bool(controls) != (followed is not None):
         raise ValueError("--control and --control-from go together; give both, or none.")
-    pixels = _first_frames(first_frames, known)
+    pixels = _first_frames(first_frames, context_frames)
     start = torch.stack([crop_and_resize(frame.float() / 255, size) for frame in pixels])
     model = open_run(run)
     if prompt and model.conditioner.text is None:
@@ -150,12 +152,12 @@ def _read_followed(place: str, frames: int, size: int) -> Clip:
     return clip
 
 
-def _first_frames(path: Path, known: int) -> list[UInt8[Tensor, "3 H W"]]:
+def _first_frames(path: Path, context_frames: int) -> list[UInt8[Tensor, "3 H W"]]:
     """First frames of a video at the model's frame rate, whatever its own; a short one gives fewer."""
     chosen = []
     for image, seconds in iterate_frames(path):
         if seconds >= len(chosen) / FPS - 0.25 / FPS:
             chosen.append(torch.from_numpy(image).permute(2, 0, 1))
-        if len(chosen) == known:
+        if len(chosen) == context_frames:
             break
     return chosen

@@ -1,4 +1,4 @@
-"""Calibrate the checks: simulate right and broken clips, judge them, and write what was found."""
+"""Calibrate the checks: simulate right and broken clips, check them, and write what was found."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from worldgen.metrics.calibration.calibration import (
     Observation,
     summarize,
 )
-from worldgen.metrics.calibration.panel import READOUT, TRUTH, Judge, World
+from worldgen.metrics.calibration.panel import READOUT, TRUTH, CheckSuite, World
 from worldgen.metrics.calibration.preference import Group, check_preference
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.families import FAMILIES
-from worldgen.simulation.violations.graded import GRADES, LOOKS, Control, graded_controls
+from worldgen.simulation.violations.graded import GRADES, LOOKS, Violation, graded_violations
 from worldgen.study.calibration_tables import print_calibration, write_calibration, write_preference
 from worldgen.types import Clip
 
@@ -34,7 +34,7 @@ _SIZES = {"truth": 16, "readout": 64}
 """Pixels: where states are known, frames are only made to be thrown away."""
 
 
-def calibrate(
+def calibrate_checks(
     out: Path,
     families: Sequence[str],
     clips: int,
@@ -70,11 +70,11 @@ def calibrate(
     if run is not None:
         _likelihood_of(run)  # a folder without a run is refused before anything is simulated
     worlds = [(family, seed + number) for number in range(clips) for family in families]
-    judge = partial(_judge_world, worlds, source, run)
+    check = partial(_check_world, worlds, source, run)
     judged: dict[int, tuple[list[Observation], list[Group], str]] = {}
     with progress_bar("worlds") as progress:
         task = progress.add_task("Calibrating", total=len(worlds))
-        for place, found in engine.run(judge, range(len(worlds))):
+        for place, found in engine.run(check, range(len(worlds))):
             judged[place] = found
             progress.advance(task)
     parts = [judged[place] for place in sorted(judged)]  # whatever the order in which they got done
@@ -94,7 +94,7 @@ def calibrate(
     return found
 
 
-def _judge_world(
+def _check_world(
     worlds: Sequence[tuple[str, int]], source: str, run: Path | None, place: int
 ) -> tuple[list[Observation], list[Group], str]:
     """What was seen in one world, and the generator's preferences; else why it is skipped."""
@@ -107,7 +107,7 @@ def _judge_world(
         return [], [], f"{family} {seed}: {error}"
 
 
-def _simulate(family: str, seed: int, size: int) -> tuple[World, list[Control]]:
+def _simulate(family: str, seed: int, size: int) -> tuple[World, list[Violation]]:
     """The clip, a second take where there is one, and its violations; and what they are held against."""
     frames = FRAMES.get(family, _FRAMES)
     clip = simulate_clip(family, seed, size=size, frames=frames)
@@ -115,13 +115,13 @@ def _simulate(family: str, seed: int, size: int) -> tuple[World, list[Control]]:
     for take in (1, 2):
         with suppress(ValueError):  # no repetition of this world stays in view
             takes.append(simulate_clip(family, seed, size=size, frames=frames, take=take))
-    original, *broken = graded_controls(clip, (*GRADES, *LOOKS))
-    second = [Control(SECOND_TAKE, 0.0, "", again, 0) for again in takes[:1]]
+    original, *broken = graded_violations(clip, (*GRADES, *LOOKS))
+    second = [Violation(SECOND_TAKE, 0.0, "", again, 0) for again in takes[:1]]
     return World(clip, takes[1] if len(takes) > 1 else None), [original, *second, *broken]
 
 
 def _observe(
-    shown: Sequence[Control], against: World, family: str, seed: int, judges: Sequence[Judge]
+    shown: Sequence[Violation], against: World, family: str, seed: int, suites: Sequence[CheckSuite]
 ) -> list[Observation]:
     assert shown[0].name == ORIGINAL
     return [
@@ -131,14 +131,14 @@ def _observe(
             one.name,
             one.strength,
             one.unit,
-            tuple(check for judge in judges for check in judge(one.clip, against)),
+            tuple(check for check in suites for check in check(one.clip, against)),
         )
         for one in shown
     ]
 
 
 def _prefer(
-    shown: Sequence[Control], family: str, seed: int, likelihood: Callable[[Clip, int], float]
+    shown: Sequence[Violation], family: str, seed: int, likelihood: Callable[[Clip, int], float]
 ) -> list[Group]:
     losses = [likelihood(one.clip, seed) for one in shown]
     valid = tuple(loss for one, loss in zip(shown, losses, strict=True) if one.strength == 0)

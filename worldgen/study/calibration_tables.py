@@ -37,15 +37,15 @@ def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequ
         "mismatches": list(found.mismatches),
         "in_pixels": list(found.in_pixels),
         "floors": [asdict(floor) for floor in found.floors],
-        "verdicts": [asdict(verdict) for verdict in found.verdicts],
+        "detections": [asdict(detection) for detection in found.detections],
     }
     picture = io.BytesIO()
-    table = [[found.verdict(check, control) for control in found.controls] for check in found.checks]
+    table = [[found.detection(check, violation) for violation in found.violations] for check in found.checks]
     figure = plot_matrix(
         [check.replace("_", " ") for check in found.checks],
-        list(found.controls),
-        [[verdict.auroc for verdict in row] for row in table],
-        [[_MARKS[verdict.finding] for verdict in row] for row in table],
+        list(found.violations),
+        [[detection.auroc for detection in row] for row in table],
+        [[_MARKS[detection.finding] for detection in row] for row in table],
         f"AUROC at full strength, from {found.source} ({found.clips} worlds); circle: beyond its limit, "
         "cross: blind at its limit",
     )
@@ -72,7 +72,7 @@ def print_calibration(found: Calibration, skipped: Sequence[str], files: Sequenc
         table.add_column(heading, justify="left" if heading in ("check", "on right clips") else "right")
     for floor in found.floors:
         shown = [_short(number) for number in (floor.median, floor.worst, floor.limit, floor.alarms)]
-        table.add_row(floor.check, floor.control, f"{floor.judged}/{floor.clips}", *shown)
+        table.add_row(floor.check, floor.violation, f"{floor.judged}/{floor.clips}", *shown)
     console.print(table)
     for line in found.mismatches:
         console.print(f"mismatch: {line}", soft_wrap=True)
@@ -106,22 +106,22 @@ def _markdown(found: Calibration, command: str, skipped: Sequence[str]) -> str:
         "share of broken clips beyond the limit; n is how many the check applied to. **Bold**: sees it (half "
         "or more beyond the limit). *Italic*: blind, at most 10 % more beyond the limit than right ones.",
         "",
-        "| check | " + " | ".join(found.controls) + " |",
-        "|---" * (len(found.controls) + 1) + "|",
+        "| check | " + " | ".join(found.violations) + " |",
+        "|---" * (len(found.violations) + 1) + "|",
     ]
     for check in found.checks:
         lines.append(
-            f"| {check} | " + " | ".join(_entry(found, check, name) for name in found.controls) + " |"
+            f"| {check} | " + " | ".join(_entry(found, check, name) for name in found.violations) + " |"
         )
     lines += [
         "",
         "Rank correlation of value and strength, mean over worlds:",
         "",
-        "| check | " + " | ".join(found.controls) + " |",
-        "|---" * (len(found.controls) + 1) + "|",
+        "| check | " + " | ".join(found.violations) + " |",
+        "|---" * (len(found.violations) + 1) + "|",
     ]
     for check in found.checks:
-        values = (found.verdict(check, name).monotony for name in found.controls)
+        values = (found.detection(check, name).monotony for name in found.violations)
         lines.append(f"| {check} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in values) + " |")
     lines += [
         "",
@@ -133,7 +133,7 @@ def _markdown(found: Calibration, command: str, skipped: Sequence[str]) -> str:
     for floor in found.floors:
         sign = "≥" if floor.passes == "above" else "≤"
         lines.append(
-            f"| {floor.check} | {floor.clips} {floor.control} | {floor.judged} | {_short(floor.median)} | "
+            f"| {floor.check} | {floor.clips} {floor.violation} | {floor.judged} | {_short(floor.median)} | "
             f"{_short(floor.worst)} | {sign} {_short(floor.limit)} {floor.unit} | {_short(floor.alarms)} |"
         )
     lines += ["", "In short:", "", *(f"* {line}" for line in short_lines(found)), ""]
@@ -143,13 +143,13 @@ def _markdown(found: Calibration, command: str, skipped: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _entry(found: Calibration, check: str, control: str) -> str:
-    graded = [cell for cell in found.cells if (cell.check, cell.control) == (check, control)]
-    verdict = found.verdict(check, control)
-    if verdict.finding == "not judged":
+def _entry(found: Calibration, check: str, violation: str) -> str:
+    graded = [cell for cell in found.cells if (cell.check, cell.violation) == (check, violation)]
+    detection = found.detection(check, violation)
+    if detection.finding == "not judged":
         return f"n {max((cell.judged for cell in graded), default=0)}"
-    cell = next(cell for cell in reversed(graded) if cell.auroc == verdict.auroc and cell.judged)
-    mark = {"sees": "**", "blind": "*"}.get(verdict.finding, "")
+    cell = next(cell for cell in reversed(graded) if cell.auroc == detection.auroc and cell.judged)
+    mark = {"sees": "**", "blind": "*"}.get(detection.finding, "")
     return (
         f"{mark}{cell.auroc:.2f}{mark} [{cell.low:.2f}, {cell.high:.2f}], {cell.caught:.0%}, "
         f"n {cell.judged} of {cell.clips}"

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from worldgen.metrics.calibration.preference import LEVELS, Group, preference_error
 from worldgen.model import Latents
-from worldgen.simulation.violations.graded import GRADES, graded_controls
+from worldgen.simulation.violations.graded import GRADES, graded_violations
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.measures import Measure, Reading
+from worldgen.tasks.measures import Reading, ValidationMetric
 from worldgen.types import Clip, first_objects, to_device
 
 
@@ -47,7 +47,7 @@ def denoising_loss(model: WorldGenerator, clip: Clip, seed: int) -> float:
 
 
 @dataclass(frozen=True)
-class Preference(Measure):
+class PreferenceMetric(ValidationMetric):
     """Plausibility preference error in validation, of the true clips and of violations of them.
 
     0 is best, 1/2 chance, see `metrics.calibration.preference`; what was generated is not looked at.
@@ -65,10 +65,10 @@ class Preference(Measure):
     name: str = "ppe"
 
     def __post_init__(self) -> None:
-        known = [grade.name for grade in GRADES]
-        unknown = [name for name in self.violations or () if name not in known]
+        names = [grade.name for grade in GRADES]
+        unknown = [name for name in self.violations or () if name not in names]
         if unknown or self.violations == ():
-            raise ValueError(f"violations must be of {', '.join(known)}; got {', '.join(unknown) or 'none'}.")
+            raise ValueError(f"violations must be of {', '.join(names)}; got {', '.join(unknown) or 'none'}.")
 
     def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
         """Of each violation, every strength alike, and ``mean``, in which every violation counts alike.
@@ -78,7 +78,7 @@ class Preference(Measure):
         grades = tuple(grade for grade in GRADES if self.violations is None or grade.name in self.violations)
         groups: list[Group] = []
         for index in range(len(truth)):
-            original, *broken = graded_controls(_alone(truth[index]), grades)
+            original, *broken = graded_violations(_alone(truth[index]), grades)
             valid = denoising_loss(model, original.clip, index)
             groups += [
                 Group(one.name, f"{one.strength:g}", (valid,), (denoising_loss(model, one.clip, index),))

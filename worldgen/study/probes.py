@@ -99,7 +99,7 @@ def probe(
         read_clips(encoders, source, clips)
         for source, clips in zip(sources, (train_clips, test_clips), strict=True)
     )
-    rows = judge_readings(fitted, tested, seed)
+    rows = measure_readings(fitted, tested, seed)
     _show(rows, out, None if fresh is not None else type(encoder).__name__)
 
 
@@ -159,7 +159,7 @@ def pool(tokens: Tokens, runs: int) -> Float[Tensor, "B F"]:
     return (total / weight.clamp(min=1e-12)).flatten(1).cpu()
 
 
-def judge_readings(fitted: Readings, tested: Readings, seed: int = 0) -> list[Row]:
+def measure_readings(fitted: Readings, tested: Readings, seed: int = 0) -> list[Row]:
     """The lines of the table: each question, pooling and encoder, and the encoder's lead over the others.
 
     Raises:

@@ -25,7 +25,7 @@ from worldgen.data.transforms import InertialClips
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.report.plots import Estimate, plot_intervals
+from worldgen.report.plots import Bar, plot_intervals
 from worldgen.types import Clip
 
 RANKS = (1, 5)
@@ -75,7 +75,7 @@ FAMILY_PROMPTS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class RetrievalScore:
     """One number, over the clips that have both senses."""
 
     query: str
@@ -96,7 +96,7 @@ class Finding:
 
 def evaluate_retrieval(
     checkpoint: Path, data: Path, out: Path, clips: int | None = None, seed: int = 0
-) -> list[Finding]:
+) -> list[RetrievalScore]:
     """Write retrieval.csv, retrieval.json and retrieval.png, and print the table.
 
     Where several clips share one caption, words cannot tell them apart: finding the caption, or any clip that
@@ -125,7 +125,7 @@ def evaluate_retrieval(
     findings = [
         finding
         for query, target in permutations(vectors, 2)
-        for finding in retrieve(query, target, vectors, captions, families, seed)
+        for finding in measure_recall(query, target, vectors, captions, families, seed)
     ]
     if "text" in vectors:
         findings += name_families(encoder, vectors, families, seed)
@@ -134,14 +134,14 @@ def evaluate_retrieval(
     return findings
 
 
-def retrieve(
+def measure_recall(
     query: str,
     target: str,
     vectors: dict[str, Float[Tensor, "N D"]],
     captions: Sequence[str],
     families: Sequence[str],
     seed: int = 0,
-) -> list[Finding]:
+) -> list[RetrievalScore]:
     """Recall at each of `RANKS`: is the clip's own target among the nearest so many?
 
     Args:
@@ -179,7 +179,7 @@ def retrieve(
         known = float(np.mean([_chance(int(own.sum()), int(hit.sum()), k) for own, hit in pairs]))
         low, high = bootstrap_interval(hits, np.mean, seed)
         found.append(
-            Finding(
+            RetrievalScore(
                 query,
                 target,
                 kind,
@@ -198,7 +198,7 @@ def retrieve(
 
 def name_families(
     encoder: ImageBind, vectors: dict[str, Float[Tensor, "N D"]], families: Sequence[str], seed: int = 0
-) -> list[Finding]:
+) -> list[RetrievalScore]:
     """Share of clips whose family's prompts lie nearest: no classifier is trained.
 
     The vector of a family is the mean of those of its `FAMILY_PROMPTS`. Families of which no clip has the
@@ -221,7 +221,7 @@ def name_families(
         chance = float(truth.bincount().max()) / len(rows)
         low, high = bootstrap_interval(hits, np.mean, seed)
         found.append(
-            Finding(
+            RetrievalScore(
                 name,
                 "family",
                 "zero-shot",
@@ -286,7 +286,7 @@ def _embed(encoder: ImageBind, clip: Clip, name: str) -> Float[Tensor, "B D"]:
     return embed[name](clip)
 
 
-def _write(findings: Sequence[Finding], out: Path, command: str) -> None:
+def _write(findings: Sequence[RetrievalScore], out: Path, command: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text, picture = io.StringIO(), io.BytesIO()
     writer = csv.DictWriter(text, [*asdict(findings[0])])
@@ -312,7 +312,7 @@ def _write(findings: Sequence[Finding], out: Path, command: str) -> None:
             str(row.candidates),
         )
     shown = [
-        Estimate(
+        Bar(
             f"{row.query} to {row.target}, {row.kind} (chance {100 * row.chance:.1f})",
             100 * row.value,
             100 * row.low,

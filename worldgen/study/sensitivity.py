@@ -24,7 +24,7 @@ from worldgen.encoders.base import Placed, Tokens
 from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.colors import pixel_tracks, track_objects
-from worldgen.report.plots import Estimate, plot_intervals
+from worldgen.report.plots import Bar, plot_intervals
 from worldgen.runs.folder import open_run
 from worldgen.simulation.violations.dynamics import swap_materials
 from worldgen.simulation.violations.refilm import NotViolable
@@ -36,7 +36,7 @@ BATCH = 20
 
 
 @dataclass(frozen=True)
-class Measured:
+class Estimate:
     """A value over clips with its 95 % bootstrap interval."""
 
     value: float
@@ -55,17 +55,17 @@ class Effect:
     change: str
     """"swapped" with another clip's, "dropped", or "other noise": the floor, all conditions as they are."""
     clips: int
-    latent: Measured
+    latent: Estimate
     """Rms change of the latent, in units of what training diffused."""
-    pixel: Measured
+    pixel: Estimate
     """Rms change of the generated frames, which lie in [0, 1]."""
-    track: Measured | None
+    track: Estimate | None
     """Mean shift of the objects in pixels, where they are known."""
-    floors: Measured | None
+    floors: Estimate | None
     """Change of the latent over the change by other noise; None where noise changes nothing."""
-    toward_latent: Measured | None
+    toward_latent: Estimate | None
     """Share of the way from a clip's own truth to the swapped-in one that its latent went: 1 is all of it."""
-    toward_track: Measured | None
+    toward_track: Estimate | None
     """The same for how objects move on from the last known frame."""
 
     @property
@@ -118,7 +118,7 @@ class _Output:
 
 
 def measure_sensitivity(
-    model: WorldGenerator, clips: Sequence[Clip], families: Sequence[str], known: int, seed: int
+    model: WorldGenerator, clips: Sequence[Clip], families: Sequence[str], context_frames: int, seed: int
 ) -> list[Effect]:
     """Generate each clip again with one condition swapped or dropped, and compare.
 
@@ -131,7 +131,7 @@ def measure_sensitivity(
         model: With at least one encoder.
         clips: At least two, of one shape.
         families: Of each clip.
-        known: First frames that the model is given.
+        context_frames: First frames that the model is given.
         seed: Of the noise; the floor takes the next one.
 
     Raises:
@@ -141,41 +141,43 @@ def measure_sensitivity(
         raise ValueError("A run must have an encoder whose condition can be swapped; this one has none.")
     if len(clips) < 2:
         raise ValueError(f"Conditions are swapped between clips: give at least 2; got {len(clips)}.")
-    if known not in model.contexts:
-        raise ValueError(f"The model was trained with {model.contexts} known frames; got {known}.")
+    if context_frames not in model.contexts:
+        raise ValueError(f"The model was trained with {model.contexts} known frames; got {context_frames}.")
     truth = stack_clips(clips)
-    slots, z, tracks = _encode(model, truth, known)
+    slots, z, tracks = _encode(model, truth, context_frames)
     partner = choose_partners(families, truth.prompts)
-    probes = [*_probes(model, slots, z, tracks, partner), *_material_probe(model, clips, known)]
+    probes = [*_probes(model, slots, z, tracks, partner), *_material_probe(model, clips, context_frames)]
     with progress_bar("changes") as progress:
         task = progress.add_task("Generating", total=len(probes) + 2)
 
         def run(slots: tuple[Placed, ...], seed: int) -> _Output:
-            output = _generate(model, truth, slots, known, seed)
+            output = _generate(model, truth, slots, context_frames, seed)
             progress.advance(task)
             return output
 
         before = run(slots, seed)
         everyone = torch.ones(len(truth), dtype=torch.bool)
-        noise = _change(model, run(slots, seed + 1), before, tracks, known)
+        noise = _change(model, run(slots, seed + 1), before, tracks, context_frames)
         effects = [_effect("all", "other noise", noise, None, everyone)]
         for probe in probes:
             after = run(probe.slots, seed)
             rows = everyone if probe.rows is None else probe.rows
-            change = _change(model, after, before, tracks, known)
+            change = _change(model, after, before, tracks, context_frames)
             effect = _effect(probe.condition, probe.change, change, noise.latent, rows)
             if probe.z is not None:
                 effect = replace(effect, toward_latent=_toward(after.z - before.z, probe.z - z, rows))
             if probe.tracks is not None and tracks is not None and after.tracks is not None:
-                seen = (probe.tracks.seen & tracks.seen)[:, known:, :, None]
-                way = _onward(probe.tracks.places, known) - _onward(tracks.places, known)
-                moved = (after.tracks - before.tracks)[:, known:]
+                seen = (probe.tracks.seen & tracks.seen)[:, context_frames:, :, None]
+                way = _onward(probe.tracks.places, context_frames) - _onward(tracks.places, context_frames)
+                moved = (after.tracks - before.tracks)[:, context_frames:]
                 effect = replace(effect, toward_track=_toward(moved, way * seen, rows))
             effects.append(effect)
     return effects
 
 
-def sensitivity_folder(run: Path, data: Path, out: Path, clips: int, known: int, seed: int) -> list[Effect]:
+def sensitivity_folder(
+    run: Path, data: Path, out: Path, clips: int, context_frames: int, seed: int
+) -> list[Effect]:
     """Measure a run on a folder of simulated shards; print it, and write json, csv and a figure.
 
     Raises:
@@ -195,7 +197,7 @@ def sensitivity_folder(run: Path, data: Path, out: Path, clips: int, known: int,
             families.append(source.index.entries[index].family)
     if not found:
         raise ValueError(f"None of {skipped} clips in {data} can be read. Simulate them again.")
-    effects = measure_sensitivity(model, found, families, known, seed)
+    effects = measure_sensitivity(model, found, families, context_frames, seed)
     write_sensitivity(effects, out)
     if skipped:
         print(f"{skipped} damaged clips were left out.")
@@ -209,7 +211,7 @@ def write_sensitivity(effects: Sequence[Effect], out: Path) -> None:
     write_atomically(out / "sensitivity.json", (json.dumps(rows, indent=2) + "\n").encode())
     write_atomically(out / "sensitivity.csv", _as_csv(rows).encode())
     bars = [
-        Estimate(f"{effect.condition}, {effect.change}", found.value, found.low, found.high)
+        Bar(f"{effect.condition}, {effect.change}", found.value, found.low, found.high)
         for effect in effects
         for found in [effect.floors]
         if found is not None
@@ -244,7 +246,7 @@ def _probes(
         yield _Probe(name, "dropped", swap_condition(slots, parts, None))
 
 
-def _material_probe(model: WorldGenerator, clips: Sequence[Clip], known: int) -> Iterator[_Probe]:
+def _material_probe(model: WorldGenerator, clips: Sequence[Clip], context_frames: int) -> Iterator[_Probe]:
     """The other material in each prompt that names one, and what then happens by simulation."""
     rows, others = [], []
     for clip in clips:
@@ -252,16 +254,16 @@ def _material_probe(model: WorldGenerator, clips: Sequence[Clip], known: int) ->
         other = clip
         if words != clip.prompts[0]:
             with suppress(NotViolable):
-                other = swap_materials(clip, known)
+                other = swap_materials(clip, context_frames)
         rows.append(other is not clip)
         others.append(replace(other, prompts=(words,)))
     if any(rows) and "text" in model.conditioner.present:
-        slots, z, tracks = _encode(model, stack_clips(others), known)
+        slots, z, tracks = _encode(model, stack_clips(others), context_frames)
         yield _Probe("material in the prompt", "swapped", slots, z, tracks, torch.tensor(rows))
 
 
 def _encode(
-    model: WorldGenerator, truth: Clip, known: int
+    model: WorldGenerator, truth: Clip, context_frames: int
 ) -> tuple[tuple[Placed, ...], Float[Tensor, "n L C h w"], _Tracks | None]:
     """Of each clip its condition, its latent as a change against the still world, and its objects."""
     parts = [model.encode(part) for part in _batches(truth)]
@@ -272,7 +274,7 @@ def _encode(
         )
         for slot in zip(*(part.slots for part in parts), strict=True)
     )
-    which = model.contexts.index(known)
+    which = model.contexts.index(context_frames)
     z = torch.cat([part.z - part.still[:, which] for part in parts])
     if truth.truth is None or truth.masks is None or truth.camera is None:
         return slots, z, None
@@ -283,13 +285,13 @@ def _encode(
 
 
 def _generate(
-    model: WorldGenerator, truth: Clip, slots: tuple[Placed, ...], known: int, seed: int
+    model: WorldGenerator, truth: Clip, slots: tuple[Placed, ...], context_frames: int, seed: int
 ) -> _Output:
     latents, frames, tracks = [], [], []
     for number, part in enumerate(_batches(truth)):
         rows = slice(number * BATCH, number * BATCH + len(part))
         own = tuple(Placed(Tokens(*(one[rows] for one in tokens)), places[rows]) for tokens, places in slots)
-        context = hold(part, known, known)
+        context = hold(part, context_frames, context_frames)
         *_, z = model.sample(context, part.frames.shape[1], seed, own)
         made = model.decode(z, context)
         latents.append(z)
@@ -301,21 +303,21 @@ def _generate(
 
 
 def _change(
-    model: WorldGenerator, after: _Output, before: _Output, own: _Tracks | None, known: int
+    model: WorldGenerator, after: _Output, before: _Output, own: _Tracks | None, context_frames: int
 ) -> _Change:
     latent = ((after.z - before.z) / model.spread).square().flatten(1).mean(dim=1).sqrt()
-    pixel = (after.frames - before.frames)[:, known:].square().flatten(1).mean(dim=1).sqrt()
+    pixel = (after.frames - before.frames)[:, context_frames:].square().flatten(1).mean(dim=1).sqrt()
     if own is None or after.tracks is None or before.tracks is None:
         return _Change(latent, pixel, None)
-    shift = (after.tracks - before.tracks)[:, known:].norm(dim=-1)
-    seen = own.seen[:, known:]
+    shift = (after.tracks - before.tracks)[:, context_frames:].norm(dim=-1)
+    seen = own.seen[:, context_frames:]
     # NaN where nothing is seen
     return _Change(latent, pixel, (shift * seen).sum(dim=(1, 2)) / seen.sum(dim=(1, 2)))
 
 
-def _onward(places: Float[Tensor, "n T N 2"], known: int) -> Float[Tensor, "n K N 2"]:
+def _onward(places: Float[Tensor, "n T N 2"], context_frames: int) -> Float[Tensor, "n K N 2"]:
     """How objects move on from the last known frame."""
-    return places[:, known:] - places[:, known - 1 : known]
+    return places[:, context_frames:] - places[:, context_frames - 1 : context_frames]
 
 
 def _effect(
@@ -334,14 +336,14 @@ def _effect(
 
 def _toward(
     moved: Float[Tensor, "n ..."], way: Float[Tensor, "n ..."], rows: Bool[Tensor, " n"]
-) -> Measured | None:
+) -> Estimate | None:
     """How much of a way was gone: ``sum moved . way / sum way . way`` over all clips."""
     along = (moved * way).flatten(1).sum(dim=1)[rows]
     whole = way.square().flatten(1).sum(dim=1)[rows]
     return _ratio(along, whole)
 
 
-def _ratio(part: Float[Tensor, " n"], whole: Float[Tensor, " n"]) -> Measured | None:
+def _ratio(part: Float[Tensor, " n"], whole: Float[Tensor, " n"]) -> Estimate | None:
     """Sum over sum, clips drawn in pairs; None where there is nothing to divide by."""
     pairs = torch.stack([part, whole], dim=1).double().cpu().numpy()
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
@@ -351,14 +353,14 @@ def _ratio(part: Float[Tensor, " n"], whole: Float[Tensor, " n"]) -> Measured | 
     def share(values: np.ndarray) -> float:
         return float(values[0::2].sum() / max(values[1::2].sum(), 1e-12))
 
-    return Measured(share(pairs.ravel()), *bootstrap_interval(pairs, share))
+    return Estimate(share(pairs.ravel()), *bootstrap_interval(pairs, share))
 
 
-def _mean(values: Float[Tensor, " n"]) -> Measured | None:
+def _mean(values: Float[Tensor, " n"]) -> Estimate | None:
     if not bool(values.isfinite().any()):
         return None
     found = values.double().cpu().numpy()
-    return Measured(float(np.nanmean(found)), *bootstrap_interval(found, np.mean))
+    return Estimate(float(np.nanmean(found)), *bootstrap_interval(found, np.mean))
 
 
 def _batches(clip: Clip) -> Iterator[Clip]:

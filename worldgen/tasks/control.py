@@ -24,7 +24,7 @@ from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
 from worldgen.model import Latents
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.schedule import draw, scheduled
+from worldgen.tasks.schedule import draw_step, scheduled
 from worldgen.tasks.validation import NOISE_BINS
 from worldgen.types import Clip
 
@@ -125,7 +125,7 @@ class ControlTask(LightningModule):
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         *columns, drawn = batch
         latents, model = Latents.from_columns(tuple(columns)), self.generator
-        loss = model.loss(latents, *draw(self, model, latents, index), self.control(drawn)).mean()
+        loss = model.loss(latents, *draw_step(self, model, latents, index), self.control(drawn)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 

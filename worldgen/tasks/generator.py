@@ -33,8 +33,8 @@ from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.model import Latents
-from worldgen.tasks.measures import Measure
-from worldgen.tasks.schedule import draw, scheduled
+from worldgen.tasks.measures import ValidationMetric
+from worldgen.tasks.schedule import draw_step, scheduled
 from worldgen.tasks.validation import begin, validate
 from worldgen.types import Clip
 
@@ -79,7 +79,7 @@ class WorldGenerator(LightningModule):
         cache: Path = Path("outputs/cache"),
         storage: Storage = EXACT,
         sampled: int = 8,
-        measures: list[Measure] = [],  # noqa: B006 never written to
+        measures: list[ValidationMetric] = [],  # noqa: B006 never written to
     ) -> None:
         super().__init__()
         if isinstance(sampler.guidance, dict):
@@ -89,7 +89,9 @@ class WorldGenerator(LightningModule):
         self.denoiser = denoiser(codec.channels, codec.channels + 2 + codec.temporal_stride, conditioner.dim)
         self.process, self.sampler = process, sampler
         self.contexts = tuple(sorted(contexts))
-        self.register_buffer("context_odds", torch.tensor([contexts[known] for known in self.contexts]))
+        self.register_buffer(
+            "context_odds", torch.tensor([contexts[context_frames] for context_frames in self.contexts])
+        )
         self.register_buffer("spread", torch.ones(()))
         self.average = WeightAverage([*self.conditioner.parameters(), *self.denoiser.parameters()], average)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
@@ -122,8 +124,12 @@ class WorldGenerator(LightningModule):
     def encode(self, clip: Clip) -> Latents:
         """The frozen part of training; depends on nothing that is learned here."""
         frames = clip.frames.shape[1]
-        still = torch.stack([encode_held(self.codec, clip, known, frames) for known in self.contexts], dim=1)
-        motion = torch.stack([known_motion(clip, known, still.shape[-2:]) for known in self.contexts], dim=1)
+        still = torch.stack(
+            [encode_held(self.codec, clip, context_frames, frames) for context_frames in self.contexts], dim=1
+        )
+        motion = torch.stack(
+            [known_motion(clip, context_frames, still.shape[-2:]) for context_frames in self.contexts], dim=1
+        )
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
 
     @torch.no_grad()
@@ -138,7 +144,7 @@ class WorldGenerator(LightningModule):
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         latents = Latents.from_columns(batch)
-        loss = self.loss(latents, *draw(self, self, latents, index)).mean()
+        loss = self.loss(latents, *draw_step(self, self, latents, index)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 
@@ -178,7 +184,9 @@ class WorldGenerator(LightningModule):
         rows = torch.arange(len(which), device=which.device)
         still = latents.still[rows, which]
         x = (latents.z - still) / self.spread
-        masks = torch.stack([self._known(known, latents.z) for known in self.contexts])  # (K, L, s, h, w)
+        masks = torch.stack(
+            [self._known(context_frames, latents.z) for context_frames in self.contexts]
+        )  # (K, L, s, h, w)
         motion = latents.motion[rows, which][:, None].expand(-1, still.shape[1], -1, -1, -1)
         context = torch.cat([still, motion, masks[which]], dim=2)
         condition = self.conditioner(latents.slots, keep)
@@ -245,12 +253,12 @@ class WorldGenerator(LightningModule):
                 f"The encoder of {self.conditioner.shown[0]} is shown the whole clip, and there is none: "
                 "this model reconstructs. Hand it clips with `worldgen evaluate`."
             )
-        known = self.choose_context(context)
-        start = hold(context, known, frames)
+        context_frames = self.choose_context(context)
+        start = hold(context, context_frames, frames)
         with torch.no_grad():
-            still = encode_held(self.codec, start, known, frames)
-            motion = known_motion(start, known, still.shape[-2:])[:, None]
-            mask = self._known(known, still).expand(len(still), -1, -1, -1, -1)
+            still = encode_held(self.codec, start, context_frames, frames)
+            motion = known_motion(start, context_frames, still.shape[-2:])[:, None]
+            mask = self._known(context_frames, still).expand(len(still), -1, -1, -1, -1)
             beside = torch.cat([still, motion.expand(-1, still.shape[1], -1, -1, -1), mask], dim=2)
             slots = self.encode_condition(context) if slots is None else slots
             given = partial(self._velocity, beside, slots, residuals)
@@ -262,10 +270,10 @@ class WorldGenerator(LightningModule):
     @torch.no_grad()
     def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Clip:
         """The clip of a latent, with its known frames as ``context`` has them."""
-        known = self.choose_context(context)
-        start = hold(context, known, 1 + (z.shape[1] - 1) * self.codec.temporal_stride)
+        context_frames = self.choose_context(context)
+        start = hold(context, context_frames, 1 + (z.shape[1] - 1) * self.codec.temporal_stride)
         frames = self.codec.decode(z, start).clamp(0, 1)
-        frames = torch.cat([start.frames[:, :known], frames[:, known:]], dim=1)
+        frames = torch.cat([start.frames[:, :context_frames], frames[:, context_frames:]], dim=1)
         return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
 
     def choose_context(self, context: Clip) -> int:
@@ -275,7 +283,7 @@ class WorldGenerator(LightningModule):
             ValueError: If it has fewer than any.
         """
         given = context.frames.shape[1]
-        fitting = [known for known in self.contexts if known <= given]
+        fitting = [context_frames for context_frames in self.contexts if context_frames <= given]
         if not fitting:
             raise ValueError(f"This model needs at least {self.contexts[0]} first frames; got {given}.")
         return fitting[-1]
@@ -297,9 +305,9 @@ class WorldGenerator(LightningModule):
 
         return velocity
 
-    def _known(self, known: int, z: Float[Tensor, "B L C h w"]) -> Float[Tensor, "L s h w"]:
+    def _known(self, context_frames: int, z: Float[Tensor, "B L C h w"]) -> Float[Tensor, "L s h w"]:
         stride = self.codec.temporal_stride
-        mask = known_mask(self.codec, known, 1 + (z.shape[1] - 1) * stride).to(z)
+        mask = known_mask(self.codec, context_frames, 1 + (z.shape[1] - 1) * stride).to(z)
         return mask[:, :, None, None].expand(-1, -1, *z.shape[-2:])
 
     # ---------------------------------------------------------------- validation

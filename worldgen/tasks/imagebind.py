@@ -89,7 +89,7 @@ class ImageBindTask(LightningModule):
         data = self.trainer.datamodule
         source = data.train_source(skip=("masks",))
         if self.tokenizer is None and "text" in self.bound:
-            self.tokenizer = train_tokenizer(_captions(source), self.model.config.vocabulary)
+            self.tokenizer = train_bpe_tokenizer(_captions(source), self.model.config.vocabulary)
         views = precompute(source, self.encode, self.cache, self.recipe(), Float16())
         data.train_on(views, stack_columns)
 
@@ -232,7 +232,7 @@ def info_nce(logits: Float[Tensor, "K K"], same: Bool[Tensor, "K K"] | None = No
     return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
 
 
-def train_tokenizer(captions: list[str], vocabulary: int) -> Tokenizer:
+def train_bpe_tokenizer(captions: list[str], vocabulary: int) -> Tokenizer:
     """CLIP's kind of byte-pair tokenizer, with merges learned from captions.
 
     Args:

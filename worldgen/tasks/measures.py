@@ -1,7 +1,7 @@
 """What may be measured of a few generated clips in validation; each measure is a class path in the yaml.
 
 These cost next to nothing beside generating the clips. Those that need an encoder are in `measures_encoded`,
-and that of the generator's own likelihood is `study.likelihood.Preference`.
+and that of the generator's own likelihood is `study.likelihood.PreferenceMetric`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reading(NamedTuple):
     """Over how many clips, or pairs of them."""
 
 
-class Measure(ABC):
+class ValidationMetric(ABC):
     """A way to judge generated clips while the generator trains.
 
     A measure is no part of the model: it holds no weight that is trained, saved or named in a checkpoint, and
@@ -68,7 +68,7 @@ class Measure(ABC):
 
 
 @dataclass(frozen=True)
-class Plausibility(Measure):
+class PlausibilityMetric(ValidationMetric):
     """Scores in [0, 1] of the physical checks on tracked objects (`metrics.checks.assess`), 1 is physical.
 
     Args:
@@ -83,10 +83,10 @@ class Plausibility(Measure):
     name: str = "score"
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.checks or () if name not in check_names()]
+        unknown = [name for name in self.checks or () if name not in known_checks()]
         if unknown or self.checks == ():
             raise ValueError(
-                f"checks must be of {', '.join(check_names())}; got {', '.join(unknown) or 'none'}."
+                f"checks must be of {', '.join(known_checks())}; got {', '.join(unknown) or 'none'}."
             )
 
     def begin(self, model: WorldGenerator, truth: Clip) -> None:
@@ -102,12 +102,12 @@ class Plausibility(Measure):
         reports: list[PhysicsReport] = []
         if truth.masks is not None and truth.truth is not None:
             reports = [read_out(one, real, "validation")[1] for one, real in _pairs(made, truth)]
-        for name in self.checks or check_names():
+        for name in self.checks or known_checks():
             yield mean_over(name, (report[name].score for report in reports))
 
 
 @dataclass(frozen=True)
-class Fidelity(Measure):
+class FidelityMetric(ValidationMetric):
     """How the clips look beside the truth after the known frames: fidelity, and no word about physics.
 
     PSNR in dB on all and on moving pixels, SSIM, and temporal flicker, which is 1 for a clip that stands
@@ -118,10 +118,10 @@ class Fidelity(Measure):
 
     def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
         """Means over the clips; moving pixels are those of the clips in which something moves."""
-        known = max(model.contexts[-1], 1)
-        ours, real = made.frames[:, known:], truth.frames[:, known:]
+        context_frames = max(model.contexts[-1], 1)
+        ours, real = made.frames[:, context_frames:], truth.frames[:, context_frames:]
         yield mean_over("psnr", psnr(ours, real).tolist())
-        yield mean_over("moving_psnr", moving_psnr(made.frames, truth.frames, known).tolist())
+        yield mean_over("moving_psnr", moving_psnr(made.frames, truth.frames, context_frames).tolist())
         if min(real.shape[-2:]) >= 11:  # the window of ssim
             yield mean_over("ssim", ssim(ours, real).tolist())
         if real.shape[1] > 1:
@@ -130,7 +130,7 @@ class Fidelity(Measure):
 
 
 @dataclass(frozen=True)
-class PhysicsIQ(Measure):
+class PhysicsIQMetric(ValidationMetric):
     """Physics-IQ's four numbers beside the truth, each apart, and no score made of them.
 
     The three overlaps are best at 1, the error (``mse``) at 0. Two of them collapse time, so that a reversed
@@ -141,9 +141,9 @@ class PhysicsIQ(Measure):
 
     def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
         """The mean of each number over the clips in which something moves."""
-        known = max(model.contexts[-1], 1)
+        context_frames = max(model.contexts[-1], 1)
         # The second take is there for the limits alone, which nothing here reads.
-        found = [check_second_take(one, real, real, known) for one, real in _pairs(made, truth)]
+        found = [check_second_take(one, real, real, context_frames) for one, real in _pairs(made, truth)]
         for checks in zip(*found, strict=True):
             name = checks[0].name.removeprefix("physics_iq_")
             yield mean_over(name, (check.value for check in checks))
@@ -156,7 +156,7 @@ def mean_over(name: str, values: Iterable[float | None]) -> Reading:
 
 
 @cache
-def check_names() -> tuple[str, ...]:
+def known_checks() -> tuple[str, ...]:
     """The checks that `assess` makes, asked of a point that rests."""
     rest = trajectory_of(
         torch.zeros(1, 3, 1, 3),

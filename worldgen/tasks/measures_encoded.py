@@ -21,7 +21,7 @@ from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.surprise import Windows, require_fit, surprise
-from worldgen.tasks.measures import Measure, Reading, mean_over
+from worldgen.tasks.measures import Reading, ValidationMetric, mean_over
 from worldgen.types import Clip, to_device
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EncodedMeasure(Measure):
+class EncodedMetric(ValidationMetric):
     """A measure that looks through an encoder.
 
     Args:
@@ -65,7 +65,7 @@ class EncodedMeasure(Measure):
 
 
 @dataclass(frozen=True)
-class Surprise(EncodedMeasure):
+class SurpriseMetric(EncodedMetric):
     """How surprising a clip is to an encoder that predicts (`metrics.surprise`), mean over its windows.
 
     Read it beside the truth's: a clip that stands still surprises least of all.
@@ -96,7 +96,7 @@ class Surprise(EncodedMeasure):
 
 
 @dataclass(frozen=True)
-class Geometry(EncodedMeasure):
+class GeometryMetric(EncodedMetric):
     """GeoPhys' five signals (`metrics.geophys`): the share of clips whose signal is larger than the truth's.
 
     Args:
@@ -126,7 +126,7 @@ class Geometry(EncodedMeasure):
 
 
 @dataclass(frozen=True)
-class Distance(EncodedMeasure):
+class SetDistanceMetric(EncodedMetric):
     """JEDi and Frechet distance between the features of made and true clips (`metrics.distances`).
 
     Made and true clips are of the same scenes, so that both lie below their floor, which is the mean distance

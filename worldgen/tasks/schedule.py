@@ -43,7 +43,7 @@ def scheduled(optimizer: torch.optim.Optimizer, warmup: int, trainer: Trainer) -
     return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, warmup, total)}
 
 
-def draw(
+def draw_step(
     task: WorldGenerator | ControlTask, model: WorldGenerator, latents: Latents, index: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldGenerator.loss`.

@@ -95,9 +95,9 @@ def fixed_clips(model: WorldGenerator, stage: str) -> Clip:
 def _measure_samples(model: WorldGenerator, stage: str) -> None:
     """Generate the fixed clips; log a filmstrip and all readings, each with over how many clips it is."""
     truth = fixed_clips(model, stage)
-    known = model.contexts[-1]
+    context_frames = model.contexts[-1]
     shown = to_device(truth, model.device)
-    start, slots = hold(shown, known, known), model.encode_condition(shown)
+    start, slots = hold(shown, context_frames, context_frames), model.encode_condition(shown)
     made = to_device(model.generate(start, truth.frames.shape[1], model.seed, slots), "cpu")
     if isinstance(model.logger, TensorBoardLogger):
         rows = [pair for index in range(min(4, len(made))) for pair in _rows(truth, made, index)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.videos import ball, write
-from worldgen.data.importing.layouts import find_recordings, read_captions
+from worldgen.data.importing.layouts import find_recordings, read_caption_table
 from worldgen.data.importing.recordings import Drop, Recording
 
 
@@ -80,9 +80,9 @@ def test_tables_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: 
     with pytest.raises(
         ValueError, match=rf"Every row of .*{name} must have a file and a caption; got {what}"
     ):
-        read_captions(tmp_path / name)
+        read_caption_table(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"No captions at .*none\.csv"):
-        read_captions(tmp_path / "none.csv")
+        read_caption_table(tmp_path / "none.csv")
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
@@ -234,4 +234,4 @@ def test_folders_with_nothing_to_import(tmp_path: Path) -> None:
 def test_read_captions_keeps_commas_and_lines(tmp_path: Path) -> None:
     with open(tmp_path / "t.csv", "w", newline="") as file:
         csv.writer(file).writerows([["path", "caption"], ["a.mp4", "one, two\nthree"]])
-    assert read_captions(tmp_path / "t.csv") == {"a.mp4": "one, two\nthree"}
+    assert read_caption_table(tmp_path / "t.csv") == {"a.mp4": "one, two\nthree"}

@@ -13,13 +13,13 @@ from tests.report.pages import holds_summary, read_whole
 from worldgen.cli import main as cli
 from worldgen.data.media import write_video
 from worldgen.data.videos import read_movie
-from worldgen.encoders.base import Encoder, Tokens, open_encoder
+from worldgen.encoders.base import Encoder, Tokens, load_encoder
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.evaluation.benchmarks.pair_layouts import find_intphys, find_intphys2, find_likephys
 from worldgen.evaluation.benchmarks.pair_tables import measure_pairs, write_pairs
 from worldgen.evaluation.benchmarks.pairs import score_videos
-from worldgen.evaluation.features import perceive
+from worldgen.evaluation.features import measure_features
 from worldgen.metrics.surprise import Windows, fit_windows
 from worldgen.types import Clip
 
@@ -306,24 +306,24 @@ def test_bad_words_get_one_sentence(vjepa, likephys, tmp_path, capsys):
 
 def test_an_encoder_is_opened_by_path_class_or_yaml(vjepa, tmp_path):
     for text in (str(vjepa), f"worldgen.encoders.vjepa2.VJEPA2:{vjepa}"):
-        assert isinstance(open_encoder(text), VJEPA2)
+        assert isinstance(load_encoder(text), VJEPA2)
     yaml = tmp_path / "encoder.yaml"
     yaml.write_text(
         f"class_path: worldgen.encoders.vjepa2.VJEPA2\ninit_args: {{checkpoint: {vjepa}, frames: 4}}"
     )
-    assert open_encoder(str(yaml)).frames == 4
+    assert load_encoder(str(yaml)).frames == 4
     with pytest.raises(FileNotFoundError, match="No encoder's yaml at .*nowhere.yaml"):
-        open_encoder(str(tmp_path / "nowhere.yaml"))
+        load_encoder(str(tmp_path / "nowhere.yaml"))
     yaml.write_text("a: [")
     with pytest.raises(ValueError, match="must be yaml; it cannot be read"):
-        open_encoder(str(yaml))
+        load_encoder(str(yaml))
     yaml.write_text("a: 1")
     with pytest.raises(ValueError, match="must have class_path and init_args of an encoder"):
-        open_encoder(str(yaml))
+        load_encoder(str(yaml))
     with pytest.raises(ValueError, match="must name an encoder that can be built: "):
-        open_encoder("worldgen.encoders.nothing.Nobody:x")
+        load_encoder("worldgen.encoders.nothing.Nobody:x")
     with pytest.raises(FileNotFoundError, match="A V-JEPA 2 folder must hold config.json"):
-        open_encoder(str(tmp_path))
+        load_encoder(str(tmp_path))
 
 
 def test_official_windows_are_shortened_in_proportion(vjepa):
@@ -369,10 +369,10 @@ def test_a_run_is_seen_through_an_encoder_beside_the_truth(vjepa):
     truth = [clip([start + step * 2 for step in range(FRAMES)]) for start in range(6)]
     made = [clip([(start * 7 + step * step * 5) % 24 for step in range(FRAMES)]) for start in range(6)]
     model = torch.nn.ModuleDict({"video": Grays()})
-    rows = {row.name: row for row in perceive(model["video"], model, truth, made)}
+    rows = {row.name: row for row in measure_features(model["video"], model, truth, made)}
     assert rows["GeoPhys curvature larger than the truth's (physics)"].value > 0.8
     assert rows["JEDi (fidelity)"].value > 0 and "CIRCULAR" in rows["judging encoder"].note
-    rows = {row.name: row for row in perceive(VJEPA2(str(vjepa)), model, truth, made)}
+    rows = {row.name: row for row in measure_features(VJEPA2(str(vjepa)), model, truth, made)}
     share = rows["generated more surprising than the truth, after 4 of 8 frames (physics)"]
     assert 0 <= share.low <= share.value <= share.high <= 1 and "n = 6" in share.note
     assert rows["judging encoder"].note == "not part of the model that is judged"
@@ -386,7 +386,7 @@ def test_an_encoder_that_reads_says_how_well_frames_and_prompt_agree(imagebind_f
     ]
     made = [replace(clip, frames=1 - clip.frames) for clip in truth[:5]] + [replace(truth[5], prompts=("",))]
     judge = ImageBind(imagebind_folder)
-    rows = {row.name: row for row in perceive(judge, torch.nn.Module(), truth, made)}
+    rows = {row.name: row for row in measure_features(judge, torch.nn.Module(), truth, made)}
     for name, clips in (("generated", made[:5]), ("true", truth)):
         row = rows[f"{name} frames and prompt (semantics)"]
         cosines = [judge.embed_vision(clip)[0] @ judge.embed_text(clip.prompts)[0] for clip in clips]

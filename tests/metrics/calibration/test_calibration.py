@@ -15,7 +15,7 @@ from worldgen.metrics.calibration.calibration import (
     short_lines,
     summarize,
 )
-from worldgen.metrics.calibration.panel import World, judge_pixels, judge_states, judge_takes
+from worldgen.metrics.calibration.panel import World, check_pixels, check_states, check_takes
 from worldgen.metrics.intervals import wilson_interval
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import (
@@ -38,8 +38,8 @@ def seen(value: float, limit: float = 1.0, blind_to=(), passes="below", name="th
     return Check(name, value, "m", limit, score, blind_to=blind_to, passes=passes)
 
 
-def observed(control: str, strength: float, checks, seed: int) -> Observation:
-    return Observation("drop", seed, control, strength, "m", checks)
+def observed(violation: str, strength: float, checks, seed: int) -> Observation:
+    return Observation("drop", seed, violation, strength, "m", checks)
 
 
 def calibrated(values, **options):
@@ -61,15 +61,15 @@ def calibrated(values, **options):
 
 def test_what_grows_beyond_the_limit_is_seen():
     found = calibrated((0.5, 2.0))
-    verdict = found.verdict("thing", "teleport")
-    assert (verdict.finding, verdict.auroc, verdict.monotony) == ("sees", 1.0, pytest.approx(1.0))
-    assert not verdict.declared and not found.mismatches
+    detection = found.detection("thing", "teleport")
+    assert (detection.finding, detection.auroc, detection.monotony) == ("sees", 1.0, pytest.approx(1.0))
+    assert not detection.declared and not found.mismatches
     half, full = found.cells
     assert (half.strength, half.caught, full.caught, full.alarms) == (0.5, 0.0, 1.0, 0.0)
     # Complete separation of eight worlds is not certain: Wilson's interval, not the bootstrap's.
     assert (full.low, full.high) == (pytest.approx(8 / (8 + 1.959964**2)), 1.0)
     assert full.clips == full.judged == 8 and found.clips == 8
-    floor = {item.control: item for item in found.floors}
+    floor = {item.violation: item for item in found.floors}
     assert floor[ORIGINAL].median == pytest.approx(0.035) and floor[ORIGINAL].alarms == 0
     assert floor[SECOND_TAKE].median == pytest.approx(0.04)
     assert short_lines(found) == ("thing sees: teleport",)
@@ -77,12 +77,12 @@ def test_what_grows_beyond_the_limit_is_seen():
 
 def test_what_changes_nothing_is_a_blind_spot_and_must_be_declared():
     found = calibrated((0.0, 0.0))
-    verdict = found.verdict("thing", "teleport")
-    assert verdict.finding == "blind" and verdict.auroc < 0.6 and verdict.monotony == 0
+    detection = found.detection("thing", "teleport")
+    assert detection.finding == "blind" and detection.auroc < 0.6 and detection.monotony == 0
     assert found.mismatches == ("thing is blind to teleport, and does not say so.",)
     assert short_lines(found) == ("thing blind to: teleport",)
     honest = calibrated((0.0, 0.0), blind_to=("teleport between flights",))
-    assert not honest.mismatches and honest.verdict("thing", "teleport").declared
+    assert not honest.mismatches and honest.detection("thing", "teleport").declared
     modest = calibrated((2.0, 3.0), blind_to=("teleport",))
     assert modest.mismatches == ("thing is declared blind to teleport, but sees it (AUROC 1.00).",)
 
@@ -98,9 +98,9 @@ def test_from_pixels_a_check_may_see_more_than_its_formula():
 
 def test_checks_that_pass_above_their_limit_are_turned():
     found = calibrated((1.0, 3.0), passes="above", limit=-0.5)
-    verdict = found.verdict("thing", "teleport")
-    assert verdict.finding == "sees" and verdict.auroc == 1 and verdict.monotony == pytest.approx(1.0)
-    worst = next(item.worst for item in found.floors if item.control == ORIGINAL)
+    detection = found.detection("thing", "teleport")
+    assert detection.finding == "sees" and detection.auroc == 1 and detection.monotony == pytest.approx(1.0)
+    worst = next(item.worst for item in found.floors if item.violation == ORIGINAL)
     assert worst == pytest.approx(-np.quantile(0.01 * np.arange(8), 0.95))
 
 
@@ -108,8 +108,8 @@ def summed(right, broken):
     """One check over as many worlds as there are values: of the right clip, and of one vanishing at 0.5."""
     return summarize(
         [
-            observed(control, strength, (seen(value),), seed)
-            for control, strength, values in ((ORIGINAL, 0.0, right), ("vanish", 0.5, broken))
+            observed(violation, strength, (seen(value),), seed)
+            for violation, strength, values in ((ORIGINAL, 0.0, right), ("vanish", 0.5, broken))
             for seed, value in enumerate(values)
         ],
         "truth",
@@ -118,16 +118,16 @@ def summed(right, broken):
 
 def test_a_finding_needs_more_than_alarms():
     often = (0.1, 2.0, 2.0, 2.0, 0.1, 0.1, 2.0, 2.0)
-    assert summed(often, often).verdict("thing", "vanish").finding == "blind"  # it alarms on truth as often
+    assert summed(often, often).detection("thing", "vanish").finding == "blind"  # it alarms on truth as often
     more = summed((0.1, 2.0, 2.0, 0.1, 0.1, 0.1, 0.1, 0.1), often)
-    assert more.verdict("thing", "vanish").finding == "partly"  # chance may do as much
-    rarely = summed((0.1,) * 8, (2.0, 2.0, *[0.5] * 6)).verdict("thing", "vanish")
+    assert more.detection("thing", "vanish").finding == "partly"  # chance may do as much
+    rarely = summed((0.1,) * 8, (2.0, 2.0, *[0.5] * 6)).detection("thing", "vanish")
     assert (rarely.finding, rarely.auroc) == ("partly", 1.0)  # it tells them apart, and rarely alarms
 
 
 def test_nothing_is_concluded_from_four_clips():
-    assert summed((0.1,) * 4, (2.0,) * 4).verdict("thing", "vanish").finding == "not judged"
-    five = summed((0.1,) * 5, (2.0,) * 5).verdict("thing", "vanish")
+    assert summed((0.1,) * 4, (2.0,) * 4).detection("thing", "vanish").finding == "not judged"
+    five = summed((0.1,) * 5, (2.0,) * 5).detection("thing", "vanish")
     assert (five.finding, five.monotony) == ("sees", None)  # one strength and truth make no order
 
 
@@ -135,16 +135,16 @@ def test_rounding_is_no_evidence_and_no_number_is_the_worst():
     found = summed((0.1,) * 8, (0.1 + 1e-6,) * 8)
     (cell,) = found.cells
     assert cell.auroc == 0.5 and (cell.low, cell.high) == wilson_interval(0.5, 8)
-    assert calibrated((1e-6, 2e-6)).verdict("thing", "teleport").monotony == 0
+    assert calibrated((1e-6, 2e-6)).detection("thing", "teleport").monotony == 0
     wild = summed((0.1,) * 8, (float("inf"),) * 8)
     assert wild.cells[0].auroc == 1
 
 
 def test_clips_of_one_world_are_one_trial():
     observations = [
-        observed(control, strength, (seen(value),), seed)
+        observed(violation, strength, (seen(value),), seed)
         for seed in range(6)
-        for control, strength, value in ((ORIGINAL, 0.0, 0.1), ("vanish", 0.5, 2.0), ("vanish", 0.5, 3.0))
+        for violation, strength, value in ((ORIGINAL, 0.0, 0.1), ("vanish", 0.5, 2.0), ("vanish", 0.5, 3.0))
     ]
     (cell,) = summarize(observations, "truth").cells
     assert (cell.judged, cell.low) == (12, wilson_interval(1.0, 6)[0])
@@ -153,9 +153,9 @@ def test_clips_of_one_world_are_one_trial():
 def test_the_limit_itself_passes():
     just = Check("thing", 1.0, "m", 1.0, 0.5)
     observations = [
-        observed(control, strength, (just,), seed)
+        observed(violation, strength, (just,), seed)
         for seed in range(5)
-        for control, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
+        for violation, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
     ]
     found = summarize(observations, "truth")
     assert found.cells[0].caught == found.floors[0].alarms == 0
@@ -176,7 +176,7 @@ def test_refused_checks_are_counted_and_left_out():
     ]
     found = summarize(observations, "truth")
     assert (found.cells[0].clips, found.cells[0].judged, found.cells[0].caught) == (6, 2, 1.0)
-    assert found.verdict("thing", "vanish").finding == "not judged"
+    assert found.detection("thing", "vanish").finding == "not judged"
     assert short_lines(found) == ("thing judged too few clips",)
     with pytest.raises(ValueError, match="right and broken clips; got 6 and 0. Simulate more"):
         summarize(observations[:6], "truth")
@@ -202,7 +202,7 @@ def judged(family: str, seed: int, name: str, strength: float, pixels: bool = Fa
         shown = clip if grade is None else grade.apply(clip, strength)
     except NotViolable:
         return None
-    return PhysicsReport(name, "truth", (judge_pixels if pixels else judge_states)(shown, World(clip)))
+    return PhysicsReport(name, "truth", (check_pixels if pixels else check_states)(shown, World(clip)))
 
 
 MATRIX = (  # who must see what: PHYSICS.md 2.1
@@ -237,7 +237,7 @@ def test_the_control_matrix(family, seed, name, strength, sees, blind):
 
 def test_only_the_gate_sees_a_world_that_stands_still():
     clip = simulate_clip("bounce", 2, size=8)
-    report = PhysicsReport("x", "truth", judge_states(freeze(clip), World(clip)))
+    report = PhysicsReport("x", "truth", check_states(freeze(clip), World(clip)))
     assert report["motion"].value == 0 and report["motion"].score == 0
     assert all(not check.applies and "no motion" in check.note for check in report.checks[1:])
 
@@ -245,7 +245,7 @@ def test_only_the_gate_sees_a_world_that_stands_still():
 def test_no_check_alarms_on_truth():
     for family in ("drop", "collide", "pendulum", "topple", "roll", "tumble"):
         clip = simulate_clip(family, 4, size=8)
-        report = PhysicsReport("x", "truth", judge_states(clip, World(clip)))
+        report = PhysicsReport("x", "truth", check_states(clip, World(clip)))
         judged = [check for check in report.checks[1:] if check.score is not None]  # past the gate
         alarmed = [check.name for check in judged if check.score < 0.5]
         assert judged and not alarmed, (family, alarmed)
@@ -288,7 +288,7 @@ def test_a_second_take_is_the_measure_of_physics_iq():
         ("frozen", freeze(clip)),
         ("back", reverse(clip)),
     ):
-        checks = judge_takes(shown, against)
+        checks = check_takes(shown, against)
         assert [check.passes for check in checks] == ["above"] * 3 + ["below"]
         values[name] = {check.name.removeprefix("physics_iq_"): check for check in checks}
     assert all(check.score == 1 for check in values["truth"].values())
@@ -296,18 +296,18 @@ def test_a_second_take_is_the_measure_of_physics_iq():
         frozen, take = values["frozen"][number], values["take"][number]
         assert frozen.value < take.value < 1 and frozen.score < 0.5, number
     assert values["back"]["spatiotemporal"].score < 0.5 < values["back"]["spatiotemporal"].limit
-    assert not judge_takes(clip, World(clip))
+    assert not check_takes(clip, World(clip))
 
 
 def test_only_looks_and_the_tracker_see_changed_looks():
     clip = simulate_clip("bounce", 2)
     against = World(clip)
     for broken in (recolor(clip), swell(clip, 0.5)):
-        assert judge_states(broken, against) == judge_states(clip, against)
-    grown = PhysicsReport("x", "readout", judge_pixels(swell(clip, 0.5), against))
+        assert check_states(broken, against) == check_states(clip, against)
+    grown = PhysicsReport("x", "readout", check_pixels(swell(clip, 0.5), against))
     alarmed = {check.name for check in grown.checks if check.score is not None and check.score < 0.5}
     assert alarmed == {"area_variation"}
-    tinted = PhysicsReport("x", "readout", judge_pixels(recolor(clip, 0.5), against))
+    tinted = PhysicsReport("x", "readout", check_pixels(recolor(clip, 0.5), against))
     assert tinted["color_variation"].score < 0.5
     assert {"replay_error", "replay_misfit"} <= {check.name for check in tinted.checks if check.applies}
 
@@ -316,7 +316,7 @@ def test_a_ball_that_a_screen_hides_in_part_is_no_alarm():
     """Its visible part has another centroid than all of it."""
     for seed in (0, 1):
         clip = simulate_clip("occlude", seed)
-        checks = judge_pixels(clip, World(clip))
+        checks = check_pixels(clip, World(clip))
         judged = {check.name: check.score for check in checks if check.score is not None}
         assert {"replay_error", "replay_misfit", "permanence"} <= set(judged)
         assert not [name for name, score in judged.items() if score < 0.5]
@@ -324,7 +324,7 @@ def test_a_ball_that_a_screen_hides_in_part_is_no_alarm():
 
 def test_how_deep_boxes_overlap_is_not_told_by_a_track_where_they_turn():
     clip = simulate_clip("dominoes", 2)
-    check = {check.name: check for check in judge_pixels(clip, World(clip))}["replay_overlap"]
+    check = {check.name: check for check in check_pixels(clip, World(clip))}["replay_overlap"]
     assert not check.applies and "rad in the replay, and no track tells it" in check.note
 
 
@@ -335,7 +335,7 @@ def test_a_check_fails_on_the_side_of_its_limit_that_it_names(family, seed):
     against = World(clip, simulate_clip(family, seed, take=1))
     failed = set()
     for shown in (clip, reverse(clip), freeze(clip, 0.5, 2), shuffle(clip), teleport(clip), vanish(clip)):
-        for check in (*judge_pixels(shown, against), *judge_takes(shown, against)):
+        for check in (*check_pixels(shown, against), *check_takes(shown, against)):
             if check.score is None or check.value == pytest.approx(check.limit, rel=0.02):
                 continue
             if check.name == "damping":  # growth within its own uncertainty is none

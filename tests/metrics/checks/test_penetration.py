@@ -9,7 +9,7 @@ import torch
 from tests.metrics.motions import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.penetration import find_depths, supported_frames
-from worldgen.metrics.checks.surroundings import Block, Surroundings, read_surroundings
+from worldgen.metrics.checks.surroundings import Obstacle, Surroundings, read_surroundings
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.engine import mujoco
 
@@ -75,7 +75,7 @@ def test_depth_does_not_depend_on_place_or_heading():
 
 def test_a_block_of_the_world_is_solid():
     ball = of(path(0.0, 0.0, 0.7), radius=0.12)
-    block = Block(np.array([0.0, 0.0, 0.3]), np.eye(3), np.array([1.0, 1.0, 0.3]))
+    block = Obstacle(np.array([0.0, 0.0, 0.3]), np.eye(3), np.array([1.0, 1.0, 0.3]))
     depths = find_depths(ball, Surroundings(blocks=(block,)))
     np.testing.assert_allclose(depths.depth.max(axis=1), 0.02, atol=1e-12)
     inside = of(path(0.0, 0.0, 0.55), radius=0.12)

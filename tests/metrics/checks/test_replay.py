@@ -16,8 +16,8 @@ from worldgen.metrics.checks.replay import (
     check_error,
     check_horizon,
     check_misfit,
-    check_momentum,
     check_overlap,
+    check_replayed_momentum,
     own_error,
     replay_rmse,
 )
@@ -179,7 +179,7 @@ def test_energy_and_momentum_are_those_of_the_kick():
     tracks, forecast = told(falls())
     off = moved(tracks, x=kicked(0.5, 12))
     # m / 2 (1.5^2 - 1^2) of 2 kg; m dv.
-    energy, momentum = check_energy(off, forecast), check_momentum(off, forecast)
+    energy, momentum = check_energy(off, forecast), check_replayed_momentum(off, forecast)
     assert energy.value == pytest.approx(1.25) and energy.note.startswith("+1.25 J of")
     assert momentum.value == pytest.approx(1.0)
     drop = 9.81 / 2 * (23 * STEP) ** 2
@@ -200,7 +200,7 @@ def test_energy_and_momentum_are_those_of_the_kick():
     early = moved(tracks, x=kicked(0.5, 1) - kicked(0.5, 4))
     assert check_energy(early, forecast).value == pytest.approx(0, abs=1e-5)
     blinking = moved(tracks, x=0.2 * (torch.arange(FRAMES) == 23).double())
-    assert check_momentum(blinking, forecast).value == pytest.approx(0, abs=1e-9)
+    assert check_replayed_momentum(blinking, forecast).value == pytest.approx(0, abs=1e-9)
 
 
 def test_limits_of_energy_and_momentum_grow_with_the_trackers_noise():
@@ -209,7 +209,7 @@ def test_limits_of_energy_and_momentum_grow_with_the_trackers_noise():
     speed = tracks.velocity[0].norm(dim=-1)
     expected = 3 * float((MASS * speed * noise).square().sum(dim=-1).sqrt().mean())
     assert check_energy(tracks, forecast).limit == pytest.approx(expected)
-    assert check_momentum(tracks, forecast).limit == pytest.approx(3 * 5**0.5 * noise)
+    assert check_replayed_momentum(tracks, forecast).limit == pytest.approx(3 * 5**0.5 * noise)
 
 
 def test_kicks_are_held_against_each_other_in_seconds():

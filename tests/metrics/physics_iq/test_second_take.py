@@ -108,9 +108,9 @@ def test_a_second_take_stands_at_the_limit_and_the_truth_at_one(takes):
 def test_known_frames_do_not_count(takes):
     truth, second = takes
     spoiled = replace(truth, frames=torch.cat([1 - truth.frames[:, :5], truth.frames[:, 5:]], dim=1))
-    late = check_second_take(spoiled, truth, second, known=6)
+    late = check_second_take(spoiled, truth, second, context_frames=6)
     assert [check.score for check in late] == [1.0] * 4
-    assert check_second_take(spoiled, truth, second, known=5)[3].score < 0.5
+    assert check_second_take(spoiled, truth, second, context_frames=5)[3].score < 0.5
 
 
 def test_a_world_that_stands_still_is_refused_and_shapes_must_agree(takes):

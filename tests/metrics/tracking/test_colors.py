@@ -11,7 +11,7 @@ from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.appearance import fill_holes
 from worldgen.metrics.tracking.colors import count_spurious, pixel_tracks, track_objects
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.violations.graded import CONTROLS, shuffle, teleport
+from worldgen.simulation.violations.graded import VIOLATIONS, shuffle, teleport
 from worldgen.types import Clip, PhysicsReport
 
 
@@ -129,7 +129,7 @@ def test_frozen_worlds_are_refused():
     for family in ("drop", "bounce", "collide"):
         for seed in range(4):
             clip = film(family, seed)
-            report = report_of(CONTROLS["frozen"](clip), clip)
+            report = report_of(VIOLATIONS["frozen"](clip), clip)
             assert report["motion"].score < 0.05
             assert not any(check.applies for check in report.checks[1:])
 
@@ -139,7 +139,7 @@ def test_reversed_worlds_gain_energy(family):
     gains, blind = [], []
     for seed in range(16):
         clip = film(family, seed)
-        report = report_of(CONTROLS["reversed"](clip), clip)
+        report = report_of(VIOLATIONS["reversed"](clip), clip)
         if report["energy_gain"].applies:  # two stretches of motion, with a bounce between them
             gains.append(report["energy_gain"])
             blind.append(report["free_fall"].score if report["free_fall"].applies else 1.0)
@@ -172,16 +172,16 @@ def test_worlds_without_gravity_fail_free_fall():
 
 def test_controls_change_truth_as_they_change_frames():
     clip = film("bounce", 2)
-    for name, control in CONTROLS.items():
+    for name, control in VIOLATIONS.items():
         broken = control(clip)
         found = track_objects(pixels_only(broken), clip)
         where = pixel_tracks(broken.truth, clip.camera, 64, 64)
         error = (pixel_tracks(found, clip.camera, 64, 64) - where)[found.present]
         assert error.abs().max() < 0.3, name
         assert broken.truth.contacts is None
-    torch.testing.assert_close(CONTROLS["reversed"](clip).truth.velocity, -clip.truth.velocity.flip(1))
-    assert CONTROLS["frozen"](clip).truth.velocity.abs().max() == 0
-    assert torch.equal(CONTROLS["reversed"](CONTROLS["reversed"](clip)).frames, clip.frames)
+    torch.testing.assert_close(VIOLATIONS["reversed"](clip).truth.velocity, -clip.truth.velocity.flip(1))
+    assert VIOLATIONS["frozen"](clip).truth.velocity.abs().max() == 0
+    assert torch.equal(VIOLATIONS["reversed"](VIOLATIONS["reversed"](clip)).frames, clip.frames)
 
 
 def test_bad_input_is_explained():

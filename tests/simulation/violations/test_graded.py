@@ -14,16 +14,16 @@ from worldgen.simulation.engine import model_of, mujoco
 from worldgen.simulation.rendering.film import camera_of
 from worldgen.simulation.rendering.render import film_states
 from worldgen.simulation.violations.graded import (
+    CONTEXT_FRAMES,
     GRADES,
-    KNOWN,
     LOOKS,
-    Control,
     NotViolable,
+    Violation,
     change_gravity,
     duplicate,
     freeze,
     gain_energy,
-    graded_controls,
+    graded_violations,
     pass_through,
     recolor,
     reverse,
@@ -45,12 +45,12 @@ def film(family: str, seed: int) -> Clip:
 
 
 @cache
-def controls(family: str, seed: int) -> tuple[Control, ...]:
-    return tuple(graded_controls(film(family, seed)))
+def violations(family: str, seed: int) -> tuple[Violation, ...]:
+    return tuple(graded_violations(film(family, seed)))
 
 
-def named(family: str, seed: int, name: str) -> list[Control]:
-    return [control for control in controls(family, seed) if control.name == name]
+def named(family: str, seed: int, name: str) -> list[Violation]:
+    return [violation for violation in violations(family, seed) if violation.name == name]
 
 
 def pixels_only(clip: Clip) -> Clip:
@@ -67,11 +67,11 @@ def test_strength_zero_is_the_clip_itself(grade):
 
 
 def test_every_violation_is_made_somewhere():
-    made = {control.name for example in EXAMPLES for control in controls(*example)}
+    made = {violation.name for example in EXAMPLES for violation in violations(*example)}
     assert made == {"original", *(grade.name for grade in GRADES)}
-    original = controls("bounce", 2)[0]
+    original = violations("bounce", 2)[0]
     assert original.valid and original.clip is film("bounce", 2)
-    assert not any(control.valid for control in controls("bounce", 2)[1:])
+    assert not any(violation.valid for violation in violations("bounce", 2)[1:])
     assert not named("bounce", 2, "swap") and not named(
         "collide", 1, "strong gravity"
     )  # it rests on the floor
@@ -79,11 +79,11 @@ def test_every_violation_is_made_somewhere():
 
 @pytest.mark.parametrize("family, seed", EXAMPLES)
 def test_frames_masks_and_depth_are_those_of_the_truth(family, seed):
-    for control in controls(family, seed):
-        clip = control.clip
+    for violation in violations(family, seed):
+        clip = violation.clip
         footage = film_states(clip.truth, clip.scenes, 64, clip.camera)
         torch.testing.assert_close(footage.frames, clip.frames, rtol=0, atol=1.5 / 255)
-        assert (footage.masks != clip.masks).float().mean() < 1e-5, control.name
+        assert (footage.masks != clip.masks).float().mean() < 1e-5, violation.name
         torch.testing.assert_close(footage.depth, clip.depth, rtol=0, atol=1e-4)
         where = clip.camera.project(clip.truth.position, 64, 64)[0]
         y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
@@ -102,24 +102,28 @@ def test_frames_masks_and_depth_are_those_of_the_truth(family, seed):
 @pytest.mark.parametrize("family, seed", EXAMPLES)
 def test_known_frames_are_shared_to_the_bit(family, seed):
     clip = film(family, seed)
-    for control in controls(family, seed):
-        known = control.known
-        if control.name == "reversed" and control.strength == 1:
-            assert known < KNOWN  # the one that starts at the end
+    for violation in violations(family, seed):
+        known = violation.context_frames
+        if violation.name == "reversed" and violation.strength == 1:
+            assert known < CONTEXT_FRAMES  # the one that starts at the end
             continue
-        assert known >= KNOWN, control
-        assert torch.equal(control.clip.depth[:, :known], clip.depth[:, :known])
+        assert known >= CONTEXT_FRAMES, violation
+        assert torch.equal(violation.clip.depth[:, :known], clip.depth[:, :known])
         count = clip.masks.shape[2]
-        assert torch.equal(control.clip.masks[:, :known, :count], clip.masks[:, :known])
-        assert torch.equal(control.clip.truth.position[:, :known, :count], clip.truth.position[:, :known])
-        assert not torch.equal(control.clip.frames[:, known:], clip.frames[:, known:]) or not known < 16
-        assert control.clip.truth.contacts is None or control.valid
+        assert torch.equal(violation.clip.masks[:, :known, :count], clip.masks[:, :known])
+        assert torch.equal(violation.clip.truth.position[:, :known, :count], clip.truth.position[:, :known])
+        assert not torch.equal(violation.clip.frames[:, known:], clip.frames[:, known:]) or not known < 16
+        assert violation.clip.truth.contacts is None or violation.valid
 
 
 def test_controls_are_deterministic():
-    for first, second in zip(controls("bounce", 2), graded_controls(film("bounce", 2)), strict=True):
+    for first, second in zip(violations("bounce", 2), graded_violations(film("bounce", 2)), strict=True):
         assert torch.equal(first.clip.frames, second.clip.frames), first.name
-        assert (first.name, first.strength, first.known) == (second.name, second.strength, second.known)
+        assert (first.name, first.strength, first.context_frames) == (
+            second.name,
+            second.strength,
+            second.context_frames,
+        )
 
 
 def rise(values: list[float], least: float) -> None:
@@ -127,8 +131,8 @@ def rise(values: list[float], least: float) -> None:
     assert values[0] < values[1] < values[2], values
 
 
-def shift_of(control: Control, clip: Clip) -> float:
-    return float((control.clip.truth.position - clip.truth.position).norm(dim=-1).mean())
+def shift_of(violation: Violation, clip: Clip) -> float:
+    return float((violation.clip.truth.position - clip.truth.position).norm(dim=-1).mean())
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def shift_of(control: Control, clip: Clip) -> float:
     ],
 )
 def test_a_stronger_violation_moves_bodies_further(family, seed, name):
-    rise([shift_of(control, film(family, seed)) for control in named(family, seed, name)], 0.001)
+    rise([shift_of(violation, film(family, seed)) for violation in named(family, seed, name)], 0.001)
 
 
 def test_stronger_means_more_frames_or_bodies():
@@ -173,8 +177,8 @@ def flight_of(clip: Clip, known: int) -> int:
 def test_other_gravity_is_exactly_that_fall(factor):
     clip = film("drop", 3)
     fallen = change_gravity(clip, factor)
-    start, stop = KNOWN - 1, flight_of(fallen, KNOWN)
-    assert stop > KNOWN + 2
+    start, stop = CONTEXT_FRAMES - 1, flight_of(fallen, CONTEXT_FRAMES)
+    assert stop > CONTEXT_FRAMES + 2
     time = (torch.arange(16) - start).double()[start:stop] * 0.04
     states = clip.truth.position[0, start, 0].double(), clip.truth.velocity[0, start, 0].double()
     expected = states[0][2] + states[1][2] * time - 0.5 * factor * 9.81 * time**2
@@ -187,10 +191,14 @@ def test_other_gravity_is_exactly_that_fall(factor):
 
 def test_slow_motion_is_the_same_motion_later():
     clip, twice = film("bounce", 2), slow_motion(film("bounce", 2), 2.0)
-    late = twice.truth.position[0, KNOWN - 1 :: 2]  # every second frame, from the last known one
-    torch.testing.assert_close(late, clip.truth.position[0, KNOWN - 1 :][: len(late)], rtol=0, atol=2e-4)
-    pace = twice.truth.velocity[0, KNOWN + 1 :: 2, 0, 0]
-    torch.testing.assert_close(pace, clip.truth.velocity[0, KNOWN : KNOWN + len(pace), 0, 0] / 2)
+    late = twice.truth.position[0, CONTEXT_FRAMES - 1 :: 2]  # every second frame, from the last known one
+    torch.testing.assert_close(
+        late, clip.truth.position[0, CONTEXT_FRAMES - 1 :][: len(late)], rtol=0, atol=2e-4
+    )
+    pace = twice.truth.velocity[0, CONTEXT_FRAMES + 1 :: 2, 0, 0]
+    torch.testing.assert_close(
+        pace, clip.truth.velocity[0, CONTEXT_FRAMES : CONTEXT_FRAMES + len(pace), 0, 0] / 2
+    )
     report = assess(slow_motion(film("drop", 1), 2.0).truth, clip="x", source="truth")
     assert report["free_fall"].value == pytest.approx(0.75, abs=0.02)  # 1 - 1 / 2^2
 
@@ -309,7 +317,7 @@ def test_swapped_objects_stand_where_the_other_stood():
 def test_a_batch_is_its_clips():
     clips = [film("bounce", 2), film("bounce", 3)]
     batch = stack_clips(clips)
-    for control in (
+    for violation in (
         lambda clip: change_gravity(clip, 0.0),
         lambda clip: pass_through(clip, 0.5),
         vanish,
@@ -317,7 +325,7 @@ def test_a_batch_is_its_clips():
         duplicate,
         reverse,
     ):
-        together, apart = control(batch), [control(clip) for clip in clips]
+        together, apart = violation(batch), [violation(clip) for clip in clips]
         for item in range(2):
             assert torch.equal(together.frames[item], apart[item].frames[0])
             assert torch.equal(together.truth.position[item], apart[item].truth.position[0])
@@ -333,8 +341,10 @@ def test_clips_without_a_scene_are_cut_and_pasted():
     jumped = teleport(bare, 0.25)
     assert (jumped.masks != teleport(clip, 0.25).masks).float().mean() < 0.01
     slowed = slow_motion(bare, 2.0)
-    assert torch.equal(slowed.frames[:, KNOWN - 1 :: 2], clip.frames[:, KNOWN - 1 : KNOWN + 7])
-    made = [control.name for control in graded_controls(bare)]
+    assert torch.equal(
+        slowed.frames[:, CONTEXT_FRAMES - 1 :: 2], clip.frames[:, CONTEXT_FRAMES - 1 : CONTEXT_FRAMES + 7]
+    )
+    made = [violation.name for violation in graded_violations(bare)]
     assert set(made) == {"original", "reversed", "shuffled", "frozen", "slow motion", "teleport", "vanish"}
 
 
@@ -345,14 +355,14 @@ def test_time_turns_around_where_it_stands():
     assert torch.equal(turned.frames[:, 12:], clip.frames[:, 7:11].flip(1))
     torch.testing.assert_close(turned.truth.velocity[:, 12:], -clip.truth.velocity[:, 7:11].flip(1))
     assert torch.equal(reverse(reverse(clip)).frames, clip.frames)
-    frozen = freeze(clip, 0.25, KNOWN)
+    frozen = freeze(clip, 0.25, CONTEXT_FRAMES)
     assert torch.equal(frozen.frames[:, 11:], clip.frames[:, 11:12].expand(1, 5, 3, 64, 64))
     assert not frozen.truth.velocity[:, 11:].any() and frozen.truth.velocity[:, :11, 0, 0].all()
-    order = shuffle(clip, seed=1, share=0.5, known=KNOWN)
+    order = shuffle(clip, seed=1, share=0.5, context_frames=CONTEXT_FRAMES)
     assert sorted(order.truth.position[0, :, 0, 0].tolist()) == sorted(
         clip.truth.position[0, :, 0, 0].tolist()
     )
-    assert torch.equal(order.frames[:, :KNOWN], clip.frames[:, :KNOWN])
+    assert torch.equal(order.frames[:, :CONTEXT_FRAMES], clip.frames[:, :CONTEXT_FRAMES])
 
 
 PENDULUM = """<mujoco><option timestep=".002" integrator="RK4"/><worldbody>
@@ -395,7 +405,7 @@ def hung(truth: Trajectory) -> Clip:
 
 def test_bodies_on_hinges_and_slides_are_simulated_again():
     clip = hung(swing(9.81, [0.7, 0.2], [0.3, 0.5]))
-    heavy = change_gravity(clip, 4.0, known=1)
+    heavy = change_gravity(clip, 4.0, context_frames=1)
     expected = swing(4 * 9.81, [0.7, 0.2], [0.3, 0.5])
     torch.testing.assert_close(heavy.truth.position, expected.position, rtol=0, atol=1e-4)
     torch.testing.assert_close(heavy.truth.velocity, expected.velocity, rtol=0, atol=1e-3)
@@ -403,7 +413,7 @@ def test_bodies_on_hinges_and_slides_are_simulated_again():
     position = clip.truth.position.clone()
     position[:, 1:5] += 1e-4  # what is known stays, though the scene leads elsewhere by a hair
     clip = replace(clip, truth=replace(clip.truth, position=position))
-    late = change_gravity(clip, 4.0, known=5)
+    late = change_gravity(clip, 4.0, context_frames=5)
     assert torch.equal(late.truth.position[:, :5], clip.truth.position[:, :5])
     assert torch.equal(late.frames[:, :5], clip.frames[:, :5])
 
@@ -415,10 +425,10 @@ def test_a_body_that_only_turns_is_seen_to_turn():
     rotation[0, :, 0, 0], rotation[0, :, 0, 2] = (angle / 2).cos(), (angle / 2).sin()
     position = clip.truth.position[:, :1].expand(1, 16, 1, 3)
     spinning = replace(clip, truth=replace(clip.truth, position=position, rotation=rotation))
-    made = {control.name for control in graded_controls(spinning)}
+    made = {violation.name for violation in graded_violations(spinning)}
     assert {"reversed", "shuffled", "frozen"} < made
     still = replace(spinning, truth=replace(spinning.truth, rotation=clip.truth.rotation))
-    assert "frozen" not in {control.name for control in graded_controls(still)}
+    assert "frozen" not in {violation.name for violation in graded_violations(still)}
 
 
 def test_bad_arguments_are_named():
@@ -436,8 +446,11 @@ def test_bad_arguments_are_named():
         ),
         (lambda: change_gravity(clip, float("nan")), "factor must be a finite number; got nan"),
         (lambda: slow_motion(clip, 0.0), "factor must be positive; got 0"),
-        (lambda: change_gravity(clip, 0.5, known=17), r"known must lie in \[1, 16\] frames; got 17"),
-        (lambda: next(graded_controls(stack_clips([clip, clip]))), "takes one clip; got 2. Select one"),
+        (
+            lambda: change_gravity(clip, 0.5, context_frames=17),
+            r"context_frames must lie in \[1, 16\] frames; got 17",
+        ),
+        (lambda: next(graded_violations(stack_clips([clip, clip]))), "takes one clip; got 2. Select one"),
     ):
         with pytest.raises(ValueError, match=sentence):
             call()
@@ -501,10 +514,11 @@ def test_a_swollen_ball_covers_as_much_more_as_its_square():
 @pytest.mark.parametrize("grade", LOOKS, ids=lambda grade: grade.name)
 def test_looks_change_after_the_known_frames_and_more_with_strength(grade):
     clip = film("bounce", 2)
-    broken = list(graded_controls(clip, (grade,)))[1:]
+    broken = list(graded_violations(clip, (grade,)))[1:]
     assert [one.strength for one in broken] == list(grade.strengths)
     assert all(
-        one.known >= KNOWN and torch.equal(one.clip.frames[:, :5], clip.frames[:, :5]) for one in broken
+        one.context_frames >= CONTEXT_FRAMES and torch.equal(one.clip.frames[:, :5], clip.frames[:, :5])
+        for one in broken
     )
     rise([float((one.clip.frames - clip.frames).abs().mean()) for one in broken], 1e-5)
     assert not any(torch.equal(one.clip.frames[:, -1], clip.frames[:, -1]) for one in broken)

@@ -58,7 +58,7 @@ def find_recordings(
     said: dict[str, str] = {}
     for table in tables:
         if captions is not None or table.is_file():
-            said.update(read_captions(table))
+            said.update(read_caption_table(table))
     recordings, drops = [], []
     for path in sorted(_walk(folder, outside)):
         name = path.relative_to(folder).as_posix()
@@ -83,7 +83,7 @@ def find_recordings(
     return Listing(_with_captions(recordings, said, captions), tuple(drops))
 
 
-def read_captions(path: Path) -> dict[str, str]:
+def read_caption_table(path: Path) -> dict[str, str]:
     """Captions by file of a csv or jsonl table.
 
     Raises:

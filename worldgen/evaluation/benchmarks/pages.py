@@ -12,7 +12,7 @@ from worldgen.evaluation.benchmarks.physics_iq_tables import NOTES, SECOND_TAKE,
 from worldgen.files import write_atomically
 from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness
-from worldgen.report.plots import Cloud, Estimate, plot_clouds, plot_intervals
+from worldgen.report.plots import Bar, Cloud, plot_clouds, plot_intervals
 from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 
 _OVERLAPS = ("time reversal", "shuffled frames", "which law was broken")
@@ -94,9 +94,9 @@ def write_pairs_page(
 ) -> Path:
     """The page of an encoder on pairs; its arguments are those of `write_pairs`, and what that found."""
     won = [(measure.name.partition(": pairs won")[::2], measure) for measure in measures if _drawn(measure)]
-    whole = [Estimate(name, one.value, one.low, one.high) for (name, kind), one in won if not kind]
+    whole = [Bar(name, one.value, one.low, one.high) for (name, kind), one in won if not kind]
     kinds = [
-        Estimate(f"{kind.removeprefix(', ')}; {name}", one.value, one.low, one.high)
+        Bar(f"{kind.removeprefix(', ')}; {name}", one.value, one.low, one.high)
         for (name, kind), one in sorted(won, key=lambda pair: pair[0][1])
         if kind
     ]

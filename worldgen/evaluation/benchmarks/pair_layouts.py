@@ -32,7 +32,7 @@ _TYPES = ("Possible", "Impossible")
 
 
 @dataclass(frozen=True)
-class Pair:
+class ViolationPair:
     """A possible and an impossible video of one scene."""
 
     kind: str
@@ -44,16 +44,16 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ViolationPairs:
     """What a folder holds."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ViolationPair, ...]
     expected: int
     """Pairs that there ought to be, as far as the folder tells."""
     missing: tuple[Missing, ...]
 
 
-def find_intphys(root: Path) -> Pairs:
+def find_intphys(root: Path) -> ViolationPairs:
     """The pairs of IntPhys' dev set, two of each scene.
 
     Raises:
@@ -88,15 +88,17 @@ def find_intphys(root: Path) -> Pairs:
                     raise ValueError(f"movies {one + 1} and {two + 1} begin alike and are both of one kind")
                 possible, impossible = (one, two) if labels[one] else (two, one)
                 pairs.append(
-                    Pair(scene.parent.name, name, movies[possible] / "scene", movies[impossible] / "scene")
+                    ViolationPair(
+                        scene.parent.name, name, movies[possible] / "scene", movies[impossible] / "scene"
+                    )
                 )
         except (ValueError, OSError) as error:
             pairs = [pair for pair in pairs if pair.scene != name]
             missing.append(Missing(name, str(error)))
-    return Pairs(tuple(pairs), 2 * len(scenes), tuple(missing))
+    return ViolationPairs(tuple(pairs), 2 * len(scenes), tuple(missing))
 
 
-def find_intphys2(root: Path) -> Pairs:
+def find_intphys2(root: Path) -> ViolationPairs:
     """The pairs of IntPhys2: of the split in the folder itself, else of Main, else of Debug.
 
     Raises:
@@ -137,14 +139,14 @@ def find_intphys2(root: Path) -> Pairs:
         else:
             missing.append(Missing(row["file_name"], "missing"))
     pairs = [
-        Pair(condition, scene, slot["Possible"], slot["Impossible"])
+        ViolationPair(condition, scene, slot["Possible"], slot["Impossible"])
         for (condition, scene, _), slot in videos.items()
         if len(slot) == 2
     ]
-    return Pairs(tuple(pairs), len(videos), tuple(missing))
+    return ViolationPairs(tuple(pairs), len(videos), tuple(missing))
 
 
-def find_likephys(root: Path) -> Pairs:
+def find_likephys(root: Path) -> ViolationPairs:
     """The pairs of LikePhys, or of other folders SCENARIO/SCENE/VARIATION_00.mp4 with some called valid.
 
     Raises:
@@ -179,12 +181,14 @@ def find_likephys(root: Path) -> Pairs:
             kinds = f"{scenario.name.removesuffix('_videos')}: {kind}"
             expected += max(len(found["valid"]), 1) * max(len(found[kind]), 1)
             pairs += [
-                Pair(kinds, name, valid, invalid) for valid in found["valid"] for invalid in found[kind]
+                ViolationPair(kinds, name, valid, invalid)
+                for valid in found["valid"]
+                for invalid in found[kind]
             ]
-    return Pairs(tuple(pairs), expected, tuple(missing))
+    return ViolationPairs(tuple(pairs), expected, tuple(missing))
 
 
-LAYOUTS: dict[str, Callable[[Path], Pairs]] = {
+LAYOUTS: dict[str, Callable[[Path], ViolationPairs]] = {
     "intphys": find_intphys,
     "intphys2": find_intphys2,
     "likephys": find_likephys,

@@ -13,7 +13,7 @@ import torch
 
 from worldgen import __version__
 from worldgen.evaluation.benchmarks.pages import write_pairs_page
-from worldgen.evaluation.benchmarks.pair_layouts import Pair, Pairs
+from worldgen.evaluation.benchmarks.pair_layouts import ViolationPair, ViolationPairs
 from worldgen.files import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.intervals import auroc, auroc_interval, pair_accuracy
@@ -34,7 +34,7 @@ class Scored:
     error: str = ""
 
 
-def measure_pairs(pairs: Sequence[Pair], scored: Mapping[Path, Scored]) -> tuple[Measure, ...]:
+def measure_pairs(pairs: Sequence[ViolationPair], scored: Mapping[Path, Scored]) -> tuple[Measure, ...]:
     """Pair accuracy and AUROC of every number; the accuracy of means also for each kind of violation."""
     measures = []
     for name in _names(scored):
@@ -81,7 +81,7 @@ def measure_pairs(pairs: Sequence[Pair], scored: Mapping[Path, Scored]) -> tuple
 def write_pairs(
     out: Path,
     title: str,
-    found: Pairs,
+    found: ViolationPairs,
     scored: Mapping[Path, Scored],
     notes: Sequence[str],
     command: str,
@@ -137,7 +137,7 @@ def write_pairs(
 
 def _accuracy(
     title: str,
-    pairs: Sequence[Pair],
+    pairs: Sequence[ViolationPair],
     scored: Mapping[Path, Scored],
     name: str,
     note: str,
@@ -156,13 +156,13 @@ def _names(scored: Mapping[Path, Scored]) -> list[str]:
     return list(dict.fromkeys(name for one in scored.values() for name in one.scores))
 
 
-def _both(pair: Pair, scored: Mapping[Path, Scored], name: str) -> tuple[float, float] | None:
+def _both(pair: ViolationPair, scored: Mapping[Path, Scored], name: str) -> tuple[float, float] | None:
     ours, theirs = scored[pair.possible].scores.get(name), scored[pair.impossible].scores.get(name)
     return None if ours is None or theirs is None else (ours, theirs)
 
 
 def _columns(
-    pairs: Iterable[Pair], scored: Mapping[Path, Scored], name: str
+    pairs: Iterable[ViolationPair], scored: Mapping[Path, Scored], name: str
 ) -> tuple[list[float], list[float]]:
     values = [_both(pair, scored, name) for pair in pairs]
     return [both[0] for both in values if both], [both[1] for both in values if both]

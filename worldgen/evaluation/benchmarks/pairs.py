@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from worldgen.data.videos import frame_files, read_movie
-from worldgen.encoders.base import Encoder, fingerprint, open_encoder
+from worldgen.encoders.base import Encoder, fingerprint, load_encoder
 from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS
 from worldgen.evaluation.benchmarks.pair_tables import Scored, Scores, write_pairs
 from worldgen.files import progress_bar
@@ -48,7 +48,7 @@ def evaluate_pairs(
         benchmark: intphys, intphys2 or likephys.
         folder: In the official layout.
         out: Folder of the tables.
-        encoder: See `open_encoder`.
+        encoder: See `load_encoder`.
         windows: Of surprise; the official ones, as far as the encoder can look, when None.
         command: Repeats this.
 
@@ -65,40 +65,40 @@ def evaluate_pairs(
     if not found.pairs:
         first = f"; the first: {found.missing[0].file}: {found.missing[0].reason}" if found.missing else ""
         raise ValueError(f"None of {found.expected} pairs in {folder} is whole{first}.")
-    judge = open_encoder(encoder)
-    windows = fit_windows(judge, OFFICIAL.get(benchmark, Windows(skip=2))) if windows is None else windows
-    if isinstance(judge, Foreseer):
-        require_fit(judge, windows)
-    mark = f"{type(judge).__name__}:{fingerprint(judge)} {windows}"
+    loaded = load_encoder(encoder)
+    windows = fit_windows(loaded, OFFICIAL.get(benchmark, Windows(skip=2))) if windows is None else windows
+    if isinstance(loaded, Foreseer):
+        require_fit(loaded, windows)
+    mark = f"{type(loaded).__name__}:{fingerprint(loaded)} {windows}"
     videos = list(dict.fromkeys(path for pair in found.pairs for path in (pair.possible, pair.impossible)))
     out.mkdir(parents=True, exist_ok=True)
     scored = score_videos(
-        videos, lambda clip: score_clip(judge, clip, windows), windows.skip, out / "scores.jsonl", mark
+        videos, lambda clip: score_clip(loaded, clip, windows), windows.skip, out / "scores.jsonl", mark
     )
-    title = f"{benchmark} by {type(judge).__name__} {encoder}"
+    title = f"{benchmark} by {type(loaded).__name__} {encoder}"
     return write_pairs(out, title, found, scored, (f"Encoder and windows: {mark}.", *NOTES), command)
 
 
-def score_clip(judge: Encoder, clip: Clip, windows: Windows) -> Scores:
+def score_clip(encoder: Encoder, clip: Clip, windows: Windows) -> Scores:
     """Surprise, where the encoder predicts, and the signals of GeoPhys, where its tokens have a time."""
     scores: dict[str, float | None] = {}
-    if isinstance(judge, Foreseer):
-        found = surprise(judge, clip, windows)
+    if isinstance(encoder, Foreseer):
+        found = surprise(encoder, clip, windows)
         for index, context in enumerate(windows.contexts):
             after = f"after {context} of {windows.frames} frames"
             scores[f"mean surprise {after}"] = float(found.average[0, index])
             scores[f"largest surprise {after}"] = float(found.maximum[0, index])
-        if hasattr(judge, "context_only"):
-            still = surprise(Standstill(judge), clip, windows).average[0]
+        if hasattr(encoder, "context_only"):
+            still = surprise(Standstill(encoder), clip, windows).average[0]
             for index, context in enumerate(windows.contexts):
                 name = f"standstill's surprise after {context} of {windows.frames} frames"
                 scores[name] = float(still[index])
-    if count_moments(judge, clip) is not None:
-        shape = clip_geometry(judge, clip)[0]
+    if count_moments(encoder, clip) is not None:
+        shape = clip_geometry(encoder, clip)[0]
         scores |= {f"GeoPhys {name}": None if shape is None else getattr(shape, name) for name in SIGNALS}
     if not scores:
         raise ValueError(
-            f"{type(judge).__name__} can judge no video: it neither predicts nor says when its tokens are."
+            f"{type(encoder).__name__} can judge no video: it neither predicts nor says when its tokens are."
         )
     return scores
 

@@ -31,7 +31,7 @@ from jaxtyping import UInt8
 
 from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.workers import run_guarded
-from worldgen.evaluation.benchmarks.physics_iq_layout import Pair, Recording, find_pairs
+from worldgen.evaluation.benchmarks.physics_iq_layout import FilledSlot, Take, find_pairs
 from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, write_tables
 from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.measure import Missing
@@ -48,7 +48,7 @@ _FORMAT = "worldgen.physics-iq.v1"
 
 @dataclass(frozen=True)
 class _Task:
-    pair: Pair
+    pair: FilledSlot
     file: Path
     fingerprint: str
 
@@ -86,7 +86,7 @@ def evaluate_physics_iq(
     with progress_bar("pairs") as progress:
         bar = progress.add_task("Comparing", total=len(tasks), completed=len(tasks) - len(waiting))
         for task, trouble in run_guarded(
-            judge_pair, waiting, min(processes, max(len(waiting), 1)), SILENT_SECONDS, MEGABYTES
+            score_slot, waiting, min(processes, max(len(waiting), 1)), SILENT_SECONDS, MEGABYTES
         ):
             if trouble is not None:
                 failed[task.file] = trouble
@@ -112,7 +112,7 @@ def evaluate_physics_iq(
     return write_physics_iq_page(out, generated.name, rows, judged, missing, command)
 
 
-def judge_pair(task: _Task, beat: Callable[[], None]) -> None:
+def score_slot(task: _Task, beat: Callable[[], None]) -> None:
     """Compare one pair and write its file; what is wrong with a video becomes the sentence in there."""
     row: dict[str, object] = {"fingerprint": task.fingerprint}
     try:
@@ -123,7 +123,7 @@ def judge_pair(task: _Task, beat: Callable[[], None]) -> None:
     write_atomically(task.file, json.dumps(row).encode())
 
 
-def compare_pair(pair: Pair, beat: Callable[[], None] = lambda: None) -> Judged:
+def compare_pair(pair: FilledSlot, beat: Callable[[], None] = lambda: None) -> Judged:
     """The four numbers of one view: against take 1, against take 2, and of the takes among themselves.
 
     Raises:
@@ -166,7 +166,7 @@ def compare_pair(pair: Pair, beat: Callable[[], None] = lambda: None) -> Judged:
 
 
 def _real(
-    recording: Recording, rate: float, wanted: int
+    recording: Take, rate: float, wanted: int
 ) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray] | None, str]:
     """Frames of a real take at the rate of the generated video, official masks if they fit, and a note."""
     count, own = video_timing(recording.video)
@@ -221,7 +221,7 @@ def _masks(path: Path, shape: tuple[int, int]) -> Iterator[UInt8[np.ndarray, "H 
         yield (frame[..., 1] > 127).view(np.uint8)
 
 
-def _nearest(recordings: Sequence[Recording], rate: float) -> Recording:
+def _nearest(recordings: Sequence[Take], rate: float) -> Take:
     """The recording at this rate, else that with most frames per second to interpolate between."""
     same = [one for one in recordings if abs(one.rate - rate) <= _SAME_RATE]
     return same[0] if same else max(recordings, key=lambda one: one.rate)
@@ -232,7 +232,7 @@ def _shape(path: Path) -> tuple[int, int]:
         return next(frames)[0].shape[:2]
 
 
-def _fingerprint(pair: Pair) -> str:
+def _fingerprint(pair: FilledSlot) -> str:
     """Changes with every file that the numbers are made of."""
     files = [pair.generated]
     files += [path for take in pair.takes for one in take for path in (one.video, one.mask) if path]

@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"(\d{4})_")
 
 
 @dataclass(frozen=True)
-class Recording:
+class Take:
     """One take of a view, at one frame rate."""
 
     rate: int
@@ -67,12 +67,12 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilledSlot:
     """A slot of which everything is there."""
 
     slot: Slot
     generated: Path
-    takes: tuple[tuple[Recording, ...], tuple[Recording, ...]]
+    takes: tuple[tuple[Take, ...], tuple[Take, ...]]
     """Take 1 and take 2, each at one or more rates."""
 
 
@@ -80,7 +80,7 @@ class Pair:
 class Layout:
     """What two folders hold."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[FilledSlot, ...]
     slots: tuple[Slot, ...]
     """All that there ought to be."""
     missing: tuple[Missing, ...]
@@ -117,7 +117,7 @@ def find_pairs(generated: Path, real: Path) -> Layout:
         takes = []
         for take in TAKES:
             found = tuple(
-                Recording(rate, path, masks.get((slot.scenario, slot.view, take, rate)))
+                Take(rate, path, masks.get((slot.scenario, slot.view, take, rate)))
                 for (scenario, view, number, rate), path in sorted(videos.items())
                 if (scenario, view, number) == (slot.scenario, slot.view, take)
             )
@@ -128,7 +128,7 @@ def find_pairs(generated: Path, real: Path) -> Layout:
         if slot.number not in made:
             missing.append(Missing(slot.generated_name, "generated video missing"))
         elif all(takes):
-            pairs.append(Pair(slot, made[slot.number], (takes[0], takes[1])))
+            pairs.append(FilledSlot(slot, made[slot.number], (takes[0], takes[1])))
     known = {slot.number for slot in slots}
     missing += [
         Missing(path.name, f"no real video has the number {number:04d}")

@@ -59,7 +59,7 @@ def open_judge(text: str) -> Judge:
     return RemoteJudge(address, model)
 
 
-def evaluate_opinions(
+def evaluate_vlm(
     benchmark: str,
     videos: Path,
     out: Path,

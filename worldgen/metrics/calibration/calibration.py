@@ -69,7 +69,7 @@ class Observation:
 
     family: str
     seed: int
-    control: str
+    violation: str
     """`ORIGINAL`, `SECOND_TAKE`, or the name of a violation."""
     strength: float
     """0 for clips that are right."""
@@ -78,7 +78,7 @@ class Observation:
 
     @property
     def valid(self) -> bool:
-        return self.control in (ORIGINAL, SECOND_TAKE)
+        return self.violation in (ORIGINAL, SECOND_TAKE)
 
     @property
     def world(self) -> tuple[str, int]:
@@ -91,7 +91,7 @@ class Cell:
     """One check, one violation, one strength."""
 
     check: str
-    control: str
+    violation: str
     strength: float
     unit: str
     clips: int
@@ -115,7 +115,7 @@ class Floor:
     unit: str
     limit: float
     passes: str
-    control: str
+    violation: str
     clips: int
     judged: int
     median: float | None
@@ -126,11 +126,11 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Detection:
     """What a check makes of a violation at its greatest strength."""
 
     check: str
-    control: str
+    violation: str
     finding: Finding
     auroc: float | None
     monotony: float | None
@@ -158,15 +158,15 @@ class Calibration:
     """Worlds that were simulated."""
     cells: tuple[Cell, ...]
     floors: tuple[Floor, ...]
-    verdicts: tuple[Verdict, ...]
+    detections: tuple[Detection, ...]
 
     @property
     def checks(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(verdict.check for verdict in self.verdicts))
+        return tuple(dict.fromkeys(detection.check for detection in self.detections))
 
     @property
-    def controls(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(verdict.control for verdict in self.verdicts))
+    def violations(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(detection.violation for detection in self.detections))
 
     @property
     def mismatches(self) -> tuple[str, ...]:
@@ -175,12 +175,12 @@ class Calibration:
         From pixels, seeing more than the check's formula can is none: see `in_pixels`.
         """
         lines = []
-        for one in self.verdicts:
+        for one in self.detections:
             if one.undeclared:
-                lines.append(f"{one.check} is blind to {one.control}, and does not say so.")
+                lines.append(f"{one.check} is blind to {one.violation}, and does not say so.")
             elif one.unexpected and self.source == "truth":
                 lines.append(
-                    f"{one.check} is declared blind to {one.control}, but sees it (AUROC {one.auroc:.2f})."
+                    f"{one.check} is declared blind to {one.violation}, but sees it (AUROC {one.auroc:.2f})."
                 )
         return tuple(lines)
 
@@ -190,13 +190,14 @@ class Calibration:
         if self.source == "truth":
             return ()
         return tuple(
-            f"{one.check} sees {one.control} (AUROC {one.auroc:.2f}) in pixels, though its formula does not."
-            for one in self.verdicts
+            f"{one.check} sees {one.violation} (AUROC {one.auroc:.2f}) in pixels, though its formula does "
+            "not."
+            for one in self.detections
             if one.unexpected
         )
 
-    def verdict(self, check: str, control: str) -> Verdict:
-        return next(item for item in self.verdicts if (item.check, item.control) == (check, control))
+    def detection(self, check: str, violation: str) -> Detection:
+        return next(item for item in self.detections if (item.check, item.violation) == (check, violation))
 
 
 def summarize(observations: Sequence[Observation], source: Source, seed: int = 0) -> Calibration:
@@ -218,33 +219,33 @@ def summarize(observations: Sequence[Observation], source: Source, seed: int = 0
             "Simulate more clips, or of other families."
         )
     names = list(dict.fromkeys(check.name for item in observations for check in item.checks))
-    controls = list(dict.fromkeys(item.control for item in broken))
-    cells, floors, verdicts = [], [], []
+    violations = list(dict.fromkeys(item.violation for item in broken))
+    cells, floors, detections = [], [], []
     for name in names:
         for kind in (ORIGINAL, SECOND_TAKE):
-            floors += _floor(name, kind, [item for item in right if item.control == kind])
-        for control in controls:
-            own = [item for item in broken if item.control == control]
+            floors += _floor(name, kind, [item for item in right if item.violation == kind])
+        for violation in violations:
+            own = [item for item in broken if item.violation == violation]
             strengths = sorted({item.strength for item in own})
             graded = [
                 _cell(name, [item for item in own if item.strength == strength], right, seed)
                 for strength in strengths
             ]
             cells += graded
-            verdicts.append(_verdict(name, control, source, graded, own, right))
+            detections.append(_detection(name, violation, source, graded, own, right))
     worlds = {item.world for item in right}
-    return Calibration(source, len(worlds), tuple(cells), tuple(floors), tuple(verdicts))
+    return Calibration(source, len(worlds), tuple(cells), tuple(floors), tuple(detections))
 
 
-def declares(check: Check, control: str, source: Source = "truth") -> bool:
+def declares(check: Check, violation: str, source: Source = "truth") -> bool:
     """Whether a check's ``blind_to`` names a violation, for states from this source."""
     for entry in check.blind_to:
         if entry.startswith(_FROM_PIXELS) and source == "truth":
             continue
         if entry in _ALL_BUT:
-            if control not in _ALL_BUT[entry]:
+            if violation not in _ALL_BUT[entry]:
                 return True
-        elif control in _WORDS and re.search(_WORDS[control], entry):
+        elif violation in _WORDS and re.search(_WORDS[violation], entry):
             return True
     return False
 
@@ -253,9 +254,9 @@ def short_lines(calibration: Calibration) -> tuple[str, ...]:
     """One line per check: what it sees and what it is blind to, as found."""
     lines = []
     for name in calibration.checks:
-        own = [item for item in calibration.verdicts if item.check == name]
+        own = [item for item in calibration.detections if item.check == name]
         found = {
-            finding: [item.control for item in own if item.finding == finding]
+            finding: [item.violation for item in own if item.finding == finding]
             for finding in ("sees", "partly", "blind")
         }
         parts = [
@@ -319,7 +320,7 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
         if item.world in worlds and (check := _find(item, name)) is not None and check.applies
     ]
     blank = Cell(
-        name, first.control, first.strength, first.unit, len(own), len(judged),
+        name, first.violation, first.strength, first.unit, len(own), len(judged),
         _share([check for _, check in judged]), _share([check for _, check in matched]), None, None, None,
     )  # fmt: skip
     if not judged or not matched:
@@ -339,19 +340,19 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
     return replace(blank, auroc=area, low=min(low, least), high=max(high, most))
 
 
-def _verdict(
+def _detection(
     name: str,
-    control: str,
+    violation: str,
     source: Source,
     graded: Sequence[Cell],
     own: Sequence[Observation],
     right: Sequence[Observation],
-) -> Verdict:
+) -> Detection:
     checks = [check for item in own if (check := _find(item, name)) is not None]
-    declared = bool(checks) and declares(checks[0], control, source)
+    declared = bool(checks) and declares(checks[0], violation, source)
     judged = [cell for cell in graded if cell.judged >= FEWEST and cell.auroc is not None]
     if not judged:
-        return Verdict(name, control, "not judged", None, None, declared)
+        return Detection(name, violation, "not judged", None, None, declared)
     strongest = judged[-1]
     assert strongest.caught is not None and strongest.alarms is not None and strongest.low is not None
     finding: Finding = "partly"
@@ -359,13 +360,13 @@ def _verdict(
         finding = "blind"
     elif strongest.caught >= 0.5 and strongest.low > 0.5:
         finding = "sees"
-    return Verdict(name, control, finding, strongest.auroc, _monotony(name, own, right), declared)
+    return Detection(name, violation, finding, strongest.auroc, _monotony(name, own, right), declared)
 
 
 def _monotony(name: str, own: Sequence[Observation], right: Sequence[Observation]) -> float | None:
     """Spearman's rank correlation of strength and badness in each world, the mean over worlds."""
     points: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for item in (*(item for item in right if item.control == ORIGINAL), *own):
+    for item in (*(item for item in right if item.violation == ORIGINAL), *own):
         check = _find(item, name)
         if check is not None and check.applies:
             tied = round(_badness(check) / (_TIE * max(abs(check.limit), 1e-12)))

@@ -17,7 +17,7 @@ from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.clip import placed, read_out
 from worldgen.metrics.checks.permanence import check_constancy, segment_objects
 from worldgen.metrics.checks.replay import assess_replay
-from worldgen.metrics.checks.scoring import refused
+from worldgen.metrics.checks.scoring import not_applicable
 from worldgen.metrics.checks.surroundings import Surroundings, read_surroundings
 from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.types import Check, Clip, Trajectory
@@ -33,10 +33,10 @@ class World:
     """A second take of it, other than any clip that is judged; None where there is none."""
 
 
-Judge = Callable[[Clip, World], tuple[Check, ...]]
+CheckSuite = Callable[[Clip, World], tuple[Check, ...]]
 
 
-def judge_states(clip: Clip, against: World) -> tuple[Check, ...]:
+def check_states(clip: Clip, against: World) -> tuple[Check, ...]:
     """Every check of a trajectory, on the simulator's own states."""
     reference = against.truth
     states, true = _require_truth(clip), _require_truth(reference)
@@ -55,7 +55,7 @@ def judge_states(clip: Clip, against: World) -> tuple[Check, ...]:
     return report.checks
 
 
-def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
+def check_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     """The same checks on what was tracked in the frames, a replay of it, and those of looks and masks."""
     reference = against.truth
     tracks, report = read_out(clip, reference, "calibration")
@@ -67,19 +67,19 @@ def judge_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     )
     motion = report["motion"]
     if motion.value is None or motion.value < motion.limit:
-        checks = tuple(refused(check, "no motion") for check in checks)
+        checks = tuple(not_applicable(check, "no motion") for check in checks)
     scene = None if reference.scenes is None else reference.scenes[0]
     replayed, _ = assess_replay(placed(tracks, reference), scene, clip="calibration")
     return (*report.checks, *replayed.checks, *checks)
 
 
-def judge_takes(clip: Clip, against: World) -> tuple[Check, ...]:
+def check_takes(clip: Clip, against: World) -> tuple[Check, ...]:
     """Physics-IQ's four numbers beside a second take; none where there is no second take."""
     return () if against.again is None else check_second_take(clip, against.truth, against.again)
 
 
-TRUTH: tuple[Judge, ...] = (judge_states,)
-READOUT: tuple[Judge, ...] = (judge_pixels, judge_takes)
+TRUTH: tuple[CheckSuite, ...] = (check_states,)
+READOUT: tuple[CheckSuite, ...] = (check_pixels, check_takes)
 
 
 def _require_truth(clip: Clip) -> Trajectory:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from worldgen.metrics.checks.scoring import blank, passed, refused
+from worldgen.metrics.checks.scoring import blank, measured, not_applicable
 from worldgen.types import Check
 
 LEVELS = tuple((index + 0.5) / 10 for index in range(10))
@@ -112,14 +112,14 @@ def preference_error(groups: Sequence[Group]) -> PreferenceError:
 def check_preference(groups: Sequence[Group]) -> Check:
     """A11: the variation-weighted PPE; the note has the other average, and over how many scenes both are."""
     if not groups:
-        return refused(_PPE, "there is no pair of a valid and an invalid clip")
+        return not_applicable(_PPE, "there is no pair of a valid and an invalid clip")
     found = preference_error(groups)
     pairs = sum(row.pairs for row in found.table)
     note = (
         f"variation-weighted; dataset-weighted {found.dataset_weighted:.3f}; {pairs} pairs of "
         f"{found.groups} scenes and variations"
     )
-    return passed(_PPE, found.variation_weighted, note, 1 - found.variation_weighted)
+    return measured(_PPE, found.variation_weighted, note, 1 - found.variation_weighted)
 
 
 def _misranked(group: Group) -> float:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from worldgen.metrics.checks.scoring import blank, blank_states, passed, refused
+from worldgen.metrics.checks.scoring import blank, blank_states, measured, not_applicable
 from worldgen.types import Check, Trajectory
 
 _BLIND = ("which law was broken",)
@@ -78,11 +78,11 @@ def check_displacement(
     share = f", {ade / path:.3g} of the path" if path > 0 else ""
     note = f"ADE {ade:.4g}, FDE {shown} {unit}"
     return (
-        passed(error, float(distance[both].square().mean().sqrt()), note),
-        passed(average, ade, f"mean over {int(both.sum())} object-frames{share}"),
-        refused(final, "no object is seen in both last frames")
+        measured(error, float(distance[both].square().mean().sqrt()), note),
+        measured(average, ade, f"mean over {int(both.sum())} object-frames{share}"),
+        not_applicable(final, "no object is seen in both last frames")
         if fde is None
-        else passed(final, fde, f"mean over {last.numel()} objects"),
+        else measured(final, fde, f"mean over {last.numel()} objects"),
         _horizon(distance.numpy(), both.numpy(), reference, limit),
     )
 
@@ -134,9 +134,9 @@ def check_pisa(masks: Bool[Tensor, "T N H W"], true: Bool[Tensor, "T N H W"]) ->
     blanks = (_L2, _L2_EUCLIDEAN, _CHAMFER, _CHAMFER_EUCLIDEAN, _IOU)
     area = float(true.flatten(2).double().mean(dim=(0, 2)).max()) if count else 0.0
     if area < _LEAST_AREA:
-        return tuple(refused(check, "the true masks are empty") for check in blanks)
+        return tuple(not_applicable(check, "the true masks are empty") for check in blanks)
     if _stands_still(masks[:, :count]):
-        return tuple(refused(check, "no motion") for check in blanks)
+        return tuple(not_applicable(check, "no motion") for check in blanks)
     shown = [index for index in range(count) if bool(true[:, index].any())]
     checks = []
     for check, measure in zip(
@@ -145,11 +145,11 @@ def check_pisa(masks: Bool[Tensor, "T N H W"], true: Bool[Tensor, "T N H W"]) ->
         values = np.array([measure(masks[:, index], true[:, index]) for index in shown])
         known = values[np.isfinite(values)]
         if not len(known):
-            checks.append(refused(check, "no frame shows an object in both"))
+            checks.append(not_applicable(check, "no frame shows an object in both"))
         elif check.passes == "above":
-            checks.append(passed(check, float(known.mean()), f"{len(known)} objects", float(known.mean())))
+            checks.append(measured(check, float(known.mean()), f"{len(known)} objects", float(known.mean())))
         else:
-            checks.append(passed(check, float(known.mean()), f"{len(known)} of {len(values)} objects"))
+            checks.append(measured(check, float(known.mean()), f"{len(known)} of {len(values)} objects"))
     return tuple(checks)
 
 
@@ -162,7 +162,7 @@ def _horizon(
     lost = (both & (distance > np.where(radius > 0, radius, limit))).any(axis=1)
     value = dt * int(lost.argmax()) if lost.any() else duration
     note = f"of {duration:.3g} s"
-    return passed(replace(_HORIZON, limit=duration / 2), value, note, score=value / duration)
+    return measured(replace(_HORIZON, limit=duration / 2), value, note, score=value / duration)
 
 
 def _radius(reference: Trajectory, both: Bool[Tensor, "T N"]) -> float:
@@ -181,7 +181,12 @@ def _path(reference: Trajectory) -> float:
 
 
 def _refuse(blanks: tuple[Check, Check, Check, Check], why: str) -> tuple[Check, Check, Check, Check]:
-    return refused(blanks[0], why), refused(blanks[1], why), refused(blanks[2], why), refused(blanks[3], why)
+    return (
+        not_applicable(blanks[0], why),
+        not_applicable(blanks[1], why),
+        not_applicable(blanks[2], why),
+        not_applicable(blanks[3], why),
+    )
 
 
 def _stands_still(masks: Bool[Tensor, "T N H W"]) -> bool:

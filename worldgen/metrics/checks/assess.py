@@ -26,7 +26,7 @@ from worldgen.metrics.checks.free_fall import (
 from worldgen.metrics.checks.oscillation import check_oscillation
 from worldgen.metrics.checks.penetration import check_penetration, supported_frames
 from worldgen.metrics.checks.permanence import check_births, check_identity, check_permanence
-from worldgen.metrics.checks.scoring import blank, passed, refused, tolerance
+from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.tracking.flights import find_flights, tracker_noise
 from worldgen.physics.laws import STANDARD_GRAVITY
@@ -113,7 +113,7 @@ def assess(
         *check_displacement(trajectory, reference),
     )
     if motion.value is not None and motion.value < motion.limit:
-        checks = tuple(refused(check, "no motion") for check in checks)
+        checks = tuple(not_applicable(check, "no motion") for check in checks)
     return PhysicsReport(clip=clip, source=source, checks=(motion, *checks))
 
 
@@ -130,10 +130,10 @@ def check_motion(trajectory: Trajectory) -> Check:
         if distance >= travel:
             travel, radius = distance, size
     if int(trajectory.present.any(dim=2).sum()) < 2:
-        return refused(_MOTION, "no object is seen in two frames")
+        return not_applicable(_MOTION, "no object is seen in two frames")
     # A point has no radius: any path of a hand track counts, as a hand only tracks what moves.
     value = travel / radius if radius > 0 else (1e3 if travel > 0 else 0.0)
-    return passed(_MOTION, value, f"path of {travel:.3g} {_unit(trajectory)}", 1 - tolerance(value, 1.0))
+    return measured(_MOTION, value, f"path of {travel:.3g} {_unit(trajectory)}", 1 - tolerance(value, 1.0))
 
 
 def without_gravity(report: PhysicsReport, why: str) -> PhysicsReport:
@@ -178,6 +178,6 @@ def _require_comparable(
 
 def _refuse(report: PhysicsReport, names: tuple[str, ...], why: str) -> PhysicsReport:
     def changed(check: Check) -> Check:
-        return refused(check, why) if check.name in names else check
+        return not_applicable(check, why) if check.name in names else check
 
     return replace(report, checks=tuple(changed(check) for check in report.checks))

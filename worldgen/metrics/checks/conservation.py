@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from worldgen.metrics.checks.scoring import blank_states, passed, refused
+from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.tracking.flights import smooth_runs
 from worldgen.physics.laws import central_velocity, chord_energy, kinetic_energy, potential_energy
 from worldgen.types import Check, Trajectory
@@ -83,7 +83,7 @@ def check_energy_gain(
         floor: Height of zero potential energy; the lowest position when None.
     """
     if not trajectory.metric:
-        return refused(_ENERGY_GAIN, "pixels without scale have no energy")
+        return not_applicable(_ENERGY_GAIN, "pixels without scale have no energy")
     level = _level(trajectory, floor)
     velocity = torch.zeros_like(trajectory.position)
     velocity[:, 1:-1] = central_velocity(trajectory)
@@ -92,14 +92,14 @@ def check_energy_gain(
     total = torch.where(moving.present, energies, 0.0)[0].sum(dim=-1).double().numpy()  # (T,)
     stretches = common_stretches(trajectory, excused_noise(trajectory, sigma))
     if len(stretches) < 2:
-        return refused(_ENERGY_GAIN, f"{len(stretches)} smooth stretch of motion; a gain needs two")
+        return not_applicable(_ENERGY_GAIN, f"{len(stretches)} smooth stretch of motion; a gain needs two")
     means = np.array([total[start:stop].mean() for start, stop in stretches])
     highest = max(float(means.max()), 1e-12)
     gain = max(float((means[1:] - np.minimum.accumulate(means)[:-1]).max()), 0.0) / highest
     noise = _energy_noise(moving, sigma) / highest
     loss = max(float((np.maximum.accumulate(means)[:-1] - means[1:]).max()), 0.0) / highest
     note = f"{len(stretches)} stretches, loss {loss:.3f}, noise {noise:.3f}"
-    return passed(_ENERGY_GAIN, gain, note)
+    return measured(_ENERGY_GAIN, gain, note)
 
 
 def check_chord_energy(
@@ -123,7 +123,7 @@ def check_chord_energy(
         floor: Height of zero potential energy; the lowest position when None.
     """
     if not trajectory.metric:
-        return refused(_CHORD_ENERGY, "pixels without scale have no energy")
+        return not_applicable(_CHORD_ENERGY, "pixels without scale have no energy")
     level = _level(trajectory if reference is None else reference, floor)
     total = _system_chords(trajectory, gravity, level)
     # A tracked radius is a little off and its mass three times as much: compare speeds and heights only.
@@ -131,7 +131,7 @@ def check_chord_energy(
     known = _system_chords(weighed, gravity, level)
     known = known[np.isfinite(known)][:_REFERENCE_STEPS]
     if not len(known) or not np.isfinite(total).any():
-        return refused(_CHORD_ENERGY, "no step with every object visible at both ends")
+        return not_applicable(_CHORD_ENERGY, "no step with every object visible at both ends")
     start = max(float(np.median(known)), 1e-12)
     speed = trajectory.position[:, 1:] - trajectory.position[:, :-1]
     mass = trajectory.mass[:, None]
@@ -146,7 +146,9 @@ def check_chord_energy(
     measured = np.isfinite(total)
     share = float((total[measured] > allowed[measured]).mean())
     worst = float(np.nanmax(total)) / start
-    return passed(_CHORD_ENERGY, share, f"{measured.sum()} steps, highest {worst:.2f} of the initial energy")
+    return measured(
+        _CHORD_ENERGY, share, f"{measured.sum()} steps, highest {worst:.2f} of the initial energy"
+    )
 
 
 def excused_noise(trajectory: Trajectory, sigma: float | None) -> float:
@@ -170,22 +172,22 @@ def check_momentum(
         gravity: m/s^2.
     """
     if not trajectory.metric:
-        return refused(_MOMENTUM, "pixels without scale tell no masses")
+        return not_applicable(_MOMENTUM, "pixels without scale tell no masses")
     axes = [0, 1] if gravity > 0 else [0, 1, 2]
     noise = sigma or 0.0
     found = _drift(trajectory, noise, axes)
     if found is None:
-        return refused(_MOMENTUM, "fewer than two smooth stretches of motion to compare")
+        return not_applicable(_MOMENTUM, "fewer than two smooth stretches of motion to compare")
     value, stretches, scatter = found
     if scatter > _MOMENTUM.limit / 2:
-        return refused(_MOMENTUM, f"noise moves it by {scatter:.2f}, above {_MOMENTUM.limit / 2:g}")
+        return not_applicable(_MOMENTUM, f"noise moves it by {scatter:.2f}, above {_MOMENTUM.limit / 2:g}")
     note = f"{stretches} stretches, noise {scatter:.3f}"
     if reference is None:
-        return passed(_MOMENTUM, value, note + "; if no friction, rod or ramp pushes sideways")
+        return measured(_MOMENTUM, value, note + "; if no friction, rod or ramp pushes sideways")
     pushed = _pushed(reference, axes)
     if pushed > _MOMENTUM.limit / 2:
-        return refused(_MOMENTUM, f"in truth something outside pushes: it changes by {pushed:.2f}")
-    return passed(_MOMENTUM, value, note)
+        return not_applicable(_MOMENTUM, f"in truth something outside pushes: it changes by {pushed:.2f}")
+    return measured(_MOMENTUM, value, note)
 
 
 def _level(trajectory: Trajectory, floor: float | None) -> float:

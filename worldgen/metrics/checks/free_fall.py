@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from worldgen.metrics.checks.scoring import blank_states, passed, refused
+from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.tracking.flights import MINIMUM_SAMPLES, Flight, find_kinks
 from worldgen.physics.laws import acceleration_noise
 from worldgen.types import Check, Trajectory
@@ -106,16 +106,16 @@ def check_free_fall(
     Refused where noise alone would move the fitted acceleration by more than 5 % of g (one deviation).
     """
     if not trajectory.metric:
-        return refused(_FREE_FALL, "pixels without scale do not know g")
+        return not_applicable(_FREE_FALL, "pixels without scale do not know g")
     if gravity <= 0:
-        return refused(_FREE_FALL, f"gravity is {gravity:g}")
+        return not_applicable(_FREE_FALL, f"gravity is {gravity:g}")
     if not flights or sigma is None:
-        return refused(_FREE_FALL, _NO_FLIGHT)
+        return not_applicable(_FREE_FALL, _NO_FLIGHT)
     dt = float(trajectory.dt[0])
     noise = {flight: acceleration_noise(flight.samples, dt, sigma) for flight in flights}
     sharp = [flight for flight in flights if noise[flight] <= _NOISE_LIMIT * gravity]
     if not sharp:
-        return refused(
+        return not_applicable(
             _FREE_FALL,
             f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g, above {_NOISE_LIMIT}",
         )
@@ -124,7 +124,7 @@ def check_free_fall(
     fitted = _by_length(sharp, [-float(flight.acceleration[2]) for flight in sharp])
     worst = max(noise[flight] for flight in sharp) / gravity
     note = f"a = {fitted:.3f} m/s^2 in {len(sharp)} flights, noise {worst:.1e} g"
-    return passed(_FREE_FALL, _by_length(sharp, errors), note)
+    return measured(_FREE_FALL, _by_length(sharp, errors), note)
 
 
 def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]) -> Check:
@@ -135,10 +135,10 @@ def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]
     radius = trajectory.extent[0, :, 2]
     wide = [flight for flight in flights if flight.span > float(radius[flight.index])]
     if not wide:
-        return refused(_BALLISTIC_RESIDUAL, _NO_FLIGHT + " that is longer than a radius")
+        return not_applicable(_BALLISTIC_RESIDUAL, _NO_FLIGHT + " that is longer than a radius")
     value = _by_length(wide, [flight.relative_residual for flight in wide])
     frames = ", ".join(f"{flight.start}-{flight.stop - 1}" for flight in wide)
-    return passed(_BALLISTIC_RESIDUAL, value, f"frames {frames}")
+    return measured(_BALLISTIC_RESIDUAL, value, f"frames {frames}")
 
 
 def find_falls(
@@ -201,14 +201,14 @@ def check_g_eff(trajectory: Trajectory, falls: tuple[Fall, ...], gravity: float)
     Varma et al. 2025 (arXiv:2512.02016).
     """
     if not trajectory.metric:
-        return refused(_G_EFF, "pixels without scale do not know g")
+        return not_applicable(_G_EFF, "pixels without scale do not know g")
     if gravity <= 0:
-        return refused(_G_EFF, f"gravity is {gravity:g}")
+        return not_applicable(_G_EFF, f"gravity is {gravity:g}")
     if not falls:
-        return refused(_G_EFF, "nothing falls from rest by more than its radius")
+        return not_applicable(_G_EFF, "nothing falls from rest by more than its radius")
     found = [fall.acceleration for fall in falls]
     listed = ", ".join(f"{value:.3f}" for value in found)
-    return passed(
+    return measured(
         _G_EFF, float(np.mean([abs(value / gravity - 1) for value in found])), f"g_eff = {listed} m/s^2"
     )
 
@@ -219,14 +219,14 @@ def check_galileo(falls: tuple[Fall, ...]) -> Check:
     All bodies fall alike: R is 1 for any g, any scale and any frame rate (arXiv:2512.02016).
     """
     if len(falls) < 2:
-        return refused(_GALILEO, f"{len(falls)} fall from rest; the ratio needs two")
+        return not_applicable(_GALILEO, f"{len(falls)} fall from rest; the ratio needs two")
     ratios = [
         second.acceleration / first.acceleration
         for place, first in enumerate(falls)
         for second in falls[place + 1 :]
     ]
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
-    return passed(_GALILEO, abs(worst - 1), f"R = {worst:.3f}, {len(falls)} falls")
+    return measured(_GALILEO, abs(worst - 1), f"R = {worst:.3f}, {len(falls)} falls")
 
 
 def _by_length(flights: list[Flight], values: list[float]) -> float:

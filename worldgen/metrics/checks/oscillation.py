@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
-from worldgen.metrics.checks.scoring import blank_states, passed, refused, tolerance
+from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.tracking.flights import smooth_runs
 from worldgen.types import Check, Trajectory
@@ -85,7 +85,7 @@ def check_oscillation(
         )
     if not swings:
         why = f"nothing swings for {_LEAST_PERIODS:g} of a period and {_FEWEST} frames"
-        return refused(_OSCILLATION, why), refused(_DAMPING, why)
+        return not_applicable(_OSCILLATION, why), not_applicable(_DAMPING, why)
     known = [swing for swing in swings if reference is not None or world.holds(swing.index)]
     least = min(swings, key=lambda swing: swing.damping)
     growing = max(-least.damping, 0.0)
@@ -93,12 +93,12 @@ def check_oscillation(
         growing = 0.0  # no different from none
     score = tolerance(growing, -_DAMPING.limit)
     note = f"gamma = {least.gamma:.3g} +- {least.gamma_error:.1g} 1/s"
-    damping = passed(_DAMPING, least.damping, note, score)
+    damping = measured(_DAMPING, least.damping, note, score)
     if not known:
-        return refused(_OSCILLATION, "nothing says that anything hangs here"), damping
+        return not_applicable(_OSCILLATION, "nothing says that anything hangs here"), damping
     worst = max(known, key=lambda swing: swing.residual)
     period = f"period {2 * np.pi / worst.omega:.3f} s, {worst.periods:.1f} seen"
-    return passed(_OSCILLATION, worst.residual, period), damping
+    return measured(_OSCILLATION, worst.residual, period), damping
 
 
 def find_swings(trajectory: Trajectory, world: Surroundings) -> tuple[Swing, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from worldgen.metrics.checks.scoring import blank_states, passed, refused
+from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.checks.surroundings import Shape, Surroundings
 from worldgen.types import Check, Trajectory
 
@@ -61,18 +61,20 @@ def check_penetration(
     """
     if not trajectory.metric:
         why = "pixels do not tell what lies before what"
-        return refused(_PENETRATION, why), refused(_SHARE, why)
+        return not_applicable(_PENETRATION, why), not_applicable(_SHARE, why)
     depths = find_depths(trajectory, world)
     if not len(depths.size):
         why = "nothing of known size could touch anything"
-        return refused(_PENETRATION, why), refused(_SHARE, why)
+        return not_applicable(_PENETRATION, why), not_applicable(_SHARE, why)
     relative = depths.relative
     note = f"mean {relative.mean():.3f}"
     if reference is not None:
         own = find_depths(reference, world).relative
         note += f"; in truth at most {own.max():.3f}, mean {own.mean():.3f}"
     share = float((relative > DEEP).mean())
-    return passed(_PENETRATION, float(relative.max()), note), passed(_SHARE, share, f"deeper than {DEEP:g}")
+    return measured(_PENETRATION, float(relative.max()), note), measured(
+        _SHARE, share, f"deeper than {DEEP:g}"
+    )
 
 
 def find_depths(trajectory: Trajectory, world: Surroundings) -> Depths:

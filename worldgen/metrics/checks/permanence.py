@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from worldgen.metrics.checks.scoring import blank, passed, refused, tolerance
-from worldgen.metrics.checks.surroundings import Block
+from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
+from worldgen.metrics.checks.surroundings import Obstacle
 from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import pixel_tracks
 from worldgen.types import Camera, Check, Clip, Trajectory
@@ -49,12 +49,12 @@ def check_permanence(
     expected = torch.ones_like(seen) if expected is None else expected
     total = int(expected.sum())
     if not total:
-        return refused(_PERMANENCE, "no object is expected in any frame")
+        return not_applicable(_PERMANENCE, "no object is expected in any frame")
     missed = int((expected & ~seen).sum())
     extra = int((seen & ~expected).sum()) + (0 if spurious is None else int(spurious.sum()))
     value = max(1 - (missed + extra) / total, 0.0)
     note = f"{missed} missed and {extra} spurious of {total}"
-    return passed(_PERMANENCE, value, note, tolerance(1 - value, 1 - _PERMANENCE.limit))
+    return measured(_PERMANENCE, value, note, tolerance(1 - value, 1 - _PERMANENCE.limit))
 
 
 def check_births(trajectory: Trajectory, excused: Bool[Tensor, "T N"] | None) -> Check:
@@ -65,12 +65,12 @@ def check_births(trajectory: Trajectory, excused: Bool[Tensor, "T N"] | None) ->
         excused: Frames in which an object is where things may come and go (`exits`).
     """
     if excused is None:
-        return refused(_BIRTHS, "where the image ends and what hides things is not known")
+        return not_applicable(_BIRTHS, "where the image ends and what hides things is not known")
     seen = trajectory.present[0]
     born = seen[1:] & ~seen[:-1] & ~excused[1:]
     gone = seen[:-1] & ~seen[1:] & ~excused[:-1]
     births, deaths = int(born.sum()), int(gone.sum())
-    return passed(_BIRTHS, float(births + deaths), f"{births} births and {deaths} deaths")
+    return measured(_BIRTHS, float(births + deaths), f"{births} births and {deaths} deaths")
 
 
 def exits(
@@ -78,7 +78,7 @@ def exits(
     camera: Camera | None,
     height: int,
     width: int,
-    screens: tuple[Block, ...] = (),
+    screens: tuple[Obstacle, ...] = (),
     margin: float = _BORDER,
 ) -> Bool[Tensor, "T N"]:
     """Where things may come and go: at the image's border, or behind a screen.
@@ -129,7 +129,7 @@ def check_identity(trajectory: Trajectory, sigma: float | None = None) -> Check:
     present = trajectory.present[0].numpy()
     radius = trajectory.extent[0, :, 2].double().numpy()
     if present.shape[1] < 2 or not (present.sum(axis=1) >= 2).any():
-        return refused(_IDENTITY, "fewer than two objects are seen together")
+        return not_applicable(_IDENTITY, "fewer than two objects are seen together")
     frames: list[int] = []
     for frame in range(1, len(place)):
         known = np.flatnonzero(present[frame] & present[frame - 1])
@@ -154,11 +154,11 @@ def check_identity(trajectory: Trajectory, sigma: float | None = None) -> Check:
         ].sum():
             frames.append(frame)
     note = f"at frames {', '.join(map(str, frames))}" if frames else "none"
-    return passed(_IDENTITY, float(len(frames)), note)
+    return measured(_IDENTITY, float(len(frames)), note)
 
 
 def check_constancy(
-    clip: Clip, tracks: Trajectory, reference: Clip, screens: tuple[Block, ...] = ()
+    clip: Clip, tracks: Trajectory, reference: Clip, screens: tuple[Obstacle, ...] = ()
 ) -> tuple[Check, Check]:
     """A7: standard deviation over the mean of an object's area and of its mean color, the worst object.
 
@@ -175,15 +175,17 @@ def check_constancy(
     area, color = _variation(clip, tracks, reference, screens)
     if area is None or color is None:
         why = f"no object is whole in {_FEWEST} frames"
-        return refused(_AREA, why), refused(_COLOR, why)
-    checks = [passed(_AREA, area), passed(_COLOR, color)]
+        return not_applicable(_AREA, why), not_applicable(_COLOR, why)
+    checks = [measured(_AREA, area), measured(_COLOR, color)]
     if reference is not clip and reference.truth is not None:
         count = tracks.position.shape[2]
         true = _variation(reference, reference.truth, reference, screens)
         for place, own in enumerate(true):
             check = checks[place]
             if own is not None and own > check.limit / 2:
-                checks[place] = refused(check, f"in truth it varies by {own:.2f}: {count} objects, worst")
+                checks[place] = not_applicable(
+                    check, f"in truth it varies by {own:.2f}: {count} objects, worst"
+                )
     return checks[0], checks[1]
 
 
@@ -200,7 +202,7 @@ def _sideways(camera: Camera, radius: Float[Tensor, " N"]) -> Float[Tensor, "B *
 
 
 def _variation(
-    clip: Clip, tracks: Trajectory, reference: Clip, screens: tuple[Block, ...]
+    clip: Clip, tracks: Trajectory, reference: Clip, screens: tuple[Obstacle, ...]
 ) -> tuple[float | None, float | None]:
     weights = _owned(clip, tracks, reference)[0]  # (T, N, H, W)
     camera = clip.camera if clip.camera is not None else reference.camera

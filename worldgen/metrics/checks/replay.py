@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldgen.metrics.checks.scoring import blank_states, passed, refused, tolerance
+from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.flights import find_kinks
 from worldgen.physics.laws import central_velocity
@@ -104,7 +104,9 @@ def assess_replay(
     try:
         forecast = replay(tracks, scene, first=first, floor=floor, gravity=gravity, sigma=sigma)
     except NotReplayable as error:
-        return PhysicsReport(clip, "replay", tuple(refused(check, str(error)) for check in _BLANKS)), None
+        return PhysicsReport(
+            clip, "replay", tuple(not_applicable(check, str(error)) for check in _BLANKS)
+        ), None
     checks = (
         check_error(tracks, forecast, own),
         check_horizon(tracks, forecast),
@@ -112,14 +114,14 @@ def assess_replay(
         check_contacts(tracks, forecast),
         check_overlap(tracks, forecast),
         check_energy(tracks, forecast),
-        check_momentum(tracks, forecast),
+        check_replayed_momentum(tracks, forecast),
     )
     expected = _expected(tracks, forecast)
     if not _moves(tracks, forecast):
-        checks = tuple(refused(check, "nothing moves, here or in the replay") for check in checks)
+        checks = tuple(not_applicable(check, "nothing moves, here or in the replay") for check in checks)
     elif expected > _radius(forecast):
         why = f"its first frames do not tell how it goes on: their noise moves the replay by {expected:.2g} m"
-        checks = tuple(refused(check, why) for check in checks)
+        checks = tuple(not_applicable(check, why) for check in checks)
     return PhysicsReport(clip, "replay", checks), forecast
 
 
@@ -136,7 +138,7 @@ def check_error(tracks: Trajectory, forecast: Replay, own: OwnError | None = Non
     """
     rmse = replay_rmse(tracks, forecast)
     if not np.isfinite(rmse):
-        return refused(_ERROR, "no object is seen after the fitted frames")
+        return not_applicable(_ERROR, "no object is seen after the fitted frames")
     distance = _distance(tracks, forecast)[forecast.fitted :]
     expected = _expected(tracks, forecast)
     own = OwnError(expected, expected, expected, 0) if own is None else own
@@ -149,20 +151,20 @@ def check_error(tracks: Trajectory, forecast: Replay, own: OwnError | None = Non
         f"{low:.3g} to {high:.3g} m, less {own.rms:.3g} m of the {source}; ADE "
         f"{float(distance[distance.isfinite()].mean()):.3g}, FDE {final} m, path {length:.3g} m"
     )
-    return passed(replace(_ERROR, limit=max(_radius(forecast) / 4, 2 * expected)), value, note)
+    return measured(replace(_ERROR, limit=max(_radius(forecast) / 4, 2 * expected)), value, note)
 
 
 def check_horizon(tracks: Trajectory, forecast: Replay) -> Check:
     """A8: share of the time after the fitted frames until an object is a radius from its replay."""
     distance = _distance(tracks, forecast)[forecast.fitted :]
     if not bool(distance.isfinite().any()):
-        return refused(_HORIZON, "no object is seen after the fitted frames")
+        return not_applicable(_HORIZON, "no object is seen after the fitted frames")
     radius = forecast.trajectory.extent[0, :, 2]
     lost = (distance > torch.where(radius > 0, radius, _radius(forecast))).any(dim=1).nonzero()[:, 0]
     kept = int(lost[0]) if len(lost) else len(distance)
     value, dt = kept / len(distance), float(tracks.dt[0])
     note = f"{kept * dt:.3g} of {len(distance) * dt:.3g} s within one radius"
-    return passed(_HORIZON, value, note, tolerance(1 - value, 1 - _HORIZON.limit))
+    return measured(_HORIZON, value, note, tolerance(1 - value, 1 - _HORIZON.limit))
 
 
 def check_misfit(tracks: Trajectory, forecast: Replay) -> Check:
@@ -171,7 +173,7 @@ def check_misfit(tracks: Trajectory, forecast: Replay) -> Check:
     distance = _distance(tracks, replace(forecast, trajectory=nearest))
     value = float(distance[distance.isfinite()].square().mean().sqrt())
     note = f"tracker noise {forecast.sigma * 2**0.5:.2g} m"
-    return passed(replace(_MISFIT, limit=_radius(forecast) / 10), value, note)
+    return measured(replace(_MISFIT, limit=_radius(forecast) / 10), value, note)
 
 
 def check_contacts(tracks: Trajectory, forecast: Replay) -> Check:
@@ -188,10 +190,10 @@ def check_contacts(tracks: Trajectory, forecast: Replay) -> Check:
             for frame in clear:
                 worst = max(worst, float(np.abs(faint - frame).min()) if len(faint) else float("inf"))
     if not sum(counted):
-        return refused(_CONTACTS, "neither the track nor the replay shows a kick")
+        return not_applicable(_CONTACTS, "neither the track nor the replay shows a kick")
     length = tracks.position.shape[1]
     note = f"{counted[0]} kicks in the track, {counted[1]} in the replay"
-    return passed(replace(_CONTACTS, limit=1.5 * dt), min(worst, length) * dt, note)
+    return measured(replace(_CONTACTS, limit=1.5 * dt), min(worst, length) * dt, note)
 
 
 def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
@@ -202,9 +204,11 @@ def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
     """
     radius = float(forecast.trajectory.extent[0, _replayed(forecast)].min())
     if radius <= 0:
-        return refused(_OVERLAP, "points touch nothing")
+        return not_applicable(_OVERLAP, "points touch nothing")
     if angle := corners_turn(forecast.trajectory, forecast.scene):
-        return refused(_OVERLAP, f"its bodies turn, by {angle:.2g} rad in the replay, and no track tells it")
+        return not_applicable(
+            _OVERLAP, f"its bodies turn, by {angle:.2g} rad in the replay, and no track tells it"
+        )
     turned = replace(
         forecast.trajectory,
         position=tracks.position.double(),
@@ -213,7 +217,7 @@ def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
     here, there = overlap(turned, forecast.scene), overlap(forecast.trajectory, forecast.scene)
     value = max(float(here.max() - there.max()), 0.0) / radius
     note = f"{float(here.max()):.3g} m deep, {float(there.max()):.3g} m in the replay"
-    return passed(_OVERLAP, value, note)
+    return measured(_OVERLAP, value, note)
 
 
 def check_energy(tracks: Trajectory, forecast: Replay) -> Check:
@@ -225,7 +229,7 @@ def check_energy(tracks: Trajectory, forecast: Replay) -> Check:
     """
     energies, whole = _audit(tracks, forecast)
     if energies is None:
-        return refused(_ENERGY, "no three frames in a row show every object after the fitted ones")
+        return not_applicable(_ENERGY, "no three frames in a row show every object after the fitted ones")
     (here, _), (there, _) = energies
     difference = _median_of_three((here - there)[whole])
     worst = float(difference[difference.abs().argmax()])
@@ -234,14 +238,14 @@ def check_energy(tracks: Trajectory, forecast: Replay) -> Check:
     noise = float((mass * speed * forecast.sigma / (2**0.5 * dt)).square().sum(dim=-1).sqrt().mean())
     limit = max(0.1 * float(there.max()), 3 * noise, 1e-9)
     note = f"{worst:+.3g} J of {float(there.max()):.3g} J, noise {noise:.2g} J"
-    return passed(replace(_ENERGY, limit=limit), abs(worst), note)
+    return measured(replace(_ENERGY, limit=limit), abs(worst), note)
 
 
-def check_momentum(tracks: Trajectory, forecast: Replay) -> Check:
+def check_replayed_momentum(tracks: Trajectory, forecast: Replay) -> Check:
     """A5: largest difference of total momentum from the replay after the fitted frames, medians of three."""
     energies, whole = _audit(tracks, forecast)
     if energies is None:
-        return refused(_MOMENTUM, "no three frames in a row show every object after the fitted ones")
+        return not_applicable(_MOMENTUM, "no three frames in a row show every object after the fitted ones")
     (_, here), (_, there) = energies
     difference = torch.stack([_median_of_three(part) for part in (here - there)[whole].unbind(dim=1)], dim=1)
     value = float(difference.norm(dim=-1).max())
@@ -249,7 +253,7 @@ def check_momentum(tracks: Trajectory, forecast: Replay) -> Check:
     noise = float((mass.square().sum()).sqrt()) * forecast.sigma / (2**0.5 * dt)
     scale = float((mass * forecast.trajectory.velocity[0].norm(dim=-1)).sum(dim=-1).max())
     limit = max(0.2 * scale, 3 * noise, 1e-9)
-    return passed(replace(_MOMENTUM, limit=limit), value, f"of {scale:.3g} kg m/s, noise {noise:.2g}")
+    return measured(replace(_MOMENTUM, limit=limit), value, f"of {scale:.3g} kg m/s, noise {noise:.2g}")
 
 
 def _distance(tracks: Trajectory, forecast: Replay) -> Float[Tensor, "T N"]:

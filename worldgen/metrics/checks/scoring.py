@@ -45,13 +45,13 @@ def blank_states(
     return blank(name, unit, limit, (*blind_to, LOOKS), passes)
 
 
-def passed(check: Check, value: float, note: str = "", score: float | None = None) -> Check:
+def measured(check: Check, value: float, note: str = "", score: float | None = None) -> Check:
     """The check with its value; scored as a violation that is best at zero unless a score is given."""
     return replace(
         check, value=value, score=tolerance(value, check.limit) if score is None else score, note=note
     )
 
 
-def refused(check: Check, why: str) -> Check:
+def not_applicable(check: Check, why: str) -> Check:
     """The check as one that does not apply."""
     return replace(check, value=None, score=None, note=f"does not apply: {why}")

@@ -24,7 +24,7 @@ _SHAPES: dict[int, Shape] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Obstacle:
     """A box that stays where it is."""
 
     center: Float[np.ndarray, " 3"]
@@ -47,9 +47,9 @@ class Surroundings:
     """One per object; balls beyond the last. Penetration is not measured for unknown ones."""
     held: tuple[bool, ...] = ()
     """Objects on rods and hinges, which never fly; free beyond the last."""
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Obstacle, ...] = ()
     """Solid ones, such as a ramp."""
-    screens: tuple[Block, ...] = ()
+    screens: tuple[Obstacle, ...] = ()
     """Those that things pass through, but are not seen behind."""
 
     def shape(self, index: int) -> Shape:
@@ -85,7 +85,7 @@ def read_surroundings(scene: str) -> Surroundings:
         if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and solid[geom] and axes[2, 2] > 0.999:
             floors.append(float(data.geom_xpos[geom, 2]))
         elif model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX:
-            block = Block(data.geom_xpos[geom].copy(), axes, model.geom_size[geom].copy())
+            block = Obstacle(data.geom_xpos[geom].copy(), axes, model.geom_size[geom].copy())
             if solid[geom]:
                 blocks.append(block)
             elif (((data.xipos[bodies] - block.center) @ ahead) > block.half.min()).all():

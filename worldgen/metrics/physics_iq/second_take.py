@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import UInt8
 
-from worldgen.metrics.checks.scoring import blank, passed, refused, tolerance
+from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
 from worldgen.metrics.physics_iq.scores import Closeness, Comparison, quarter, watch
 from worldgen.types import Check, Clip
 
@@ -40,14 +40,14 @@ _LARGE = 256
 """Pixels of the shorter side from which on clips are compared at a quarter of their size, as official."""
 
 
-def check_second_take(clip: Clip, truth: Clip, second: Clip, known: int = 1) -> tuple[Check, ...]:
+def check_second_take(clip: Clip, truth: Clip, second: Clip, context_frames: int = 1) -> tuple[Check, ...]:
     """The four numbers of a clip beside the truth, from the last known frame on.
 
     Args:
         clip: B = 1.
         truth: What happened, same frames and size.
         second: The same scene again, started a little elsewhere.
-        known: First frames that the clip was given, at least 1.
+        context_frames: First frames that the clip was given, at least 1.
 
     Raises:
         ValueError: Clips of different shape.
@@ -58,7 +58,7 @@ def check_second_take(clip: Clip, truth: Clip, second: Clip, known: int = 1) -> 
     size = tuple(truth.frames.shape[-2:])
     size = quarter(size) if min(size) >= _LARGE else size
     own, variance, moving = Comparison(), Comparison(), False
-    streams = (watch(_pixels(one, max(known, 1)), size) for one in (clip, truth, second))
+    streams = (watch(_pixels(one, max(context_frames, 1)), size) for one in (clip, truth, second))
     for made, true, again in zip(*streams, strict=True):
         own.add(made, true)
         variance.add(true, again)
@@ -79,17 +79,17 @@ def check_closeness(own: Closeness, variance: Closeness, moving: bool = True) ->
 
 def _check(check: Check, value: float, limit: float, moving: bool) -> Check:
     if not moving:
-        return refused(check, "nothing moves enough in the true clip for a motion mask")
+        return not_applicable(check, "nothing moves enough in the true clip for a motion mask")
     if check is _ERROR:
         check = replace(check, limit=max(limit, _LEAST))
-        return passed(check, value, "lower is better; limit: a second take")
+        return measured(check, value, "lower is better; limit: a second take")
     check = replace(check, limit=min(limit, 1 - _LEAST))
     score = tolerance(1 - value, 1 - check.limit)
-    return passed(check, value, "higher is better; limit: a second take", score)
+    return measured(check, value, "higher is better; limit: a second take", score)
 
 
-def _pixels(clip: Clip, known: int) -> UInt8[np.ndarray, "T H W 3"]:
+def _pixels(clip: Clip, context_frames: int) -> UInt8[np.ndarray, "T H W 3"]:
     if len(clip) != 1:
         raise ValueError(f"check_second_take takes one clip at a time; got {len(clip)}. Use clip[i].")
-    frames = clip.frames[0, known - 1 :]
+    frames = clip.frames[0, context_frames - 1 :]
     return (frames * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()

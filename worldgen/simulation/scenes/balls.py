@@ -10,7 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from worldgen.simulation.scenes.factors import USUAL, Factors, draw, draw_count, draw_part, pick_colors
+from worldgen.simulation.scenes.factors import (
+    USUAL,
+    Factors,
+    draw_count,
+    draw_factors,
+    draw_part,
+    pick_colors,
+)
 from worldgen.simulation.scenes.staging import (
     CONTACT_FREQUENCY,
     DENSITY,
@@ -47,12 +54,12 @@ def drop(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
     Clearances of 0.25 to 1.65 m reach the floor after 0.23 to 0.58 s; four in five are below 1.2 m (0.49 s).
     """
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     columns = _COLUMNS[draw_count(rng, 1, 2, factors.count) - 1]
     balls = []
     for color, column in zip(pick_colors(rng, len(columns), factors), columns, strict=True):
-        radius, x = draw_part(rng, *_RADII, factors.size), draw(rng, *column)
-        clearance = draw(rng, 0.25, 1.2) if rng.random() < 0.8 else draw(rng, 1.2, 1.65)
+        radius, x = draw_part(rng, *_RADII, factors.size), draw_factors(rng, *column)
+        clearance = draw_factors(rng, 0.25, 1.2) if rng.random() < 0.8 else draw_factors(rng, 1.2, 1.65)
         position = (x, 0.0, round(radius + clearance, 4))
         balls.append(make_ball(color, pick_material(rng, factors), radius, position))
     return stage("drop", tuple(balls), surround(rng, factors, gravity), rng)
@@ -60,13 +67,13 @@ def drop(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
 def bounce(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     """One ball thrown sideways at 0.4 to 1.8 m/s, up or down at up to 2 m/s, that bounces on the floor."""
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
     radius, speed = draw_part(rng, *_RADII, factors.size), draw_part(rng, 0.4, 1.8, factors.speed)
-    rise = draw(rng, -2.0, 2.0)
+    rise = draw_factors(rng, -2.0, 2.0)
     reach = HALF_WIDTH - radius
-    start = round(side * draw(rng, -reach, reach - _FLIGHT * speed), 4)
-    position = (start, 0.0, round(radius + draw(rng, 0.2, 1.2), 4))
+    start = round(side * draw_factors(rng, -reach, reach - _FLIGHT * speed), 4)
+    position = (start, 0.0, round(radius + draw_factors(rng, 0.2, 1.2), 4))
     color, material = pick_colors(rng, 1, factors)[0], pick_material(rng, factors)
     ball = make_ball(color, material, radius, position, (round(side * speed, 4), 0.0, rise))
     return stage("bounce", (ball,), surround(rng, factors, gravity), rng)
@@ -74,15 +81,15 @@ def bounce(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
 def collide(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     """Two balls of one material on the floor, sliding toward each other at 0.3 to 2 m/s each."""
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     material = pick_material(rng, factors)
-    density = DENSITY * draw(rng, *factors.mass)
+    density = DENSITY * draw_factors(rng, *factors.mass)
     balls = []
     for color, side in zip(pick_colors(rng, 2, factors), (-1.0, 1.0), strict=True):
         radius, speed = draw_part(rng, *_RADII, factors.size), draw_part(rng, 0.3, 2.0, factors.speed)
         # Its weight presses a ball this far into the floor: starting there, it does not chatter.
         sunk = IMPEDANCE * (1 - IMPEDANCE) * gravity / CONTACT_FREQUENCY**2
-        position = (round(side * draw(rng, 0.4, 0.95), 4), 0.0, round(radius - sunk, 6))
+        position = (round(side * draw_factors(rng, 0.4, 0.95), 4), 0.0, round(radius - sunk, 6))
         balls.append(make_ball(color, material, radius, position, (-side * speed, 0.0, 0.0)))
     balls[0] = replace(balls[0], density=density)
     # Where balls slide, a dead floor has the say: unequal balls would rattle on it after they collide.
@@ -94,15 +101,18 @@ def projectile(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
     Its center follows ``p0 + v0 t - g t^2 / 2``, whatever its shape and spin.
     """
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     shape, side = str(rng.choice(SHAPES)), 1.0 if rng.random() < 0.5 else -1.0
     size = _size_of(rng, shape, factors)
     bound = float(np.linalg.norm(size))
     speed = draw_part(rng, 0.5, 1.6, factors.speed)
     room = HALF_WIDTH - bound
-    start, clearance = draw(rng, -room, max(room - _FLIGHT * speed, -room)), draw(rng, 0.1, 0.7)
+    start, clearance = (
+        draw_factors(rng, -room, max(room - _FLIGHT * speed, -room)),
+        draw_factors(rng, 0.1, 0.7),
+    )
     back_up = gravity * _FLIGHT / 2 - clearance / _FLIGHT  # lands at the end
-    rise = round(draw(rng, 0.2, 1.0) + max(back_up, 0.2), 4)
+    rise = round(draw_factors(rng, 0.2, 1.0) + max(back_up, 0.2), 4)
     body = Thing(
         shape,
         pick_colors(rng, 1, factors)[0],
@@ -111,22 +121,22 @@ def projectile(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
         (round(side * start, 4), 0.0, round(bound + clearance, 4)),
         any_rotation(rng),
         (round(side * speed, 4), 0.0, rise),
-        tuple(draw(rng, -5.0, 5.0) for _ in range(3)),
+        tuple(draw_factors(rng, -5.0, 5.0) for _ in range(3)),
     )
     return stage("projectile", (body,), surround(rng, factors, gravity), rng)
 
 
 def occlude(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     """A ball that slides along the floor, out of sight behind a screen for a while: ``x0 + v0 t``."""
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
     radius, speed = draw_part(rng, 0.13, 0.18, factors.size), draw_part(rng, 2.0, 2.7, factors.speed)
-    hidden = draw(rng, 0.10, 0.14)  # seconds out of sight
+    hidden = draw_factors(rng, 0.10, 0.14)  # seconds out of sight
     width = round(radius + hidden * speed / 2, 4)  # half of the screen's
     # In front of the screen at first, and beyond it but still in view at the end.
     near = max(width + 1.2 * radius, _FLIGHT * speed - HALF_WIDTH + radius)
     far = min(HALF_WIDTH - radius, _FLIGHT * speed - width - 1.3 * radius)
-    start = -side * draw(rng, min(near, far), far)
+    start = -side * draw_factors(rng, min(near, far), far)
     sunk = IMPEDANCE * (1 - IMPEDANCE) * gravity / CONTACT_FREQUENCY**2
     position = (round(start, 4), 0.0, round(radius - sunk, 6))
     ball = make_ball(pick_colors(rng, 1, factors)[0], "rubber", radius, position, (side * speed, 0.0, 0.0))
@@ -151,7 +161,9 @@ def make_ball(
 def surround(rng: np.random.Generator, factors: Factors, gravity: float) -> Setting:
     """A wall, a floor, a camera and a lamp."""
     wall, floor = float(rng.choice(_WALL_GREYS)), float(rng.choice(_FLOOR_GREYS))
-    return Setting(gravity, wall, floor, draw(rng, *factors.camera), draw(rng, *factors.light))
+    return Setting(
+        gravity, wall, floor, draw_factors(rng, *factors.camera), draw_factors(rng, *factors.light)
+    )
 
 
 def pick_material(rng: np.random.Generator, factors: Factors) -> tuple[str, float]:
@@ -159,7 +171,7 @@ def pick_material(rng: np.random.Generator, factors: Factors) -> tuple[str, floa
     if factors.restitution is None:
         material = str(rng.choice(list(RESTITUTION)))
         return material, RESTITUTION[material]
-    restitution = draw(rng, *factors.restitution)
+    restitution = draw_factors(rng, *factors.restitution)
     return min(RESTITUTION, key=lambda material: abs(RESTITUTION[material] - restitution)), restitution
 
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from worldgen.simulation.scenes.balls import any_rotation, surround
-from worldgen.simulation.scenes.factors import USUAL, Factors, draw, draw_count, draw_part, pick_colors
+from worldgen.simulation.scenes.factors import (
+    USUAL,
+    Factors,
+    draw_count,
+    draw_factors,
+    draw_part,
+    pick_colors,
+)
 from worldgen.simulation.scenes.staging import DENSITY, Scene, Stand, Thing, Vector, about_y, stage
 
 _RAMP = (1.6, 0.35, 0.04)
@@ -22,14 +29,14 @@ def slide(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     While it slides, its acceleration along the slope is ``g (sin(angle) - friction cos(angle))``; ``angle``
     (rad, 0 on the floor) and ``friction`` are the scene's constants.
     """
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
     friction = draw_part(rng, 0.05, 0.25, factors.friction)
     size = _box_size(rng, factors, (0.16, 0.22), (0.14, 0.2), (0.12, 0.16))
     color = pick_colors(rng, 1, factors)[0]
-    start = -draw(rng, 0.6, 0.85)
+    start = -draw_factors(rng, 0.6, 0.85)
     flat = rng.random() < 0.4
-    angle = 0.0 if flat else draw(rng, 0.3, 0.5)
+    angle = 0.0 if flat else draw_factors(rng, 0.3, 0.5)
     speed = draw_part(rng, 1.0, 2.2, factors.speed) if flat else draw_part(rng, 0.3, 1.0, factors.speed)
     place, along, rotation = _on_ramp(angle, side, start, size[2])
     if flat:
@@ -47,10 +54,10 @@ def slide(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
 def roll(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     """A ball that rolls down a ramp without slipping: its acceleration is ``5/7 g sin(angle)``."""
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
-    radius, angle = draw_part(rng, 0.17, 0.25, factors.size), draw(rng, 0.2, 0.45)
-    speed, start = draw_part(rng, 0.1, 0.9, factors.speed), -draw(rng, 0.6, 0.85)
+    radius, angle = draw_part(rng, 0.17, 0.25, factors.size), draw_factors(rng, 0.2, 0.45)
+    speed, start = draw_part(rng, 0.1, 0.9, factors.speed), -draw_factors(rng, 0.6, 0.85)
     place, along, rotation = _on_ramp(angle, side, start, radius)
     ball = Thing(
         "ball",
@@ -73,17 +80,17 @@ def topple(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
     The ball, where there is one, is the first thing. No energy comes from anywhere: it never grows.
     """
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
     thrown = rng.random() < 0.6
     count = draw_count(rng, 3, 5, factors.count)
-    friction, mass = draw_part(rng, 0.35, 0.6, factors.friction), draw(rng, *factors.mass)
+    friction, mass = draw_part(rng, 0.35, 0.6, factors.friction), draw_factors(rng, *factors.mass)
     colors = pick_colors(rng, count + 1, factors)
     sizes = [_box_size(rng, factors, (0.13, 0.16), (0.13, 0.16), (0.12, 0.14)) for _ in range(count)]
     height = 2 * sum(size[2] for size in sizes)
-    lean = 0.0 if thrown else math.atan2(2 * sizes[0][0], height) + draw(rng, 0.1, 0.2)
+    lean = 0.0 if thrown else math.atan2(2 * sizes[0][0], height) + draw_factors(rng, 0.1, 0.2)
     rotation = about_y(side * lean)
-    foot, below, things = side * draw(rng, 0.1, 0.4) * (1 if thrown else -1), 0.0, []
+    foot, below, things = side * draw_factors(rng, 0.1, 0.4) * (1 if thrown else -1), 0.0, []
     for color, size in zip(colors[1:], sizes, strict=True):
         # Turned about the lower edge of the lowest box, on the side that it falls to.
         x, z = -side * sizes[0][0], below + size[2]
@@ -101,16 +108,16 @@ def topple(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
 
 def dominoes(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     """A row of 4 to 6 dominoes, the first of which is pushed over: all fall, and no energy is made."""
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
     count = draw_count(rng, 4, 6, factors.count)
-    friction, density = draw_part(rng, 0.1, 0.3, factors.friction), DENSITY * draw(rng, *factors.mass)
+    friction, density = draw_part(rng, 0.1, 0.3, factors.friction), DENSITY * draw_factors(rng, *factors.mass)
     size = _box_size(rng, factors, (0.05, 0.06), (0.14, 0.18), (0.22, 0.27))
     # rad/s about the lower edge in front, in shares of what brings the center above that edge.
     across = math.hypot(size[0], size[2])
     push = draw_part(rng, 1.6, 2.4, factors.speed) * math.sqrt(1.5 * gravity * (across - size[2])) / across
-    pitch = min(draw(rng, 0.28, 0.36), round(1.65 / (count - 1), 4))
-    start = -draw(rng, 0.85, 1.0)
+    pitch = min(draw_factors(rng, 0.28, 0.36), round(1.65 / (count - 1), 4))
+    start = -draw_factors(rng, 0.85, 1.0)
     things = [
         Thing(
             "box",
@@ -150,9 +157,9 @@ def tumble(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
         pick_colors(rng, 1, factors)[0],
         "wooden",
         size,
-        (draw(rng, -0.35, 0.35), 0.0, draw(rng, 0.95, 1.2)),
+        (draw_factors(rng, -0.35, 0.35), 0.0, draw_factors(rng, 0.95, 1.2)),
         any_rotation(rng),
-        (draw(rng, -0.4, 0.4), 0.0, draw(rng, -0.2, 0.2)),
+        (draw_factors(rng, -0.4, 0.4), 0.0, draw_factors(rng, -0.2, 0.2)),
         tuple(round(float(part), 4) for part in spin),
     )
     return stage("tumble", (body,), surround(rng, factors, 0.0), rng)
@@ -190,7 +197,7 @@ def _throw_at(
     radius, speed = draw_part(rng, 0.18, 0.23, factors.size), draw_part(rng, 2.6, 3.8, factors.speed)
     start = -side * (1.15 - radius)
     flight = (abs(foot - start) - radius - 0.2) / speed
-    level = round(height * draw(rng, 0.55, 0.85), 4)
+    level = round(height * draw_factors(rng, 0.55, 0.85), 4)
     velocity = (side * speed, 0.0, round(gravity * flight / 2, 4))
     place = (round(start, 4), 0.0, max(level, radius))
     return Thing("ball", color, "rubber", (radius,) * 3, place, velocity=velocity, friction=friction)

@@ -16,9 +16,9 @@ import numpy as np
 
 from worldgen.simulation.scenes.events import (
     BEGINNINGS,
+    CameraView,
     Event,
-    Kind,
-    View,
+    EventKind,
     find_events,
     size_of,
     view_bodies,
@@ -113,7 +113,7 @@ class _Writer:
     """Puts facts into sentences, drawing each choice of words from its own generator."""
 
     def __init__(
-        self, things: Sequence[Named], size: np.ndarray, view: View, wording: int, stands: Sequence[str]
+        self, things: Sequence[Named], size: np.ndarray, view: CameraView, wording: int, stands: Sequence[str]
     ) -> None:
         self.rng = np.random.default_rng([wording, _STREAM])
         self.size, self.view, self.stands = size, view, stands
@@ -131,13 +131,13 @@ class _Writer:
     def write(self, events: list[Event], camera: Camera, backdrop: str) -> str:
         """The paragraph."""
         later = [event for event in events if event.kind not in BEGINNINGS][:_MOST_EVENTS]
-        blows = [event.time for event in later if event.kind is Kind.COLLIDES]
+        blows = [event.time for event in later if event.kind is EventKind.COLLIDES]
         story = [self._beginning([event for event in events if event.kind in BEGINNINGS])]
         for event in later:
             story.append(self._timed(event))
             follows = [time for time in blows if event.time < time < event.time + 0.2]
             goes_on = max(*np.abs(event.way), *np.abs(event.way_of_other)) > 0.1
-            if event.kind is Kind.COLLIDES and len(blows) < 3 and not follows and goes_on:
+            if event.kind is EventKind.COLLIDES and len(blows) < 3 and not follows and goes_on:
                 story.append(self._outcome(event))
         scene = [self._opening(), *self._comparison()]
         if self.stands:
@@ -242,19 +242,19 @@ class _Writer:
     def _start_words(self, event: Event) -> tuple[str, str]:
         """The verb of a beginning, for one object and for several that begin alike."""
         way, pace = _direction(event.way), _speed(event.way)
-        if event.kind is Kind.FLIES and abs(event.way[1]) > 0.5 * abs(event.way[0]) and "to the" in way:
+        if event.kind is EventKind.FLIES and abs(event.way[1]) > 0.5 * abs(event.way[0]) and "to the" in way:
             way += " and upward" if event.way[1] > 0 else " and downward"
-        if event.kind is Kind.ROLLS and self.shapes[event.body] == "box":
+        if event.kind is EventKind.ROLLS and self.shapes[event.body] == "box":
             return f"tips {way}", f"tip {way}"
         one, many = {
-            Kind.FALLS: ("falls", "fall"),
-            Kind.FLIES: (f"flies {way}{pace}", f"fly {way}{pace}"),
-            Kind.SLIDES: (f"slides {way}{pace}", f"slide {way}{pace}"),
-            Kind.ROLLS: (f"rolls {way}{pace}", f"roll {way}{pace}"),
-            Kind.SPINS: ("spins in place", "spin in place"),
-            Kind.TUMBLES: (f"tumbles {way}{pace}", f"tumble {way}{pace}"),
-            Kind.STARTS: (f"starts to move {way}", f"start to move {way}"),
-            Kind.RESTS: ("is at rest", "are at rest"),
+            EventKind.FALLS: ("falls", "fall"),
+            EventKind.FLIES: (f"flies {way}{pace}", f"fly {way}{pace}"),
+            EventKind.SLIDES: (f"slides {way}{pace}", f"slide {way}{pace}"),
+            EventKind.ROLLS: (f"rolls {way}{pace}", f"roll {way}{pace}"),
+            EventKind.SPINS: ("spins in place", "spin in place"),
+            EventKind.TUMBLES: (f"tumbles {way}{pace}", f"tumble {way}{pace}"),
+            EventKind.STARTS: (f"starts to move {way}", f"start to move {way}"),
+            EventKind.RESTS: ("is at rest", "are at rest"),
         }[event.kind]
         return one, many
 
@@ -271,30 +271,30 @@ class _Writer:
         return self._choose(_LEADS).format(clock, "second" if clock == "1" else "seconds", clause)
 
     def _clause(self, event: Event, name: str) -> str:
-        if event.kind is Kind.HITS:
+        if event.kind is EventKind.HITS:
             self.hits[event.body, -1] += 1
             again = " again" if self.hits[event.body, -1] > 1 else ""
             return f"{name} hits {_surface(event.normal)}{again}{_bounce(event)}"
-        if event.kind is Kind.COLLIDES:
+        if event.kind is EventKind.COLLIDES:
             pair = min(event.body, event.other), max(event.body, event.other)
             self.hits[pair] += 1
             again = " again" if self.hits[pair] > 1 else ""
             return self._choose(_COLLISIONS).format(name, self.names[event.other]) + again
-        if event.kind is Kind.PASSES_BEHIND:
+        if event.kind is EventKind.PASSES_BEHIND:
             return f"{name} passes behind {self.names[event.other]}"
-        if event.kind is Kind.SWINGS_BACK:
+        if event.kind is EventKind.SWINGS_BACK:
             return f"{name} turns around and moves back {_direction(event.way)}"
-        if event.kind is Kind.SETS_OFF:
+        if event.kind is EventKind.SETS_OFF:
             return f"{name} starts to move {_direction(event.way)}"
-        if event.kind is Kind.HIDES and "screen" in self.stands:
+        if event.kind is EventKind.HIDES and "screen" in self.stands:
             return f"{name} disappears behind the screen"
-        if event.kind is Kind.LEAVES:
+        if event.kind is EventKind.LEAVES:
             return f"{name} leaves the picture {_direction(event.way)}"
         words = {
-            Kind.TOPPLES: ("topples over", "falls over"),
-            Kind.HIDES: ("disappears from sight", "is hidden from view"),
-            Kind.REAPPEARS: ("comes back into sight", "can be seen again"),
-            Kind.STOPS: ("comes to rest", "comes to a stop"),
+            EventKind.TOPPLES: ("topples over", "falls over"),
+            EventKind.HIDES: ("disappears from sight", "is hidden from view"),
+            EventKind.REAPPEARS: ("comes back into sight", "can be seen again"),
+            EventKind.STOPS: ("comes to rest", "comes to a stop"),
         }[event.kind]
         return f"{name} {self._choose(words)}"
 

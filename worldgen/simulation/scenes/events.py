@@ -28,7 +28,7 @@ _TILT = math.radians(60)
 _Blow = tuple[float, int, int, np.ndarray]  # time, the two bodies, the normal from the first to the second
 
 
-class Kind(Enum):
+class EventKind(Enum):
     """What an event is. Each body has exactly one of `BEGINNINGS`."""
 
     FALLS = auto()
@@ -52,7 +52,8 @@ class Kind(Enum):
 
 
 BEGINNINGS = (
-    Kind.FALLS, Kind.FLIES, Kind.SLIDES, Kind.ROLLS, Kind.SPINS, Kind.TUMBLES, Kind.STARTS, Kind.RESTS
+    EventKind.FALLS, EventKind.FLIES, EventKind.SLIDES, EventKind.ROLLS,
+    EventKind.SPINS, EventKind.TUMBLES, EventKind.STARTS, EventKind.RESTS,
 )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ class Event:
 
     time: float
     """Seconds since the first frame."""
-    kind: Kind
+    kind: EventKind
     body: int
     other: int = -1
     """The other body; -1 is the fixed world."""
@@ -76,7 +77,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """The N bodies as the camera sees them over T frames; lengths over the half height of the image."""
 
     right: np.ndarray
@@ -96,7 +97,7 @@ class View:
         return (np.abs(self.right) <= 1) & (np.abs(self.up) <= 1) & (self.depth > 0)
 
 
-def view_bodies(trajectory: Trajectory, camera: Camera) -> View:
+def view_bodies(trajectory: Trajectory, camera: Camera) -> CameraView:
     """The bodies of one clip (B = 1) in the picture; the camera may move from frame to frame."""
     position = trajectory.position[0].double().numpy()  # (T, N, 3)
     frames = len(position)
@@ -105,7 +106,7 @@ def view_bodies(trajectory: Trajectory, camera: Camera) -> View:
     local = np.einsum("tni,tij->tnj", position - eyes[:, None], axes)
     depth = -local[..., 2]
     scale = 1 / (np.maximum(depth, 1e-6) * math.tan(math.radians(float(camera.fovy[0])) / 2))
-    return View(local[..., 0] * scale, local[..., 1] * scale, depth, size_of(trajectory) * scale, axes)
+    return CameraView(local[..., 0] * scale, local[..., 1] * scale, depth, size_of(trajectory) * scale, axes)
 
 
 def size_of(trajectory: Trajectory) -> np.ndarray:
@@ -114,7 +115,7 @@ def size_of(trajectory: Trajectory) -> np.ndarray:
 
 
 def find_events(
-    trajectory: Trajectory, view: View, gravity: float, visible: np.ndarray | None = None
+    trajectory: Trajectory, view: CameraView, gravity: float, visible: np.ndarray | None = None
 ) -> list[Event]:
     """Every event of one clip: one beginning per body, then the others in order of time.
 
@@ -131,7 +132,7 @@ def find_events(
     later = list(impacts)
     for body in range(count):
         later += [*motion.turns(body, impacts), *motion.topples(body), *motion.stops(body)]
-        if beginnings[body].kind is Kind.RESTS:
+        if beginnings[body].kind is EventKind.RESTS:
             later += motion.sets_off(body, impacts)
         later += motion.crossings(body, visible)
     return beginnings + sorted(later, key=lambda event: (event.time, event.kind.value, event.body))
@@ -140,7 +141,7 @@ def find_events(
 class _Motion:
     """Positions, velocities and contacts of one clip as arrays, and the questions asked of them."""
 
-    def __init__(self, trajectory: Trajectory, view: View, gravity: float) -> None:
+    def __init__(self, trajectory: Trajectory, view: CameraView, gravity: float) -> None:
         self.position, self.velocity, self.spin, self.rotation = (
             value[0].double().numpy()
             for value in (trajectory.position, trajectory.velocity, trajectory.spin, trajectory.rotation)
@@ -184,23 +185,28 @@ class _Motion:
         if moving:
             rolling = abs(turning * self.extent[body].max() - self.speed[0, body]) < 0.3 * self.speed[0, body]
             if free and turning > 1.0 and np.ptp(self.extent[body]) > 0.01:  # a ball's spin cannot be seen
-                return Event(0.0, Kind.TUMBLES, body, way=way)
-            return Event(0.0, Kind.FLIES if free else Kind.ROLLS if rolling else Kind.SLIDES, body, way=way)
+                return Event(0.0, EventKind.TUMBLES, body, way=way)
+            return Event(
+                0.0,
+                EventKind.FLIES if free else EventKind.ROLLS if rolling else EventKind.SLIDES,
+                body,
+                way=way,
+            )
         if free and turning > 1.0:
-            return Event(0.0, Kind.SPINS, body)
+            return Event(0.0, EventKind.SPINS, body)
         if free and weight > 0.5:
-            return Event(0.0, Kind.FALLS, body)
+            return Event(0.0, EventKind.FALLS, body)
         started = self._start(body, impacts)
         if started is None or started > _LATE / self.dt:
-            return Event(0.0, Kind.RESTS, body)
-        return Event(started * self.dt, Kind.STARTS, body, way=self._soon(body, started))
+            return Event(0.0, EventKind.RESTS, body)
+        return Event(started * self.dt, EventKind.STARTS, body, way=self._soon(body, started))
 
     def sets_off(self, body: int, impacts: list[Event]) -> list[Event]:
         """When a body that was at rest starts to move though no blow is told."""
         started = self._start(body, impacts)
         if started is None:
             return []
-        return [Event(started * self.dt, Kind.SETS_OFF, body, way=self._soon(body, started))]
+        return [Event(started * self.dt, EventKind.SETS_OFF, body, way=self._soon(body, started))]
 
     def turns(self, body: int, impacts: list[Event]) -> list[Event]:
         """Moments at which a body reverses its sideways motion though nothing strikes it."""
@@ -212,7 +218,9 @@ class _Motion:
             if side * speed < 0:
                 window = (frame - 4) * self.dt, frame * self.dt
                 if not any(window[0] <= e.time <= window[1] and body in (e.body, e.other) for e in impacts):
-                    found.append(Event(frame * self.dt, Kind.SWINGS_BACK, body, way=self._way(body, frame)))
+                    found.append(
+                        Event(frame * self.dt, EventKind.SWINGS_BACK, body, way=self._way(body, frame))
+                    )
             side = speed
         return found
 
@@ -232,7 +240,7 @@ class _Motion:
         if abs(axis[0, 2]) < 0.8:  # it does not stand
             return []
         tilted = np.flatnonzero(np.abs(axis @ axis[0]) < math.cos(_TILT))
-        return [Event(float(tilted[0] * self.dt), Kind.TOPPLES, body)] if len(tilted) else []
+        return [Event(float(tilted[0] * self.dt), EventKind.TOPPLES, body)] if len(tilted) else []
 
     def stops(self, body: int) -> list[Event]:
         """When a body that moved comes to rest until the end."""
@@ -242,14 +250,16 @@ class _Motion:
         first = int(moving[-1]) + 1
         if self.frames - first < _REST_FRAMES:
             return []
-        return [Event(first * self.dt, Kind.STOPS, body)]
+        return [Event(first * self.dt, EventKind.STOPS, body)]
 
     def crossings(self, body: int, visible: np.ndarray | None) -> list[Event]:
         """Leaving the picture, passing behind another body, and going out of sight."""
         view, found = self.view, []
         inside = view.inside[:, body]
         for frame in np.flatnonzero(inside[:-1] & ~inside[1:]):
-            found.append(Event((frame + 1) * self.dt, Kind.LEAVES, body, way=self._way(body, int(frame))))
+            found.append(
+                Event((frame + 1) * self.dt, EventKind.LEAVES, body, way=self._way(body, int(frame)))
+            )
         for other in range(self.position.shape[1]):
             apart = np.hypot(view.right[:, body] - view.right[:, other], view.up[:, body] - view.up[:, other])
             overlaps = apart < 0.5 * (view.radius[:, body] + view.radius[:, other])
@@ -257,12 +267,12 @@ class _Motion:
             behind = overlaps & (view.depth[:, body] > view.depth[:, other] + gap) & inside
             frames = np.flatnonzero(behind)
             if other != body and len(frames) and not behind[0]:
-                found.append(Event(float(frames[0] * self.dt), Kind.PASSES_BEHIND, body, other))
+                found.append(Event(float(frames[0] * self.dt), EventKind.PASSES_BEHIND, body, other))
         if visible is not None:
             seen = visible[:, body]
             for frame in np.flatnonzero(seen[1:] != seen[:-1]) + 1:
                 if inside[frame] and inside[frame - 1]:
-                    kind = Kind.REAPPEARS if seen[frame] else Kind.HIDES
+                    kind = EventKind.REAPPEARS if seen[frame] else EventKind.HIDES
                     found.append(Event(float(frame * self.dt), kind, body))
         return found
 
@@ -274,11 +284,11 @@ class _Motion:
             speeds = self.speed[frame]
             body, other = (first, second) if speeds[first] >= speeds[second] else (second, first)
             ways = self._way(body, after), self._way(other, after)
-            return Event(time, Kind.COLLIDES, body, other, way=ways[0], way_of_other=ways[1])
+            return Event(time, EventKind.COLLIDES, body, other, way=ways[0], way_of_other=ways[1])
         body, outward = (second, normal) if first < 0 else (first, -normal)
         numbers = (float(outward[0]), float(outward[1]), float(outward[2]))
         rebound = self._rebound(body, time, blows) if outward[2] > 0.7 else None
-        return Event(time, Kind.HITS, body, way=self._way(body, after), normal=numbers, rebound=rebound)
+        return Event(time, EventKind.HITS, body, way=self._way(body, after), normal=numbers, rebound=rebound)
 
     def _rebound(self, body: int, time: float, blows: list[_Blow]) -> float | None:
         """Height above the point of impact that is reached after it, over the height before it."""

@@ -144,14 +144,14 @@ def stream_of(split: str | None) -> tuple[int, ...]:
     return () if split is None else (["train", "id", *(f"ood:{name}" for name in NAMES)].index(split) + 1,)
 
 
-def draw(rng: np.random.Generator, low: float, high: float) -> float:
+def draw_factors(rng: np.random.Generator, low: float, high: float) -> float:
     """A number of a range, to four digits; nothing is drawn where the range is one number."""
     return round(float(rng.uniform(low, high)), 4) if low < high else low  # MJCF text keeps six digits
 
 
 def draw_part(rng: np.random.Generator, low: float, high: float, part: Span) -> float:
     """A number of a part of a range, in shares of it: (0, 1) is all of it, (1, 1.5) lies beyond it."""
-    return draw(rng, *(low * (1 - share) + high * share for share in part))
+    return draw_factors(rng, *(low * (1 - share) + high * share for share in part))
 
 
 def draw_count(rng: np.random.Generator, fewest: int, most: int, part: Span) -> int:

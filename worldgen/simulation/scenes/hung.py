@@ -12,8 +12,8 @@ from worldgen.simulation.scenes.factors import (
     GRAVITY,
     USUAL,
     Factors,
-    draw,
     draw_count,
+    draw_factors,
     draw_part,
     pick_colors,
 )
@@ -34,9 +34,9 @@ def pendulum(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     ``T = 2 pi sqrt((length^2 + 2/5 r^2) / (g length)) / agm(1, cos(swing / 2))``, agm being the
     arithmetic-geometric mean.
     """
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
-    length, swing = draw(rng, 0.75, 1.2), draw(rng, 0.4, 1.0)
+    length, swing = draw_factors(rng, 0.75, 1.2), draw_factors(rng, 0.4, 1.0)
     radius = draw_part(rng, 0.17, 0.25, factors.size)
     bob = _hang((0.0, 0.0, 1.9), length, side * swing, radius, pick_colors(rng, 1, factors)[0])
     bar = Stand("bar", (2 * _BAR, 2 * _BAR, 2 * _BAR), (0.0, 0.0, 1.9), solid=False)
@@ -51,14 +51,14 @@ def cradle(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     Balls of one mass that touch one after another: a hit at speed v sends the last of n away with
     ``v ((1 + e) / 2)^(n - 1)``, e being ``restitution``.
     """
-    gravity = draw(rng, *factors.gravity)
+    gravity = draw_factors(rng, *factors.gravity)
     side = 1.0 if rng.random() < 0.5 else -1.0
     count = draw_count(rng, 3, 4, factors.count)
     raised = 2 if count > 3 and rng.random() < 0.4 else 1
     radius = draw_part(rng, 0.125, 0.155, factors.size)
     # Shorter where gravity is weak: the hit must fall into the clip.
-    length = round(max(0.45, draw(rng, 0.65, 0.9) * min(1.0, gravity / GRAVITY)), 4)
-    swing, density = draw(rng, 0.4, 0.7), DENSITY * draw(rng, *factors.mass)
+    length = round(max(0.45, draw_factors(rng, 0.65, 0.9) * min(1.0, gravity / GRAVITY)), 4)
+    swing, density = draw_factors(rng, 0.4, 0.7), DENSITY * draw_factors(rng, *factors.mass)
     material, restitution = "steel", STEEL
     if factors.restitution is not None:
         material, restitution = pick_material(rng, factors)

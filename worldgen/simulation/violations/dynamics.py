@@ -18,7 +18,7 @@ from worldgen.simulation.scenes.naming import name_things
 from worldgen.simulation.violations.refilm import NotViolable, refilm, require_scenes, take_frames
 from worldgen.types import Clip, Trajectory, select
 
-KNOWN = 2
+CONTEXT_FRAMES = 2
 """First frames that a violation leaves as they are, where it can."""
 
 _FAITHFUL = 1e-3
@@ -27,7 +27,7 @@ _IMPACT = 0.05
 """m/s of approach above which a touch is a bounce."""
 
 
-def change_gravity(clip: Clip, factor: float, known: int = KNOWN) -> Clip:
+def change_gravity(clip: Clip, factor: float, context_frames: int = CONTEXT_FRAMES) -> Clip:
     """Gravity is ``factor`` times its own after the known frames: 0 none, 1 the clip itself, 2 double.
 
     Raises:
@@ -44,10 +44,10 @@ def change_gravity(clip: Clip, factor: float, known: int = KNOWN) -> Clip:
     def change(model: mujoco.MjModel) -> None:
         model.opt.gravity[:] *= factor
 
-    return _film_again(clip, _Law(change), known)
+    return _film_again(clip, _Law(change), context_frames)
 
 
-def gain_energy(clip: Clip, excess: float, known: int = KNOWN) -> Clip:
+def gain_energy(clip: Clip, excess: float, context_frames: int = CONTEXT_FRAMES) -> Clip:
     """Bodies leave every impact ``1 + excess`` times as fast as they met: no passive world does.
 
     The push that is missing acts along the contact's normal, so two bodies keep their common momentum. At
@@ -63,10 +63,10 @@ def gain_energy(clip: Clip, excess: float, known: int = KNOWN) -> Clip:
     if excess == 0:
         return clip
     require_scenes(clip)
-    return _film_again(clip, _Law(rebound=1 + excess), known)
+    return _film_again(clip, _Law(rebound=1 + excess), context_frames)
 
 
-def pass_through(clip: Clip, share: float, known: int = KNOWN) -> Clip:
+def pass_through(clip: Clip, share: float, context_frames: int = CONTEXT_FRAMES) -> Clip:
     """Bodies enter each other by ``share`` of the smallest one before they push back; at 1 they never do.
 
     Where objects touch each other in the clip, they pass through each other and the world holds them;
@@ -90,10 +90,10 @@ def pass_through(clip: Clip, share: float, known: int = KNOWN) -> Clip:
         between = bool((contacts.bodies >= 0).all(dim=1).any()) if len(contacts.time) else False
         depth = share * float(truth.extent[item].min())
         changes.append(_Law(_Permeable(between, depth, never=share == 1)))
-    return _film_again(clip, changes, known)
+    return _film_again(clip, changes, context_frames)
 
 
-def swap_materials(clip: Clip, known: int = KNOWN) -> Clip:
+def swap_materials(clip: Clip, context_frames: int = CONTEXT_FRAMES) -> Clip:
     """What the same first frames lead to if each object is of the next material: rubber is wooden, and so on.
 
     No violation, but what another prompt would tell: a material shows in nothing but how a thing bounces.
@@ -114,10 +114,10 @@ def swap_materials(clip: Clip, known: int = KNOWN) -> Clip:
                 damping = 2 * np.sqrt(stiffness) * damping_of_restitution(other)
                 model.geom_solref[model.body_geomadr[body], 1] = -damping
 
-    return _film_again(clip, _Law(change), known)
+    return _film_again(clip, _Law(change), context_frames)
 
 
-def slow_motion(clip: Clip, factor: float, known: int = KNOWN) -> Clip:
+def slow_motion(clip: Clip, factor: float, context_frames: int = CONTEXT_FRAMES) -> Clip:
     """Everything happens ``factor`` times as slowly after the known frames, as if gravity were g / factor^2.
 
     A clip without a scene repeats its frames instead.
@@ -131,15 +131,20 @@ def slow_motion(clip: Clip, factor: float, known: int = KNOWN) -> Clip:
         return clip
     if clip.scenes is None or clip.truth is None:
         frames = torch.arange(clip.frames.shape[1])
-        late = (known - 1 + (frames - known + 1) / factor).floor().long().clamp(max=len(frames) - 1)
-        slowed = take_frames(clip, torch.where(frames < known, frames, late))
+        late = (
+            (context_frames - 1 + (frames - context_frames + 1) / factor)
+            .floor()
+            .long()
+            .clamp(max=len(frames) - 1)
+        )
+        slowed = take_frames(clip, torch.where(frames < context_frames, frames, late))
         truth = slowed.truth
         if truth is None:
             return slowed
-        pace = torch.where(frames < known, 1.0, factor)[None, :, None, None]
+        pace = torch.where(frames < context_frames, 1.0, factor)[None, :, None, None]
         return replace(slowed, truth=replace(truth, velocity=truth.velocity / pace, spin=truth.spin / pace))
     require_scenes(clip)
-    return _film_again(clip, _Law(slowness=factor), known)
+    return _film_again(clip, _Law(slowness=factor), context_frames)
 
 
 @dataclass(frozen=True)
@@ -176,14 +181,18 @@ class _Permeable:
             model.geom_margin[~own] -= self.depth
 
 
-def _film_again(clip: Clip, law: _Law | list[_Law], known: int) -> Clip:
+def _film_again(clip: Clip, law: _Law | list[_Law], context_frames: int) -> Clip:
     truth = clip.truth
     assert truth is not None and clip.scenes is not None
-    if not 1 <= known <= clip.frames.shape[1]:
-        raise ValueError(f"known must lie in [1, {clip.frames.shape[1]}] frames; got {known}.")
+    if not 1 <= context_frames <= clip.frames.shape[1]:
+        raise ValueError(
+            f"context_frames must lie in [1, {clip.frames.shape[1]}] frames; got {context_frames}."
+        )
     laws = law if isinstance(law, list) else [law] * len(clip)
     rows = [
-        _simulate(scene, select(replace(truth, contacts=None), slice(item, item + 1)), laws[item], known)
+        _simulate(
+            scene, select(replace(truth, contacts=None), slice(item, item + 1)), laws[item], context_frames
+        )
         for item, scene in enumerate(clip.scenes)
     ]
     position, rotation, velocity, spin = (
@@ -195,13 +204,13 @@ def _film_again(clip: Clip, law: _Law | list[_Law], known: int) -> Clip:
         (velocity, truth.velocity),
         (spin, truth.spin),
     ):
-        new[:, :known] = old[:, :known]
+        new[:, :context_frames] = old[:, :context_frames]
     states = replace(truth, position=position, rotation=rotation, velocity=velocity, spin=spin, contacts=None)
     return refilm(clip, states)
 
 
 def _simulate(
-    scene: str, truth: Trajectory, law: _Law, known: int
+    scene: str, truth: Trajectory, law: _Law, context_frames: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Position, rotation, velocity and spin (T N ...) of a world whose law changes after the known frames."""
     model = model_of(scene)
@@ -216,8 +225,10 @@ def _simulate(
     impacts = None if law.rebound is None else _Impacts(model, law.rebound)
     pace = 1.0
     for frame in range(1, frames):
-        if frame == known:
-            missed = np.abs(states[0][:known] - truth.position[0, :known].double().numpy()).max()
+        if frame == context_frames:
+            missed = np.abs(
+                states[0][:context_frames] - truth.position[0, :context_frames].double().numpy()
+            ).max()
             if missed > _FAITHFUL:
                 raise NotViolable(
                     "the clip's scene and first state must lead to its known frames to be simulated again; "
@@ -231,7 +242,7 @@ def _simulate(
         for _ in range(steps):
             before = data.qvel.copy()
             mujoco.mj_step(model, data)
-            if impacts is not None and frame >= known:
+            if impacts is not None and frame >= context_frames:
                 impacts.watch(data, before)
         _read(model, data, probe, bodies, states, frame, pace)
     return states

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from worldgen.simulation.violations.dynamics import (
-    KNOWN,
+    CONTEXT_FRAMES,
     change_gravity,
     gain_energy,
     pass_through,
@@ -25,17 +25,35 @@ from worldgen.simulation.violations.refilm import NotViolable, take_frames
 from worldgen.types import Clip
 
 __all__ = [
-    "CONTROLS", "GRADES", "KNOWN", "LOOKS", "Control", "Grade", "NotViolable", "change_gravity", "duplicate",
-    "freeze", "gain_energy", "graded_controls", "pass_through", "recolor", "reverse", "shuffle",
-    "slow_motion", "swap", "swell", "teleport", "vanish",
-]  # fmt: skip
+    "CONTEXT_FRAMES",
+    "GRADES",
+    "LOOKS",
+    "VIOLATIONS",
+    "change_gravity",
+    "duplicate",
+    "freeze",
+    "gain_energy",
+    "Grade",
+    "graded_violations",
+    "NotViolable",
+    "pass_through",
+    "recolor",
+    "reverse",
+    "shuffle",
+    "slow_motion",
+    "swap",
+    "swell",
+    "teleport",
+    "vanish",
+    "Violation",
+]
 
 _VISIBLE = 0.05
 """Share of an object's size, or radians, by which a violation must move it somewhere to count as one."""
 
 
 @dataclass(frozen=True)
-class Control:
+class Violation:
     """A clip and how it is broken."""
 
     name: str
@@ -43,7 +61,7 @@ class Control:
     """0 for the clip itself."""
     unit: str
     clip: Clip
-    known: int
+    context_frames: int
     """First frames that are those of the clip, to the bit."""
 
     @property
@@ -90,7 +108,7 @@ def reverse(clip: Clip, share: float = 1.0) -> Clip:
     return replace(backward, truth=replace(truth, velocity=sign * truth.velocity, spin=sign * truth.spin))
 
 
-def shuffle(clip: Clip, seed: int = 0, share: float = 1.0, known: int = 0) -> Clip:
+def shuffle(clip: Clip, seed: int = 0, share: float = 1.0, context_frames: int = 0) -> Clip:
     """A random ``share`` of the frames after the known ones, in random order; truth keeps their velocities.
 
     Raises:
@@ -98,8 +116,8 @@ def shuffle(clip: Clip, seed: int = 0, share: float = 1.0, known: int = 0) -> Cl
     """
     _require_share(share)
     frames = clip.frames.shape[1]
-    chosen = torch.randperm(frames - known, generator=torch.Generator().manual_seed(seed))
-    chosen = known + chosen[: round(share * (frames - known))]
+    chosen = torch.randperm(frames - context_frames, generator=torch.Generator().manual_seed(seed))
+    chosen = context_frames + chosen[: round(share * (frames - context_frames))]
     if share == 0:
         return clip
     order = torch.arange(frames)
@@ -107,7 +125,7 @@ def shuffle(clip: Clip, seed: int = 0, share: float = 1.0, known: int = 0) -> Cl
     return take_frames(clip, order)
 
 
-def freeze(clip: Clip, share: float = 1.0, known: int = 1) -> Clip:
+def freeze(clip: Clip, share: float = 1.0, context_frames: int = 1) -> Clip:
     """The world stands still for a ``share`` of the frames after the known ones, to the end of the clip.
 
     All of them by default: then nothing moves, no law is broken, and only the motion gate can refuse it.
@@ -119,7 +137,7 @@ def freeze(clip: Clip, share: float = 1.0, known: int = 1) -> Clip:
     if share == 0:
         return clip
     frames = clip.frames.shape[1]
-    held = frames - 1 - round(share * (frames - known))
+    held = frames - 1 - round(share * (frames - context_frames))
     frozen = take_frames(clip, torch.arange(frames).clamp(max=held))
     truth = frozen.truth
     if truth is None:
@@ -129,7 +147,7 @@ def freeze(clip: Clip, share: float = 1.0, known: int = 1) -> Clip:
     return replace(frozen, truth=replace(truth, velocity=velocity, spin=spin))
 
 
-def graded_controls(clip: Clip, grades: tuple[Grade, ...] | None = None) -> Iterator[Control]:
+def graded_violations(clip: Clip, grades: tuple[Grade, ...] | None = None) -> Iterator[Violation]:
     """The clip itself, and every violation of it that can be seen, at rising strengths.
 
     Left out are violations that need what the clip lacks (a second object to swap with, a contact) and those
@@ -144,7 +162,7 @@ def graded_controls(clip: Clip, grades: tuple[Grade, ...] | None = None) -> Iter
     """
     if len(clip) != 1:
         raise ValueError(f"graded_controls takes one clip; got {len(clip)}. Select one: clip[i].")
-    yield Control("original", 0.0, "", clip, clip.frames.shape[1])
+    yield Violation("original", 0.0, "", clip, clip.frames.shape[1])
     for grade in GRADES if grades is None else grades:
         for strength in grade.strengths:
             try:
@@ -152,13 +170,20 @@ def graded_controls(clip: Clip, grades: tuple[Grade, ...] | None = None) -> Iter
             except NotViolable:
                 break
             if _is_seen(clip, broken):
-                yield Control(grade.name, strength, grade.unit, broken, _shared_frames(clip, broken))
+                yield Violation(grade.name, strength, grade.unit, broken, _shared_frames(clip, broken))
 
 
 GRADES = (
     Grade("reversed", "of the frames", (0.25, 0.5, 1.0), reverse),
-    Grade("shuffled", "of the frames", (0.25, 0.5, 1.0), lambda clip, share: shuffle(clip, 0, share, KNOWN)),
-    Grade("frozen", "of the frames", (0.25, 0.5, 1.0), lambda clip, share: freeze(clip, share, KNOWN)),
+    Grade(
+        "shuffled",
+        "of the frames",
+        (0.25, 0.5, 1.0),
+        lambda clip, share: shuffle(clip, 0, share, CONTEXT_FRAMES),
+    ),
+    Grade(
+        "frozen", "of the frames", (0.25, 0.5, 1.0), lambda clip, share: freeze(clip, share, CONTEXT_FRAMES)
+    ),
     Grade("slow motion", "times slower", (0.25, 0.5, 1.0), lambda clip, more: slow_motion(clip, 1 + more)),
     Grade("weak gravity", "of g less", (0.25, 0.5, 1.0), lambda clip, less: change_gravity(clip, 1 - less)),
     Grade("strong gravity", "of g more", (0.25, 0.5, 1.0), lambda clip, more: change_gravity(clip, 1 + more)),
@@ -169,7 +194,7 @@ GRADES = (
     Grade("duplicate", "of the frames", (0.125, 0.25, 0.5), duplicate),
     Grade("swap", "of the frames", (0.125, 0.25, 0.5), swap),
 )
-"""Every violation of how things move and stay, with the strengths that `graded_controls` makes."""
+"""Every violation of how things move and stay, with the strengths that `graded_violations` makes."""
 
 LOOKS = (
     Grade("recolor", "of the way to another color", (0.25, 0.5, 1.0), recolor),
@@ -177,7 +202,7 @@ LOOKS = (
 )
 """Violations of looks alone: the states do not know of them."""
 
-CONTROLS: dict[str, Callable[[Clip], Clip]] = {
+VIOLATIONS: dict[str, Callable[[Clip], Clip]] = {
     "reversed": reverse,
     "shuffled": shuffle,
     "frozen": freeze,
