@@ -143,12 +143,10 @@ def check_chord_energy(
         / trajectory.dt[:, None, None] ** 2
     )[0]
     allowed = (1 + _SLACK) * start + 3 * scatter.norm(dim=-1).double().numpy()
-    measured = np.isfinite(total)
-    share = float((total[measured] > allowed[measured]).mean())
+    known = np.isfinite(total)
+    share = float((total[known] > allowed[known]).mean())
     worst = float(np.nanmax(total)) / start
-    return measured(
-        _CHORD_ENERGY, share, f"{measured.sum()} steps, highest {worst:.2f} of the initial energy"
-    )
+    return measured(_CHORD_ENERGY, share, f"{known.sum()} steps, highest {worst:.2f} of the initial energy")
 
 
 def excused_noise(trajectory: Trajectory, sigma: float | None) -> float:
