@@ -75,7 +75,10 @@ def pick_renderer(model: mujoco.MjModel | None = None) -> Callable[..., Film]:
         )  # OpenGL is loaded where it was asked for, and only there
 
         return render_gl
-    return render_multiray if name == "numpy" else render_numba
+    if name == "numpy":
+        return render_multiray
+    assert render_numba is not None
+    return render_numba
 
 
 def hardware_gl(timeout: float = 60.0) -> str | None:

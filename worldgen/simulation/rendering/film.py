@@ -179,7 +179,7 @@ def _colors_of(model: mujoco.MjModel) -> np.ndarray:
     """Color (G 4) of every geom: its own, or its material's where it has none of its own."""
     color = model.geom_rgba.copy()
     for geom in np.flatnonzero(model.geom_matid >= 0):
-        if np.all(color[geom] == np.float32([0.5, 0.5, 0.5, 1])):
+        if np.all(color[geom] == np.array([0.5, 0.5, 0.5, 1], np.float32)):
             color[geom] = model.mat_rgba[model.geom_matid[geom]]
     return color
 

@@ -8,12 +8,16 @@ OpenGL's own shading. The same driver gives the same picture, another one need n
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.rendering.film import FAR, Film, view_of
 from worldgen.types import Camera
+
+if TYPE_CHECKING:
+    from mujoco.egl import GLContext
 
 _NEAR = 0.05  # metres
 _SAMPLES = 2  # per pixel and axis; OpenGL's own smoothing would blend the object numbers
@@ -102,7 +106,7 @@ def _aim(scene: mujoco.MjvScene, eye: np.ndarray, axes: np.ndarray, tangent: flo
 
 
 @cache
-def _context() -> object:
+def _context() -> GLContext:
     """The one OpenGL context of the process."""
     try:
         from mujoco.egl import GLContext

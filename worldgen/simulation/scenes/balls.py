@@ -121,7 +121,7 @@ def projectile(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
         (round(side * start, 4), 0.0, round(bound + clearance, 4)),
         any_rotation(rng),
         (round(side * speed, 4), 0.0, rise),
-        tuple(draw_factors(rng, -5.0, 5.0) for _ in range(3)),
+        (draw_factors(rng, -5.0, 5.0), draw_factors(rng, -5.0, 5.0), draw_factors(rng, -5.0, 5.0)),
     )
     return stage("projectile", (body,), surround(rng, factors, gravity), rng)
 
@@ -155,7 +155,9 @@ def make_ball(
 ) -> Thing:
     """A ball of a material with its restitution, or of one that does not matter."""
     word, restitution = (material, 0.0) if isinstance(material, str) else material
-    return Thing("ball", color, word, (radius,) * 3, position, velocity=velocity, restitution=restitution)
+    return Thing(
+        "ball", color, word, (radius, radius, radius), position, velocity=velocity, restitution=restitution
+    )
 
 
 def surround(rng: np.random.Generator, factors: Factors, gravity: float) -> Setting:

@@ -18,6 +18,7 @@ from worldgen.simulation.scenes.factors import (
 )
 from worldgen.simulation.scenes.staging import DENSITY, Scene, Stand, Thing, Vector, about_y, stage
 
+_Range = tuple[float, float]
 _RAMP = (1.6, 0.35, 0.04)
 _RAMP_MIDDLE = 0.95  # metres above the floor
 _GRIP = 0.8  # friction that makes a ball roll on any of the ramps, and a domino tip over
@@ -63,7 +64,7 @@ def roll(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
         "ball",
         pick_colors(rng, 1, factors)[0],
         "rubber",
-        (radius,) * 3,
+        (radius, radius, radius),
         place,
         rotation,
         _scaled(along, speed),
@@ -151,7 +152,7 @@ def tumble(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
     short, middle, long = _box_size(rng, factors, (0.13, 0.17), (0.2, 0.27), (0.33, 0.42))
     size = (short, short, long) if shape in ("cylinder", "capsule") else (short, middle, long)
     axis = rng.normal(size=3)
-    spin = draw_part(rng, 3.0, 8.0, factors.speed) * axis / np.linalg.norm(axis)
+    x, y, z = draw_part(rng, 3.0, 8.0, factors.speed) * axis / np.linalg.norm(axis)
     body = Thing(
         shape,
         pick_colors(rng, 1, factors)[0],
@@ -160,7 +161,7 @@ def tumble(rng: np.random.Generator, factors: Factors = USUAL) -> Scene:
         (draw_factors(rng, -0.35, 0.35), 0.0, draw_factors(rng, 0.95, 1.2)),
         any_rotation(rng),
         (draw_factors(rng, -0.4, 0.4), 0.0, draw_factors(rng, -0.2, 0.2)),
-        tuple(round(float(part), 4) for part in spin),
+        (round(float(x), 4), round(float(y), 4), round(float(z), 4)),
     )
     return stage("tumble", (body,), surround(rng, factors, 0.0), rng)
 
@@ -200,12 +201,14 @@ def _throw_at(
     level = round(height * draw_factors(rng, 0.55, 0.85), 4)
     velocity = (side * speed, 0.0, round(gravity * flight / 2, 4))
     place = (round(start, 4), 0.0, max(level, radius))
-    return Thing("ball", color, "rubber", (radius,) * 3, place, velocity=velocity, friction=friction)
+    return Thing(
+        "ball", color, "rubber", (radius, radius, radius), place, velocity=velocity, friction=friction
+    )
 
 
-def _box_size(rng: np.random.Generator, factors: Factors, x: Vector, y: Vector, z: Vector) -> Vector:
+def _box_size(rng: np.random.Generator, factors: Factors, x: _Range, y: _Range, z: _Range) -> Vector:
     """Half extents from a range along each axis."""
-    a, b, c = (draw_part(rng, *span, factors.size) for span in (x, y, z))
+    a, b, c = (draw_part(rng, low, high, factors.size) for low, high in (x, y, z))
     return a, b, c
 
 

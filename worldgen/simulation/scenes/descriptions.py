@@ -350,13 +350,14 @@ def _surface(normal: tuple[float, float, float]) -> str:
 
 
 def _bounce(event: Event) -> str:
-    if event.rebound is None:
+    rebound = event.rebound
+    if rebound is None:
         return " and bounces up" if event.way[1] > 0.3 else ""
-    if event.rebound > 0.9:
+    if rebound > 0.9:
         return " and bounces to almost its former height"
-    if event.rebound < 0.15:
+    if rebound < 0.15:
         return " and hardly bounces"
-    part = min(_PARTS, key=lambda part: abs(part[0] - event.rebound))[1]
+    part = min(_PARTS, key=lambda part: abs(part[0] - rebound))[1]
     return f" and bounces to about {part} of its former height"
 
 

@@ -97,4 +97,4 @@ def _hang(pivot: tuple[float, float, float], length: float, swing: float, radius
         0.0,
         round(pivot[2] - length * math.cos(swing), 6),
     )
-    return Thing("ball", color, "steel", (radius,) * 3, place, about_y(-swing), pivot=pivot)
+    return Thing("ball", color, "steel", (radius, radius, radius), place, about_y(-swing), pivot=pivot)

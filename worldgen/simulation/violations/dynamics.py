@@ -220,7 +220,8 @@ def _simulate(
     data, probe = mujoco.MjData(model), mujoco.MjData(model)
     set_state(model, data, truth)
     bodies = object_bodies(model)
-    states = tuple(np.empty((frames, len(bodies), size)) for size in (3, 4, 3, 3))
+    position, velocity, spin = (np.empty((frames, len(bodies), 3)) for _ in range(3))
+    states = position, np.empty((frames, len(bodies), 4)), velocity, spin
     _read(model, data, probe, bodies, states, 0, 1.0)
     impacts = None if law.rebound is None else _Impacts(model, law.rebound)
     pace = 1.0
@@ -333,7 +334,7 @@ class _Impacts:
             touching.add((first, second))
             apart = self._apart(data, data.contact.frame[number, :3], data.contact.pos[number], geoms)
             approach = self.open[first, second][0] if (first, second) in self.open else -apart @ before
-            self.open[first, second] = approach, apart
+            self.open[first, second] = float(approach), apart
         for pair in [pair for pair in self.open if pair not in touching]:
             approach, apart = self.open.pop(pair)
             missing = self.rebound * approach - apart @ data.qvel

@@ -80,6 +80,7 @@ def _growth(clip: Clip, rows: torch.Tensor) -> torch.Tensor:
 
 def _film(clip: Clip, item: int, rows: torch.Tensor, change: Callable[[mujoco.MjsGeom], None]) -> Footage:
     """Some frames of a clip, with each shape of its first object changed."""
+    assert clip.scenes is not None and clip.truth is not None
     spec = mujoco.MjSpec.from_string(clip.scenes[item])
     for geom in spec.bodies[object_bodies(spec.compile())[0]].geoms:
         change(geom)
