@@ -6,12 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from jsonargparse import ArgumentParser
 
 from worldgen.cli import main as cli
-from worldgen.cli import make as commands
-from worldgen.cli import study as verdicts
-from worldgen.cli.evaluate import evaluate, evaluate_benchmark
+from worldgen.cli import options, train
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -21,16 +18,14 @@ LINES = [
     for line in block.splitlines()
     if line.strip()
 ]
-PLAIN = {
-    "simulate": commands.simulate,
-    "generate": commands.generate,
-    "evaluate": evaluate,
-    "demo": commands.demo,
-    "export": commands.export,
-    "compare": verdicts.compare,
-    "calibrate": verdicts.calibrate,
-    "sensitivity": verdicts.sensitivity,
-}
+
+
+class Understood(Exception):
+    """Raised in place of what a command does."""
+
+
+def stop(*_, **__):
+    raise Understood
 
 
 def test_the_first_two_commands_are_scripts_that_can_be_run():
@@ -39,18 +34,25 @@ def test_the_first_two_commands_are_scripts_that_can_be_run():
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("worldgen ")])
-def test_commands_are_understood(line):
-    command, *words = shlex.split(line)[1:]
-    assert command in cli.COMMANDS
-    if command in PLAIN:
-        parser = ArgumentParser(exit_on_error=False)
-        benchmark = command == "evaluate" and "--benchmark" in words
-        parser.add_function_arguments(evaluate_benchmark if benchmark else PLAIN[command])
-        bare = {"compare": ["--reports"], "export": ["--clip"]}.get(command, [])
-        runs = command in ("generate", "evaluate", "sensitivity")
-        parser.parse_args(cli._spell(bare + words, with_run=runs))
-    configs = [word for word in words if word.endswith(".yaml")]
-    assert all((ROOT / config).is_file() for config in configs)
+def test_commands_are_understood(line, monkeypatch):
+    """The words are checked, and nothing is run."""
+    monkeypatch.chdir(ROOT)
+    read = options.read_words
+
+    def read_and_stop(*arguments):
+        read(*arguments)
+        raise Understood
+
+    monkeypatch.setattr(cli, "read_words", read_and_stop)
+    check = train.Training.answers
+
+    def check_and_stop(*arguments):
+        check(*arguments)
+        raise Understood
+
+    monkeypatch.setattr(train.Training, "answers", check_and_stop)
+    with pytest.raises(Understood):
+        cli.main(shlex.split(line)[1:])
 
 
 def test_what_is_linked_is_there():

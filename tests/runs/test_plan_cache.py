@@ -96,7 +96,8 @@ def test_verify_finds_what_is_wrong(
 
 def test_bad_input_is_one_sentence(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert (
-        refused(capsys, "cache", "fill") == "worldgen: worldgen cache takes plan, verify, show; got 'fill'."
+        refused(capsys, "cache", "fill")
+        == "worldgen: worldgen cache has no command 'fill'; it has plan, verify, show."
     )
     assert "must hold a cache; there is none" in refused(
         capsys, "cache", "show", "--folder", str(tmp_path / "nowhere")

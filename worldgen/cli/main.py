@@ -1,160 +1,103 @@
-"""The command table, and how words become arguments. Heavy imports live inside: the help is instant.
+"""The command table. Heavy imports live inside the commands: help and the answer to a mistake are instant.
 
-What the commands do is in `worldgen.cli.make` and `worldgen.cli.study`, and in the rooms.
+What the commands take is in `worldgen.cli.make`, `worldgen.cli.evaluate`, `worldgen.cli.study` and
+`worldgen.cli.train`; how words become arguments, in `worldgen.cli.options` and `worldgen.cli.keys`.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from worldgen.cli import evaluate, make, study
+from worldgen.cli import evaluate, make, study, train
+from worldgen.cli.help import command_help, group_help, in_columns
+from worldgen.cli.options import did_you_mean, read_words
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
-LISTS = ("--families", "--reports", "--control", "--control_scale", "--clip", "--contexts")
-PARTS = {
-    "codec": "worldgen.tasks.codec.CodecTask",
-    "t5": "worldgen.tasks.t5.T5Task",
-    "vjepa": "worldgen.tasks.vjepa.VJEPATask",
-    "imagebind": "worldgen.tasks.imagebind.ImageBindTask",
-    "control": "worldgen.tasks.control.ControlTask",
-}
-"""What `pretrain` trains."""
 _UNION = r"Does not validate against any of the Union .*? Errors: - (.*?) - Expected a <class 'NoneType'>.*"
-OF_BENCHMARKS = ("--benchmark", "--generated", "--real", "--pairs", "--judge")
-FLAGS = ("--from_scratch", "--square", "--images")
 
 
-def _fit(subcommand: str, arguments: Sequence[str]) -> None:
-    from worldgen.data.datamodule import ClipDataModule
-    from worldgen.runs.train import run_lightning
-    from worldgen.tasks.generator import WorldGenerator
+@dataclass(frozen=True)
+class Command:
+    """A command: what it is for, and what runs its words."""
 
-    run_lightning(WorldGenerator, ClipDataModule, [subcommand, *arguments])
-
-
-def _pretrain(arguments: Sequence[str]) -> None:
-    from importlib import import_module
-
-    from worldgen.runs.train import run_lightning
-
-    name = arguments[0] if arguments else "nothing"
-    if name not in PARTS:
-        raise ValueError(f"worldgen pretrain takes {_either(PARTS)}; got {name}.")
-    if name == "t5":
-        from worldgen.data.captions import CaptionDataModule as DataModule
-    else:
-        from worldgen.data.datamodule import ClipDataModule as DataModule
-    room, _, task = PARTS[name].rpartition(".")
-    run_lightning(getattr(import_module(room), task), DataModule, ["fit", *arguments[1:]])
+    text: str
+    run: Callable[[Sequence[str]], None]
 
 
-def _either(names: Iterable[str]) -> str:
-    *some, last = names
-    return f"{', '.join(some)} or {last}"
+def _plain(name: str, text: str, function: Callable[..., None], bare: str | None = None) -> Command:
+    """A command that is a typed function; the values of the option ``bare`` may stand in front alone."""
+
+    def run(words: Sequence[str]) -> None:
+        if any(word in ("-h", "--help") for word in words):
+            print(command_help(function, name, bare))
+        else:
+            function(**read_words(function, name, words, bare))
+
+    return Command(text, run)
 
 
-def _probe(arguments: Sequence[str]) -> None:
-    from worldgen.study.probes import probe
-
-    _plain(probe)(arguments)
-
-
-def _evaluate(arguments: Sequence[str]) -> None:
-    """A benchmark takes other options than the rest."""
-    if any(word.partition("=")[0] in OF_BENCHMARKS for word in arguments):
-        from worldgen.cli.evaluate import evaluate_benchmark
-
-        _plain(evaluate_benchmark, "evaluate")(arguments)
-    else:
-        _plain(evaluate.evaluate, "evaluate")(arguments)
-
-
-def _cache_plan(arguments: Sequence[str]) -> None:
-    from worldgen.runs.plan_cache import plan_cache
-
-    plan_cache(arguments)
-
-
-def _cache_verify(arguments: Sequence[str]) -> None:
-    from worldgen.runs.plan_cache import verify_cache
-
-    verify_cache(arguments)
-
-
-def _plain(
-    function: Callable[..., None], name: str | None = None, first: str | None = None
-) -> Callable[[Sequence[str]], None]:
-    """A command that is a typed function; ``first`` names the argument that may stand in front bare."""
-
-    def run(arguments: Sequence[str]) -> None:
-        from jsonargparse import ArgumentParser
-
-        parser = ArgumentParser(
-            prog=f"worldgen {name or function.__name__}", description=function.__doc__, exit_on_error=False
-        )
-        parser.add_function_arguments(function)
-        if first is not None and arguments and not arguments[0].startswith("-"):
-            arguments = [f"--{first}", *arguments]
-        words = _spell(arguments, with_run="run" in inspect.signature(function).parameters)
-        function(**parser.instantiate_classes(parser.parse_args(words)).as_dict())
-
-    return run
-
-
-def _group(name: str, members: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> Callable:
+def _group(name: str, text: str, members: dict[str, Command], example: str) -> Command:
     """A command of several: ``worldgen NAME COMMAND ...``."""
 
-    def run(arguments: Sequence[str]) -> None:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print("\n".join([f"usage: worldgen {name} COMMAND ...", "", *_table(members)]))
-        elif arguments[0] not in members:
-            raise ValueError(f"worldgen {name} takes {', '.join(members)}; got {arguments[0]!r}.")
+    def run(words: Sequence[str]) -> None:
+        if not words or words[0] in ("-h", "--help"):
+            rows = [(f"{member} ...", command.text) for member, command in members.items()]
+            print(group_help(name, text[0].upper() + text[1:] + ".", rows, example))
+        elif words[0] not in members:
+            raise ValueError(f"worldgen {name} has no command {words[0]!r}{did_you_mean(words[0], members)}")
         else:
-            members[arguments[0]][1](arguments[1:])
+            members[words[0]].run(words[1:])
 
-    return run
+    return Command(text, run)
 
 
-DATA: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "import": (
-        "cut a folder of real videos into shards",
-        _plain(make.import_data, "data import", "folder"),
-    ),
-    "show": (
-        "print what a folder of shards holds, and draw it",
-        _plain(make.show_data, "data show", "folder"),
-    ),
+def _evaluate(words: Sequence[str]) -> None:
+    """A benchmark takes other options than the rest."""
+    if any(word.partition("=")[0] in OF_BENCHMARKS for word in words):
+        _plain("evaluate", "", evaluate.evaluate_benchmark).run(words)
+    else:
+        _plain("evaluate", "", evaluate.evaluate, "run").run(words)
+
+
+OF_BENCHMARKS = ("--benchmark", "--generated", "--real", "--pairs", "--judge")
+DATA = {
+    "import": _plain("data import", "cut a folder of real videos into shards", make.import_data, "folder"),
+    "show": _plain("data show", "print what shards hold, and draw it", make.show_data, "folder"),
 }
-CACHE: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "plan": ("say how large the cache of a fit will be; takes what fit takes", _cache_plan),
-    "verify": ("compare checksums, compute --sample clips again; takes what fit takes", _cache_verify),
-    "show": ("print what a cache holds", _plain(make.show_cache, "cache show", "folder")),
+CACHE = {
+    "plan": Command("say how large the cache of a fit will be", train.plan_cache),
+    "verify": Command("compare checksums, compute some clips again", train.verify_cache),
+    "show": _plain("cache show", "print what a cache holds", make.show_cache, "folder"),
 }
-COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "demo": ("simulate, generate and check with the shipped nano weights", _plain(make.demo)),
-    "simulate": ("simulate, film and caption scenes into shards", _plain(make.simulate)),
-    "data": ("real videos into shards, and what shards hold: import, show", _group("data", DATA)),
-    "cache": ("what fit keeps of encoded clips: plan, verify, show", _group("cache", CACHE)),
-    "pretrain": (f"train a part: {_either(PARTS)}", _pretrain),
-    "probe": ("read family, count and speed off an encoder's tokens by linear maps", _probe),
-    "generate": ("continue first frames as a caption says", _plain(make.generate)),
-    "evaluate": ("check a run, or anybody's videos, against physics", _evaluate),
-    "retrieve": (
-        "how well an ImageBind finds what belongs together",
-        _plain(study.retrieve, first="checkpoint"),
+COMMANDS = {
+    "demo": _plain("demo", "simulate, generate and check with the shipped nano weights", make.demo),
+    "simulate": _plain("simulate", "simulate, film and caption scenes into shards", make.simulate),
+    "data": _group(
+        "data",
+        "real videos into shards, and what shards hold",
+        DATA,
+        "worldgen data import my_videos/ --out shards/",
     ),
-    "export": ("write clips or tracks as MJCF and Blender scripts", _plain(make.export, first="clip")),
-    "compare": ("reports side by side, with paired intervals", _plain(study.compare, None, "reports")),
-    "sensitivity": ("swap conditions of a run: which does it heed", _plain(study.sensitivity)),
-    "calibrate": ("say what each physical check sees, and to what it is blind", _plain(study.calibrate)),
-    "fit": ("train a world generator (Lightning)", lambda arguments: _fit("fit", arguments)),
-    "validate": ("validate a checkpoint (Lightning)", lambda arguments: _fit("validate", arguments)),
-    "test": ("test a checkpoint (Lightning)", lambda arguments: _fit("test", arguments)),
+    "cache": _group("cache", "what fit keeps of encoded clips", CACHE, "worldgen cache show outputs/cache"),
+    "pretrain": Command(f"train a part: {', '.join(train.PARTS)}", train.pretrain),
+    "probe": Command("read family, count and speed off an encoder's tokens", train.probe),
+    "generate": _plain("generate", "continue first frames as a caption says", make.generate, "run"),
+    "evaluate": Command("check a run, or anybody's videos, against physics", _evaluate),
+    "retrieve": _plain("retrieve", "how well an ImageBind finds what belongs", study.retrieve, "checkpoint"),
+    "export": _plain("export", "write clips or tracks as MJCF and Blender scripts", make.export, "clip"),
+    "compare": _plain("compare", "reports side by side, with paired intervals", study.compare, "reports"),
+    "sensitivity": _plain(
+        "sensitivity", "swap conditions of a run: which does it heed", study.sensitivity, "run"
+    ),
+    "calibrate": _plain("calibrate", "say what each check sees, and to what it is blind", study.calibrate),
+    "fit": Command("train a world generator (Lightning)", train.TRAININGS["fit"].run),
+    "validate": Command("validate a checkpoint (Lightning)", train.TRAININGS["validate"].run),
+    "test": Command("test a checkpoint (Lightning)", train.TRAININGS["test"].run),
 }
 
 
@@ -171,8 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         if words[0] not in COMMANDS:
-            raise ValueError(f"worldgen has no command {words[0]!r}; it has {', '.join(COMMANDS)}.")
-        COMMANDS[words[0]][1](words[1:])
+            raise ValueError(f"worldgen has no command {words[0]!r}{did_you_mean(words[0], COMMANDS)}")
+        COMMANDS[words[0]].run(words[1:])
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
@@ -189,11 +132,8 @@ def _help() -> str:
         "A modular video world model, and the physics bench it is tested on.",
         "",
     ]
-    return "\n".join([*lines, *_table(COMMANDS), "", "worldgen COMMAND --help says what a command takes."])
-
-
-def _table(members: dict[str, tuple[str, Callable[[Sequence[str]], None]]]) -> list[str]:
-    return [f"  {name:<11} {text}" for name, (text, _) in members.items()]
+    rows = [(name, command.text) for name, command in COMMANDS.items()]
+    return "\n".join([*lines, *in_columns(rows), "", "worldgen COMMAND --help says what a command takes."])
 
 
 def _is_users(error: Exception) -> bool:
@@ -208,33 +148,3 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(getattr(error, "message", None) or error).split())
     # Of a part that may be left out, jsonargparse says first that it is of neither type, and why last.
     return re.sub(_UNION, r"\1", text) or type(error).__name__
-
-
-def _spell(arguments: Sequence[str], with_run: bool) -> list[str]:
-    """What people write, as jsonargparse spells it.
-
-    ``RUN`` in front becomes ``--run RUN``, ``--first-frames`` becomes ``--first_frames``, ``--families a b``
-    becomes ``--families=[a,b]``, and ``--from-scratch`` alone means true.
-    """
-    words = list(arguments)
-    if with_run and words and not words[0].startswith("-"):
-        words.insert(0, "--run")
-    spelled: list[str] = []
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            spelled.append(word)
-            continue
-        name, equals, value = word.partition("=")
-        name = "--" + name[2:].replace("-", "_")
-        follows = bool(words) and not words[0].startswith("--")
-        if name in LISTS and not equals:
-            values = []
-            while words and not words[0].startswith("--"):
-                values.append(words.pop(0))
-            spelled.append(f"{name}=[{','.join(values)}]")
-        elif name in FLAGS and not equals and not follows:
-            spelled.append(f"{name}=true")
-        else:
-            spelled.append(name + equals + value)
-    return spelled

@@ -32,10 +32,13 @@ def simulate(
         fps: Frames per second.
         seed: Same seed, same bits.
         processes: Simulating processes; all cores when left out.
-        split: train, id or ood:FACTOR, which holds out mass, friction, restitution, gravity, speed, size,
-            count, color, camera or light; the usual ranges when left out.
+        split: train, id or ood:FACTOR: mass, friction, restitution, gravity, speed, size, count, color,
+            camera or light is held out.
         engine: local (processes of this machine) or ray (a Ray cluster).
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
+
+    Example:
+        worldgen simulate --families drop bounce --clips 512 --out data/train
     """
     from worldgen.data.shards.engines import LocalEngine, RayEngine
     from worldgen.data.shards.simulate import simulate_shards
@@ -57,9 +60,12 @@ def demo(
 
     Args:
         out: Folder of the report; with --from-scratch also of data and weights.
-        from_scratch: Simulate, train codec, text encoder and generator first; what is done already is reused.
+        from_scratch: Simulate and train everything first; what is done already is reused.
         clips: Held-out scenes.
         seed: Of the noise.
+
+    Example:
+        worldgen demo --out outputs/demo
     """
     from worldgen.runs.recipe import shipped_weights, train_from_scratch
     from worldgen.study.demo import run_demo
@@ -92,10 +98,14 @@ def generate(
         out: Video to write (mp4).
         seed: Same seed, same bits.
         frames: Frames of the result, the known ones included.
-        context_frames: How many frames of ``first_frames`` are used, at most.
+        context_frames: How many of --first-frames are used, at most.
         control: Folders of controls of this run; the video follows --control-from as their maps show it.
         control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
         control_scale: How strongly each control acts; 1 when left out.
+
+    Example:
+        worldgen generate assets/nano/generator --prompt "a red ball drops"
+            --first-frames assets/readme/drop.mp4 --out out.mp4
     """
     from worldgen.runs.generate import generate_video
 
@@ -130,18 +140,21 @@ def import_data(
     """Cut a folder of real videos into shards; a second run does only what is missing.
 
     Args:
-        folder: Videos and WebDataset tars at any depth, or a LeRobot v3 dataset.
-        out: Folder of the shards, with dropped.csv: everything left out, and why.
-        size: Rows and columns of square clips, a multiple of 8; wide and high ones have as many pixels.
+        folder: Videos, WebDataset tars at any depth, or a LeRobot v3 set.
+        out: Folder of the shards; dropped.csv says what was left out.
+        size: Rows and columns of square clips, by 8; others have as many pixels.
         frames: Frames per clip.
-        fps: Frames per second of every clip; each video's own when left out.
-        stride: Frames from the beginning of a clip to that of the next; as many as it has when left out.
-        captions: Table (csv or jsonl) with file and caption; else NAME.txt beside NAME.mp4, or captions.csv,
-            captions.jsonl, metadata.csv or metadata.jsonl in the folder.
+        fps: Frames per second of clips; else each video's own.
+        stride: Frames from clip to clip; as many as one has when left out.
+        captions: Table (csv, jsonl) of file and caption; else NAME.txt beside NAME.mp4, captions.* or
+            metadata.* in the folder.
         square: Crop everything to squares, for models of one size.
         images: Take pictures too, as clips of one frame.
-        background: Gray level, 0 to 255, that transparent pixels are laid over.
+        background: Gray level, 0 to 255, behind transparent pixels.
         processes: Reading processes; all cores when left out.
+
+    Example:
+        worldgen data import my_videos/ --out shards/
     """
     from worldgen.data.importing.importing import import_videos
 
@@ -160,6 +173,9 @@ def show_data(folder: Path, out: Path | None = None) -> None:
     Args:
         folder: The shards.
         out: Picture of the contact sheet to write (png); none when left out.
+
+    Example:
+        worldgen data show shards/ --out sheet.png
     """
     from worldgen.data.media import write_png
     from worldgen.data.shards.inspection import contact_sheet, print_summary, summarize_shards
@@ -177,6 +193,9 @@ def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
         clip: Folders of shards, single shards (.tar), or files of tracks (.csv, .json, .trk).
         out: Folder of NAME.xml, NAME.mocap.xml and NAME.py.
         clips: Export only the first so many of each folder or shard.
+
+    Example:
+        worldgen export data/test --clips 1 --out scenes/
     """
     from worldgen.evaluation.tracks import write_exports
 
@@ -189,6 +208,9 @@ def show_cache(folder: Path = Path("outputs/cache")) -> None:
 
     Args:
         folder: The cache.
+
+    Example:
+        worldgen cache show outputs/cache
     """
     from worldgen.runs.plan_cache import print_cache
 

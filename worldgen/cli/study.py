@@ -14,6 +14,9 @@ def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
     Args:
         reports: Folders of reports of worldgen evaluate; the others are compared with the first.
         out: Folder of compare.csv and compare.tex.
+
+    Example:
+        worldgen compare report_a/ report_b/
     """
     from worldgen.evaluation.compare import compare_reports
 
@@ -39,6 +42,9 @@ def calibrate(
         seed: Of the first world.
         run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
         processes: All cores when left out.
+
+    Example:
+        worldgen calibrate --out calibration/ --clips 6
     """
     from worldgen.simulation.scenes.families import FAMILIES
     from worldgen.study.calibrate import calibrate_checks
@@ -66,6 +72,9 @@ def sensitivity(
         clips: How many clips, the first ones.
         context_frames: First frames that the model is given.
         seed: Of the noise.
+
+    Example:
+        worldgen sensitivity assets/nano/generator --data data/test
     """
     from worldgen.study.sensitivity import sensitivity_folder
 
@@ -81,6 +90,9 @@ def retrieve(checkpoint: Path, data: Path, out: Path = Path("retrieval"), clips:
         data: Folder of simulated shards that it was not trained on.
         out: Folder of the table (csv, json) and the plot.
         clips: Only the first so many.
+
+    Example:
+        worldgen retrieve assets/nano/imagebind --data data/test
     """
     from worldgen.study.retrieval import evaluate_retrieval
 

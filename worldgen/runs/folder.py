@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worldgen.runs.moved import refuse_moved
 from worldgen.tasks.generator import WorldGenerator
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
@@ -95,6 +96,7 @@ def _build(folder: Path) -> WorldGenerator:
         raise ValueError(
             f"{folder / CONFIG_FILE} must have a section 'model'; it has none. Is it a run of `fit`?"
         )
+    refuse_moved(config["model"], str(folder / CONFIG_FILE))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(WorldGenerator, "model")
     config["model"].pop("measures", None)  # what judged it in validation is no part of the model

@@ -249,7 +249,7 @@ def test_the_command_line(folder: Path, shards: Path, capsys: pytest.CaptureFixt
     cli.main(["data", "--help"])
     assert "import" in capsys.readouterr().out
     for words, message in (
-        (["data", "dance"], "worldgen data takes import, show; got 'dance'"),
+        (["data", "dance"], "worldgen data has no command 'dance'; it has import, show."),
         (["data", "import", str(folder / "none"), "--out", "x"], "No folder of videos at"),
         (["data", "show", str(folder / "none")], "No folder of shards at"),
     ):

@@ -1,0 +1,116 @@
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from worldgen.cli import make, study
+from worldgen.cli.options import argument_texts, did_you_mean, either, read_options, read_words
+
+
+@dataclass(frozen=True)
+class Lens:
+    """How something is seen.
+
+    Args:
+        scale: Meters per pixel.
+        rate: Frames per second.
+    """
+
+    scale: str | None = None
+    rate: float | None = None
+
+
+def look(
+    folder: Path,
+    names: list[str] = ["a"],  # noqa: B006 never written to
+    weights: list[float] = [],  # noqa: B006 never written to
+    count: int = 3,
+    lens: Lens = Lens(),
+    wide_open: bool = False,
+    limit: int | None = None,
+) -> None:
+    """Look.
+
+    Args:
+        folder: Where,
+            of all places.
+        names: Whose.
+    """
+
+
+def read(*words, bare=None):
+    return read_words(look, "look", words, bare)
+
+
+def test_words_become_arguments_of_their_kinds():
+    assert read("--folder", "a b", "--count=4", "--wide-open", "--limit", "null") == {
+        "folder": Path("a b"),
+        "count": 4,
+        "wide_open": True,
+        "limit": None,
+    }
+    assert read("here", "--wide-open", "false", bare="folder") == {"folder": Path("here"), "wide_open": False}
+    assert read("--folder", "x", "--limit", "-3")["limit"] == -3
+
+
+def test_underscores_are_understood_too():
+    assert read("--folder", "x", "--wide_open") == read("--folder", "x", "--wide-open")
+
+
+@pytest.mark.parametrize("words", [["b", "c"], ["[b,c]"], ["[b, 'c']"]])
+def test_many_values_are_words_or_a_list(words):
+    assert read("--folder", "x", "--names", *words)["names"] == ["b", "c"]
+    assert read("--folder", "x", "--weights", ".5", "2")["weights"] == [0.5, 2.0]
+
+
+def test_fields_of_a_dataclass_are_options_of_their_own():
+    assert read("--folder", "x", "--scale", "g")["lens"] == Lens("g")
+    assert read("--folder", "x", "--rate", "25", "--scale", "1")["lens"] == Lens("1", 25.0)
+    texts = {option.name: option.text for option in read_options(look)}
+    assert texts["--rate"] == "Frames per second." and texts["--folder"] == "Where, of all places."
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ([], r"worldgen look needs --folder; give it\."),
+        (["--folder"], "--folder takes a value behind it; it has none"),
+        (["--folder", "x", "--count", "1.5"], "--count takes a whole number; got '1.5'"),
+        (["--folder", "x", "--weights", "big"], "--weights takes a number; got 'big'"),
+        (["--folder", "x", "--wide-open", "maybe"], "--wide-open takes true or false; got 'maybe'"),
+        (["--folder", "x", "y"], "takes every value behind its option; got 'y'"),
+        (["--folde", "x"], r"has no option --folde\. Did you mean --folder\?"),
+        (["--fold", "x"], "has no option --fold"),
+        (["--zzz", "x"], "has no option --zzz; it has --folder, --names,"),
+    ],
+)
+def test_what_is_not_understood_is_refused(words, told):
+    with pytest.raises(ValueError, match=told):
+        read(*words)
+
+
+def test_only_the_first_word_may_stand_without_its_option():
+    with pytest.raises(ValueError, match="only FOLDER stands without one, in front; got 'y'"):
+        read("x", "--count", "3", "y", bare="folder")
+
+
+@pytest.mark.parametrize("module", [make, study])
+def test_every_option_of_every_command_is_explained(module):
+    commands = [value for value in vars(module).values() if inspect.isfunction(value)]
+    assert len(commands) > 3
+    for command in commands:
+        assert all(option.text for option in read_options(command)), command
+
+
+def test_texts_end_where_the_section_does():
+    assert argument_texts("A.\n\nArgs:\n    a: One\n        more.\n    b: Two.\n\nExample:\n    c: no\n") == {
+        "a": "One more.",
+        "b": "Two.",
+    }
+
+
+def test_what_is_alike_is_named_and_else_everything():
+    assert did_you_mean("fti", ["fit", "test"]) == ". Did you mean fit?"
+    assert did_you_mean("zzz", ["fit", "test"]) == "; it has fit, test."
+    assert either(["a"]) == "a" and either(["a", "b", "c"]) == "a, b or c"

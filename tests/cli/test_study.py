@@ -1,0 +1,27 @@
+import pytest
+
+from worldgen.cli import main as cli
+from worldgen.cli import study
+from worldgen.cli.options import read_words
+
+
+def test_reports_stand_in_front():
+    from pathlib import Path
+
+    words = ["a", "b", "--out", "c"]
+    given = {"reports": [Path("a"), Path("b")], "out": Path("c")}
+    assert read_words(study.compare, "compare", words, "reports") == given
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["compare"], "worldgen compare needs --reports (worldgen compare REPORTS ...); give it."),
+        (["sensitivity", "run"], "worldgen sensitivity needs --data; give it."),
+        (["calibrate", "--out", "x", "--clip", "3"], "Did you mean --clips?"),
+    ],
+)
+def test_what_is_missing_is_named(words, told, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2 and told in capsys.readouterr().err
