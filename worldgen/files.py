@@ -1,13 +1,21 @@
-"""The ground that every room stands on: files that appear whole, the code's own name, the progress line."""
+"""The ground that every room stands on: files that appear whole, the code's own name, the progress line.
+
+Nothing is written under its own name: it is made in a hidden folder beside it, brought to the disk, and then
+renamed. A crash or a power cut at any moment leaves what was there before, or all of the new. The hidden
+folder holds a lock while its maker lives, by which `remove_leftovers` tells what killed processes left.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
-import platform
-from contextlib import suppress
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,34 +30,108 @@ from rich.progress import (
 
 import worldgen
 
+_LOCK = "lock"
+_LONGEST_NAME = 255
+"""Bytes of a file's name."""
 
-def write_atomically(path: Path, data: bytes) -> None:
+
+def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all, also after a power cut."""
-    partial = partial_path(path)
-    with open(partial, "wb") as file:
-        _lock(file)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    with atomic_path(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_together(folder: str | Path, files: Mapping[str, bytes]) -> None:
+    """Write small files that belong together, by name: they take their places once all are on the disk."""
+    with atomic_folder(folder) as partial:
+        for name, data in files.items():
+            (partial / name).write_bytes(data)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Where to write a file that then takes the place of ``path``, whole; an error leaves what is there.
+
+    Args:
+        path: Its folder is made where it is missing.
+    """
+    partial = Partial(path)
     try:
-        os.fsync(folder)  # the rename itself
+        yield partial.path
+        partial.keep()
     finally:
-        os.close(folder)
+        partial.discard()
 
 
-def partial_path(path: Path) -> Path:
-    """Where a file is written before it is renamed; no two processes share one, on whatever machine."""
-    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+@contextmanager
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder for files that belong together: they take their places once all of them are written.
+
+    A folder that was missing appears at once, with all of them. Into one that is there they go one after
+    another, as they were written; what else it holds stays. An error leaves what is there.
+    """
+    folder = Path(folder).absolute()
+    beside = folder / folder.name if folder.exists() else folder  # within: the folder may be a mount
+    remove_leftovers(beside.parent, escape(folder.name))
+    partial = Partial(folder, beside)
+    try:
+        partial.path.mkdir()
+        yield partial.path
+        partial.keep()
+    finally:
+        partial.discard()
 
 
-def remove_leftovers(folder: Path, stem: str) -> None:
-    """Remove what killed processes left of ``stem``; what a living one writes is locked, and stays."""
-    for path in folder.glob(f".{stem}.*.partial"):
-        with suppress(OSError), open(path, "r+b") as file:  # NFS locks only what may be written
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+class Partial:
+    """A file or folder in the making, for writers that `atomic_path` and `atomic_folder` do not suit.
+
+    Args:
+        path: What it will be.
+        beside: Name and place of what it is meanwhile; ``path`` when None.
+    """
+
+    path: Path
+    """Where to write."""
+
+    def __init__(self, path: str | Path, beside: Path | None = None) -> None:
+        self._goal = Path(path).absolute()
+        self._scratch, self._lock = _make_scratch(beside or self._goal)
+        self.path = self._scratch / "partial"
+
+    def keep(self) -> None:
+        """Put what was written in its place."""
+        for path in (self.path, *self.path.rglob("*")):
+            if path.is_file():
+                shutil.copymode(self._scratch / _LOCK, path)  # safetensors' are for their owner only
+            _sync(path)
+        if self.path.is_dir() and self._goal.is_dir():
+            _move_files(self.path, self._goal)
+        else:
+            os.replace(self.path, self._goal)
+        _sync(self._goal.parent)  # the renaming itself
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget what was written and not kept."""
+        if not self._lock.closed:
+            _remove(self._scratch, self._lock)
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left of files whose names begin so; what a living one writes stays.
+
+    Args:
+        folder: Of the files.
+        pattern: As for `Path.glob`.
+    """
+    for path in folder.glob(f".{pattern}.*.partial"):
+        with suppress(OSError):  # a file system without locks keeps what killed processes leave
+            lock = open(path / _LOCK if path.is_dir() else path, "ab")  # noqa: SIM115 NFS locks what may be written
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path, lock)
+            finally:
+                lock.close()
 
 
 @cache
@@ -74,6 +156,48 @@ def progress_bar(what: str = "clips") -> Progress:
     )
 
 
-def _lock(file: BinaryIO) -> None:
-    with suppress(OSError):  # a file system without locks keeps what killed processes leave
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _make_scratch(beside: Path) -> tuple[Path, BinaryIO]:
+    """A hidden folder, and the open file in it that holds its lock."""
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        tail = f".{secrets.token_hex(4)}.partial"
+        name = os.fsencode(f".{beside.name}")[: _LONGEST_NAME - len(tail)]
+        scratch = beside.with_name(os.fsdecode(name) + tail)
+        scratch.mkdir()
+        with suppress(FileNotFoundError):  # who removes leftovers came between: another name
+            lock = open(scratch / _LOCK, "ab")  # noqa: SIM115 open while the scratch lives
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(scratch / _LOCK)):
+                return scratch, lock
+
+
+def _remove(path: Path, lock: BinaryIO) -> None:
+    """Remove a leftover or scratch, while its lock is held; NFS removes a file only once it is closed."""
+    for _ in range(2):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _move_files(source: Path, goal: Path) -> None:
+    files = [path for path in source.rglob("*") if path.is_file()]
+    places = {goal}
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path)):
+        place = goal / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+        places.add(place.parent)
+    for place in places:
+        _sync(place)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

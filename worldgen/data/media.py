@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
+
+from worldgen.files import atomic_path
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mkv", ".gif", ".mov", ".avi"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -143,26 +144,24 @@ def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, 
     odd_rows, odd_columns = pixels.shape[1] % 2, pixels.shape[2] % 2
     pixels = np.pad(pixels, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
 
-    def write(partial: Path) -> None:
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = pixels.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": CRF}
-            stream.thread_count = 1  # a clip is too small to share
-            for image in pixels:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
-
-    _write_then_rename(path, write)
+    options = {"movflags": "faststart"}
+    with atomic_path(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": CRF}
+        stream.thread_count = 1  # a clip is too small to share
+        for image in pixels:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def write_png(path: str | Path, image: Image.Image | Float[Tensor, "3 H W"]) -> None:
     """Write a picture, given as such or as RGB in [0, 1]; it appears whole or not at all."""
     if isinstance(image, Tensor):
         image = Image.fromarray(_to_pixels(image[None], 1)[0])
-    picture = image
-    _write_then_rename(Path(path), lambda partial: picture.save(partial, format="PNG"))
+    with atomic_path(path) as partial:
+        image.save(partial, format="PNG")
 
 
 def filmstrip(
@@ -248,13 +247,3 @@ def _to_pixels(frames: Tensor, upscale: int) -> np.ndarray:
         raise ValueError(f"upscale must be a whole factor of at least 1; got {upscale}.")
     pixels = (frames.detach().float().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return pixels.repeat(upscale, axis=1).repeat(upscale, axis=2)  # (T, H, W, 3)
-
-
-def _write_then_rename(path: Path, write: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

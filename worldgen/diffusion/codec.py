@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldgen.files import atomic_folder
 from worldgen.types import Clip
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -144,14 +145,11 @@ class KLCodec(Codec):
         """Write `config.json` and `model.safetensors`, the format that `load_codec` reads."""
         from safetensors.torch import save_file
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         config = {"channels": self.channels, "widths": self.widths, "temporal_stride": self.temporal_stride}
-        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        partial = folder / (WEIGHTS_FILE + ".partial")
-        save_file(weights, partial)
-        partial.replace(folder / WEIGHTS_FILE)
+        with atomic_folder(folder) as partial:
+            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+            save_file(weights, partial / WEIGHTS_FILE)
 
 
 def load_codec(checkpoint: str) -> KLCodec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from worldgen.diffusion.dit import PatchEmbed3d, Residuals
 from worldgen.diffusion.maps import ClipMap
+from worldgen.files import atomic_folder
 from worldgen.types import Clip
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -100,20 +100,16 @@ class Control(nn.Module):
         """Write `config.json` and `model.safetensors`, the format that `load_control` reads."""
         from safetensors.torch import save_file
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         kind = type(self.maps)
         config = {
             "maps": {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": asdict(self.maps)},
             **{name: getattr(self, name) for name in _SETTINGS},
             "blocks": len(self.heads),
         }
-        partial = folder / f".partial.{os.getpid()}"
         weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, partial)
-        os.replace(partial, folder / WEIGHTS_FILE)
-        partial.write_text(json.dumps(config, indent=2) + "\n")
-        os.replace(partial, folder / CONFIG_FILE)
+        with atomic_folder(folder) as partial:
+            save_file(weights, partial / WEIGHTS_FILE)
+            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 
 _SETTINGS = ("dim", "patch", "temporal_stride", "width", "depth", "detail", "trained_with")

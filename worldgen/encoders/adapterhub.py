@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from worldgen.encoders.adapters import Adapter, written_whole
+from worldgen.encoders.adapters import Adapter
+from worldgen.files import atomic_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class HubAdapter(Adapter):
 
     def save(self, network: Any, folder: Path) -> None:
         self._require_attached(network)
-        with written_whole(folder) as partial:
+        with atomic_folder(folder) as partial:
             network.save_adapter(str(partial), self.name, use_safetensors=not has_prefix(self, network))
 
     def parts(self, network: Any) -> tuple[nn.Module, ...]:

@@ -7,11 +7,7 @@ is in `worldgen.encoders.lora`; AdapterHub's bottleneck, prefix and (IA)^3 are i
 
 from __future__ import annotations
 
-import os
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,16 +85,3 @@ class Adapter(ABC):
                 f"Adapter {self.name!r} must be attached to {type(network).__name__}; it is not. "
                 "Attach it first."
             )
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write in whose files move to their place only once all are there."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as partial:
-        yield Path(partial)
-        for file in sorted(file for file in Path(partial).rglob("*") if file.is_file()):
-            target = folder / file.relative_to(partial)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -17,20 +15,20 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from worldgen.encoders.imagebind_layers import HUGE, MODALITIES, ImageBindConfig, ImageBindModel, Tower
+from worldgen.files import atomic_folder
 
 _ARCHITECTURE = "ImageBind"
 
 
 def save_imagebind(model: ImageBindModel, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
     """Write ``model.safetensors``, ``tokenizer.json`` (if given) and, last, ``config.json``."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     settings = json.dumps({"architecture": _ARCHITECTURE, **asdict(model.config)}, indent=2)
-    _replace(folder / "model.safetensors", lambda path: save_file(state, path))
-    if tokenizer is not None:
-        _replace(folder / "tokenizer.json", lambda path: tokenizer.save(str(path)))
-    _replace(folder / "config.json", lambda path: path.write_text(settings + "\n"))
+    with atomic_folder(folder) as partial:
+        save_file(state, partial / "model.safetensors")
+        if tokenizer is not None:
+            tokenizer.save(str(partial / "tokenizer.json"))
+        (partial / "config.json").write_text(settings + "\n")
 
 
 def load_imagebind(path: str | Path) -> ImageBindModel:
@@ -113,16 +111,6 @@ def _require(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise FileNotFoundError(f"An ImageBind folder must hold {name}; {folder} does not.")
     return folder / name
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Whoever reads meanwhile finds the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from worldgen.encoders.adapters import Adapter, written_whole
+from worldgen.encoders.adapters import Adapter
+from worldgen.files import atomic_folder
 
 _USUAL = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q", "to_v"), ("fc1", "fc2"))
 """What networks call the maps to queries and values; the last are those after attention that is one piece."""
@@ -115,7 +116,7 @@ class Lora(Adapter):
 
         self._require_attached(network)
         state = get_peft_model_state_dict(network, adapter_name=self.name)
-        with written_whole(folder) as partial:
+        with atomic_folder(folder) as partial:
             save_file(
                 {_PREFIX + name: value.detach().cpu().contiguous() for name, value in state.items()},
                 partial / _WEIGHTS,

@@ -6,7 +6,6 @@ What was seen of a video is kept in ``OUT/features``: a second run looks only at
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import ceil
@@ -21,7 +20,7 @@ from torch import Tensor
 from worldgen.data.videos import MOST_FRAMES, WIDEST, VideoFolder, read_small, require_picture
 from worldgen.encoders.base import Encoder, fingerprint, load_encoder
 from worldgen.evaluation.videos import Beside
-from worldgen.files import code_mark, progress_bar
+from worldgen.files import atomic_path, code_mark, progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.measure import Row
@@ -140,14 +139,9 @@ def _look_at_all(
 
 
 def _write_seen(record: Path, seen: Seen, stamp: str) -> None:
-    record.parent.mkdir(parents=True, exist_ok=True)
-    partial = record.with_name(f".{record.name}.{os.getpid()}.partial")
     measures = json.dumps([asdict(row) for row in seen.measures])
-    try:
+    with atomic_path(record) as partial:
         save_file({"features": seen.features}, partial, metadata={"stamp": stamp, "measures": measures})
-        os.replace(partial, record)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_seen(record: Path, stamp: str) -> Seen | None:

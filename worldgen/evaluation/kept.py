@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldgen.files import code_mark
+from worldgen.files import atomic_path, code_mark
 from worldgen.metrics.measure import Row
 from worldgen.report.cases import Case, Exhibit
 from worldgen.runs.folder import CONFIG_FILE, WEIGHTS_FILE
@@ -57,13 +56,8 @@ def write_finding(path: Path, finding: Finding, stamp: str) -> None:
             "case": [finding.case.name, finding.case.prompt, finding.case.context_frames],
             "measures": measures,
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_path(path) as partial:
         save_file(tensors, partial, metadata={"stamp": stamp, "words": json.dumps(words)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_finding(path: Path, stamp: str) -> Finding | None:
@@ -144,10 +138,5 @@ def _read(path: Path, stamp: str) -> Tensor | None:
 
 
 def _write(path: Path, frames: Tensor, stamp: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic_path(path) as partial:
         save_file({"frames": frames.cpu().contiguous()}, partial, metadata={"stamp": stamp})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from worldgen.data.shards.shards import read_index
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
+from worldgen.files import write_atomically
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
@@ -117,11 +117,8 @@ def write_exports(clips: list[Path], out: Path, most: int | None = None) -> list
                 (f"{name}.mocap.xml", mocap_mjcf_of(trajectory, scene, floor)),
                 (f"{name}.py", blender_script_of(trajectory, scene, camera, floor)),
             )
-            out.mkdir(parents=True, exist_ok=True)
             for file, text in texts:
-                partial = out / f".{file}.{os.getpid()}.partial"
-                partial.write_text(text, encoding="utf-8")
-                os.replace(partial, out / file)
+                write_atomically(out / file, text.encode())
                 written.append(out / file)
     if not written:
         raise ValueError("worldgen export needs at least one clip; got none. Name a folder of shards.")

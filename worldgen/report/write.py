@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ import torch
 
 from worldgen import __version__
 from worldgen.data.media import filmstrip
+from worldgen.files import write_together
 from worldgen.metrics.calibration.calibration import shipped_lines
 from worldgen.metrics.measure import Row
 from worldgen.report.case_page import DrawTracks, render_page
@@ -95,16 +95,14 @@ def write_report(
         "notes": list(notes),
         "calibration": calibration,
     }
-    _replace_together(
-        Path(folder),
-        [
-            ("checks.csv", _checks_csv(cases).encode()),
-            ("report.json", json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()),
-            ("report.tex", latex_table(cases).encode()),
-            ("filmstrip.png", _filmstrip_png(cases)),
-            ("report.html", page.encode()),
-        ],
-    )
+    files = {
+        "checks.csv": _checks_csv(cases).encode(),
+        "report.json": json.dumps(_finite(numbers), indent=1, allow_nan=False).encode(),
+        "report.tex": latex_table(cases).encode(),
+        "filmstrip.png": _filmstrip_png(cases),
+        "report.html": page.encode(),
+    }
+    write_together(folder, files)
     return Path(folder) / "report.html"
 
 
@@ -153,12 +151,12 @@ def write_summary(
     }
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *skipped])
-    files = [
-        ("missing.csv", text.getvalue().encode()),
-        ("report.json", json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()),
-        ("report.html", page.encode()),
-    ]
-    _replace_together(Path(folder), files)
+    files = {
+        "missing.csv": text.getvalue().encode(),
+        "report.json": json.dumps(_finite(numbers), indent=1, allow_nan=False).encode(),
+        "report.html": page.encode(),
+    }
+    write_together(folder, files)
     return Path(folder) / "report.html"
 
 
@@ -282,17 +280,3 @@ def _finite(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
-
-
-def _replace_together(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    """Write every file beside its name first; only when all are there do they take their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partials = [(folder / f".{name}.{os.getpid()}.partial", folder / name, data) for name, data in files]
-    try:
-        for partial, _, data in partials:
-            partial.write_bytes(data)
-        for partial, path, _ in partials:
-            os.replace(partial, path)
-    finally:
-        for partial, _, _ in partials:
-            partial.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ was trained); frozen parts are named in the config by id or path. While training
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worldgen.files import atomic_path
 from worldgen.runs.moved import refuse_moved
 from worldgen.tasks.generator import WorldGenerator
 
@@ -37,9 +37,8 @@ def save_weights(model: WorldGenerator, folder: Path) -> Path:
     """Write the averaged weights in half precision, under a temporary name first."""
     with model.average.applied():
         state = {name: value.half().contiguous() for name, value in _shipped(model).items()}
-    partial = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-    save_file(state, partial, metadata={"frozen": model.frozen_fingerprint()})
-    os.replace(partial, folder / WEIGHTS_FILE)
+    with atomic_path(folder / WEIGHTS_FILE) as partial:
+        save_file(state, partial, metadata={"frozen": model.frozen_fingerprint()})
     return folder / WEIGHTS_FILE
 
 

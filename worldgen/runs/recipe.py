@@ -9,6 +9,8 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
 
+from worldgen.files import atomic_folder
+
 HOME = Path(__file__).resolve().parents[2]
 SCALE = {"train": 2048, "val": 48}
 """Clips of the quarter-hour recipe; the shipped weights saw more (experiments/first-chain)."""
@@ -119,9 +121,6 @@ def _train(
 
 def _keep(made: Path, done: Path) -> None:
     """Copy what a stage made; its folder appears when it is whole."""
-    partial = done.with_suffix(".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(made, partial, ignore=shutil.ignore_patterns("checkpoints", "events*"))
-    partial.rename(done)
+    ignored = shutil.ignore_patterns("checkpoints", "events*")
+    with atomic_folder(done) as partial:
+        shutil.copytree(made, partial, ignore=ignored, dirs_exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from worldgen.files import write_atomically, write_together
 from worldgen.metrics.calibration.calibration import Calibration, short_lines
 from worldgen.metrics.calibration.preference import Group, preference_error
 from worldgen.report.plots import plot_matrix
@@ -22,7 +22,6 @@ _MARKS = {"sees": "o", "partly": "", "blind": "x", "not judged": ""}
 
 def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequence[str] = ()) -> list[Path]:
     """calibration-SOURCE.csv (a line per check, violation and strength), .json, .md and .png."""
-    out.mkdir(parents=True, exist_ok=True)
     stem = f"calibration-{found.source}"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -50,15 +49,14 @@ def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequ
         "cross: blind at its limit",
     )
     figure.savefig(picture, format="png")
-    files = [
-        (out / f"{stem}.csv", text.getvalue().encode()),
-        (out / f"{stem}.json", json.dumps(numbers, indent=1).encode()),
-        (out / f"{stem}.md", _markdown(found, command, skipped).encode()),
-        (out / f"{stem}.png", picture.getvalue()),
-    ]
-    for path, data in files:
-        _replace(path, data)
-    return [path for path, _ in files]
+    files = {
+        f"{stem}.csv": text.getvalue().encode(),
+        f"{stem}.json": json.dumps(numbers, indent=1).encode(),
+        f"{stem}.md": _markdown(found, command, skipped).encode(),
+        f"{stem}.png": picture.getvalue(),
+    }
+    write_together(out, files)
+    return [out / name for name in files]
 
 
 def print_calibration(found: Calibration, skipped: Sequence[str], files: Sequence[Path]) -> None:
@@ -91,7 +89,7 @@ def write_preference(groups: Sequence[Group], path: Path) -> Path:
     pairs = sum(row.pairs for row in found.table)
     writer.writerow(["all", "variation-weighted", found.variation_weighted, found.groups, pairs])
     writer.writerow(["all", "dataset-weighted", found.dataset_weighted, found.groups, pairs])
-    _replace(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
     return path
 
 
@@ -158,12 +156,3 @@ def _entry(found: Calibration, check: str, violation: str) -> str:
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

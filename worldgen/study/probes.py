@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch.nn import functional
 from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
-from worldgen.files import progress_bar
+from worldgen.files import atomic_path, progress_bar
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Row
 from worldgen.types import Clip
@@ -269,13 +268,10 @@ def _r2(drawn: Float[np.ndarray, " 2M"]) -> float:
 
 
 def _show(rows: Sequence[Row], out: Path, bare: str | None) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".results.csv.{os.getpid()}"
-    with open(partial, "w", newline="") as file:
+    with atomic_path(out / "results.csv") as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(rows[0])))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    os.replace(partial, out / "results.csv")
     table = Table()
     for column in ("", "value", "95 % interval", "unit", "note"):
         table.add_column(column)

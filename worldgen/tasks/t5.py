@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
+from worldgen.files import atomic_folder
 from worldgen.tasks.schedule import scheduled
 
 SENTINELS = 16
@@ -89,17 +89,13 @@ class T5Task(LightningModule):
 
     def save(self, folder: str | Path) -> None:
         """Encoder and tokenizer, in Hugging Face layout; the folder appears whole or not at all."""
-        folder = Path(folder)
-        partial = folder.with_name(f".{folder.name}.partial")
         encoder = T5EncoderModel(self.model.config)
         encoder.encoder.load_state_dict(self.model.encoder.state_dict())
         encoder.shared.load_state_dict(self.model.shared.state_dict())
-        encoder.save_pretrained(partial)
         assert self.tokenizer is not None, "setup() makes the tokenizer"
-        self.tokenizer.save_pretrained(partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with atomic_folder(folder) as partial:
+            encoder.save_pretrained(partial)
+            self.tokenizer.save_pretrained(partial)
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=0.01)

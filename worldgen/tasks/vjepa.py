@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
 from worldgen.encoders.vjepa2 import predict_hidden, read_visible
+from worldgen.files import atomic_folder
 from worldgen.tasks.codec import moving_pixels
 from worldgen.tasks.masking import Masking, Split
 from worldgen.tasks.schedule import scheduled
@@ -268,17 +268,12 @@ class VJEPATask(LightningModule):
 
         Weights are stored in half precision, and computed with in single again wherever they are loaded.
         """
-        folder = Path(folder)
-        partial = folder.with_name(f".{folder.name}.partial")
         state = {f"encoder.{name}": value for name, value in self.teacher.state_dict().items()}
         state |= {f"predictor.{name}": value for name, value in self.model.predictor.state_dict().items()}
-        self.model.save_pretrained(
-            partial, state_dict={name: value.half().contiguous() for name, value in state.items()}
-        )
-        self.processor.save_pretrained(partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        state = {name: value.half().contiguous() for name, value in state.items()}
+        with atomic_folder(folder) as partial:
+            self.model.save_pretrained(partial, state_dict=state)
+            self.processor.save_pretrained(partial)
 
 
 def spread_and_rank(features: Float[Tensor, "B L D"]) -> tuple[float, float]:

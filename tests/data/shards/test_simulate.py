@@ -198,7 +198,7 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, 0) as writer:
         (tmp_path / ".shard-000000.tar.elsewhere.1.partial").touch()
         remove_leftovers(tmp_path, "shard-000000")
-        assert [path.name for path in tmp_path.iterdir()] == [writer._partial.name]
+        assert list(tmp_path.iterdir()) == [writer._partial.path.parent]
     assert (tmp_path / "shard-000000.tar").exists()
 
 

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from worldgen.files import write_atomically
+from worldgen.files import atomic_path, remove_leftovers, write_atomically
 
 INDEX = ".index.jsonl"
 
@@ -116,14 +116,14 @@ class Store:
             rows: Key, name and tensors of each entry.
         """
         part = self.folder / f"part-{group}-{secrets.token_hex(4)}.safetensors"
-        partial = part.with_name(f".{part.name}.partial")
         tensors = {
             f"{key}.{number}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for key, _, kept in rows
             for number, tensor in enumerate(kept)
         }
-        save_file(tensors, partial)
-        offsets = _offsets(partial)
+        with atomic_path(part) as partial:
+            save_file(tensors, partial)
+            offsets = _offsets(partial)
         lines = [
             _index_line(
                 key,
@@ -135,9 +135,6 @@ class Store:
             )
             for key, name, kept in rows
         ]
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, part)
         write_atomically(part.with_suffix(INDEX), "".join(lines).encode())
         self.refresh()
 
@@ -176,8 +173,7 @@ class Store:
         return sentences
 
     def _sweep(self, group: str) -> None:
-        for partial in self.folder.glob(f".*{group}-*.partial"):
-            partial.unlink(missing_ok=True)
+        remove_leftovers(self.folder, f"part-{group}-*")
         for part in self.folder.glob(f"part-{group}-*.safetensors"):
             if not part.with_suffix(INDEX).exists():
                 part.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from worldgen.data.importing.recordings import Drop, Recording
 from worldgen.data.shards.shards import find_shards, read_index
-from worldgen.files import write_atomically
+from worldgen.files import remove_leftovers, write_atomically
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Ledger:
         for path in [*find_shards(out), *out.glob("*/*.index.jsonl")]:
             if path.with_name(path.name.split(".")[0] + ".tar") not in named:
                 path.unlink()  # of a run that was killed
-        for leftover in out.glob("*/.shard-*.partial"):
-            leftover.unlink()
+        for bucket in out.glob("*x*x*"):
+            remove_leftovers(bucket, "shard-*")
 
     @property
     def done(self) -> dict[str, DoneRecording]:

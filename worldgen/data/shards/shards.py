@@ -25,7 +25,7 @@ from typing import Any
 from torch import Tensor
 
 from worldgen.data.shards.members import CAPTION, decode_clip, encode_clip
-from worldgen.files import _lock, partial_path, write_atomically
+from worldgen.files import Partial, write_atomically
 from worldgen.types import Clip
 
 OPEN_SHARDS = 64
@@ -63,10 +63,8 @@ class ShardWriter:
 
     def __init__(self, folder: str | Path, number: int) -> None:
         self.tar_path, self.index_path = shard_paths(folder, number)
-        self.tar_path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = partial_path(self.tar_path)
-        self._file = open(self._partial, "wb")  # noqa: SIM115 closed in close() or discard()
-        _lock(self._file)
+        self._partial = Partial(self.tar_path)
+        self._file = open(self._partial.path, "wb")  # noqa: SIM115 closed in close() or discard()
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         self._lines: list[str] = []
         self._ids: set[str] = set()
@@ -119,15 +117,15 @@ class ShardWriter:
     def close(self) -> None:
         """Put the shard and then its index in place."""
         self._tar.close()
-        _sync_and_close(self._file)
+        self._file.close()
         self.index_path.unlink(missing_ok=True)  # never an old index beside a new tar
-        os.replace(self._partial, self.tar_path)
+        self._partial.keep()
         write_atomically(self.index_path, "".join(self._lines).encode())
 
     def discard(self) -> None:
         """Forget what was written."""
         self._file.close()
-        self._partial.unlink(missing_ok=True)
+        self._partial.discard()
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -305,12 +303,6 @@ def _stems(folder: Path, suffix: str) -> set[str]:
     folders = [folder, *(path for path in folder.iterdir() if BUCKET_NAME.fullmatch(path.name))]
     found = (path for place in folders for path in place.glob(f"*{suffix}"))
     return {path.relative_to(folder).as_posix().removesuffix(suffix) for path in found}
-
-
-def _sync_and_close(file: io.BufferedWriter) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
 
 
 def _damage(shard: Path, id: str, what: str) -> str:

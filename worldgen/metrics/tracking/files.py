@@ -10,13 +10,13 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from worldgen.files import write_atomically
 from worldgen.metrics.tracking.colors import pixel_tracks, trajectory_of
 from worldgen.metrics.tracking.tracker_xml import read_trk, trk_of
 from worldgen.types import Camera, Trajectory
@@ -98,11 +98,7 @@ def write_tracks(
     }
     if path.suffix.lower() not in writers:
         raise ValueError(f"A track file must end in {', '.join(SUFFIXES)}; got {path.name}.")
-    text = writers[path.suffix.lower()]()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, writers[path.suffix.lower()]().encode())
     return path
 
 

@@ -15,9 +15,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from worldgen.files import write_atomically
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.rendering.film import Film
 from worldgen.simulation.rendering.ray_numpy import render_multiray
@@ -130,10 +132,5 @@ def _cache_path() -> Path:
 
 
 def _keep(place: Path, name: str | None) -> None:
-    draft = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"renderer": name}))
-        draft.replace(place)
-    except OSError:  # a home that cannot be written costs a second probe and nothing else
-        draft.unlink(missing_ok=True)
+    with suppress(OSError):  # a home that cannot be written costs a second probe and nothing else
+        write_atomically(place, json.dumps({"renderer": name}).encode())
