@@ -37,6 +37,7 @@ class Training:
         summary: What the command does.
         example: One that works.
         more: Its own options, by what they mean.
+        then: What to do with the run folder ``{run}`` next.
     """
 
     command: str
@@ -46,6 +47,7 @@ class Training:
     summary: str
     example: str
     more: tuple[tuple[str, str], ...] = ()
+    then: str = ""
 
     def check(self, words: Sequence[str]) -> None:
         """Refuse what cannot be meant; see `Keys.check_words`."""
@@ -64,7 +66,7 @@ class Training:
 
         (room, task), (data_room, data) = (path.rpartition(".")[::2] for path in (self.task, self.data))
         task, data = getattr(import_module(room), task), getattr(import_module(data_room), data)
-        run_lightning(task, data, [self.subcommand, *words])
+        run_lightning(task, data, [self.subcommand, *words], self.then)
 
     def answers(self, words: Sequence[str]) -> bool:
         """Whether help was asked for, and printed; other words are checked."""
@@ -126,16 +128,19 @@ def _names(path: str) -> str:
 
 def _generator(command: str, text: str, checkpoint: str, example: str) -> Training:
     more = (("--ckpt_path FILE", checkpoint),)
-    return Training(command, command, _GENERATOR, _CLIPS, text, f"worldgen {command} {_NANO}{example}", more)
+    return Training(
+        command, command, _GENERATOR, _CLIPS, text, f"worldgen {command} {_NANO}{example}", more, _EVALUATE
+    )
 
 
-def _part(name: str, task: str, data: str, text: str) -> Training:
+def _part(name: str, task: str, data: str, text: str, then: str) -> Training:
     more = (("--ckpt_path FILE", _RESUME),)
     example = f"worldgen pretrain {name} -c configs/tasks/{name}.yaml"
-    return Training(f"pretrain {name}", "fit", task, data, text, example, more)
+    return Training(f"pretrain {name}", "fit", task, data, text, example, more, then)
 
 
 _GENERATOR = "worldgen.tasks.generator.WorldGenerator"
+_EVALUATE = "worldgen evaluate run {run} --data data/test --out report/"
 _RESUME = "Go on from a checkpoint, in its own run folder: RUN/checkpoints/last.ckpt."
 _TRIED = "Checkpoint of a run: RUN/checkpoints/last.ckpt."
 _LAST = " --data.{} data/val --ckpt_path outputs/generator/version_0/checkpoints/last.ckpt"
@@ -146,23 +151,42 @@ TRAININGS = {
     "validate": _generator("validate", "Validate a checkpoint on data.val.", _TRIED, _LAST.format("val")),
     "test": _generator("test", "Test a checkpoint on data.test.", _TRIED, _LAST.format("test")),
 }
+_SLOT = "worldgen fit ... --model.conditioner.{}.init_args.checkpoint {{run}}/{}"
 PARTS = {
     "codec": _part(
-        "codec", "worldgen.tasks.codec.CodecTask", _CLIPS, "Train the codec: pixels to latents, and back."
+        "codec",
+        "worldgen.tasks.codec.CodecTask",
+        _CLIPS,
+        "Train the codec: pixels to latents, and back.",
+        "worldgen fit ... --model.codec.init_args.checkpoint {run}/codec",
     ),
-    "t5": _part("t5", "worldgen.tasks.t5.T5Task", _CAPTIONS, "Train a T5 encoder on captions."),
-    "vjepa": _part("vjepa", "worldgen.tasks.vjepa.VJEPATask", _CLIPS, "Train a V-JEPA 2 on clips."),
+    "t5": _part(
+        "t5",
+        "worldgen.tasks.t5.T5Task",
+        _CAPTIONS,
+        "Train a T5 encoder on captions.",
+        _SLOT.format("text", "t5"),
+    ),
+    "vjepa": _part(
+        "vjepa",
+        "worldgen.tasks.vjepa.VJEPATask",
+        _CLIPS,
+        "Train a V-JEPA 2 on clips.",
+        _SLOT.format("video", "vjepa2"),
+    ),
     "imagebind": _part(
         "imagebind",
         "worldgen.tasks.imagebind.ImageBindTask",
         _CLIPS,
         "Train an ImageBind on clips with their senses.",
+        _SLOT.format("multimodal", "imagebind"),
     ),
     "control": _part(
         "control",
         "worldgen.tasks.control.ControlTask",
         _CLIPS,
         "Train a control of a generator that stands still.",
+        "worldgen generate RUN ... --control {run}/control --control-from VIDEO",
     ),
 }
 """What `pretrain` trains."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
@@ -12,22 +15,97 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
 
 from worldgen.runs.folder import KeepRun
+from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 
 SUBCOMMANDS = ("fit", "validate", "test")
+_KNOWN_WARNINGS = (
+    r"LightningCLI's args parameter",  # the words are checked before they get here
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen parts are, on purpose
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch
+)
 
 
 def run_lightning(
-    task: type[LightningModule], data: type[LightningDataModule], arguments: Sequence[str]
+    task: type[LightningModule],
+    data: type[LightningDataModule],
+    arguments: Sequence[str],
+    then: str = "",
 ) -> LightningCLI:
-    """Fit, validate or test a task, as its yaml says."""
+    """Fit, validate or test a task, as its yaml says.
+
+    Args:
+        task: What is trained.
+        data: On what.
+        arguments: ``fit``, ``validate`` or ``test``, and Lightning's words.
+        then: What to do with the run folder ``{run}`` next, said at the end of a fit.
+
+    Raises:
+        SystemExit: A signal stopped the fit; 130 or 143, after the way to go on was said.
+        ValueError: The checkpoint to go on from cannot be read.
+    """
     torch.set_float32_matmul_precision("high")
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    for message in _KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     try:
-        return _run(task, data, arguments)
+        with signals_kept():
+            cli = _CLI(task, data, arguments)
+    except Stopped as stopped:
+        _say_how_to_go_on(stopped)
+        raise SystemExit(128 + stopped.number) from None
     except (RuntimeError, EOFError, UnpicklingError) as error:
         if not _while_loading(error):
             raise
         raise ValueError("--ckpt_path must be a whole checkpoint of this model; the file is none.") from error
+    if arguments[0] == "fit" and cli.trainer.is_global_zero:
+        _say_what_came_of_it(cli, then)
+    return cli
+
+
+class _CLI(LightningCLI):
+    """Names run folders: by an ablation's name, and a resumed run goes on in its own."""
+
+    def __init__(
+        self, task: type[LightningModule], data: type[LightningDataModule], words: Sequence[str]
+    ) -> None:
+        self._words = [str(word) for word in words]
+        strict = {"exit_on_error": False, "allow_abbrev": False}
+        super().__init__(
+            task,
+            data,
+            args=list(words),
+            seed_everything_default=0,
+            trainer_defaults={"callbacks": [KeepRun(), StopSafely()], "enable_model_summary": False},
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={**strict, **{name: strict for name in SUBCOMMANDS}},
+        )
+
+    def before_instantiate_classes(self) -> None:
+        logger = self.config.fit.trainer.logger if self.subcommand == "fit" else None
+        given = getattr(logger, "init_args", None)
+        if given is None or not all(name in given for name in ("save_dir", "name", "version")):
+            return
+        if not any(".logger.init_args.name" in word for word in self._words):
+            given.name = _ablations(self._words) or given.name
+        checkpoint = self.config.fit.get("ckpt_path")
+        # A CSVLogger would delete what was logged there before.
+        if checkpoint and given.version is None and logger.class_path.endswith("TensorBoardLogger"):
+            run = Path(checkpoint).resolve().parent.parent
+            if run.parent == (Path(given.save_dir) / (given.name or "")).resolve():
+                given.version = run.name
+
+
+def _ablations(words: Sequence[str]) -> str:
+    """The names of the ablations among the yaml files of a command line, joined by +."""
+    files = [
+        Path(re.sub(r"^(-c|--config)=?", "", word)) for word in words if word.endswith((".yaml", ".yml"))
+    ]
+    return "+".join(file.stem for file in files if file.parent.name == "ablations")
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return "litlogger" not in text and "litmodels" not in text
 
 
 def _while_loading(error: BaseException) -> bool:
@@ -36,15 +114,23 @@ def _while_loading(error: BaseException) -> bool:
     return any(frame.name == "_parse_ckpt_path" or "checkpoint" in frame.name for frame in frames)
 
 
-def _run(
-    task: type[LightningModule], data: type[LightningDataModule], arguments: Sequence[str]
-) -> LightningCLI:
-    return LightningCLI(
-        task,
-        data,
-        args=list(arguments),
-        seed_everything_default=0,
-        trainer_defaults={"callbacks": [KeepRun()]},
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"exit_on_error": False, **{name: {"exit_on_error": False} for name in SUBCOMMANDS}},
-    )
+def _say_how_to_go_on(stopped: Stopped) -> None:
+    if stopped.checkpoint is None:
+        print(f"Stopped at step {stopped.step}. Nothing was written; go on from the last checkpoint, if any.")
+    else:
+        print(f"Stopped at step {stopped.step}. To go on, give the same command and")
+        print(f"  --ckpt_path {stopped.checkpoint}")
+
+
+def _say_what_came_of_it(cli: LightningCLI, then: str) -> None:
+    trainer, run = cli.trainer, cli.trainer.log_dir
+    if run is None:
+        return
+    print(f"\n{trainer.global_step} steps are done. Run folder: {run}")
+    numbers = {
+        name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")
+    }
+    for name, value in sorted(numbers.items()):
+        print(f"  {name:<36} {value:.4g}")
+    if then:
+        print(f"Next: {then.format(run=run)}")
