@@ -85,7 +85,7 @@ def test_bad_words_are_explained(tmp_path, capsys):
 
 def test_the_page_shows_replays_apart(tmp_path):
     path = write_tracks(tmp_path / "fall.csv", simulate_trajectory("drop", 3))
-    evaluate_tracks(path, tmp_path, "worldgen evaluate")
+    evaluate_tracks(path, tmp_path)
     page = (tmp_path / "report.html").read_text()
     article = page[page.index("<article") : page.index("</article>")]
     tables = article.split("<table")[1:]

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def judged(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    evaluate_videos(folder, out, "the command", processes=2)
+    evaluate_videos(folder, out, processes=2)
     return out
 
 
@@ -60,7 +60,7 @@ def test_a_second_run_judges_only_what_changed_and_says_the_same(folder, judged,
     records = {path.name: path.stat().st_mtime_ns for path in (judged / "judged").iterdir()}
     (judged / "judged" / "ball03.mp4.safetensors").write_bytes(b"cut o")
     os.utime(folder / "ball05.mp4", ns=(1, 1))
-    evaluate_videos(folder, judged, "the command", processes=1)
+    evaluate_videos(folder, judged, processes=1)
     again = {path.name: path.stat().st_mtime_ns for path in (judged / "judged").iterdir()}
     anew = sorted(name for name in again if again[name] != records[name])
     assert anew == ["ball03.mp4.safetensors", "ball05.mp4.safetensors"]
@@ -90,7 +90,7 @@ def test_an_exhibit_shows_one_clip_or_its_tracks(folder):
 
 def test_no_process_is_one_sentence(folder, tmp_path):
     with pytest.raises(ValueError, match="processes must be at least 1; got 0"):
-        evaluate_videos(folder, tmp_path, "", processes=0)
+        evaluate_videos(folder, tmp_path, processes=0)
 
 
 def test_a_scale_is_of_the_files_own_pixels_and_a_rate_replaces_the_files(tmp_path):
@@ -109,13 +109,12 @@ def test_other_settings_judge_anew_and_are_said(folder, judged, tmp_path):
     how = choose_capture("0.01", 1.62, 100.0)
     only = tmp_path / "one"
     write(only / "ball.mp4", list(ball(60, width=128))[::4])
-    evaluate_videos(only, tmp_path / "out", "the command", processes=1)
+    evaluate_videos(only, tmp_path / "out", processes=1)
     kept = tmp_path / "out" / "judged" / "ball.mp4.safetensors"
     before = kept.stat().st_mtime_ns
-    evaluate_videos(only, tmp_path / "out", "the command", processes=1, how=how)
+    evaluate_videos(only, tmp_path / "out", processes=1, how=how)
     assert kept.stat().st_mtime_ns != before
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["command"] == "the command --scale 0.01 --gravity 1.62 --rate 100.0"
     assert report["notes"][0].startswith("A pixel of these files is 0.01 m, as was given")
     assert report["cases"][0]["exhibits"][0]["tracks"]["unit"] == "m"
 

@@ -7,6 +7,7 @@ import pytest
 from tests.report.pages import holds_summary, read_whole
 from worldgen.metrics.measure import Measure, Row
 from worldgen.report.plots import Bar, plot_intervals
+from worldgen.report.provenance import Provenance
 from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 
 ROWS = [Row("a number", 0.5, 0.4, 0.6, "px", "n = 3"), Row("nothing", None, note="does not apply: no pairs")]
@@ -24,8 +25,7 @@ def render(**changes) -> str:
         "missing": [("c.mp4", "cut off")],
         "blind": [("a number", ("time reversal", "teleports"))],
         "notes": ["a note"],
-        "command": "worldgen evaluate --benchmark some",
-        "versions": [("worldgen", "9.9")],
+        "provenance": Provenance("worldgen evaluate --benchmark some", (("worldgen", "9.9"),)),
         "files": "All numbers: report.json.",
     }
     return render_summary_page(**{**given, **changes})
@@ -71,8 +71,7 @@ def test_text_is_escaped():
         missing=[(evil, evil)],
         blind=[(evil, (evil,))],
         notes=[evil],
-        command=evil,
-        versions=[(evil, evil)],
+        provenance=Provenance(evil, ((evil, evil),)),
         files=evil,
     )
     read_whole(page)

@@ -57,7 +57,6 @@ def write(folder: Path, cases, **changes) -> Path:
         "introduction": "First line.\nSecond line.",
         "summary": [Row("error", 0.5, 0.4, 0.6, "px", "how"), Row("nothing", None), Row("odd", math.nan)],
         "skipped": [("broken.mp4", "cut off")],
-        "command": "worldgen demo --seed 1",
         "draw_tracks": None,
     }
     return write_report(folder, cases=cases, **{**given, **changes})
@@ -88,7 +87,7 @@ def test_page_names_everything(written):
         "not a number",
         "broken.mp4",
         "cut off",
-        "worldgen demo --seed 1",
+        "How to repeat this",
         f"torch {torch.__version__}",
         "from truth",
         "from readout",
@@ -177,7 +176,6 @@ def test_text_is_escaped(clips, tmp_path):
         introduction=evil,
         summary=[Row(evil, 1.0, unit=evil, note=evil)],
         skipped=[(evil, evil)],
-        command=evil,
         notes=[evil],
     )
     page = path.read_text()

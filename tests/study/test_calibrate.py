@@ -69,7 +69,7 @@ def test_the_command_writes_tables_and_a_picture(few, tmp_path, capsys, monkeypa
     assert float(fall[1]["auroc"]) == 1.0 and int(fall[1]["clips"]) == 6 and float(fall[1]["low"]) < 1
     found = json.loads((tmp_path / "calibration-truth.json").read_text())
     assert found["worlds"] == 6 and found["short"]["free_fall"] == "free fall sees: weak gravity"
-    assert "--families drop --clips 6 --source truth --seed 0" in found["command"]
+    assert "--families drop --clips 6 --processes 1" in found["command"]
     text = (tmp_path / "calibration-truth.md").read_text()
     assert "| end_height | **" in text and "Noise floor" in text and "n 6 of 6" in text
     assert min(Image.open(tmp_path / "calibration-truth.png").size) > 150
@@ -85,7 +85,7 @@ def test_a_world_that_cannot_be_judged_is_skipped_and_counted(few, tmp_path, mon
         return check_states(clip, against)
 
     monkeypatch.setitem(calibrating.JUDGES, "truth", (fussy,))
-    found = calibrating.calibrate_checks(tmp_path, ["drop"], 2, "truth", 0, "x", processes=1)
+    found = calibrating.calibrate_checks(tmp_path, ["drop"], 2, "truth", 0, processes=1)
     assert found.clips == 1
     assert json.loads((tmp_path / "calibration-truth.json").read_text())["skipped"] == [
         "drop 0: this one not"
@@ -117,7 +117,7 @@ def test_an_old_calibration_stays_when_writing_fails(tmp_path, monkeypatch):
         for violation, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
     ]
     found = summarize(observations, "truth")
-    write_calibration(found, tmp_path, "x")
+    write_calibration(found, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*_):
@@ -125,7 +125,7 @@ def test_an_old_calibration_stays_when_writing_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_calibration(found, tmp_path, "y")
+        write_calibration(found, tmp_path)
     monkeypatch.undo()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -200,10 +200,10 @@ def test_a_world_that_the_generator_cannot_encode_is_skipped_as_a_whole(untraine
         return World(clip), shown
 
     monkeypatch.setattr(calibrating, "_simulate", worlds)
-    found = calibrating.calibrate_checks(tmp_path / "two", ["drop"], 2, "truth", 0, "x", untrained, 1)
+    found = calibrating.calibrate_checks(tmp_path / "two", ["drop"], 2, "truth", 0, untrained, 1)
     assert found.clips == 1
     with pytest.raises(ValueError, match="None of 1 worlds could be judged; .*StateCodec holds 2 objects"):
-        calibrating.calibrate_checks(tmp_path / "one", ["drop"], 1, "truth", 0, "x", untrained, 1)
+        calibrating.calibrate_checks(tmp_path / "one", ["drop"], 1, "truth", 0, untrained, 1)
     assert not (tmp_path / "one").exists()
 
 
@@ -261,7 +261,7 @@ def test_the_generators_loss_is_the_mean_over_levels_at_one_noise():
 def test_processes_change_nothing_but_the_time(tmp_path):
     for count in (1, 2):
         calibrating.calibrate_checks(
-            tmp_path / str(count), ["drop", "collide"], 1, "truth", 0, "x", processes=count
+            tmp_path / str(count), ["drop", "collide"], 1, "truth", 0, processes=count
         )
     for name in ("calibration-truth.csv", "calibration-truth.json", "calibration-truth.md"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()

@@ -111,7 +111,7 @@ def test_the_report_says_what_was_shown_and_names_the_codecs_ceiling(
     expected = found["codec alone: PSNR on moving pixels"].value
     assert gap.value == pytest.approx(expected - found["generated: PSNR on moving pixels"].value, abs=1e-6)
     assert gap.low <= gap.value <= gap.high
-    page = write_evaluation(verdict, tmp_path, "title", "command", known)
+    page = write_evaluation(verdict, tmp_path, "title", known)
     assert "LPIPS is left out: it needs AlexNet" in page.read_text()
     said = "RECONSTRUCTION, NOT A FORECAST: the encoder of video was shown the whole clip"
     for text in (page.read_text(), " ".join(capsys.readouterr().out.split())):

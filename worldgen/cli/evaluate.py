@@ -80,21 +80,19 @@ def evaluate(
     if tracks is not None:
         from worldgen.evaluation.tracks import evaluate_tracks
 
-        page = evaluate_tracks(tracks, out, f"worldgen evaluate --tracks {tracks} --out {out}", fps)
+        page = evaluate_tracks(tracks, out, fps)
     elif videos is not None:
         from worldgen.evaluation.capture import choose_capture
         from worldgen.evaluation.tracker import choose_tracking
         from worldgen.evaluation.videos import Beside, evaluate_videos
 
-        command = f"worldgen evaluate --videos {videos} --out {out}"
         how, tracking = choose_capture(scale, gravity, rate), choose_tracking(detector, points)
         beside = Beside()
         if against is not None:
             from worldgen.evaluation.folders import compare_folders
 
-            command += f" --against {against} --encoder {encoder}"
             beside = compare_folders(videos, against, encoder, out)
-        page = evaluate_videos(videos, out, command, processes, how, beside, tracking)
+        page = evaluate_videos(videos, out, processes, how, beside, tracking)
     else:
         from worldgen.evaluation.generator import evaluate_folder
 
@@ -143,22 +141,18 @@ def evaluate_benchmark(
     """
     if benchmark not in NAMES:
         raise ValueError(f"--benchmark takes {', '.join(NAMES)}; got {benchmark!r}.")
-    command = f"worldgen evaluate --benchmark {benchmark}"
     if benchmark == "physics-iq":
         if generated is None or real is None:
             raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
         from worldgen.evaluation.benchmarks.physics_iq import evaluate_physics_iq
 
-        command += f" --generated {generated} --real {real} --out {out}"
-        page = evaluate_physics_iq(generated, real, out, command, processes)
+        page = evaluate_physics_iq(generated, real, out, processes)
     elif judge is not None:
         if videos is None:
             raise ValueError(f"--benchmark {benchmark} --judge takes --videos FOLDER too; give it.")
         from worldgen.evaluation.benchmarks.vlm import evaluate_vlm, open_judge
 
-        command += f" --videos {videos} --judge {judge} --out {out}"
-        command += (f" --words {words}" if words else "") + (f" --questions {questions}" if questions else "")
-        page = evaluate_vlm(benchmark, videos, out, open_judge(judge), words, questions, command)
+        page = evaluate_vlm(benchmark, videos, out, open_judge(judge), words, questions)
     else:
         if pairs is None or encoder is None:
             raise ValueError(
@@ -170,11 +164,8 @@ def evaluate_benchmark(
         from worldgen.evaluation.benchmarks.pairs import evaluate_pairs
         from worldgen.metrics.surprise import Windows
 
-        command += f" --pairs {pairs} --encoder {encoder} --out {out}"
         windows = None
         if window is not None:
             windows = Windows(window, tuple(contexts or [window // 2]), skip=1 if skip is None else skip)
-            lengths = " ".join(map(str, windows.contexts))
-            command += f" --window {window} --contexts {lengths} --skip {windows.skip}"
-        page = evaluate_pairs(benchmark, pairs, out, encoder, windows, command)
+        page = evaluate_pairs(benchmark, pairs, out, encoder, windows)
     print(f"Report: {page}")

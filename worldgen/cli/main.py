@@ -103,7 +103,16 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Bad input ends with one sentence on stderr and exit code 2."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    called = sys.argv
+    if arguments is not None:
+        sys.argv = ["worldgen", *arguments]  # what a report says of its own command
+    try:
+        _run(sys.argv[1:])
+    finally:
+        sys.argv = called
+
+
+def _run(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return

@@ -71,8 +71,7 @@ def demo(
     from worldgen.study.demo import run_demo
 
     run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
-    command = f"worldgen demo --out {out} --clips {clips} --seed {seed}" + " --from-scratch" * from_scratch
-    page = run_demo(run, out, command, clips, seed)
+    page = run_demo(run, out, clips, seed)
     for name in (page.name, "generated.mp4", "filmstrip.png"):
         print(page.parent / name)
 

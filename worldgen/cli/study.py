@@ -49,10 +49,7 @@ def calibrate(
     from worldgen.simulation.scenes.families import FAMILIES
     from worldgen.study.calibrate import calibrate_checks
 
-    families = families or list(FAMILIES)
-    command = f"worldgen calibrate --out {out} --families {' '.join(families)} --clips {clips}"
-    command += f" --source {source} --seed {seed}" + (f" --run {run}" if run else "")
-    calibrate_checks(out, families, clips, source, seed, command, run, processes)
+    calibrate_checks(out, families or list(FAMILIES), clips, source, seed, run, processes)
 
 
 def sensitivity(

@@ -60,14 +60,6 @@ class Capture:
             )
         return (f"A pixel of these files is {self.scale:g} m, as was given; {plane}.", *pace)
 
-    @property
-    def words(self) -> str:
-        """As options of the command, with a space before each."""
-        scale = FROM_GRAVITY if self.from_gravity else self.scale
-        found = "" if scale is None else f" --scale {scale}"
-        found += "" if self.gravity == STANDARD_GRAVITY else f" --gravity {self.gravity!r}"
-        return found + ("" if self.rate is None else f" --rate {self.rate!r}")
-
 
 def choose_capture(scale: str | None, gravity: float | None, rate: float | None) -> Capture:
     """What the command's options say.

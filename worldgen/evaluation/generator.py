@@ -148,15 +148,10 @@ def evaluate_folder(
     held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
     unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
     verdict = evaluate_run(model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived)
-    command = (
-        f"worldgen evaluate {run} --data {data} --out {out} --context-frames {context_frames} --seed {seed}"
-    )
-    command += (f" --clips {count}" if count else "") + (f" --lpips {lpips}" if lpips else "")
     if score_clips is not None:
-        command += f" --encoder {encoder}"
         rows = measure_features(score_clips, model, verdict.truth, verdict.generated)
         verdict = replace(verdict, rows=verdict.rows + rows)
-    page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", command, context_frames)
+    page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", context_frames)
     shutil.rmtree(unfinished.folder, ignore_errors=True)
     return page
 

@@ -49,9 +49,7 @@ class Evaluation:
     """Slots whose encoder was shown the whole clip, its future included."""
 
 
-def write_evaluation(
-    verdict: Evaluation, folder: Path, title: str, command: str, context_frames: int
-) -> Path:
+def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_frames: int) -> Path:
     """The report and a video of generated clips beside the truth."""
     shown = RECONSTRUCTION.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
     start = (
@@ -72,7 +70,6 @@ def write_evaluation(
         cases=verdict.cases,
         summary=verdict.rows,
         skipped=verdict.skipped,
-        command=command,
         notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
         draw_tracks=plot_tracks,
     )

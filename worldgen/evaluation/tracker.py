@@ -41,12 +41,6 @@ class Tracking:
         return _MEGABYTES if self.detector is None and self.points is None else _MANY_MEGABYTES
 
     @property
-    def words(self) -> str:
-        """As options of the command, with a space before each."""
-        detector = "" if self.detector is None else f" --detector {self.detector}"
-        return detector + ("" if self.points is None else f" --points {self.points}")
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """Who made the tracks, and to what that is blind."""
         if self.detector is None:

@@ -32,13 +32,12 @@ NOTES = (
 )
 
 
-def evaluate_tracks(path: Path, out: Path, command: str, fps: float | None = None) -> Path:
+def evaluate_tracks(path: Path, out: Path, fps: float | None = None) -> Path:
     """Check the tracks of a file, their replay and their controls, and report.
 
     Args:
         path: A track file; see `metrics.tracking.files.read_tracks`.
         out: Folder of the report.
-        command: What repeats this, but for ``fps``.
         fps: Frames per second, where the file does not say.
 
     Raises:
@@ -63,7 +62,6 @@ def evaluate_tracks(path: Path, out: Path, command: str, fps: float | None = Non
         cases=[case],
         summary=[Row("objects", float(count)), Row("frames", float(frames))],
         skipped=[],
-        command=command + (f" --fps {fps:g}" if fps else ""),
         notes=NOTES,
         draw_tracks=plot_tracks,
     )

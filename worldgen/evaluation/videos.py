@@ -62,7 +62,6 @@ class Beside:
 def evaluate_videos(
     folder: Path,
     out: Path,
-    command: str,
     processes: int | None = None,
     how: Capture | None = None,
     beside: Beside = Beside(),
@@ -76,7 +75,6 @@ def evaluate_videos(
     Args:
         folder: Holds the videos.
         out: Folder of the report.
-        command: Repeats this report, but for ``how`` and ``tracking``.
         processes: Judging processes; all cores when None.
         how: What is known of how they were filmed; nothing when None.
         beside: What else was found of them, reported even where none of them can be tracked.
@@ -106,9 +104,7 @@ def evaluate_videos(
     skipped += beside.skipped
     if not cases:
         title = f"The videos in {folder.name}, of which none can be checked"
-        return write_summary(
-            out, title, beside.rows, skipped, (SHRUNK, *beside.notes), command + how.words + tracking.words
-        )
+        return write_summary(out, title, beside.rows, skipped, (SHRUNK, *beside.notes))
     more = dict(beside.measures)
     cases = [(path, replace(case, measures=case.measures + more.get(path.name, ()))) for path, case in cases]
     pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
@@ -131,7 +127,6 @@ def evaluate_videos(
             *beside.rows,
         ],
         skipped=skipped,
-        command=command + how.words + tracking.words,
         notes=(
             *how.notes,
             *tracking.notes,

@@ -18,6 +18,7 @@ from worldgen.metrics.checks.scoring import PASSING
 from worldgen.metrics.measure import Row
 from worldgen.report.cases import Case, Exhibit, ExhibitKind, Tally, bound_sign, check_names, kinds_of, tally
 from worldgen.report.pictures import clip_pictures, inline_svg
+from worldgen.report.provenance import Provenance
 from worldgen.report.words import MEANING, STYLE
 from worldgen.types import Check, Trajectory
 
@@ -38,8 +39,7 @@ def render_page(
     cases: Sequence[Case],
     summary: Sequence[Row],
     skipped: Sequence[tuple[str, str]],
-    command: str,
-    versions: Sequence[tuple[str, str]],
+    provenance: Provenance,
     notes: Sequence[str] = (),
     calibration: Sequence[str] = (),
     draw_tracks: DrawTracks | None = None,
@@ -62,7 +62,7 @@ def render_page(
             _render_skipped(skipped),
             _render_limits(cases, notes),
             _render_calibration(calibration),
-            render_repeat(command, versions, "All numbers: report.json; a line per check: checks.csv."),
+            render_repeat(provenance, "All numbers: report.json; a line per check: checks.csv."),
         ],
     )
 
@@ -297,11 +297,12 @@ def _render_calibration(lines: Sequence[str]) -> str:
     )
 
 
-def render_repeat(command: str, versions: Sequence[tuple[str, str]], files: str) -> str:
+def render_repeat(made: Provenance, files: str) -> str:
     """The end of a page; ``files`` says what lies beside it."""
-    listed = ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions)
+    listed = ", ".join(f"{escape(name)} {escape(version)}" for name, version in made.versions)
     return (
-        f'<section>\n<h2>How to repeat this</h2>\n<div class="scroll"><pre>{escape(command)}</pre></div>\n'
+        "<section>\n<h2>How to repeat this</h2>\n"
+        f'<div class="scroll"><pre>{escape(made.command)}</pre></div>\n'
         f'<p class="soft">{listed}. {escape(files)}</p>\n</section>'
     )
 

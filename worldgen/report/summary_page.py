@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from worldgen.metrics.measure import Measure, Row
 from worldgen.report.case_page import format_number, render_document, render_repeat, render_summary, table
 from worldgen.report.pictures import inline_svg
+from worldgen.report.provenance import Provenance
 from worldgen.report.words import STYLE
 
 _NAMED = 6
@@ -54,8 +55,7 @@ def render_summary_page(
     missing: Sequence[tuple[str, str]],
     blind: Sequence[Blindness],
     notes: Sequence[str],
-    command: str,
-    versions: Sequence[tuple[str, str]],
+    provenance: Provenance,
     files: str,
 ) -> str:
     """The whole page as html.
@@ -68,8 +68,7 @@ def render_summary_page(
         missing: Each file that is not there or could not be judged, and why.
         blind: What each number cannot see.
         notes: What else a reader must know before believing the numbers.
-        command: Repeats this.
-        versions: Names and versions of what computed it.
+        provenance: Who made it.
         files: Says what lies beside the page.
     """
     return render_document(
@@ -81,7 +80,7 @@ def render_summary_page(
             *(_render_section(section) for section in sections),
             _render_missing(missing),
             _render_blind(blind, notes),
-            render_repeat(command, versions, files),
+            render_repeat(provenance, files),
         ],
     )
 

@@ -8,18 +8,15 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
-from worldgen import __version__
 from worldgen.data.media import filmstrip
 from worldgen.files import write_together
 from worldgen.metrics.calibration.calibration import shipped_lines
 from worldgen.metrics.measure import Row
 from worldgen.report.case_page import DrawTracks, render_page
 from worldgen.report.cases import Case, Exhibit, ExhibitKind, Tally, check_names, kinds_of, tally
+from worldgen.report.provenance import read_provenance
 from worldgen.report.summary_page import render_summary_page
 from worldgen.types import Trajectory
 
@@ -38,7 +35,6 @@ def write_report(
     cases: Sequence[Case],
     summary: Sequence[Row],
     skipped: Sequence[tuple[str, str]],
-    command: str,
     notes: Sequence[str] = (),
     draw_tracks: DrawTracks | None = None,
 ) -> Path:
@@ -51,7 +47,6 @@ def write_report(
         cases: What was judged; the page pictures the first 12, json and csv hold all.
         summary: Lines of the first table.
         skipped: Name and reason of each clip that could not be judged.
-        command: Repeats this report.
         notes: What else a reader must know before believing the numbers.
         draw_tracks: Draws labelled tracks and how many frames were given: `plots.plot_tracks`. No plots when
             None.
@@ -65,7 +60,7 @@ def write_report(
     if not cases:
         counted = f"; {len(skipped)} skipped, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise ValueError(f"A report needs at least one clip; got none{counted}. Check the folder of clips.")
-    versions = _versions()
+    made = read_provenance()
     sources = sorted({item.report.source for case in cases for item in case.exhibits})
     calibration = [line for source in sources for line in shipped_lines(source, check_names(cases))]
     page = render_page(
@@ -74,16 +69,15 @@ def write_report(
         cases=cases,
         summary=summary,
         skipped=skipped,
-        command=command,
-        versions=versions,
+        provenance=made,
         notes=notes,
         calibration=calibration,
         draw_tracks=draw_tracks,
     )
     numbers = {
         "title": title,
-        "command": command,
-        "versions": dict(versions),
+        "command": made.command,
+        "versions": dict(made.versions),
         "summary": [asdict(row) for row in summary],
         "tally": [
             _tally_numbers(tally(cases, name, kind))
@@ -112,7 +106,6 @@ def write_summary(
     summary: Sequence[Row],
     skipped: Sequence[tuple[str, str]],
     notes: Sequence[str],
-    command: str,
 ) -> Path:
     """Write report.html and .json, and missing.csv, where there are numbers and no case that could be shown.
 
@@ -122,12 +115,11 @@ def write_summary(
         summary: Lines of the only table.
         skipped: Name and reason of each clip that could not be judged.
         notes: What else a reader must know before believing the numbers.
-        command: Repeats this report.
 
     Returns:
         Path of report.html.
     """
-    versions = _versions()
+    made = read_provenance()
     page = render_summary_page(
         title=title,
         introduction="",
@@ -136,14 +128,13 @@ def write_summary(
         missing=skipped,
         blind=[],
         notes=notes,
-        command=command,
-        versions=versions,
+        provenance=made,
         files="All numbers: report.json.",
     )
     numbers = {
         "title": title,
-        "command": command,
-        "versions": dict(versions),
+        "command": made.command,
+        "versions": dict(made.versions),
         "summary": [asdict(row) for row in summary],
         "cases": [],
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
@@ -259,16 +250,6 @@ def _filmstrip_png(cases: Sequence[Case]) -> bytes:
     strip = filmstrip(rows, every=math.ceil(longest / _STRIP_FRAMES), upscale=max(1, 128 // side))
     strip.save(file, "PNG")
     return file.getvalue()
-
-
-def _versions() -> list[tuple[str, str]]:
-    found = [("worldgen", __version__), ("torch", torch.__version__)]
-    for name in ("mujoco", "mujoco-core"):
-        try:
-            return [*found, ("mujoco", version(name))]
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _finite(value: object) -> object:

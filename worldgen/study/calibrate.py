@@ -40,7 +40,6 @@ def calibrate_checks(
     clips: int,
     source: str,
     seed: int,
-    command: str,
     run: Path | None = None,
     processes: int | None = None,
 ) -> Calibration:
@@ -52,7 +51,6 @@ def calibrate_checks(
         clips: Worlds per family.
         source: "truth" or "readout".
         seed: Of the first world.
-        command: Repeats this.
         run: Generator whose preference is measured on the same clips.
         processes: At work; all cores when None.
 
@@ -84,7 +82,7 @@ def calibrate_checks(
     if not observations:
         raise ValueError(f"None of {len(worlds)} worlds could be judged; the first: {skipped[0]}")
     found = summarize(observations, "truth" if source == "truth" else "readout", seed)
-    files = write_calibration(found, out, command, skipped)
+    files = write_calibration(found, out, skipped)
     if groups:
         files.append(write_preference(groups, out / f"ppe-{source}.csv"))
     print_calibration(found, skipped, files)

@@ -16,12 +16,14 @@ from worldgen.files import write_atomically, write_together
 from worldgen.metrics.calibration.calibration import Calibration, short_lines
 from worldgen.metrics.calibration.preference import Group, preference_error
 from worldgen.report.plots import plot_matrix
+from worldgen.report.provenance import read_provenance
 
 _MARKS = {"sees": "o", "partly": "", "blind": "x", "not judged": ""}
 
 
-def write_calibration(found: Calibration, out: Path, command: str, skipped: Sequence[str] = ()) -> list[Path]:
+def write_calibration(found: Calibration, out: Path, skipped: Sequence[str] = ()) -> list[Path]:
     """calibration-SOURCE.csv (a line per check, violation and strength), .json, .md and .png."""
+    command = read_provenance().command
     stem = f"calibration-{found.source}"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -15,20 +15,19 @@ SEEDS = 77_000_000
 KNOWN = 2
 
 
-def run_demo(run: Path, out: Path, command: str, clips: int = 12, seed: int = 0) -> Path:
+def run_demo(run: Path, out: Path, clips: int = 12, seed: int = 0) -> Path:
     """Simulate held-out scenes, generate their continuation, check both, and write the report.
 
     Args:
         run: A trained generator.
         out: Folder of the report.
-        command: What repeats this.
         clips: Scenes, the families in turn.
         seed: Of the noise.
     """
     model = open_run(run)
     held_out = [partial(_simulate, FAMILIES[index % len(FAMILIES)], SEEDS + index) for index in range(clips)]
     verdict = evaluate_run(model, held_out, KNOWN, seed, pictured=clips, regression_clips=300)
-    return write_evaluation(verdict, out, "worldgen demo", command, KNOWN)
+    return write_evaluation(verdict, out, "worldgen demo", KNOWN)
 
 
 def _simulate(family: str, seed: int) -> HeldOut:

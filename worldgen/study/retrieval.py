@@ -26,6 +26,7 @@ from worldgen.encoders.imagebind import ImageBind
 from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.report.plots import Bar, plot_intervals
+from worldgen.report.provenance import read_provenance
 from worldgen.types import Clip
 
 RANKS = (1, 5)
@@ -129,8 +130,7 @@ def evaluate_retrieval(
     ]
     if "text" in vectors:
         findings += name_families(encoder, vectors, families, seed)
-    command = f"worldgen retrieve {checkpoint} --data {data} --out {out}"
-    _write(findings, Path(out), command + (f" --clips {clips}" if clips else ""))
+    _write(findings, Path(out))
     return findings
 
 
@@ -286,8 +286,9 @@ def _embed(encoder: ImageBind, clip: Clip, name: str) -> Float[Tensor, "B D"]:
     return embed[name](clip)
 
 
-def _write(findings: Sequence[RetrievalScore], out: Path, command: str) -> None:
+def _write(findings: Sequence[RetrievalScore], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    command = read_provenance().command
     text, picture = io.StringIO(), io.BytesIO()
     writer = csv.DictWriter(text, [*asdict(findings[0])])
     writer.writeheader()

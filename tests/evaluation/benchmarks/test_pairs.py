@@ -180,7 +180,7 @@ def test_a_number_that_counts_what_is_there_wins_the_pairs_it_should(likephys, t
     assert measures["brightness: AUROC"].value == pytest.approx((2 * 3.5 + 2.5 + 1) / 16)
     nothing = measures["nothing"]
     assert nothing.value is None and "4 of 4 pairs without a value" in nothing.note
-    page = write_pairs(tmp_path / "out", "title", found, scored, ("note",), "worldgen evaluate")
+    page = write_pairs(tmp_path / "out", "title", found, scored, ("note",))
     report = json.loads(page.with_suffix(".json").read_text())
     assert report["pairs"] == {"judged": 4, "expected": found.expected} and report["notes"] == ["note"]
     text = page.read_text()
@@ -239,7 +239,7 @@ def test_the_command_judges_an_encoder(benchmark, vjepa, tmp_path, capsys, reque
     assert "standstill's surprise after 2 of 8 frames: pairs won" in names
     assert "GeoPhys curvature: pairs won" in names or "GeoPhys curvature" in names
     assert report["pairs"]["judged"] == report["pairs"]["expected"] and report["missing"] == []
-    assert "--contexts 2 4 --skip 1" in report["command"] and "report.html" in said
+    assert "--window 8 --contexts 2 4" in report["command"] and "report.html" in said
     page = (tmp_path / "out" / "report.html").read_text()
     kinds = {name.partition("pairs won, ")[2] for name in names} - {""}
     assert read_whole(page).tags.count("svg") == 2 and len(kinds) == 2

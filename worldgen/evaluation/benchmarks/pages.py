@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from worldgen import __version__
 from worldgen.evaluation.benchmarks.physics_iq_tables import NOTES, SECOND_TAKE, Judged, view_row
 from worldgen.files import write_atomically
 from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness
 from worldgen.report.plots import Bar, Cloud, plot_clouds, plot_intervals
+from worldgen.report.provenance import read_provenance
 from worldgen.report.summary_page import Section, blind_spots, render_summary_page
 
 _OVERLAPS = ("time reversal", "shuffled frames", "which law was broken")
@@ -27,7 +25,6 @@ _NUMBERS: tuple[tuple[str, Callable[[Closeness], float]], ...] = (
     ("weighted spatial IoU", lambda one: one.weighted_spatial),
     ("MSE", lambda one: one.mean_mse),
 )
-_VERSIONS = (("worldgen", __version__), ("torch", torch.__version__))
 
 
 def write_physics_iq_page(
@@ -36,7 +33,6 @@ def write_physics_iq_page(
     rows: Sequence[Row],
     judged: Sequence[Judged],
     missing: Sequence[Missing],
-    command: str,
 ) -> Path:
     """The page of Physics-IQ; its arguments are those of `write_tables`, and the summary that it returns."""
     clouds = [
@@ -76,8 +72,7 @@ def write_physics_iq_page(
         missing=[(one.file, one.reason) for one in missing],
         blind=_BLIND,
         notes=NOTES,
-        command=command,
-        versions=_VERSIONS,
+        provenance=read_provenance(),
         files=f"All numbers: report.json; the official table: {name}.csv; a line per view: views.csv.",
     )
     return _write(out, page)
@@ -90,7 +85,6 @@ def write_pairs_page(
     measures: Sequence[Measure],
     missing: Sequence[Missing],
     notes: Sequence[str],
-    command: str,
 ) -> Path:
     """The page of an encoder on pairs; its arguments are those of `write_pairs`, and what that found."""
     won = [(measure.name.partition(": pairs won")[::2], measure) for measure in measures if _drawn(measure)]
@@ -123,8 +117,7 @@ def write_pairs_page(
         missing=[(one.file, one.reason) for one in missing],
         blind=blind_spots(measures),
         notes=notes,
-        command=command,
-        versions=_VERSIONS,
+        provenance=read_provenance(),
         files="All numbers: report.json; a line per pair and number: pairs.csv.",
     )
     return _write(out, page)
@@ -139,7 +132,6 @@ def write_opinions_page(
     verdicts: Sequence[Sequence[object]],
     missing: Sequence[Missing],
     notes: Sequence[str],
-    command: str,
 ) -> Path:
     """The page of a judge on videos; its arguments are those of the tables, and the summary."""
     lead = "Empty where a reply was no clear answer."
@@ -154,8 +146,7 @@ def write_opinions_page(
         missing=[(one.file, one.reason) for one in missing],
         blind=blind_spots(measures),
         notes=notes,
-        command=command,
-        versions=_VERSIONS,
+        provenance=read_provenance(),
         files="All numbers: report.json; a line per video: verdicts.csv; every reply: replies.jsonl.",
     )
     return _write(out, page)

@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
-from worldgen import __version__
 from worldgen.evaluation.benchmarks.pages import write_pairs_page
 from worldgen.evaluation.benchmarks.pair_layouts import ViolationPair, ViolationPairs
 from worldgen.files import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.intervals import auroc, auroc_interval, pair_accuracy
 from worldgen.metrics.measure import Measure, Missing, Row
+from worldgen.report.provenance import read_provenance
 from worldgen.report.terminal import print_rows
 
 Scores = Mapping[str, float | None]
@@ -84,7 +82,6 @@ def write_pairs(
     found: ViolationPairs,
     scored: Mapping[Path, Scored],
     notes: Sequence[str],
-    command: str,
 ) -> Path:
     """Write the tables and the page, print the summary, and return the path of report.html.
 
@@ -110,10 +107,11 @@ def write_pairs(
     measures = measure_pairs(whole, scored)
     rows = [Row("pairs judged", float(len(whole)), unit=f"of {found.expected}"), *(m.row() for m in measures)]
     rows.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
+    made = read_provenance()
     report = {
         "title": title,
-        "command": command,
-        "versions": {"worldgen": __version__, "torch": torch.__version__},
+        "command": made.command,
+        "versions": dict(made.versions),
         "pairs": {"judged": len(whole), "expected": found.expected},
         "measures": [asdict(measure) for measure in measures],
         "missing": [asdict(one) for one in missing],
@@ -132,7 +130,7 @@ def write_pairs(
     write_atomically(out / "missing.csv", write_csv(["file", "reason"], lost))
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
     print_rows(rows)
-    return write_pairs_page(out, title, rows, measures, missing, notes, command)
+    return write_pairs_page(out, title, rows, measures, missing, notes)
 
 
 def _accuracy(

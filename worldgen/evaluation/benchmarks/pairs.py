@@ -39,9 +39,7 @@ NOTES = (
 Score = Callable[[Clip], Scores]
 
 
-def evaluate_pairs(
-    benchmark: str, folder: Path, out: Path, encoder: str, windows: Windows | None, command: str
-) -> Path:
+def evaluate_pairs(benchmark: str, folder: Path, out: Path, encoder: str, windows: Windows | None) -> Path:
     """Score every video of a pair folder by an encoder's surprise and geometry, and write the tables.
 
     Args:
@@ -50,7 +48,6 @@ def evaluate_pairs(
         out: Folder of the tables.
         encoder: See `load_encoder`.
         windows: Of surprise; the official ones, as far as the encoder can look, when None.
-        command: Repeats this.
 
     Returns:
         Path of report.html.
@@ -76,7 +73,7 @@ def evaluate_pairs(
         videos, lambda clip: score_clip(loaded, clip, windows), windows.skip, out / "scores.jsonl", mark
     )
     title = f"{benchmark} by {type(loaded).__name__} {encoder}"
-    return write_pairs(out, title, found, scored, (f"Encoder and windows: {mark}.", *NOTES), command)
+    return write_pairs(out, title, found, scored, (f"Encoder and windows: {mark}.", *NOTES))
 
 
 def score_clip(encoder: Encoder, clip: Clip, windows: Windows) -> Scores:

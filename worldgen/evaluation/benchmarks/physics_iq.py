@@ -53,16 +53,13 @@ class _Task:
     fingerprint: str
 
 
-def evaluate_physics_iq(
-    generated: Path, real: Path, out: Path, command: str, processes: int | None = None
-) -> Path:
+def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int | None = None) -> Path:
     """Compare every generated video with both takes of its scene, and write the tables.
 
     Args:
         generated: Folder of generated videos, official names or at least numbers.
         real: The benchmark's folder; with its masks, where there are some.
         out: Folder of the tables.
-        command: Repeats this.
         processes: Children at work; all cores when None.
 
     Returns:
@@ -107,9 +104,9 @@ def evaluate_physics_iq(
         )
     from worldgen.evaluation.benchmarks.pages import write_physics_iq_page
 
-    rows = write_tables(out, generated.name, judged, missing, len(layout.slots), command)
+    rows = write_tables(out, generated.name, judged, missing, len(layout.slots))
     print_rows(rows)
-    return write_physics_iq_page(out, generated.name, rows, judged, missing, command)
+    return write_physics_iq_page(out, generated.name, rows, judged, missing)
 
 
 def score_slot(task: _Task, beat: Callable[[], None]) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from worldgen import __version__
 from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
 from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
+from worldgen.report.provenance import read_provenance
 
 NOTES = (
     "Read the four numbers apart: played backward or in random order, a clip keeps the spatial and the "
@@ -40,7 +40,7 @@ class Judged:
 
 
 def write_tables(
-    out: Path, name: str, judged: Sequence[Judged], missing: Sequence[Missing], expected: int, command: str
+    out: Path, name: str, judged: Sequence[Judged], missing: Sequence[Missing], expected: int
 ) -> list[Row]:
     """Write the tables; each appears whole or not at all.
 
@@ -50,7 +50,6 @@ def write_tables(
         judged: In order of their numbers.
         missing: Files that are not there, or could not be judged.
         expected: Views that there ought to be.
-        command: Repeats this.
 
     Returns:
         The summary.
@@ -62,10 +61,11 @@ def write_tables(
     )
     adapted = sum(bool(one.notes) for one in judged)
     rows.append(Row("views adapted", float(adapted), unit=f"of {len(judged)}", note="see notes in views.csv"))
+    made = read_provenance()
     report = {
         "title": f"Physics-IQ of {name}",
-        "command": command,
-        "versions": {"worldgen": __version__},
+        "command": made.command,
+        "versions": dict(made.versions),
         "summary": [asdict(row) for row in rows],
         "views": [view_row(one) for one in judged],
         "missing": [asdict(one) for one in missing],

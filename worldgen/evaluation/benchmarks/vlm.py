@@ -21,7 +21,6 @@ from typing import TypeVar
 
 import yaml
 
-from worldgen import __version__
 from worldgen.data.videos import VideoFolder, read_small, require_picture
 from worldgen.evaluation.benchmarks.pages import write_opinions_page
 from worldgen.evaluation.benchmarks.pair_tables import write_csv
@@ -37,6 +36,7 @@ from worldgen.metrics.vlm.protocols import (
     measure_phygeneval,
     measure_videophy2,
 )
+from worldgen.report.provenance import read_provenance
 from worldgen.report.terminal import print_rows
 from worldgen.types import Clip
 
@@ -66,7 +66,6 @@ def evaluate_vlm(
     judge: Judge,
     words: Path | None,
     questions: Path | None,
-    command: str,
 ) -> Path:
     """Ask about every video, and write the tables.
 
@@ -78,7 +77,6 @@ def evaluate_vlm(
         judge: Who is asked.
         words: Yaml with other words of the questions, by the names of `VideoPhy2` or `PhyGenEval`.
         questions: PhyGenBench's folder of json files.
-        command: Repeats this.
 
     Returns:
         Path of report.html.
@@ -117,9 +115,7 @@ def evaluate_vlm(
         measures = (measure_phygeneval(list(graded.values())),)
         heads = ["video", "single", "multi", "video_grade", "grade"]
         rows = [[path.name, one.single, one.multi, one.video, one.grade] for path, one in graded.items()]
-    return _write(
-        out, f"{benchmark} of {videos.name} by {judge.name}", measures, heads, rows, missing, command
-    )
+    return _write(out, f"{benchmark} of {videos.name} by {judge.name}", measures, heads, rows, missing)
 
 
 def read_phygenbench(folder: Path) -> list[PhyGenItem]:
@@ -216,12 +212,12 @@ def _write(
     heads: Sequence[str],
     rows: Sequence[Sequence[object]],
     missing: Sequence[Missing],
-    command: str,
 ) -> Path:
+    made = read_provenance()
     report = {
         "title": title,
-        "command": command,
-        "versions": {"worldgen": __version__},
+        "command": made.command,
+        "versions": dict(made.versions),
         "measures": [asdict(measure) for measure in measures],
         "missing": [asdict(one) for one in missing],
         "notes": list(NOTES),
@@ -234,4 +230,4 @@ def _write(
     summary = [measure.row() for measure in measures]
     summary.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
     print_rows(summary)
-    return write_opinions_page(out, title, summary, measures, heads, rows, missing, NOTES, command)
+    return write_opinions_page(out, title, summary, measures, heads, rows, missing, NOTES)
