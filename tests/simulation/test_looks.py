@@ -44,6 +44,8 @@ def asked(monkeypatch, tmp_path):
 def staged(light: Light | None = None, pattern=None):
     scene = draw_scene("bounce", 3)
     if light is not None:
+        for lamp in list(scene.spec.lights):
+            scene.spec.delete(lamp)
         set_light(scene.spec, light)
     if pattern is not None:
         hang_background(scene.spec, pattern)

@@ -33,7 +33,7 @@ def simulate(
         seed: Same seed, same bits.
         processes: Simulating processes; all cores when left out.
         split: train, id or ood:FACTOR: mass, friction, restitution, gravity, speed, size, count, color,
-            camera or light is held out.
+            camera, light, lighting, background or camera_motion is held out.
         engine: local (processes of this machine) or ray (a Ray cluster).
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldgen.simulation.rendering.cameras import MOTIONS
 from worldgen.simulation.rendering.render import render
 from worldgen.simulation.rollout import Rollout, check_timing, rollout
 from worldgen.simulation.scenes.captions import describe
@@ -68,7 +69,7 @@ def simulate_clip(
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel; got {size}.")
     scene, played = _play(family, seed, frames, fps, gravity, split, take)
-    camera = played.camera
+    camera = _camera_of(scene, played)
     film = render(played.model, played.qpos, camera, size)
     count = len(scene.things)
     masks = film.ids[:, None] == np.arange(count, dtype=film.ids.dtype)[:, None, None]  # (T, N, H, W)
@@ -162,16 +163,26 @@ def _is_watchable(scene: Scene, played: Rollout) -> bool:
     moved = (trajectory.position - trajectory.position[:, :1]).norm(dim=-1).max()
     if scene.family not in (*NANO, "tumble") and moved < _MOTION:
         return False
-    camera = played.camera
+    camera = _camera_of(scene, played)
     center, edges = trajectory.position.float(), []
     for column in (0, 1):
-        offset = _reach(scene, trajectory, column, camera) * camera.rotation[:, None, None, :, column]
+        axis = camera.over(center.shape[1]).rotation[:, :, None, :, column]  # (1, T, 1, 3)
+        offset = _reach(scene, trajectory, axis) * axis
         edges += [center - offset, center + offset]
     pixels = camera.project(torch.cat(edges, dim=2), 64, 64)
     return bool((pixels >= -0.5 + _MARGIN).all() and (pixels <= 63.5 - _MARGIN).all())
 
 
-def _reach(scene: Scene, trajectory: Trajectory, column: int, camera: Camera) -> Tensor:
+def _camera_of(scene: Scene, played: Rollout) -> Camera:
+    """The scene's camera, B = 1, with a pose per frame where it moves."""
+    motion = MOTIONS[scene.setting.camera_motion]
+    trajectory = played.trajectory
+    if motion is None:
+        return played.camera
+    return motion(played.camera, trajectory.position[:, :, 0], 1 / float(trajectory.dt[0]))
+
+
+def _reach(scene: Scene, trajectory: Trajectory, axis: Tensor) -> Tensor:
     """Metres (1 T N 1) from each thing's center to its outermost point along an axis of the camera.
 
     That of the box around it, where it is no ball.
@@ -180,7 +191,7 @@ def _reach(scene: Scene, trajectory: Trajectory, column: int, camera: Camera) ->
     if all(thing.shape == "ball" for thing in scene.things):
         return extent[..., :1].float()
     w, v = trajectory.rotation[..., :1], trajectory.rotation[..., 1:]
-    axis = camera.rotation[0, :, column].double().expand_as(v)
+    axis = axis.double().expand_as(v)
     # The axis in the thing's own frame: turned back by its quaternion.
     local = (
         axis - 2 * w * torch.linalg.cross(v, axis) + 2 * torch.linalg.cross(v, torch.linalg.cross(v, axis))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ def clip() -> Clip:
 def cameras(clip: Clip) -> dict:
     path = clip.truth.position[:, :, 0]
     return {
-        "orbit": orbit(clip.camera, 16, 25.0, speed=40.0),
-        "track": track(clip.camera, path),
-        "follow": follow(clip.camera, path),
+        "orbit": orbit(clip.camera, path, 25.0, speed=40.0),
+        "track": track(clip.camera, path, 25.0),
+        "follow": follow(clip.camera, path, 25.0),
     }
 
 
@@ -57,8 +58,8 @@ def test_both_ray_renderers_move_alike(clip):
 
 def test_an_orbit_keeps_height_distance_and_what_it_looks_at(clip):
     still = clip.camera
-    camera = orbit(still, 11, 10.0, speed=90.0, target=(0.2, 0.1, 1.0))
-    center = torch.tensor([0.2, 0.1, 1.0])
+    camera = orbit(still, torch.zeros(1, 11, 3), 10.0, speed=90.0)
+    center = still.unproject(torch.zeros(1, 1, 1, 2), 1, 1)[0, 0, 0]
     distance = (camera.position[0] - center).norm(dim=-1)
     torch.testing.assert_close(distance, distance[:1].expand(11))
     torch.testing.assert_close(camera.position[0, :, 2], still.position[0, 2].expand(11))
@@ -100,9 +101,9 @@ def test_looking_at_a_point_puts_it_in_the_middle():
 
 def test_bad_cameras_are_named(clip):
     moving = cameras(clip)["orbit"]
-    for call in (lambda: orbit(moving, 4, 25.0), lambda: track(moving, clip.truth.position[:, :, 0])):
+    for call in (partial(orbit, speed=9.0), track, follow):
         with pytest.raises(ValueError, match="must stand still before it is set in motion"):
-            call()
+            call(moving, clip.truth.position[:, :, 0], 25.0)
     with pytest.raises(ValueError, match="must look at a point beside, not above or below, itself"):
         look_at(torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1, 3), torch.tensor([40.0]))
     with pytest.raises(ValueError, match="must have one pose per frame; got 16 for 5"):

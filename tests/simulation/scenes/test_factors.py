@@ -5,9 +5,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.simulation.engine import model_of, mujoco, object_bodies
+from worldgen.simulation.rendering.cameras import MOTIONS
+from worldgen.simulation.rendering.lighting import BACKGROUNDS, LIGHTS
 from worldgen.simulation.scenes.factors import (
     APPLIES,
     HELD_OUT,
@@ -26,6 +29,7 @@ from worldgen.simulation.scenes.staging import restitution_of_damping
 
 SPLITS = [None, "train", "id", *(f"ood:{name}" for name in NAMES)]
 SHARES = ("friction", "speed", "size", "count")  # of a family's own range
+WORDS = {"color": COLORS, "lighting": LIGHTS, "background": BACKGROUNDS, "camera_motion": MOTIONS}
 SEEDS = range(16)
 
 
@@ -89,7 +93,7 @@ def _measured(family: str, factor: str, split: str) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("factor", [name for name in NAMES if name != "color"])
+@pytest.mark.parametrize("factor", [name for name in NAMES if name not in WORDS])
 def test_a_held_out_factor_is_what_training_never_meets(factor):
     (low, high), (least, most) = getattr(HELD_OUT, factor), getattr(TRAIN, factor)
     below = high < least
@@ -116,6 +120,41 @@ def test_held_out_colors_are_not_met_in_training():
             assert used <= set(allowed) and used
 
 
+@pytest.mark.parametrize("factor", WORDS)
+def test_words_that_are_held_out_are_all_that_training_never_meets(factor):
+    train, held_out = getattr(TRAIN, factor), getattr(HELD_OUT, factor)
+    assert not {*train} & {*held_out} and {*train, *held_out} == {*WORDS[factor]}
+    if factor != "color":
+        for split, allowed in (("train", train), (f"ood:{factor}", held_out)):
+            settings = [draw_scene("drop", seed, split=split).setting for seed in range(40)]
+            assert {getattr(setting, factor) for setting in settings} == {*allowed}
+
+
+def test_a_held_out_look_is_seen_and_told(split_clips):
+    """Where lamps, walls and cameras are other ones, pixels, truth and words of a clip still agree."""
+    plain = split_clips["train"]
+    for factor, clip in split_clips.items():
+        assert clip.camera.moves == (factor == "camera_motion")
+        assert ("patterned wall" in clip.descriptions[0]) == (factor == "background")
+        assert " a background" not in clip.descriptions[0]
+        pixels = clip.camera.project(clip.truth.position, 64, 64)[0, :, 0]  # (T, 2)
+        y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+        seen = clip.masks[0, :, 0]
+        centers = torch.stack([torch.stack([x[mask].mean(), y[mask].mean()]) for mask in seen])
+        torch.testing.assert_close(pixels, centers, rtol=0, atol=0.5)
+        assert factor == "train" or (clip.frames - plain.frames).abs().mean() > 0.01
+    model = model_of(split_clips["lighting"].scenes[0])
+    assert not np.allclose(model.vis.headlight.ambient, 0.74) and model.nlight == 1
+
+
+@pytest.fixture(scope="module")
+def split_clips():
+    factors = ("lighting", "background", "camera_motion")
+    return {"train": simulate_clip("bounce", 2, split="train")} | {
+        factor: simulate_clip("bounce", 2, split=f"ood:{factor}") for factor in factors
+    }
+
+
 @pytest.mark.parametrize("factor", NAMES)
 def test_a_factor_changes_the_families_that_it_is_declared_for_and_no_other(factor):
     changed = set()
@@ -124,7 +163,7 @@ def test_a_factor_changes_the_families_that_it_is_declared_for_and_no_other(fact
         for factors in (TRAIN, factors_of(f"ood:{factor}")):
             scene = make(np.random.default_rng(1), factors)
             moved = np.concatenate([[thing.velocity, thing.spin] for thing in scene.things])
-            worlds.append((scene.spec.to_xml(), moved.tobytes()))
+            worlds.append((scene.spec.to_xml(), moved.tobytes(), scene.setting.camera_motion))
         if worlds[0] != worlds[1]:
             changed.add(family)
     if factor == "gravity":  # in these it is there, but nothing falls
@@ -176,7 +215,7 @@ def test_a_clip_of_a_split_is_deterministic_and_of_its_split():
         (lambda: factors_of("test"), "split must be train, id or ood:FACTOR; got 'test'."),
         (
             lambda: draw_scene("drop", 0, split="ood:colour"),
-            "the factor of an ood split must be one of mass, friction, .*, light; got 'colour'.",
+            "the factor of an ood split must be one of mass, friction, .*, camera_motion; got 'colour'.",
         ),
         (
             lambda: check_split("ood:friction", ("drop", "roll")),

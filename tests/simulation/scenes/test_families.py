@@ -11,7 +11,7 @@ from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.rollout import Rollout, rollout
 from worldgen.simulation.scenes.families import FAMILIES, GRAVITY, JITTER, NANO, Scene, draw_scene, retake
-from worldgen.simulation.scenes.staging import build, constants_of, stage
+from worldgen.simulation.scenes.staging import build, stage
 
 NEW = [family for family in FAMILIES if family not in NANO]
 
@@ -224,11 +224,11 @@ def test_the_truth_starts_as_the_scene_says(family):
 def test_constants_travel_in_the_mjcf():
     for family in ("slide", "pendulum", "cradle"):
         scene = draw_scene(family, 2)
-        found = constants_of(model_of(scene.spec.to_xml()))
-        assert [name for name, _ in found] == [name for name, _ in scene.setting.constants]
-        np.testing.assert_allclose([v for _, v in found], [v for _, v in scene.setting.constants], rtol=1e-5)
-        assert found
-    assert constants_of(model_of(draw_scene("drop", 0).spec.to_xml())) == ()
+        model = model_of(scene.spec.to_xml())
+        assert model.nnumeric == len(scene.setting.constants) > 0
+        for name, value in scene.setting.constants:
+            np.testing.assert_allclose(model.numeric(name).data, [value], rtol=1e-5)
+    assert model_of(draw_scene("drop", 0).spec.to_xml()).nnumeric == 0
 
 
 def test_a_hung_ball_can_be_filmed_anywhere():

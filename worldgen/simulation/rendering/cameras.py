@@ -7,6 +7,8 @@ from where they were seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -36,30 +38,24 @@ def look_at(
     return Camera(eye, torch.stack([right, torch.linalg.cross(backward, right), backward], dim=-1), fovy)
 
 
-def orbit(
-    camera: Camera,
-    frames: int,
-    fps: float,
-    speed: float = 20.0,
-    target: tuple[float, float, float] | None = None,
-) -> Camera:
-    """The camera circles a point at constant height, from where it is, always facing it as it did at first.
+def orbit(camera: Camera, path: Float[Tensor, "B T 3"], fps: float, speed: float) -> Camera:
+    """The camera circles the middle of its view at constant height, from where it is.
+
+    The middle is the point where its axis meets the plane y = 0; it faces it as it did at first.
 
     Args:
         camera: One that stands still.
-        frames: How many poses.
+        path: Of any object; only its T counts.
         fps: Frames per second.
         speed: Degrees per second, counterclockwise seen from above.
-        target: The point in metres; where the camera's axis meets the plane y = 0 when None.
 
     Raises:
         ValueError: The camera moves already.
     """
     _require_still(camera)
+    frames = path.shape[1]
     middle = torch.tensor([[[[0.0, 0.0]]]]).expand(len(camera.fovy), 1, 1, 2)
-    center = (
-        camera.unproject(middle, 1, 1)[:, 0] if target is None else camera.position.new_tensor([[target]])
-    )
+    center = camera.unproject(middle, 1, 1)[:, 0]
     angle = math.radians(speed) / fps * torch.arange(frames, dtype=torch.float64)
     turn = torch.zeros(frames, 3, 3, dtype=torch.float64)
     turn[:, 0, 0] = turn[:, 1, 1] = angle.cos()
@@ -73,12 +69,13 @@ def orbit(
     )
 
 
-def track(camera: Camera, path: Float[Tensor, "B T 3"]) -> Camera:
+def track(camera: Camera, path: Float[Tensor, "B T 3"], fps: float) -> Camera:
     """The camera travels as the path does, in metres, and never turns: the body stays where it was in view.
 
     Args:
         camera: One that stands still.
         path: Such as one object's positions, ``trajectory.position[:, :, n]``.
+        fps: Of no effect.
 
     Raises:
         ValueError: The camera moves already.
@@ -89,18 +86,32 @@ def track(camera: Camera, path: Float[Tensor, "B T 3"]) -> Camera:
     return Camera(over.position + moved, over.rotation.clone(), camera.fovy)
 
 
-def follow(camera: Camera, path: Float[Tensor, "B T 3"]) -> Camera:
+def follow(camera: Camera, path: Float[Tensor, "B T 3"], fps: float) -> Camera:
     """The camera stays in its place and turns, so that the path's point is in the middle of every frame.
 
     Args:
         camera: One that stands still.
         path: Such as one object's positions, ``trajectory.position[:, :, n]``.
+        fps: Of no effect.
 
     Raises:
         ValueError: The camera moves already, or the path passes straight above or below it.
     """
     _require_still(camera)
     return look_at(camera.over(path.shape[1]).position.clone(), path.to(camera.position), camera.fovy)
+
+
+Motion = Callable[[Camera, Float[Tensor, "B T 3"], float], Camera]
+"""Sets a camera in motion, given the path in metres of the scene's first object and the frames per second."""
+
+MOTIONS: dict[str, Motion | None] = {
+    "still": None,
+    "orbit left": partial(orbit, speed=-20.0),
+    "orbit right": partial(orbit, speed=20.0),
+    "track": track,
+    "follow": follow,
+}
+"""By name; "still" is how scenes are filmed unless another is drawn."""
 
 
 def _require_still(camera: Camera) -> None:

@@ -15,6 +15,7 @@ from worldgen.simulation.scenes.factors import (
     Factors,
     draw_count,
     draw_factors,
+    draw_name,
     draw_part,
     pick_colors,
 )
@@ -162,9 +163,15 @@ def make_ball(
 
 def surround(rng: np.random.Generator, factors: Factors, gravity: float) -> Setting:
     """A wall, a floor, a camera and a lamp."""
-    wall, floor = float(rng.choice(_WALL_GREYS)), float(rng.choice(_FLOOR_GREYS))
     return Setting(
-        gravity, wall, floor, draw_factors(rng, *factors.camera), draw_factors(rng, *factors.light)
+        gravity,
+        wall=float(rng.choice(_WALL_GREYS)),
+        floor=float(rng.choice(_FLOOR_GREYS)),
+        azimuth=draw_factors(rng, *factors.camera),
+        lamp=draw_factors(rng, *factors.light),
+        lighting=draw_name(rng, factors.lighting),
+        background=draw_name(rng, factors.background),
+        camera_motion=draw_name(rng, factors.camera_motion),
     )
 
 

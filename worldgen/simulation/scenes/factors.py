@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from worldgen.simulation.rendering.cameras import MOTIONS
+from worldgen.simulation.rendering.lighting import BACKGROUNDS, LIGHTS
+
 GRAVITY = 9.81
 """m/s^2, downward."""
 
@@ -51,7 +54,13 @@ class Factors:
     camera: Span = (0.0, 0.0)
     """Degrees that the camera stands to the right, on a circle around the middle of the stage."""
     light: Span = (0.0, 0.0)
-    """Metres that the lamp hangs to the right, at a height of 30."""
+    """Metres that the lamp hangs to the right of where it usually does."""
+    lighting: tuple[str, ...] = ("above",)
+    """Names in `lighting.LIGHTS`."""
+    background: tuple[str, ...] = ("plain",)
+    """Names in `lighting.BACKGROUNDS`."""
+    camera_motion: tuple[str, ...] = ("still",)
+    """Names in `cameras.MOTIONS`."""
 
 
 USUAL = Factors()
@@ -78,11 +87,14 @@ HELD_OUT = Factors(
     color=("purple", "cyan"),
     camera=(14.0, 22.0),
     light=(14.0, 22.0),
+    lighting=tuple(name for name in LIGHTS if name not in USUAL.lighting),
+    background=tuple(name for name in BACKGROUNDS if name not in USUAL.background),
+    camera_motion=tuple(name for name in MOTIONS if name not in USUAL.camera_motion),
 )
 """Each factor's range where it is held out; no value of it is met in training."""
 
 NAMES = tuple(field.name for field in fields(Factors))
-"""The factors."""
+"""The factors; a factor's place decides the random numbers of its split, so new ones go to the end."""
 
 _BALLS = ("drop", "bounce", "collide")
 _EVERY = (
@@ -99,6 +111,9 @@ APPLIES: dict[str, tuple[str, ...]] = {
     "color": _EVERY,
     "camera": _EVERY,
     "light": _EVERY,
+    "lighting": _EVERY,
+    "background": _EVERY,
+    "camera_motion": _EVERY,
 }
 """The families whose scenes a factor changes; the others are drawn as in training when it is held out."""
 
@@ -147,6 +162,11 @@ def stream_of(split: str | None) -> tuple[int, ...]:
 def draw_factors(rng: np.random.Generator, low: float, high: float) -> float:
     """A number of a range, to four digits; nothing is drawn where the range is one number."""
     return round(float(rng.uniform(low, high)), 4) if low < high else low  # MJCF text keeps six digits
+
+
+def draw_name(rng: np.random.Generator, names: tuple[str, ...]) -> str:
+    """One of the names; nothing is drawn where there is one."""
+    return str(rng.choice(names)) if len(names) > 1 else names[0]
 
 
 def draw_part(rng: np.random.Generator, low: float, high: float, part: Span) -> float:

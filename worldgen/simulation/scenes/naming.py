@@ -44,7 +44,9 @@ def name_backdrop(model: mujoco.MjModel) -> str:
     found = []
     for name in ("wall", "floor"):
         geom = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name)
-        if geom >= 0 and model.geom_rgba[geom, 3] > 0:
+        if name == "wall" and mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "background") >= 0:
+            found.append("a patterned wall")
+        elif geom >= 0 and model.geom_rgba[geom, 3] > 0:
             found.append(f"a {_tone(model.geom_rgba[geom, :3])}{name}")
     return " and ".join(found) or "an empty background"
 
@@ -56,7 +58,9 @@ def name_stands(model: mujoco.MjModel) -> tuple[str, ...]:
         for geom in range(model.ngeom)
         if model.geom_bodyid[geom] == 0 and model.geom_rgba[geom, 3] > 0
     ]
-    return tuple(name for name in names if name and name.isalpha() and name not in ("wall", "floor"))
+    return tuple(
+        name for name in names if name and name.isalpha() and name not in ("wall", "floor", "background")
+    )
 
 
 def _name_geom(model: mujoco.MjModel, geom: int) -> NamedThing:

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from worldgen.simulation.engine import mujoco
+from worldgen.simulation.rendering.lighting import BACKGROUNDS, LIGHTS, hang_background, set_light
 from worldgen.simulation.scenes.factors import COLORS
 
 TIMESTEP = 0.002
@@ -103,6 +104,12 @@ class Setting:
     """Degrees that the camera stands to the right of the plane's normal."""
     lamp: float = 0.0
     """Metres that the lamp hangs to the right."""
+    lighting: str = "above"
+    """A name in `lighting.LIGHTS`."""
+    background: str = "plain"
+    """A name in `lighting.BACKGROUNDS`."""
+    camera_motion: str = "still"
+    """A name in `cameras.MOTIONS`."""
     stands: tuple[Stand, ...] = ()
     floor_friction: float = 0.0
     floor_priority: int = 0
@@ -159,15 +166,7 @@ def build(things: tuple[Thing, ...], setting: Setting) -> mujoco.MjSpec:
     for name, value in setting.constants:
         spec.add_numeric(name=name, data=[value])
 
-    # Mostly ambient light: balls look flat, and the centroid of their pixels is their center to 0.2 px.
-    spec.visual.headlight.ambient = [0.74] * 3
-    spec.visual.headlight.diffuse = [0.10] * 3
-    spec.visual.headlight.specular = [0.0] * 3
-    lamp = spec.worldbody.add_light(
-        name="lamp", pos=[setting.lamp, -3, 30], dir=[0.0 - setting.lamp / 30, 0.1, -1], castshadow=True
-    )
-    lamp.diffuse, lamp.ambient, lamp.specular = [0.14] * 3, [0.0] * 3, [0.0] * 3
-
+    set_light(spec, LIGHTS[setting.lighting], setting.lamp)
     away = _EYE - _TARGET
     cosine, sine = math.cos(math.radians(setting.azimuth)), math.sin(math.radians(setting.azimuth))
     away = np.array([cosine * away[0] - sine * away[1], sine * away[0] + cosine * away[1], away[2]])
@@ -210,15 +209,12 @@ def build(things: tuple[Thing, ...], setting: Setting) -> mujoco.MjSpec:
             conaffinity=int(stand.solid),
             **_give(0.0, setting.frequency),
         )
+    pattern = BACKGROUNDS[setting.background]
+    if pattern is not None:
+        hang_background(spec, pattern)
     for index, thing in enumerate(things):
         _add_thing(spec, f"{thing.shape}{index}", thing, setting.frequency)
     return spec
-
-
-def constants_of(model: mujoco.MjModel) -> tuple[tuple[str, float], ...]:
-    """`Setting.constants`, read back from a model, as the MJCF of any clip holds them."""
-    names = [model.numeric(index).name for index in range(model.nnumeric)]
-    return tuple((name, float(model.numeric(name).data[0])) for name in names)
 
 
 def about_y(angle: float) -> tuple[float, float, float, float]:
