@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.cache.cache import precompute, stack_columns
-from worldgen.encoders.clip import ClipScore
+from worldgen.encoders.clip import CLIP
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_inputs import prepare_audio, prepare_depth, prepare_text, prepare_vision
@@ -151,7 +151,7 @@ def clip_score(clip: Clip, folder: Path) -> Pair:
     (folder / "merges.txt").write_text("#version: 0.2\n")
     tokenizer = CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
     CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
-    scorer = ClipScore(str(folder))
+    scorer = CLIP(str(folder))
     model, processor = (
         CLIPModel.from_pretrained(folder).eval(),
         CLIPProcessor.from_pretrained(folder, use_fast=True),

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.encoders.base import Encoder, Tokens
+from worldgen.encoders.imagebind import ImageBind
 from worldgen.metrics.circularity import circularity, shared_weights
 from worldgen.metrics.distances import (
     clip_features,
@@ -15,7 +16,7 @@ from worldgen.metrics.distances import (
     split_floor,
 )
 from worldgen.metrics.measure import Measure
-from worldgen.metrics.text_match import imagebind_score, measure_text_match
+from worldgen.metrics.text_match import measure_text_match
 from worldgen.types import Clip
 
 
@@ -163,6 +164,8 @@ class FakeBind:
     def embed_text(self, prompts):
         return torch.tensor([[1.0, 0.0] if "red" in prompt else [0.0, 1.0] for prompt in prompts])
 
+    match_prompts = ImageBind.match_prompts
+
 
 def flat(color, prompt):
     return Clip(
@@ -173,14 +176,14 @@ def flat(color, prompt):
 def test_the_right_prompt_scores_above_that_of_another_clip():
     red, blue = flat([1.0, 0.0, 0.0], "a red ball"), flat([0.0, 0.0, 1.0], "a blue ball")
     mixed = flat([0.6, 0.0, 0.8], "a red ball")
-    score = imagebind_score(FakeBind())
-    assert_close(score(mixed), torch.tensor([0.6]))
-    found = measure_text_match("ImageBind", score, [red, blue, mixed, flat([1.0, 0.0, 0.0], "")])
+    encoder = FakeBind()
+    assert_close(encoder.match_prompts(mixed), torch.tensor([0.6]))
+    found = measure_text_match("ImageBind", encoder, [red, blue, mixed, flat([1.0, 0.0, 0.0], "")])
     assert found.value == pytest.approx(2.6 / 3) and found.n == 3
     # red with blue's words 0, blue with red's 0; the last has the words of the first
     assert found.floor == pytest.approx(0.0) and found.claim == "semantics"
     assert "1 clips without a prompt left out" in found.note and "every physical violation" in found.blind_to
-    assert measure_text_match("x", score, [flat([1.0, 0.0, 0.0], "")]).value is None
+    assert measure_text_match("x", encoder, [flat([1.0, 0.0, 0.0], "")]).value is None
 
 
 def test_bad_input_gets_a_sentence():

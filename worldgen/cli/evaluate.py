@@ -41,7 +41,8 @@ def evaluate(
         seed: Of the noise.
         clips: Judge only the first so many.
         encoder: Judge the clips of a run, or the videos beside --against, also in the features of this
-            encoder: folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml with class_path and init_args.
+            encoder: folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml with class_path and init_args;
+            how well they fit their prompts by worldgen.encoders.clip.CLIP:CHECKPOINT.
         fps: Frames per second of the tracks, where their file does not say.
         processes: Of --videos: judging processes; all cores when left out.
         scale: Of --videos: metres per pixel of the files, from a known length; or g, for a scale with which

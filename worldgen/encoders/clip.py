@@ -1,21 +1,21 @@
-"""How well frames match their prompt, by CLIP."""
+"""CLIP: what is in each frame, and how well it fits the prompt."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from worldgen.encoders.base import require_folder
+from worldgen.encoders.base import Encoder, Tokens, require_folder
 from worldgen.types import Clip
 
 
-class ClipScore(nn.Module):
-    """CLIP similarity of frames and prompt (Radford et al. 2021, 2103.00020; CLIPSIM of 2104.14806).
+class CLIP(Encoder):
+    """CLIP of frames and prompt (Radford et al. 2021, 2103.00020): a token for each frame, a unit vector.
 
-    The cosine between the embedding of each frame and that of the clip's prompt. It says whether the right
-    things are in the picture, and nothing about how they move: shuffled frames score the same.
+    The cosine of each frame and the clip's prompt (CLIPSIM, 2104.14806) says whether the right things are in
+    the picture, and nothing about how they move: shuffled frames score the same.
 
     Args:
         checkpoint: Hub id or folder in Hugging Face layout, e.g. ``openai/clip-vit-base-patch32``.
@@ -43,12 +43,27 @@ class ClipScore(nn.Module):
                 f"{min(found['missing_keys'])} first."
             )
         self.length: int = config.text_config.max_position_embeddings
-        self.requires_grad_(False)
-        self.eval()
+        self.dim = config.projection_dim
+        self.freeze()
 
-    def train(self, mode: bool = True) -> ClipScore:
-        """A frozen network stays in evaluation mode."""
-        return super().train(False)
+    @torch.no_grad()
+    def encode(self, clip: Clip) -> Tokens:
+        """A token of each frame, in the space that frames and prompts share."""
+        pixels = self.processor.image_processor(
+            list(clip.frames.flatten(0, 1)), do_rescale=False, return_tensors="pt"
+        )["pixel_values"]
+        seen = F.normalize(self.model.get_image_features(pixels.to(self.model.device)), dim=-1)
+        values = seen.unflatten(0, clip.frames.shape[:2])  # (B, T, D)
+        return Tokens(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
+
+    def positions(self, clip: Clip) -> Float[Tensor, "B L 3"]:
+        """When each frame was seen, as (t, y, x): a token has seen the whole picture, so y and x are 1/2."""
+        t = torch.arange(clip.frames.shape[1], device=clip.fps.device) / clip.fps[:, None]
+        return torch.stack([t, torch.full_like(t, 0.5), torch.full_like(t, 0.5)], dim=-1)
+
+    def match_prompts(self, clip: Clip) -> Float[Tensor, " B"]:
+        """Mean over the frames of `score_frames`."""
+        return self.score_frames(clip).mean(dim=1)
 
     @torch.no_grad()
     def score_frames(self, clip: Clip) -> Float[Tensor, "B T"]:
@@ -66,14 +81,5 @@ class ClipScore(nn.Module):
             raise ValueError(
                 f"A prompt must be at most {self.length} CLIP tokens; got {longest}. Shorten it."
             )
-        device = self.model.device
-        pixels = self.processor.image_processor(
-            list(clip.frames.flatten(0, 1)), do_rescale=False, return_tensors="pt"
-        )["pixel_values"]
-        seen = F.normalize(self.model.get_image_features(pixels.to(device)), dim=-1)
-        said = F.normalize(self.model.get_text_features(**text.to(device)), dim=-1)
-        return torch.einsum("btd,bd->bt", seen.unflatten(0, clip.frames.shape[:2]), said)
-
-    def forward(self, clip: Clip) -> Float[Tensor, " B"]:
-        """Mean over the frames of `score_frames`."""
-        return self.score_frames(clip).mean(dim=1)
+        said = F.normalize(self.model.get_text_features(**text.to(self.model.device)), dim=-1)
+        return torch.einsum("btd,bd->bt", self.encode(clip).values, said)

@@ -171,6 +171,10 @@ class ImageBind(AdaptableEncoder):
         self._require_modality("text")
         return self._embed(self._prepare_text(prompts), "text")
 
+    def match_prompts(self, clip: Clip) -> Float[Tensor, " B"]:
+        """Cosine of the frames and the prompt of each clip; ValueError as of `embed_text`."""
+        return (self.embed_vision(clip) * self.embed_text(clip.prompts)).sum(dim=1)
+
     def embed_audio(self, clip: Clip) -> Float[Tensor, "B D"]:
         """Unit vector of the sound of each clip.
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from worldgen.encoders.base import Encoder
-from worldgen.encoders.imagebind import ImageBind
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
@@ -15,7 +14,7 @@ from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.intervals import pair_accuracy
 from worldgen.metrics.measure import Measure, Row
 from worldgen.metrics.surprise import Foreseer, fit_window
-from worldgen.metrics.text_match import imagebind_score, measure_text_match
+from worldgen.metrics.text_match import Matcher, measure_text_match
 from worldgen.types import Clip
 
 
@@ -36,9 +35,9 @@ def measure_features(
     if count_moments(encoder, truth[0]) is not None:
         measures += _compare_geometry(encoder, truth, made)
     measures += measure_distances(clip_features(encoder, made), clip_features(encoder, truth))
-    if isinstance(encoder, ImageBind):
+    if isinstance(encoder, Matcher):
         for name, clips in (("generated", made), ("true", truth)):
-            measures.append(measure_text_match(f"{name} frames and prompt", imagebind_score(encoder), clips))
+            measures.append(measure_text_match(f"{name} frames and prompt", encoder, clips))
     rows = [measure.row() for measure in measures]
     warning = circularity(encoder, model)
     return [*rows, Row("judging encoder", None, note=warning or "not part of the model that is judged")]

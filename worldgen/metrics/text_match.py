@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.encoders.imagebind import ImageBind
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Measure
 from worldgen.types import Clip
 
 BLIND_TO = ("every physical violation", "the order of frames")
-TextScore = Callable[[Clip], Float[Tensor, " B"]]
-"""Cosine in [-1, 1] of each clip with its prompt: a `ClipScore`, or `imagebind_score` of an ImageBind."""
 
 
-def imagebind_score(encoder: ImageBind) -> TextScore:
-    """Cosine of the frames and the prompt in ImageBind's space (Girdhar et al. 2023, 2305.05665)."""
+@runtime_checkable
+class Matcher(Protocol):
+    """An encoder with one space for frames and prompts, such as CLIP or ImageBind."""
 
-    def score(clip: Clip) -> Float[Tensor, " B"]:
-        return (encoder.embed_vision(clip) * encoder.embed_text(clip.prompts)).sum(dim=1)
-
-    return score
+    def match_prompts(self, clip: Clip) -> Float[Tensor, " B"]:
+        """Cosine in [-1, 1] of each clip with its prompt."""
+        ...
 
 
 @torch.no_grad()
-def measure_text_match(name: str, score: TextScore, clips: Sequence[Clip]) -> Measure:
+def measure_text_match(name: str, encoder: Matcher, clips: Sequence[Clip]) -> Measure:
     """Mean score of clips with their own prompts; its floor is that with the prompt of the next clip.
 
     Clips without a prompt are left out, and counted.
@@ -38,10 +36,10 @@ def measure_text_match(name: str, score: TextScore, clips: Sequence[Clip]) -> Me
     if not said:
         note = f"does not apply: none of {left} clips has a prompt"
         return Measure(name, None, "cosine", "higher", 0.0, "semantics", 0, note=note)
-    own = [float(score(clip)) for clip in said]
+    own = [float(encoder.match_prompts(clip)) for clip in said]
     others = [clip.prompts[0] for clip in said[1:]] + [said[0].prompts[0]]
     floor = [
-        float(score(Clip(clip.frames, clip.fps, (prompt,))))
+        float(encoder.match_prompts(Clip(clip.frames, clip.fps, (prompt,))))
         for clip, prompt in zip(said, others, strict=True)
         if prompt != clip.prompts[0]
     ]
