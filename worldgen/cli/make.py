@@ -20,8 +20,9 @@ def simulate(
     split: str | None = None,
     engine: str = "local",
     shards: str | None = None,
+    captioner: str | None = None,
 ) -> None:
-    """Simulate, film and caption scenes into shards; a second run goes on where the first stopped.
+    """Simulate, film and caption scenes into shards; a second run goes on.
 
     Args:
         out: Folder of the shards.
@@ -36,6 +37,7 @@ def simulate(
             camera, light, lighting, background or camera_motion is held out.
         engine: local (processes of this machine) or ray (a Ray cluster).
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
+        captioner: Captioning model of transformers (folder or id) that writes the prompts.
 
     Example:
         worldgen simulate --families drop bounce --clips 512 --out data/train
@@ -48,7 +50,17 @@ def simulate(
         raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
     maker = engines[engine](processes)
     summary = simulate_shards(
-        out, families, clips, size, frames, fps, seed, split=split, engine=maker, shards=shards
+        out,
+        families,
+        clips,
+        size,
+        frames,
+        fps,
+        seed,
+        split=split,
+        engine=maker,
+        shards=shards,
+        captioner=captioner,
     )
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 
@@ -135,6 +147,7 @@ def import_data(
     images: bool = False,
     background: int = 255,
     processes: int | None = None,
+    captioner: str | None = None,
 ) -> None:
     """Cut a folder of real videos into shards; a second run does only what is missing.
 
@@ -151,6 +164,7 @@ def import_data(
         images: Take pictures too, as clips of one frame.
         background: Gray level, 0 to 255, behind transparent pixels.
         processes: Reading processes; all cores when left out.
+        captioner: Captioning model of transformers (folder or id) for every caption.
 
     Example:
         worldgen data import my_videos/ --out shards/
@@ -158,7 +172,7 @@ def import_data(
     from worldgen.data.importing.importing import import_videos
 
     done = import_videos(
-        folder, out, size, frames, fps, stride, captions, square, images, background, processes
+        folder, out, size, frames, fps, stride, captions, square, images, background, processes, captioner
     )
     sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
     losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)

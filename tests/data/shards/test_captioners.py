@@ -1,4 +1,4 @@
-"""Captioners: the template from stored truth, and tiny models in Hugging Face layout made on the spot."""
+"""Captioners: tiny models in Hugging Face layout, made on the spot."""
 
 import json
 from dataclasses import replace
@@ -18,9 +18,11 @@ from transformers import (
     GitProcessor,
 )
 
-from worldgen.data.batching import stack_clips
-from worldgen.data.shards.captioners import HuggingFaceCaptioner, TemplateCaptioner
+from tests.data.videos import ball, write
+from worldgen.data.importing.importing import import_videos
+from worldgen.data.shards.captioners import Captioner
 from worldgen.data.shards.shards import ShardIndex, write_shards
+from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.simulation.clips import simulate_clip
 from worldgen.types import Clip
@@ -78,7 +80,7 @@ def noise(count: int, frames: int = 5) -> Clip:
 
 @pytest.mark.parametrize("folder", ["blip", "video_git"])
 def test_a_checkpoint_captions_clips(folder: str, request: pytest.FixtureRequest) -> None:
-    captioner = HuggingFaceCaptioner(request.getfixturevalue(folder), length=8, batch_size=2)
+    captioner = Captioner(request.getfixturevalue(folder), length=8)
     clip = noise(5)
     captions = captioner.caption(clip)
     assert len(captions) == 5 and all({*caption.split()} <= {*WORDS} for caption in captions)
@@ -91,7 +93,7 @@ def test_a_checkpoint_captions_clips(folder: str, request: pytest.FixtureRequest
 def test_an_image_model_sees_the_middle_and_a_video_model_more(blip: Path, video_git: Path) -> None:
     clip = noise(6)
     for folder, unseen in ((blip, [0, 1, 3, 4]), (video_git, [1, 3])):
-        captioner = HuggingFaceCaptioner(folder, length=8)
+        captioner = Captioner(folder, length=8)
         before = captioner.caption(clip)
         changed = clip.frames.clone()
         changed[:, unseen] = 0.0
@@ -103,7 +105,7 @@ def test_transformers_says_the_same(blip: Path) -> None:
     clip = noise(3)
     processor = BlipProcessor.from_pretrained(blip)
     model = BlipForConditionalGeneration.from_pretrained(blip).eval()
-    for row, caption in enumerate(HuggingFaceCaptioner(blip, length=8).caption(clip)):
+    for row, caption in enumerate(Captioner(blip, length=8).caption(clip)):
         picture = (clip.frames[row, 2] * 255).round().to(torch.uint8)
         tokens = model.generate(**processor(images=picture, return_tensors="pt"), max_new_tokens=8)
         assert processor.decode(tokens[0], skip_special_tokens=True).strip() == caption
@@ -111,33 +113,49 @@ def test_transformers_says_the_same(blip: Path) -> None:
 
 def test_bad_checkpoints_get_a_sentence(blip: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No captioning model \(config.json\) in .*nowhere\. Check"):
-        HuggingFaceCaptioner(tmp_path / "nowhere")
+        Captioner(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(ValueError, match="must be an image-to-text model .id or folder.: "):
-        HuggingFaceCaptioner(tmp_path)
-    with pytest.raises(ValueError, match="HuggingFaceCaptioner's length must be at least 1; got 0"):
-        HuggingFaceCaptioner(blip, length=0)
+        Captioner(tmp_path)
+    with pytest.raises(ValueError, match="Captioner's length must be at least 1; got 0"):
+        Captioner(blip, length=0)
 
 
-def test_the_template_is_the_description_that_came_along() -> None:
-    clip = simulate_clip("collide", 4, size=16)
-    assert TemplateCaptioner().caption(clip) == clip.descriptions
-    both = stack_clips([clip, simulate_clip("drop", 1, size=16)])
-    assert TemplateCaptioner().caption(both) == both.descriptions and len(both.descriptions) == 2
+def test_simulated_clips_are_put_into_words_by_a_model(blip: Path, tmp_path: Path) -> None:
+    setting = {"families": ["drop"], "clips": 2, "size": 16, "frames": 4, "processes": 1}
+    simulate_shards(tmp_path / "seen", **setting, captioner=str(blip))
+    simulate_shards(tmp_path / "plain", **setting)
+    seen, plain = ShardedClips(tmp_path / "seen"), ShardedClips(tmp_path / "plain")
+    captioner = Captioner(blip)
+    for ours, true in zip(seen, plain, strict=True):
+        assert ours.prompts == captioner.caption(true) != true.prompts
+        assert ours.descriptions == true.descriptions and torch.equal(ours.frames, true.frames)
+    assert "captioner" not in (tmp_path / "plain/config.json").read_text()
+    with pytest.raises(ValueError, match="holds clips of another configuration .*captioner.* asked for"):
+        simulate_shards(tmp_path / "seen", **setting)
+    with pytest.raises(FileNotFoundError, match="No captioning model"):
+        simulate_shards(tmp_path / "other", **setting, captioner=str(tmp_path / "nowhere"))
+    assert not (tmp_path / "other").exists()
 
 
-def test_the_template_describes_clips_from_their_truth() -> None:
-    """Old shards have none: other words, the same facts."""
-    scenes = ("drop", 3), ("collide", 1), ("bounce", 0)
-    old = [replace(simulate_clip(*scene, size=16), descriptions=None) for scene in scenes]
-    captions = TemplateCaptioner().caption(stack_clips(old))  # the last clip is padded to two objects
-    assert "a green rubber ball on the left and a yellow rubber ball on the right" in captions[0]
-    assert "the green ball hits the floor and bounces to about two thirds" in captions[0]
-    assert "a purple rubber ball on the left and a blue rubber ball on the right" in captions[1]
-    assert "a red wooden ball on the right of the picture" in captions[2]
-    assert captions == tuple(TemplateCaptioner().caption(clip)[0] for clip in old)
-    with pytest.raises(ValueError, match=r"needs the truth, .*; got no truth and no scenes\. Read them, or"):
-        TemplateCaptioner().caption(replace(old[0], truth=None, scenes=None))
+def test_imported_videos_are_put_into_words_by_a_model(blip: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in/ball.mp4", ball(8))
+    (tmp_path / "in/ball.txt").write_text("what came with it")
+    import_videos(tmp_path / "in", tmp_path / "plain", 16, 4, processes=1)
+    import_videos(tmp_path / "in", tmp_path / "seen", 16, 4, processes=1, captioner=str(blip))
+    plain, seen = (ShardIndex(find_bucket(tmp_path / name)) for name in ("plain", "seen"))
+    assert len(plain) == len(seen) > 0
+    for number, entry in enumerate(seen.entries):
+        clip = plain.read(number)
+        assert clip.prompts == ("what came with it",)
+        assert seen.read(number).prompts == (entry.caption,) == Captioner(blip).caption(clip)
+    with pytest.raises(ValueError, match="holds clips that were made otherwise"):
+        import_videos(tmp_path / "in", tmp_path / "seen", 16, 4, processes=1)
+
+
+def find_bucket(out: Path) -> Path:
+    return next(folder for folder in out.iterdir() if any(folder.glob("*.tar")))
 
 
 def test_shards_keep_descriptions_beside_the_same_prompts(tmp_path: Path) -> None:

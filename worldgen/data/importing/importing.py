@@ -34,6 +34,8 @@ from worldgen.data.importing.ledger import DoneRecording, Ledger, Part, fingerpr
 from worldgen.data.importing.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
 from worldgen.data.importing.recordings import Drop, Listing, Recording
 from worldgen.data.media import BACKGROUND
+from worldgen.data.shards.captioners import Captioner, load_captioner
+from worldgen.data.shards.members import CAPTION, decode_clip
 from worldgen.data.shards.shards import ShardWriter, find_shards, shard_paths
 from worldgen.data.workers import run_guarded
 from worldgen.files import progress_bar, write_atomically
@@ -77,6 +79,7 @@ def import_videos(
     images: bool = False,
     background: int = BACKGROUND,
     processes: int | None = None,
+    captioner: str | None = None,
 ) -> ImportSummary:
     """Cut the videos of a folder into clips and write them as shards; what is there already is kept.
 
@@ -94,9 +97,10 @@ def import_videos(
         images: Take pictures too, as clips of one frame.
         background: Gray level, 0 to 255, under transparent pixels.
         processes: Reading processes; all cores when None.
+        captioner: Checkpoint of a model that writes every caption anew, see `Captioner`.
 
     Raises:
-        FileNotFoundError: No such folder or table.
+        FileNotFoundError: No such folder, table or captioner.
         ValueError: Bad arguments, nothing to import, not one usable clip, or ``out`` holds something else.
         OSError: The disk failed, or another import writes to ``out``.
     """
@@ -112,11 +116,12 @@ def import_videos(
         square,
         background,
     )
+    words = None if captioner is None else load_captioner(captioner)
     listing = find_recordings(folder, None if captions is None else Path(captions), images, outside=out)
-    with _claim_folder(out, rule):
+    with _claim_folder(out, rule, captioner):
         ledger = Ledger(out)
         waiting = ledger.waiting(listing.recordings)
-        for part in _import_parts(out, ledger, waiting, rule, processes):
+        for part in _import_parts(out, ledger, waiting, rule, processes, words):
             ledger.add(part)
             _write_dropped(out, ledger, listing)
         summary = _summarize(out, ledger, listing, len(waiting), time.monotonic() - begun)
@@ -133,8 +138,9 @@ def import_videos(
 class _PartWriter:
     """Gathers clips into the shards of one part."""
 
-    def __init__(self, out: Path, ledger: Ledger) -> None:
+    def __init__(self, out: Path, ledger: Ledger, captioner: Captioner | None) -> None:
         self.out, self.ledger, self.number = out, ledger, ledger.next_part()
+        self.captioner = captioner
         self.recordings: list[DoneRecording] = []
         self.clips = 0
         self._open: dict[str, tuple[ShardWriter, int]] = {}
@@ -179,7 +185,12 @@ class _PartWriter:
             number = max(taken, default=self.ledger.next_shard(bucket) - 1) + 1
             self._open[bucket] = (ShardWriter(self.out / bucket, number), number)
         writer, _ = self._open[bucket]
-        writer.add_members(clip.members, id, caption, clip.shape)
+        members = clip.members
+        if self.captioner is not None:
+            shown = decode_clip({name: memoryview(data) for name, data in members.items()})
+            caption = self.captioner.caption(shown)[0]
+            members = {**members, CAPTION: caption.encode()}
+        writer.add_members(members, id, caption, clip.shape)
         self.clips += 1
         if writer.clips >= CLIPS_PER_SHARD:
             self._close(bucket)
@@ -192,7 +203,12 @@ class _PartWriter:
 
 
 def _import_parts(
-    out: Path, ledger: Ledger, waiting: Sequence[Recording], rule: CutRule, processes: int
+    out: Path,
+    ledger: Ledger,
+    waiting: Sequence[Recording],
+    rule: CutRule,
+    processes: int,
+    captioner: Captioner | None,
 ) -> Iterator[Part]:
     """Read the recordings as they come, and write them in order."""
     if not waiting:
@@ -202,7 +218,7 @@ def _import_parts(
     spools.mkdir()
     tasks = [ReadingTask(item, rule, spools / f"{number:08d}") for number, item in enumerate(waiting)]
     ended: dict[Path, str | None] = {}
-    writer, following = _PartWriter(out, ledger), 0
+    writer, following = _PartWriter(out, ledger, captioner), 0
     try:
         with progress_bar("recordings") as progress:
             bar = progress.add_task(f"Importing to {out.name}", total=len(tasks))
@@ -217,7 +233,7 @@ def _import_parts(
                     following += 1
                     if writer.full:
                         yield writer.close()
-                        writer = _PartWriter(out, ledger)
+                        writer = _PartWriter(out, ledger, captioner)
         if writer.recordings:
             yield writer.close()
     finally:
@@ -226,10 +242,11 @@ def _import_parts(
 
 
 @contextmanager
-def _claim_folder(out: Path, rule: CutRule) -> Iterator[None]:
-    """Hold the folder alone, and see that it is ours and cut by the same rule."""
+def _claim_folder(out: Path, rule: CutRule, captioner: str | None) -> Iterator[None]:
+    """Hold the folder alone, and see that it is ours, cut by the same rule, captioned by the same model."""
     path = out / "config.json"
-    wanted = json.loads(json.dumps({"format": FORMAT, "import": asdict(rule)}))
+    how = asdict(rule) if captioner is None else {**asdict(rule), "captioner": captioner}
+    wanted = json.loads(json.dumps({"format": FORMAT, "import": how}))
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

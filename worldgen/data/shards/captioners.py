@@ -1,53 +1,22 @@
-"""Who puts clips into words: the template that knows the truth, or a model that only sees the frames.
+"""A model that puts clips into words.
 
 Long captions make better generators (Betker et al. 2023, DALL-E 3): real video, which comes with short ones
-or none, is described anew by a frozen model.
+or none, is described anew by a frozen model that sees nothing but the frames.
 """
 
 from __future__ import annotations
 
-import zlib
-from abc import ABC, abstractmethod
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from worldgen.simulation.engine import model_of
-from worldgen.simulation.scenes.descriptions import describe_at_length
-from worldgen.simulation.scenes.naming import name_backdrop, name_stands, name_things
-from worldgen.types import Clip, first_objects
+from worldgen.types import Clip
 
 
-class Captioner(ABC):
-    """Makes captions; ``dataclasses.replace(clip, prompts=captioner.caption(clip))`` uses them."""
-
-    @abstractmethod
-    def caption(self, clip: Clip) -> tuple[str, ...]:
-        """One caption per clip of the batch; the same clip gets the same words."""
-
-
-class TemplateCaptioner(Captioner):
-    """The true long description of simulated clips: the one that came with them, or one from their truth."""
-
-    def caption(self, clip: Clip) -> tuple[str, ...]:
-        """As `Captioner.caption`.
-
-        Raises:
-            ValueError: Clips without description that lack the truth, the camera or the scene.
-        """
-        if clip.descriptions is not None:
-            return clip.descriptions
-        if clip.truth is None or clip.camera is None or clip.scenes is None:
-            missing = [name for name in ("truth", "camera", "scenes") if getattr(clip, name) is None]
-            raise ValueError(
-                f"TemplateCaptioner needs the truth, the camera and the scene of a clip; got no "
-                f"{' and no '.join(missing)}. Read them, or caption the frames with HuggingFaceCaptioner."
-            )
-        return tuple(_describe(clip[row]) for row in range(len(clip)))
-
-
-class HuggingFaceCaptioner(Captioner):
+class Captioner:
     """An image-to-text or video-to-text model of transformers, frozen, decoded greedily.
 
     Captioning models, such as BLIP (Li et al. 2022, 2201.12086) and GIT (Wang et al. 2022, 2205.14100), see
@@ -59,8 +28,6 @@ class HuggingFaceCaptioner(Captioner):
         frames: Frames that a model with a chat template is shown.
         question: What it is asked.
         length: Most tokens of a caption.
-        batch_size: Clips that go through the model at a time.
-        device: Where the model runs, such as "cuda".
 
     Raises:
         FileNotFoundError: No such folder.
@@ -73,12 +40,10 @@ class HuggingFaceCaptioner(Captioner):
         frames: int = 4,
         question: str = "Describe what happens in these frames of a video, in order.",
         length: int = 64,
-        batch_size: int = 8,
-        device: str = "cpu",
     ) -> None:
-        for name, value in (("frames", frames), ("length", length), ("batch_size", batch_size)):
+        for name, value in (("frames", frames), ("length", length)):
             if value < 1:
-                raise ValueError(f"HuggingFaceCaptioner's {name} must be at least 1; got {value}.")
+                raise ValueError(f"Captioner's {name} must be at least 1; got {value}.")
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
         name = str(checkpoint)
@@ -96,20 +61,23 @@ class HuggingFaceCaptioner(Captioner):
             raise ValueError(f"{name!r} must be an image-to-text model (id or folder): {reason}") from error
         if found["missing_keys"] or found["mismatched_keys"]:
             raise ValueError(f"{name!r} must hold a whole model; {len(found['missing_keys'])} tensors miss.")
-        self.model.requires_grad_(False).eval().to(device)
+        self.model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu")
         self.frames, self.question, self.length = frames, question, length
-        self.batch_size = batch_size
+
+    def describe(self, clip: Clip) -> Clip:
+        """The clip with `caption` as its prompts."""
+        return replace(clip, prompts=self.caption(clip))
 
     @torch.no_grad()
     def caption(self, clip: Clip) -> tuple[str, ...]:
-        """As `Captioner.caption`."""
+        """One caption per clip of the batch; the same clip gets the same words, whatever lies beside it."""
         pixels = (clip.frames * 255).round().to(torch.uint8).cpu()  # (B, T, 3, H, W)
         if getattr(self.chat, "chat_template", None):
             return tuple(self._ask(frames[_spread(len(frames), self.frames)]) for frames in pixels)
         shown = getattr(self.model.config, "num_image_with_embedding", None) or 1
         chosen = pixels[:, _spread(pixels.shape[1], shown)]  # (B, F, 3, H, W)
         captions: list[str] = []
-        for part in chosen.split(self.batch_size):
+        for part in chosen.split(1):
             inputs = self.images(list(part.flatten(0, 1)), return_tensors="pt")["pixel_values"]
             if shown > 1:
                 inputs = inputs.unflatten(0, part.shape[:2])  # (b, F, 3, h, w)
@@ -136,23 +104,12 @@ class HuggingFaceCaptioner(Captioner):
         ]
 
 
+@lru_cache(maxsize=1)
+def load_captioner(checkpoint: str) -> Captioner:
+    """The captioner of a checkpoint, loaded once in a process. Errors as of `Captioner`."""
+    return Captioner(checkpoint)
+
+
 def _spread(count: int, wanted: int) -> list[int]:
     """The middles of ``wanted`` equal parts of ``count`` frames."""
     return [int((part + 0.5) * count / wanted) for part in range(wanted)]
-
-
-def _describe(clip: Clip) -> str:
-    assert clip.truth is not None and clip.camera is not None and clip.scenes is not None
-    model = model_of(clip.scenes[0])
-    things = name_things(model)
-    masks = None if clip.masks is None else clip.masks[0, :, : len(things)]
-    return describe_at_length(
-        things,
-        first_objects(clip.truth, len(things)),
-        clip.camera,
-        -float(model.opt.gravity[2]),
-        name_backdrop(model),
-        zlib.crc32(clip.scenes[0].encode()),
-        None if masks is None else masks.any(dim=-1).any(dim=-1).numpy(),
-        name_stands(model),
-    )

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from worldgen import __version__
+from worldgen.data.shards.captioners import load_captioner
 from worldgen.data.shards.engines import Engine, LocalEngine
 from worldgen.data.shards.members import MUJOCO
 from worldgen.data.shards.shards import ShardWriter, read_index, shard_paths
@@ -47,6 +48,8 @@ class SimulationConfig:
     clips_per_shard: int = 64
     split: str | None = None
     """train, id or ood:FACTOR; None for the usual ranges."""
+    captioner: str | None = None
+    """Checkpoint of the model that writes the prompts, see `Captioner`; the scene's own words when None."""
     worldgen: str = __version__
     mujoco: str = MUJOCO
 
@@ -92,7 +95,8 @@ class SimulationConfig:
     def simulate(self, number: int) -> Clip:
         """Clip ``number``, B = 1."""
         family, seed = self.family_of(number), self.seed_of(number)
-        return simulate_clip(family, seed, self.size, self.frames, self.fps, split=self.split)
+        clip = simulate_clip(family, seed, self.size, self.frames, self.fps, split=self.split)
+        return clip if self.captioner is None else load_captioner(self.captioner).describe(clip)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def simulate_shards(
     split: str | None = None,
     engine: Engine | None = None,
     shards: str | None = None,
+    captioner: str | None = None,
 ) -> SimulationSummary:
     """Fill a folder with simulated clips; shards that are there already are kept.
 
@@ -139,8 +144,11 @@ def simulate_shards(
         split: "train", "id" or "ood:FACTOR" (see `simulation.scenes.factors`); the usual ranges when None.
         engine: Who makes the shards; processes of this machine when None.
         shards: Only these, such as "7" or "0:100" (the last not included); all when None.
+        captioner: Checkpoint of a model that writes the prompts, one copy in each process; the scenes' own
+            words when None.
 
     Raises:
+        FileNotFoundError: No captioner in that folder.
         ValueError: Bad arguments; ``out`` holds clips of another configuration; no clip of a shard could be
             simulated.
         OSError: The disk failed, or simulating processes were killed time and again.
@@ -148,7 +156,11 @@ def simulate_shards(
     begun = time.monotonic()
     renderer_name()  # one that was asked for and is not to be had is refused before any work
     engine = engine or LocalEngine(processes)
-    config = SimulationConfig(tuple(families), clips, size, frames, float(fps), seed, clips_per_shard, split)
+    if captioner is not None:
+        load_captioner(captioner)  # likewise
+    config = SimulationConfig(
+        tuple(families), clips, size, frames, float(fps), seed, clips_per_shard, split, captioner
+    )
     wanted = read_range(shards, config.shards)
     folder = Path(out).absolute()  # workers may have another working directory
     _claim_folder(folder, config)
@@ -238,7 +250,7 @@ def _settled_memory() -> Iterator[None]:
 
 def _claim_folder(folder: Path, config: SimulationConfig) -> None:
     path = folder / "config.json"
-    wanted = {key: value for key, value in asdict(config).items() if (key, value) != ("split", None)}
+    wanted = {key: value for key, value in asdict(config).items() if value is not None}
     text = json.dumps(wanted, indent=2) + "\n"
     if path.exists():
         try:
