@@ -3,16 +3,23 @@
 import re
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning import LightningModule, Trainer
 from safetensors.torch import save_file
 
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.diffusion.average import WeightAverage
+from worldgen.encoders.adapterhub import Bottleneck
+from worldgen.encoders.compositions import Saved
+from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
+from worldgen.tasks.adapters import AdapterSaver
 from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator
@@ -109,6 +116,65 @@ def layers(path, small):
         before.append(small / "small.yaml")
     after = [*before, path, *([small / "small.yaml"] if path.stem == "perception" else [])]
     return before, after + ([small / "vit.yaml"] if path.stem == "timm_video" else [])
+
+
+@pytest.fixture(scope="module")
+def saved_adapter(tmp_path_factory):
+    """What a fit with one bottleneck on the shipped T5 leaves behind, with weights that do something."""
+    folder = tmp_path_factory.mktemp("run") / "adapters" / "text"
+    encoder = T5(str(ROOT / "assets/nano/t5"), adapter=Bottleneck(name="first"))
+    for parameter in encoder.trained().values():
+        torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    encoder.adapter.save(encoder.model, folder)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["stack", "fuse"])
+def test_saved_adapters_act_together(how, saved_adapter, clip, tmp_path):
+    """configs/adapters_stacked.yaml with another adapter of before; and the Fuse that it names."""
+    config = yaml.safe_load((CONFIGS / "adapters_stacked.yaml").read_text())
+    adapter = config["model"]["conditioner"]["text"]["init_args"]["adapter"]
+    adapter["init_args"]["layers"][0]["init_args"]["source"] = str(saved_adapter)
+    if how == "fuse":
+        saved = adapter["init_args"]["layers"][0]
+        other = {**saved, "init_args": {**saved["init_args"], "name": "other"}}
+        adapter.update(
+            class_path="worldgen.encoders.compositions.Fuse", init_args={"members": [saved, other]}
+        )
+    (tmp_path / "stacked.yaml").write_text(yaml.safe_dump(config))
+    paths = (CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    model = build(*paths, tmp_path / "stacked.yaml")
+    text = model.conditioner.encoders[0]
+    assert text.adapter.count(text.model) == sum(weight.numel() for weight in text.trained().values()) > 0
+    loss = loss_of(model, clip)
+    loss.sum().backward()
+    learned = [weight for weight in text.trained().values() if weight.grad is not None]
+    assert any(weight.grad.abs().max() > 0 for weight in learned)
+    assert (loss - loss_of(build(*paths), clip)).abs().max() > 1e-3
+
+
+def test_what_an_adapter_learned_is_saved_at_the_end_of_a_fit(tmp_path, clip):
+    model = build(CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    model.conditioner.text = T5(str(ROOT / "assets/nano/t5"), adapter=Bottleneck(name="first"))
+    for parameter in model.conditioner.text.trained().values():
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.average = WeightAverage(model.parameters(), 0.9)
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    AdapterSaver().on_fit_end(trainer, model)
+    assert [folder.name for folder in (tmp_path / "adapters").iterdir()] == ["text"]
+    saved = Saved(name="first", source=str(tmp_path / "adapters/text"))
+    again = T5(str(ROOT / "assets/nano/t5"), adapter=saved)
+    assert torch.equal(again.encode(clip).values, model.conditioner.text.encode(clip).values)
+    with pytest.raises(ValueError, match="is a callback of fits of a WorldGenerator; got LightningModule"):
+        AdapterSaver().on_fit_end(trainer, LightningModule())
+
+
+def test_every_class_that_a_config_names_is_there():
+    """In comments too: what they offer is one line away."""
+    for path in CONFIGS.rglob("*.yaml"):
+        for name in re.findall(r"worldgen(?:\.\w+)+", path.read_text()):
+            room, _, part = name.rpartition(".")
+            assert hasattr(import_module(room), part), f"{path.name} names {name}"
 
 
 @pytest.fixture(scope="module")
