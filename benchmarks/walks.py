@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LIBRARIES = ("simulation/", "data/", "encoders/", "diffusion/", "physics/", "conditioning.py", "types.py")
 WATCH = """
 import os, sys, threading, time
 SEEN = set()
@@ -50,8 +51,8 @@ model.loss(latents, torch.tensor([len(model.contexts) - 1]), torch.tensor([0.5])
 """
 
 
-def walk(checkout: Path, command: list[str], after: str = "") -> list[str]:
-    """Files in the order of the stays, from the first call of the function ``after`` on."""
+def walk(checkout: Path, command: list[str], after: str = "", past: tuple[str, ...] = ()) -> list[str]:
+    """Files in the order of the stays, from the first call of ``after`` on, but those of ``past``."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "calls"
         (Path(folder) / "sitecustomize.py").write_text(WATCH)
@@ -70,7 +71,7 @@ def walk(checkout: Path, command: list[str], after: str = "") -> list[str]:
     begun = not after
     for _, file, function in calls:
         begun = begun or function.endswith(after)
-        if not begun or (file, function) in seen or function == "<module>":
+        if not begun or (file, function) in seen or file.startswith(past):
             continue
         seen.add((file, function))
         if not stays or stays[-1] != file:
@@ -95,11 +96,14 @@ def main() -> None:
         evaluate = [*worldgen, "evaluate"]
         walks = {
             "a video to its page": walk(
-                checkout, [*evaluate, "--videos", str(videos), "--out", f"{folder}/videos-report"]
+                checkout,
+                [*evaluate, "--videos", str(videos), "--out", f"{folder}/videos-report"],
+                past=LIBRARIES,
             ),
             "a run to its page": walk(
                 checkout,
                 [*evaluate, "assets/nano/generator", "--data", data, "--out", f"{folder}/run-report"],
+                past=LIBRARIES,
             ),
             "a clip to its loss": walk(checkout, ["-c", LOSS], after=".encode"),
         }
