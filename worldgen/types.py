@@ -7,7 +7,7 @@ World frame: z up, SI units. Change one with `dataclasses.replace`; every change
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -354,14 +354,18 @@ def first_objects(truth: Trajectory, count: int) -> Trajectory:
 
 def to_device(value: _T, device: torch.device | str) -> _T:
     """The same Clip, Trajectory, Camera or Conditioning with every tensor on the device."""
+    return _move(value, device)
+
+
+def _move(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(
-            value, **{field.name: to_device(getattr(value, field.name), device) for field in fields(value)}
+            value, **{field.name: _move(getattr(value, field.name), device) for field in fields(value)}
         )
     if isinstance(value, tuple):
-        return tuple(to_device(item, device) for item in value)
+        return tuple(_move(item, device) for item in value)
     return value
 
 

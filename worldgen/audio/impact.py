@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from worldgen.data.sources import ShardedClips, SimulatedClips
+from worldgen.data.sources import ClipSource
 from worldgen.types import Clip, Contacts, Trajectory
 
 RATE = 16_000
@@ -201,7 +201,7 @@ def add_sound(clip: Clip) -> Clip:
 class SoundingClips(Dataset[Clip]):
     """The clips of a source with the sound of their impacts."""
 
-    def __init__(self, source: ShardedClips | SimulatedClips) -> None:
+    def __init__(self, source: ClipSource) -> None:
         self.source = source
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from worldgen.data.shards.shards import ShardIndex, find_shards
 from worldgen.data.shards.simulate import SimulationConfig
 from worldgen.data.videos import VideoFolder, _check_index, find_videos
 from worldgen.types import Clip
+
+
+class ClipSource(Protocol):
+    """What all sources offer."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Clip: ...
+
+    def name(self, index: int) -> str:
+        """The clip's id."""
+        ...
 
 
 class SimulatedClips(Dataset[Clip]):

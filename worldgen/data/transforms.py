@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.data import Dataset
 
-from worldgen.data.sources import ShardedClips, SimulatedClips
+from worldgen.data.sources import ClipSource, ShardedClips
 from worldgen.data.videos import VideoFolder
 from worldgen.simulation.inertial import inertial_signal
 from worldgen.types import Clip, select
@@ -96,7 +96,7 @@ def add_imu(clip: Clip) -> Clip:
 class InertialClips(Dataset[Clip]):
     """The clips of a source with the readings of inertial sensors on the first object of each."""
 
-    def __init__(self, source: ShardedClips | SimulatedClips) -> None:
+    def __init__(self, source: ClipSource) -> None:
         self.source = source
 
     def __len__(self) -> int:

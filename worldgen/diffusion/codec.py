@@ -74,6 +74,11 @@ class KLCodec(Codec):
         temporal_stride: Frames in a latent step after the first.
     """
 
+    shift: Tensor
+    """Mean of each channel before it is normalized."""
+    spread: Tensor
+    """Standard deviation of each channel before it is normalized."""
+
     def __init__(
         self, channels: int = 16, widths: tuple[int, int, int] = (32, 96, 160), temporal_stride: int = 3
     ) -> None:

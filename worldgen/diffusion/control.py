@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
 from importlib import import_module
+from operator import add
 from pathlib import Path
 
 import torch
@@ -56,16 +58,18 @@ class Control(nn.Module):
         for name, value in (("width", width), ("detail", detail), ("depth", depth + 1)):
             if value < 1:
                 raise ValueError(f"Control.{name} must be positive; got {value}.")
-        self.maps, self.patch, self.temporal_stride = maps, tuple(patch), temporal_stride
+        along_t, along_h, along_w = patch  # a list, where it was read from a file
+        self.maps, self.patch, self.temporal_stride = maps, (along_t, along_h, along_w), temporal_stride
         self.dim, self.width, self.depth, self.detail = dim, width, depth, detail
         self.trained_with = trained_with
         self.read = nn.Conv2d(maps.channels * temporal_stride * detail**2, width, 3, padding=1)
         self.layers = nn.ModuleList(_layer(width) for _ in range(depth))
         self.embed = PatchEmbed3d(width, 2 * width, self.patch)
-        self.heads = nn.ModuleList(nn.Linear(2 * width, dim) for _ in range(blocks))
-        for head in self.heads:
+        heads = [nn.Linear(2 * width, dim) for _ in range(blocks)]
+        for head in heads:
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleList(heads)
 
     @torch.no_grad()
     def draw(self, clip: Clip, cells: tuple[int, int]) -> Float[Tensor, "B L K h w"]:
@@ -157,7 +161,7 @@ def load_control(folder: str | Path) -> Control:
 def add_residuals(parts: Sequence[Residuals], scales: Sequence[float]) -> Residuals:
     """Several controls at once: ``sum_i scale_i residuals_i``, block by block."""
     return tuple(
-        sum(scale * residual for scale, residual in zip(scales, block, strict=True))
+        reduce(add, (scale * residual for scale, residual in zip(scales, block, strict=True)))
         for block in zip(*parts, strict=True)
     )
 

@@ -50,18 +50,16 @@ class DiT(nn.Module):
             raise ValueError(
                 f"DiT.dim / heads must be an even number; got {dim} / {heads}. Choose another dim."
             )
-        self.channels, self.patch, self.heads = channels, tuple(patch), heads
+        along_t, along_h, along_w = patch  # a list, where it was read from a file
+        self.channels, self.patch, self.heads = channels, (along_t, along_h, along_w), heads
         self.embed = PatchEmbed3d(channels + context_channels, dim, self.patch)
         self.noise = nn.Sequential(nn.Linear(256, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.pooled = nn.Linear(condition_dim, dim)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.modulation = nn.Sequential(nn.SiLU(), _zeroed(nn.Linear(dim, 6 * dim)))
         self.blocks = nn.ModuleList(Block(dim, heads, condition_dim) for _ in range(depth))
         self.final_norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
-        self.final_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim))
-        self.to_patch = nn.Linear(dim, channels * math.prod(self.patch))
-        for layer in (self.modulation[-1], self.final_modulation[-1], self.to_patch):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.final_modulation = nn.Sequential(nn.SiLU(), _zeroed(nn.Linear(dim, 2 * dim)))
+        self.to_patch = _zeroed(nn.Linear(dim, channels * math.prod(self.patch)))
 
     def forward(
         self,
@@ -129,10 +127,11 @@ class PatchEmbed3d(nn.Module):
 
     def grid(self, shape: torch.Size) -> tuple[int, int, int]:
         """Patches along (T, H, W)."""
-        size = (shape[1], shape[3], shape[4])
-        if any(length % patch for length, patch in zip(size, self.patch, strict=True)):
-            raise ValueError(f"A latent must divide into patches of {self.patch}; got (T, H, W) = {size}.")
-        return tuple(length // patch for length, patch in zip(size, self.patch, strict=True))
+        t, h, w = shape[1], shape[3], shape[4]
+        pt, ph, pw = self.patch
+        if t % pt or h % ph or w % pw:
+            raise ValueError(f"A latent must divide into patches of {self.patch}; got (T, H, W) = {t, h, w}.")
+        return t // pt, h // ph, w // pw
 
 
 class Block(nn.Module):
@@ -185,9 +184,7 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(condition_dim, 2 * dim)
         self.query_norm, self.key_norm = (nn.RMSNorm(dim // heads, eps=1e-6) for _ in range(2))
-        self.out = nn.Linear(dim, dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = _zeroed(nn.Linear(dim, dim))
 
     def forward(
         self, x: Float[Tensor, "B L D"], tokens: Float[Tensor, "B S E"], mask: Bool[Tensor, "B S"]
@@ -244,8 +241,14 @@ def sinusoid(value: Float[Tensor, " n"], dim: int, longest: float = 10_000.0) ->
 
 
 def _grid_positions(grid: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    axes = torch.meshgrid(*(torch.arange(length, dtype=torch.float32) for length in grid), indexing="ij")
-    return tuple(axis.flatten() for axis in axes)
+    t, y, x = torch.meshgrid(*(torch.arange(length, dtype=torch.float32) for length in grid), indexing="ij")
+    return t.flatten(), y.flatten(), x.flatten()
+
+
+def _zeroed(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _modulate(x: Float[Tensor, "B L D"], shift: Float[Tensor, "B D"], scale: Float[Tensor, "B D"]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
@@ -42,7 +42,8 @@ class Sampler:
         if not all(0 <= scale < math.inf for scale in scales):
             raise ValueError(f"Sampler.guidance must be 0 or more; got {guidance}.")
         self.steps, self.guidance = steps, guidance
-        self.scheduler = scheduler or FlowMatchEulerDiscreteScheduler(shift=8.0)
+        # What all schedulers have is not declared by their common class.
+        self.scheduler: Any = scheduler or FlowMatchEulerDiscreteScheduler(shift=8.0)
 
     def guide(self, given: Callable[[frozenset[str]], Velocity], slots: Sequence[str]) -> Velocity:
         """The velocity with classifier-free guidance of several conditions.

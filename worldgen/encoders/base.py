@@ -196,7 +196,7 @@ def load_encoder(text: str) -> Encoder:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--encoder", type=Encoder)
     try:
-        return parser.instantiate_classes(parser.parse_object({"encoder": config})).encoder
+        return parser.instantiate_classes(parser.parse_object({"encoder": config}))["encoder"]
     except (ValueError, OSError):
         raise  # the encoder's own sentence
     except Exception as error:  # jsonargparse's own kinds

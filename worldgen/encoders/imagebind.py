@@ -26,6 +26,7 @@ from worldgen.encoders.imagebind_inputs import (
     read_tokenizer,
     window_starts,
 )
+from worldgen.encoders.imagebind_layers import ImageBindModel
 from worldgen.types import Clip
 
 _IN_CLIP = ("vision", "text", "audio", "depth", "imu")
@@ -63,6 +64,9 @@ class ImageBind(AdaptableEncoder):
         windows: Of vision, audio and depth. The authors take 3 of sound and 5 of video.
         adapter: The part that learns, if any: LoRA, on the feed-forward maps of every tower.
     """
+
+    model: ImageBindModel
+    origins: tuple[str, ...]
 
     def __init__(
         self,

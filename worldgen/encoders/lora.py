@@ -107,8 +107,9 @@ class Lora(Adapter):
             layer.delete_adapter(self.name)
             if not layer.lora_A:
                 network.set_submodule(path, layer.get_base_layer())
-        del network.peft_config[self.name]
-        if not network.peft_config:
+        configs = _configs_of(network)
+        del configs[self.name]
+        if not configs:
             del network.peft_config
 
     def save(self, network: nn.Module, folder: Path) -> None:
@@ -122,7 +123,7 @@ class Lora(Adapter):
                 partial / _WEIGHTS,
                 metadata={"format": "pt"},
             )
-            network.peft_config[self.name].save_pretrained(str(partial))
+            _configs_of(network)[self.name].save_pretrained(str(partial))
 
     def parts(self, network: nn.Module) -> tuple[nn.Module, ...]:
         return tuple(
@@ -133,7 +134,7 @@ class Lora(Adapter):
         )
 
     def describe(self, network: nn.Module) -> str:
-        config = getattr(network, "peft_config", {}).get(self.name)
+        config = _configs_of(network).get(self.name)
         return f"{self!r} r={config.r} alpha={config.lora_alpha}" if config else repr(self)
 
 
@@ -181,6 +182,11 @@ def _fused_attention(network: nn.Module) -> list[str]:
     return [path for path, part in network.named_modules() if isinstance(part, nn.MultiheadAttention)]
 
 
+def _configs_of(network: nn.Module) -> dict[str, Any]:
+    """The settings of the LoRAs of a network by name, as peft keeps them on it."""
+    return getattr(network, "peft_config", {})
+
+
 def _tuner_layers(network: nn.Module) -> list[tuple[str, Any]]:
     if not hasattr(network, "peft_config"):
         return []
@@ -192,7 +198,7 @@ def _tuner_layers(network: nn.Module) -> list[tuple[str, Any]]:
 def _inject(network: nn.Module, config: Any, name: str, trains: bool) -> None:
     from peft.functional import inject_adapter_in_model
 
-    if name in getattr(network, "peft_config", {}):
+    if name in _configs_of(network):
         raise ValueError(f"An adapter's name must be new to its network; {name!r} is there. Choose another.")
     try:
         with warnings.catch_warnings(action="ignore"):  # it warns where a second one is attached
@@ -249,7 +255,8 @@ def _require_fit(network: nn.Module, weights: dict[str, Tensor], folder: Path) -
             part = network.get_submodule(path)
         except AttributeError:
             part = None
-        base = part.get_base_layer() if hasattr(part, "get_base_layer") else part
+        unwrap = getattr(part, "get_base_layer", None)
+        base = part if unwrap is None else unwrap()
         sides = {"lora_A": "in_features", "lora_B": "out_features"}
         own = getattr(base, sides.get(matrix, ""), None)
         given = value.shape[-1 if matrix == "lora_A" else 0]

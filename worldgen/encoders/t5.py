@@ -6,12 +6,16 @@ T5 v1.0 and v1.1, Flan-T5, mT5, umT5 and byT5 by hub id or folder, a GGUF file, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from worldgen.encoders.adapters import Adapter
 from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
 from worldgen.types import Clip
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _KINDS = ("t5", "mt5", "umt5")
 """Model types; byT5's is t5."""
@@ -26,6 +30,8 @@ class T5(AdaptableEncoder):
         length: Longest prompt in tokens; byT5's tokens are bytes.
         adapter: The trained part, if any: LoRA, or AdapterHub's.
     """
+
+    model: PreTrainedModel
 
     def __init__(self, checkpoint: str, length: int = 64, adapter: Adapter | None = None) -> None:
         super().__init__()
@@ -51,7 +57,7 @@ class T5(AdaptableEncoder):
                 f"{checkpoint!r} must hold a whole T5 encoder; {len(found['missing_keys'])} tensors miss."
             )
         self.length = length
-        self.dim: int = self.model.config.d_model
+        self.dim: int = config.d_model
         self.adapt(adapter)
 
     def inputs(self, clip: Clip) -> Tokens:

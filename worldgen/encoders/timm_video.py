@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -28,10 +29,13 @@ class TimmVideo(Encoder):
         stride: Every so many frames one is looked at.
     """
 
+    model: Any  # timm's backbones share no class of their own
+
     def __init__(self, model: str, checkpoint: Path | None = None, stride: int = 1) -> None:
         super().__init__()
         try:
             import timm
+            from timm.data import create_transform, resolve_model_data_config
         except ImportError as error:
             raise ValueError("TimmVideo needs timm; install it: pip install 'worldgen[timm]'.") from error
 
@@ -40,7 +44,8 @@ class TimmVideo(Encoder):
         try:
             # With its classes: timm forgives tensors that miss when it is asked for another number of them.
             fetched = checkpoint is None
-            self.model = timm.create_model(model, pretrained=fetched, num_classes=None if fetched else 0)
+            classes = None if fetched else 0
+            self.model = cast(Any, timm.create_model(model, pretrained=fetched, num_classes=classes))
             self.model.reset_classifier(0)
         except Exception as error:  # timm lets through whatever its parts raise
             reason = " ".join(str(error).split())[:300]
@@ -50,8 +55,8 @@ class TimmVideo(Encoder):
             ) from error
         if checkpoint is not None:
             _load_weights(self.model, checkpoint)
-        config = timm.data.resolve_model_data_config(self.model)
-        self.transform = timm.data.create_transform(**config, is_training=False)
+        config = resolve_model_data_config(self.model)
+        self.transform: Any = create_transform(**config, is_training=False)
         self.processing = repr(sorted(config.items()))  # what tokens depend on besides the weights
         self.stride = stride
         self.dim: int = self.model.num_features

@@ -13,6 +13,7 @@ from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
 from worldgen.types import Clip
 
 if TYPE_CHECKING:
+    from transformers import VJEPA2Model
     from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder, VJEPA2Predictor
 
 
@@ -33,6 +34,8 @@ class VJEPA2(AdaptableEncoder):
         adapter: The part that learns, on the encoder and not on the predictor.
     """
 
+    model: VJEPA2Model
+
     def __init__(
         self,
         checkpoint: str,
@@ -50,12 +53,13 @@ class VJEPA2(AdaptableEncoder):
             config = AutoConfig.from_pretrained(checkpoint)
             if config.model_type != "vjepa2":
                 raise ValueError(f"its config.json says {config.model_type!r}")
-            config.crop_size = size = config.crop_size if size is None else size
+            config.crop_size = side = int(config.crop_size if size is None else size)
             settings, _ = VJEPA2VideoProcessor.get_video_processor_dict(checkpoint)
-            self.processor = VJEPA2VideoProcessor(**{**settings, "crop_size": size})
+            settings["crop_size"] = side
+            self.processor = VJEPA2VideoProcessor(**settings)
             if not self.processor.do_resize:
-                self.processor.do_resize, self.processor.size = True, {"shortest_edge": size}
-            self.model, found = VJEPA2Model.from_pretrained(
+                self.processor.do_resize, self.processor.size = True, {"shortest_edge": side}
+            self.model, found = VJEPA2Model.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 checkpoint, config=config, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # transformers lets through whatever its parts raise
@@ -68,11 +72,11 @@ class VJEPA2(AdaptableEncoder):
                 f"{checkpoint!r} must hold a whole V-JEPA 2; {len(found['missing_keys'])} tensors miss, "
                 f"{min(found['missing_keys'])} first."
             )
-        if size % config.patch_size or size < config.patch_size:
-            raise ValueError(f"size must be a multiple of the patch, {config.patch_size} pixels; got {size}.")
+        if side % config.patch_size or side < config.patch_size:
+            raise ValueError(f"size must be a multiple of the patch, {config.patch_size} pixels; got {side}.")
         self.dim: int = config.hidden_size
         self.tubelet: int = config.tubelet_size
-        self.grid: int = size // config.patch_size
+        self.grid: int = side // config.patch_size
         self.frames = frames or self.processor.num_frames or config.frames_per_clip
         self.processing = self.processor.to_json_string()  # what tokens depend on besides the weights
         self.adapt(adapter)

@@ -47,6 +47,11 @@ class Foreseer(Protocol):
         ...
 
 
+@runtime_checkable
+class _ReadsFirstFrames(Protocol):
+    def context_only(self, clip: Clip, frames: int) -> Tokens: ...
+
+
 @dataclass(frozen=True)
 class Windows:
     """How a clip is cut into windows, in frames that are looked at.
@@ -117,7 +122,7 @@ class Standstill:
     """
 
     def __init__(self, foreseer: Foreseer) -> None:
-        if not hasattr(foreseer, "context_only"):
+        if not isinstance(foreseer, _ReadsFirstFrames):
             raise ValueError(
                 f"Standstill needs an encoder with context_only, such as VJEPA2; {type(foreseer).__name__} "
                 "has none."

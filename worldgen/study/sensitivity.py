@@ -167,6 +167,7 @@ def measure_sensitivity(
             if probe.z is not None:
                 effect = replace(effect, toward_latent=_toward(after.z - before.z, probe.z - z, rows))
             if probe.tracks is not None and tracks is not None and after.tracks is not None:
+                assert before.tracks is not None
                 seen = (probe.tracks.seen & tracks.seen)[:, context_frames:, :, None]
                 way = _onward(probe.tracks.places, context_frames) - _onward(tracks.places, context_frames)
                 moved = (after.tracks - before.tracks)[:, context_frames:]

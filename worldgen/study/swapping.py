@@ -34,7 +34,9 @@ def find_conditions(conditioner: Conditioner, slots: tuple[Placed, ...]) -> dict
     found: dict[str, Parts] = {}
     for place, slot in enumerate(conditioner.present):
         found[slot] = [(place, None)]
-        origins = conditioner.encoders[SLOTS.index(slot)].origins or ()
+        encoder = conditioner.encoders[SLOTS.index(slot)]
+        assert encoder is not None
+        origins = encoder.origins or ()
         for name in dict.fromkeys(origins):
             tokens = [token for token, origin in enumerate(origins) if origin == name]
             if bool(slots[place].tokens.mask[:, tokens].any()):

@@ -58,6 +58,7 @@ def check_states(clip: Clip, against: World) -> tuple[Check, ...]:
 def check_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     """The same checks on what was tracked in the frames, a replay of it, and those of looks and masks."""
     reference = against.truth
+    assert reference.masks is not None
     tracks, report = read_out(clip, reference, "calibration")
     shown = replace(clip, truth=None, masks=None, depth=None, scenes=None, camera=reference.camera)
     masks = segment_objects(shown, tracks, reference)[0]

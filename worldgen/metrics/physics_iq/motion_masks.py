@@ -82,7 +82,8 @@ class _State:
         found = _compare(self.across, self.average, self.changed, not self.begun)
         self.begun = True
         if found:
-            _clean(self.changed.view(np.uint64), *self.packed, mask.view(np.uint64), self.shape[1], _BYTES)
+            changed, (one, two) = self.changed.view(np.uint64), self.packed
+            _clean(changed, one, two, mask.view(np.uint64), self.shape[1], _BYTES)
         return np.ascontiguousarray(mask[:, : self.shape[1]])
 
 

@@ -36,7 +36,7 @@ _LIST_DIGITS, _VARIANCE_DIGITS, _SPATIAL_DIGITS = 4, 4, 5
 def spatial_iou(masks: Bool[np.ndarray, "T H W"], real: Bool[np.ndarray, "T H W"]) -> float:
     """Where anything ever moves: overlap of the two masks once time is collapsed; 1 where nothing moves."""
     masks, real = _require_masks(masks, real)
-    return _overlap(masks.any(axis=0), real.any(axis=0))
+    return _overlap(np.any(masks, axis=0), np.any(real, axis=0))
 
 
 def spatiotemporal_iou(masks: Bool[np.ndarray, "T H W"], real: Bool[np.ndarray, "T H W"]) -> float:

@@ -55,8 +55,8 @@ def check_second_take(clip: Clip, truth: Clip, second: Clip, context_frames: int
     if not clip.frames.shape == truth.frames.shape == second.frames.shape:
         shapes = [tuple(one.frames.shape) for one in (clip, truth, second)]
         raise ValueError(f"A clip, its truth and the second take must have one shape; got {shapes}.")
-    size = tuple(truth.frames.shape[-2:])
-    size = quarter(size) if min(size) >= _LARGE else size
+    height, width = truth.frames.shape[-2:]
+    size = quarter((height, width)) if min(height, width) >= _LARGE else (height, width)
     own, variance, moving = Comparison(), Comparison(), False
     streams = (watch(_pixels(one, max(context_frames, 1)), size) for one in (clip, truth, second))
     for made, true, again in zip(*streams, strict=True):

@@ -89,7 +89,7 @@ def count_spurious(clip: Clip, reference: Clip | None = None) -> Int[Tensor, "B 
         known = appearance.area[item][appearance.area[item] > 0]
         smallest = PRESENT_SHARE * float(known.min()) if len(known) else 4.0
         for frame in np.flatnonzero(loose[item].any(axis=(1, 2))):
-            labels, found = ndimage.label(loose[item, frame])
+            labels, found = ndimage.label(loose[item, frame])  # pyright: ignore[reportGeneralTypeIssues]
             counts[item, frame] = int(
                 (np.bincount(labels.ravel(), minlength=found + 1)[1:] >= smallest).sum()
             )

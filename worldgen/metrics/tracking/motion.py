@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -205,7 +206,7 @@ def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[Blob]:
     inside = ndimage.binary_erosion(np.isfinite(change), np.ones((3, 3)), iterations=_RIM)
     change = np.nan_to_num(change, nan=0.0)
     mask = ndimage.binary_opening(change > _CHANGE, np.ones((3, 3)))
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    labels, count = ndimage.label(mask, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
     smallest = max(_SMALLEST * change.size, 4.0)
     blobs = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -214,7 +215,8 @@ def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[Blob]:
             continue
         rows = slice(max(box[0].start - _RIM, 0), box[0].stop + _RIM)
         columns = slice(max(box[1].start - _RIM, 0), box[1].stop + _RIM)
-        own = ndimage.binary_dilation(labels[rows, columns] == label, np.ones((3, 3)), iterations=_RIM)
+        near = ndimage.binary_dilation(labels[rows, columns] == label, np.ones((3, 3)), iterations=_RIM)
+        own = cast(np.ndarray, near)
         strength = change[rows, columns] * own
         # Beyond half of its clearest difference a pixel is wholly the object; below, partly or noise.
         weights = np.clip(strength / (0.5 * np.quantile(strength[own], 0.9)), 0, 1)

@@ -68,7 +68,7 @@ class LocalJudge(Judge):
         if self.name.startswith((".", "/", "~")) and not (Path(self.name) / "config.json").is_file():
             raise FileNotFoundError(f"No vision-language model (config.json) in {self.name}. Check the path.")
         try:
-            self.model, found = AutoModelForImageTextToText.from_pretrained(
+            self.model, found = AutoModelForImageTextToText.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 self.name, output_loading_info=True, dtype="auto"
             )
             self.processor = AutoProcessor.from_pretrained(self.name)
