@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+GRAVITY = 9.81
+"""m/s^2, downward: of the simulated scenes, and of a world of which nothing else is known."""
 Source = Literal["truth", "readout", "replay"]
 _T = TypeVar("_T")
 

@@ -20,11 +20,11 @@ from worldgen.audio.impact import (
 )
 from worldgen.data.sources import SimulatedClips
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.types import Contacts, Trajectory
+from worldgen.types import GRAVITY, Contacts, Trajectory
 
 SECONDS = 0.64
 HIT = 0.2503
-FALL = 9.81
+FALL = GRAVITY
 
 
 def contacts_of(*rows):

@@ -13,9 +13,9 @@ from worldgen.evaluation import tracker as tracking
 from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.tracker import Tracking, choose_tracking
 from worldgen.evaluation.videos import check_video, evaluate_videos
-from worldgen.types import Clip
+from worldgen.types import GRAVITY, Clip
 
-METRES = 9.81 / (G * 25**2)
+METRES = GRAVITY / (G * 25**2)
 
 
 def film(path: Path, clip: Clip) -> Path:

@@ -3,10 +3,10 @@
 import torch
 
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.types import Trajectory
+from worldgen.types import GRAVITY, Trajectory
 
 DT = 0.04
-G = 9.81
+G = GRAVITY
 
 
 def times(frames: int) -> torch.Tensor:

@@ -13,9 +13,9 @@ from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.inertial import IMU_RATE, inertial_signal
 from worldgen.simulation.scenes.families import FAMILIES
 from worldgen.simulation.violations.refilm import NotViolable
-from worldgen.types import select
+from worldgen.types import GRAVITY, select
 
-G = 9.81
+G = GRAVITY
 
 
 def world(body, gravity=-G):

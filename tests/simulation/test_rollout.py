@@ -8,7 +8,6 @@ from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.rollout import Rollout, rollout
 from worldgen.simulation.scenes.families import (
-    GRAVITY,
     NANO,
     RESTITUTION,
     Scene,
@@ -16,6 +15,7 @@ from worldgen.simulation.scenes.families import (
     draw_scene,
     restitution_of_damping,
 )
+from worldgen.types import GRAVITY
 
 SEEDS = range(16)
 

@@ -30,6 +30,7 @@ from worldgen.study import sensitivity
 from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
 from worldgen.tasks.generator import WorldGenerator
+from worldgen.types import GRAVITY
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "assets" / "nano"
@@ -173,7 +174,7 @@ def test_a_material_is_simulated_again_as_the_other_one(clips):
     for clip, restitution in ((clips[0], RESTITUTION[material]), (other, expected)):
         speed = clip.truth.velocity[0, :, 0, 2]
         lowest = int(speed.diff().argmax())  # the frame before the bounce
-        time = 2 * float(clip.truth.dt[0]) * 9.81  # at most what gravity does within the frames around it
+        time = 2 * float(clip.truth.dt[0]) * GRAVITY  # at most what gravity does within the frames around it
         assert abs(-float(speed[lowest + 1] / speed[lowest]) - restitution) < time / float(-speed[lowest])
     with pytest.raises(NotViolable, match="needs an object that is rubber or wooden; there is none"):
         swap_materials(simulate_clip("topple", 3, size=16, frames=4))

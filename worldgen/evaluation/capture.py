@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from worldgen.metrics.tracking.scale import DENSITY
-from worldgen.physics.laws import STANDARD_GRAVITY
+from worldgen.types import GRAVITY
 
 FROM_GRAVITY = "g"
 
@@ -19,7 +19,7 @@ class Capture:
     """Metres per pixel of the file; None where it is unknown, or taken from g."""
     from_gravity: bool = False
     """Each video's scale is such that its longest flight falls with g."""
-    gravity: float = STANDARD_GRAVITY
+    gravity: float = GRAVITY
     """m/s^2."""
     rate: float | None = None
     """Frames per second of the world, where it is not the file's (slow motion)."""
@@ -72,7 +72,7 @@ def choose_capture(scale: str | None, gravity: float | None, rate: float | None)
     Raises:
         ValueError: A value that cannot be.
     """
-    gravity = STANDARD_GRAVITY if gravity is None else gravity
+    gravity = GRAVITY if gravity is None else gravity
     if scale is None or scale == FROM_GRAVITY:
         return Capture(None, scale is not None, gravity, rate)
     try:

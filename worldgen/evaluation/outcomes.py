@@ -27,7 +27,7 @@ from worldgen.metrics.fidelity import (
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Row
 from worldgen.metrics.tracking.colors import track_objects
-from worldgen.types import Check, Clip, Trajectory, select
+from worldgen.types import GRAVITY, Check, Clip, Trajectory, select
 
 MOVED = 48
 """Clips of which the dynamic degree is taken: matching frames costs more than the other numbers together."""
@@ -101,7 +101,7 @@ def measure(outcome: Outcome) -> tuple[Row, ...]:
 
 
 def falls(
-    tracks: Trajectory, truth: Trajectory, context_frames: int, gravity: float = 9.81
+    tracks: Trajectory, truth: Trajectory, context_frames: int, gravity: float = GRAVITY
 ) -> tuple[float, ...]:
     """``a / g - 1`` of each object over the frames in which, in truth, nothing touches it yet.
 

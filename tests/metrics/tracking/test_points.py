@@ -11,9 +11,9 @@ from worldgen.metrics.tracking.linking import Tracked, Untrackable
 from worldgen.metrics.tracking.motion import track_motion
 from worldgen.metrics.tracking.points import CoTracker, Followed, carried_noise, follow_points
 from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
-from worldgen.types import Clip
+from worldgen.types import GRAVITY, Clip
 
-METRES = 9.81 / (G * 25**2)
+METRES = GRAVITY / (G * 25**2)
 """Per pixel: the throw falls with 9.81 m/s^2."""
 
 
@@ -81,7 +81,7 @@ def test_uncertain_points_keep_free_fall_from_being_judged(clip, blobs, tmp_path
         noise = carried_noise(metres, tracked.sigma * METRES)
         report = assess(metres, clip="throw", source="readout", floor=None, sigma=noise)
         verdicts.append(report["free_fall"])
-        assert (scale_from_gravity(tracked.trajectory, 9.81, tracked.sigma).scale is None) == (spread > 1)
+        assert (scale_from_gravity(tracked.trajectory, GRAVITY, tracked.sigma).scale is None) == (spread > 1)
     assert verdicts[0].applies and verdicts[0].value < 0.02
     assert not verdicts[1].applies and "noise moves the acceleration by" in verdicts[1].note
     blind = assess(metres, clip="throw", source="readout", floor=None)

@@ -9,9 +9,9 @@ import torch
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
-from worldgen.types import Trajectory
+from worldgen.types import GRAVITY, Trajectory
 
-SCALE, RATE, G = 0.004, 60.0, 9.81
+SCALE, RATE, G = 0.004, 60.0, GRAVITY
 
 
 def thrown(noise: float = 0.0, gravity: float = G, frames: int = 30) -> Trajectory:

@@ -13,7 +13,7 @@ from worldgen.simulation.replay.overlap import overlap
 from worldgen.simulation.replay.replay import NotReplayable, replay, world_of
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes.families import draw_scene
-from worldgen.types import Trajectory
+from worldgen.types import GRAVITY, Trajectory
 
 FAMILIES = ("drop", "bounce", "collide", "pendulum", "roll", "cradle")
 
@@ -154,9 +154,9 @@ def test_overlap_is_geometry():
 def test_the_energy_is_that_of_the_first_height():
     truth, scene = world("drop")
     found = replay(blind(truth), scene)
-    expected = float((truth.mass[0] * 9.81 * truth.position[0, 0, :, 2]).sum())
+    expected = float((truth.mass[0] * GRAVITY * truth.position[0, 0, :, 2]).sum())
     assert float(found.energy[0]) == pytest.approx(expected, rel=2e-3)
-    assert found.gravity == pytest.approx(9.81)
+    assert found.gravity == pytest.approx(GRAVITY)
 
 
 def test_what_cannot_be_replayed_says_why():

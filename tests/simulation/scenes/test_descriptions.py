@@ -12,7 +12,7 @@ from worldgen.simulation.scenes.captions import describe
 from worldgen.simulation.scenes.descriptions import describe_at_length
 from worldgen.simulation.scenes.families import COLORS, RESTITUTION
 from worldgen.simulation.scenes.naming import name_backdrop, name_things
-from worldgen.types import Camera, Contacts, Trajectory
+from worldgen.types import GRAVITY, Camera, Contacts, Trajectory
 
 NUMBERS = {"a": 1, "an": 1, "two": 2, "three": 3, "four": 4, "eight": 8}
 SHAPE = r"(?:ball|box|cylinder|capsule|ellipsoid)(?:e?s)?"
@@ -86,7 +86,7 @@ def blows_of(scene, trajectory):
         body = max(pair) if min(pair) < 0 else pair[0]
         frame = int(contact_time / dt - 1e-4)
         axis = 2 if min(pair) < 0 else 0
-        before = velocity[frame, body, axis] - (9.81 * (contact_time - frame * dt) if axis == 2 else 0.0)
+        before = velocity[frame, body, axis] - (GRAVITY * (contact_time - frame * dt) if axis == 2 else 0.0)
         other = velocity[frame, pair[1], 0] if axis == 0 else 0.0
         if contact_time > 0.02 and (abs(before - other) > 0.4):
             names = [scene.things[body].color, "floor" if min(pair) < 0 else scene.things[pair[1]].color]
@@ -251,4 +251,4 @@ def test_an_mjcf_is_named_as_its_scene_is(told):
 def test_names_that_do_not_fit_are_refused(told):
     scene, played, _ = told[0]
     with pytest.raises(ValueError, match=r"a name for every object; got 1 clips of 2 objects and 0 names\."):
-        describe_at_length((), played.trajectory, camera_of(played.model), 9.81, "", 0)
+        describe_at_length((), played.trajectory, camera_of(played.model), GRAVITY, "", 0)

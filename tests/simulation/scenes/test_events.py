@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from worldgen.simulation.scenes.events import EventKind, find_events, view_bodies
-from worldgen.types import Camera, Contacts, Trajectory
+from worldgen.types import GRAVITY, Camera, Contacts, Trajectory
 
 CAMERA = Camera(
     torch.tensor([[0.0, -12.0, 1.0]]),
@@ -16,7 +16,7 @@ CAMERA = Camera(
 )
 
 
-def events_of(position, spin=None, contacts=None, rotation=None, extent=0.2, visible=None, gravity=9.81):
+def events_of(position, spin=None, contacts=None, rotation=None, extent=0.2, visible=None, gravity=GRAVITY):
     """Events of bodies at positions (T N 3), 0.04 s apart; velocities from finite differences."""
     position = torch.as_tensor(position, dtype=torch.float64)
     frames, count, _ = position.shape
@@ -58,8 +58,8 @@ def kinds(events):
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
 def test_a_bounce_gives_its_height(ratio):
-    hit, fall = 0.3, 9.81 / 2
-    rise = 9.81 * hit * math.sqrt(ratio)
+    hit, fall = 0.3, GRAVITY / 2
+    rise = GRAVITY * hit * math.sqrt(ratio)
     events = events_of(
         path(
             0.0,
@@ -96,7 +96,7 @@ def test_the_faster_of_two_bodies_is_the_one_that_collides():
 
 
 def test_beginnings():
-    thrown = path(lambda t: t, z=lambda t: 1 + t - 9.81 / 2 * t**2)
+    thrown = path(lambda t: t, z=lambda t: 1 + t - GRAVITY / 2 * t**2)
     assert kinds(events_of(thrown))[0] is EventKind.FLIES
     rolling = torch.zeros(16, 1, 3, dtype=torch.float64)
     rolling[..., 1] = 5.0

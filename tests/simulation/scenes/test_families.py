@@ -10,8 +10,9 @@ from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.rollout import Rollout, rollout
-from worldgen.simulation.scenes.families import FAMILIES, GRAVITY, JITTER, NANO, Scene, draw_scene, retake
+from worldgen.simulation.scenes.families import FAMILIES, JITTER, NANO, Scene, draw_scene, retake
 from worldgen.simulation.scenes.staging import build, stage
+from worldgen.types import GRAVITY
 
 NEW = [family for family in FAMILIES if family not in NANO]
 

@@ -34,7 +34,7 @@ from worldgen.simulation.violations.graded import (
     teleport,
     vanish,
 )
-from worldgen.types import Clip, Contacts, Trajectory
+from worldgen.types import GRAVITY, Clip, Contacts, Trajectory
 
 EXAMPLES = (("drop", 1), ("bounce", 2), ("collide", 1))
 
@@ -181,7 +181,7 @@ def test_other_gravity_is_exactly_that_fall(factor):
     assert stop > CONTEXT_FRAMES + 2
     time = (torch.arange(16) - start).double()[start:stop] * 0.04
     states = clip.truth.position[0, start, 0].double(), clip.truth.velocity[0, start, 0].double()
-    expected = states[0][2] + states[1][2] * time - 0.5 * factor * 9.81 * time**2
+    expected = states[0][2] + states[1][2] * time - 0.5 * factor * GRAVITY * time**2
     torch.testing.assert_close(
         fallen.truth.position[0, start:stop, 0, 2].double(), expected, rtol=0, atol=2e-6
     )
@@ -209,7 +209,7 @@ def test_bodies_leave_an_impact_faster_than_they_met(excess):
     broken = gain_energy(clip, excess).truth
     for number in range(broken.position.shape[2]):
         height = broken.position[0, :, number, 2] - broken.extent[0, number, 2]
-        speed = (broken.velocity[0, :, number, 2].square() + 2 * 9.81 * height.clamp(min=0)).sqrt()
+        speed = (broken.velocity[0, :, number, 2].square() + 2 * GRAVITY * height.clamp(min=0)).sqrt()
         rising = (broken.velocity[0, :, number, 2] > 0) & (height > 0.05)
         first = int(rising.long().argmax())
         assert rising.any()
@@ -244,7 +244,7 @@ def test_bodies_pass_through_each_other_and_keep_their_momentum():
     fall = pass_through(film("drop", 1), 1.0).truth
     start = film("drop", 1).truth.position[0, 0, 0, 2]
     time = torch.arange(16) * 0.04
-    torch.testing.assert_close(fall.position[0, :, 0, 2], start - 0.5 * 9.81 * time**2, rtol=0, atol=1e-5)
+    torch.testing.assert_close(fall.position[0, :, 0, 2], start - 0.5 * GRAVITY * time**2, rtol=0, atol=1e-5)
 
 
 def test_the_floor_gives_way_as_far_as_it_should():
@@ -404,9 +404,9 @@ def hung(truth: Trajectory) -> Clip:
 
 
 def test_bodies_on_hinges_and_slides_are_simulated_again():
-    clip = hung(swing(9.81, [0.7, 0.2], [0.3, 0.5]))
+    clip = hung(swing(GRAVITY, [0.7, 0.2], [0.3, 0.5]))
     heavy = change_gravity(clip, 4.0, context_frames=1)
-    expected = swing(4 * 9.81, [0.7, 0.2], [0.3, 0.5])
+    expected = swing(4 * GRAVITY, [0.7, 0.2], [0.3, 0.5])
     torch.testing.assert_close(heavy.truth.position, expected.position, rtol=0, atol=1e-4)
     torch.testing.assert_close(heavy.truth.velocity, expected.velocity, rtol=0, atol=1e-3)
     assert (heavy.truth.position - clip.truth.position).abs().max() > 0.2
@@ -455,7 +455,7 @@ def test_bad_arguments_are_named():
         with pytest.raises(ValueError, match=sentence):
             call()
     ball_joint = PENDULUM.replace('type="hinge" axis="0 1 0"', 'type="ball"')
-    hanging = hung(swing(9.81, [0.1, 0.0], [0.0, 0.0]))
+    hanging = hung(swing(GRAVITY, [0.1, 0.0], [0.0, 0.0]))
     uncaught = replace(clip, truth=replace(clip.truth, contacts=None))
     two = replace(clip, scenes=film("collide", 1).scenes)
     narrow = replace(clip, frames=clip.frames[..., :32], depth=None, masks=None)

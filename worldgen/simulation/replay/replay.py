@@ -18,7 +18,7 @@ from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.replay.fitting import Measured, Problem, Unknown
 from worldgen.simulation.rollout import fit_timestep, play
 from worldgen.simulation.scenes.staging import CONTACT_FREQUENCY, DENSITY, IMPEDANCE
-from worldgen.types import Trajectory
+from worldgen.types import GRAVITY, Trajectory
 
 FIRST = 6
 """Tracked frames that the first state is fitted to."""
@@ -72,7 +72,7 @@ def replay(
     *,
     first: int = FIRST,
     floor: float | None = 0.0,
-    gravity: float = 9.81,
+    gravity: float = GRAVITY,
     unknown: Sequence[str] = (),
     sigma: float | None = None,
 ) -> Replay:
@@ -141,7 +141,7 @@ def replay(
     )
 
 
-def world_of(tracks: Trajectory, floor: float | None = 0.0, gravity: float = 9.81) -> str:
+def world_of(tracks: Trajectory, floor: float | None = 0.0, gravity: float = GRAVITY) -> str:
     """MJCF of balls as large and heavy as the tracked objects, where these are first seen, above a floor.
 
     Objects of extent 0 are points that touch nothing.

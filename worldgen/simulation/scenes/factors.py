@@ -12,9 +12,7 @@ import numpy as np
 
 from worldgen.simulation.rendering.cameras import MOTIONS
 from worldgen.simulation.rendering.lighting import BACKGROUNDS, LIGHTS
-
-GRAVITY = 9.81
-"""m/s^2, downward."""
+from worldgen.types import GRAVITY
 
 COLORS = {
     "red": (0.90, 0.12, 0.12),

@@ -17,7 +17,7 @@ import numpy as np
 
 from worldgen.simulation.scenes.balls import RESTITUTION, bounce, collide, drop, occlude, projectile
 from worldgen.simulation.scenes.bodies import dominoes, roll, slide, topple, tumble
-from worldgen.simulation.scenes.factors import COLORS, GRAVITY, Factors, factors_of, stream_of
+from worldgen.simulation.scenes.factors import COLORS, Factors, factors_of, stream_of
 from worldgen.simulation.scenes.hung import cradle, pendulum
 from worldgen.simulation.scenes.staging import (
     TIMESTEP,
@@ -31,7 +31,7 @@ from worldgen.simulation.scenes.staging import (
 )
 
 __all__ = [
-    "COLORS", "FAMILIES", "GRAVITY", "JITTER", "NANO", "RESTITUTION", "TIMESTEP", "Scene", "Setting", "Thing",
+    "COLORS", "FAMILIES", "JITTER", "NANO", "RESTITUTION", "TIMESTEP", "Scene", "Setting", "Thing",
     "damping_of_restitution", "draw_scene", "restitution_of_damping", "retake",
 ]  # fmt: skip
 

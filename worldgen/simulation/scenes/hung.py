@@ -9,7 +9,6 @@ import numpy as np
 
 from worldgen.simulation.scenes.balls import RESTITUTION, pick_material, surround
 from worldgen.simulation.scenes.factors import (
-    GRAVITY,
     USUAL,
     Factors,
     draw_count,
@@ -18,6 +17,7 @@ from worldgen.simulation.scenes.factors import (
     pick_colors,
 )
 from worldgen.simulation.scenes.staging import DENSITY, Scene, Stand, Thing, about_y, stage
+from worldgen.types import GRAVITY
 
 STEEL = 0.97
 """Restitution of a cradle's balls."""
