@@ -1,8 +1,9 @@
-"""The laws of rigid motion as residuals: pure, differentiable functions of a Trajectory.
+"""The laws of motion: pure, differentiable functions on tensors, of flight, energy, momentum and swing.
 
 What the regularizer differentiates, the metrics report and the tests hold against MuJoCo is the same
-function. World frame, z up, SI units; ``gravity`` is the magnitude g, pointing along -z. Frames where an
-object is not ``present`` give numbers without meaning: mask them with ``trajectory.present``.
+function: every one is called by a check. World frame, z up, SI units; ``gravity`` is the magnitude g,
+pointing along -z. Frames where an object is not ``present`` give numbers without meaning: mask them with
+``trajectory.present``. The laws of touching bodies are in `contact_laws`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.types import Trajectory
-
-STANDARD_GRAVITY = 9.81
-"""m/s^2, the value of the simulated scenes."""
+from worldgen.types import GRAVITY, Trajectory
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,6 @@ class ParabolaFit:
     acceleration: Float[Tensor, "... 3"]
     residual: Float[Tensor, "... W 3"]
     """Measured minus fitted positions."""
-
-
-def acceleration(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
-    """Acceleration by central second differences, exact for parabolas: ``(x[t+1] - 2 x[t] + x[t-1]) / dt^2``.
-
-    Returns:
-        m/s^2 at frames 1 .. T-2.
-    """
-    x = trajectory.position
-    return (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]) / trajectory.dt[:, None, None, None] ** 2
 
 
 def central_velocity(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
@@ -85,13 +73,51 @@ def acceleration_noise(count: int, dt: float, sigma: float) -> float:
     return sigma / dt**2 * (720.0 / (count * (count**2 - 1) * (count**2 - 4))) ** 0.5
 
 
-def kinetic_energy(
-    trajectory: Trajectory, inertia: Float[Tensor, "B N 3"] | None = None
+def gravity_residual(acceleration: Float[Tensor, "... 3"], gravity: float = GRAVITY) -> Float[Tensor, ...]:
+    """How far an acceleration (m/s^2) is from that of free fall, ``|a - (0, 0, -g)| / g``, in shares of g."""
+    down = torch.tensor([0.0, 0.0, -gravity], dtype=acceleration.dtype, device=acceleration.device)
+    return (acceleration - down).norm(dim=-1) / gravity
+
+
+def ballistic_residual(position: Float[Tensor, "... W 3"]) -> Float[Tensor, ...]:
+    """How far a path strays from its parabola: root mean square distance over the diagonal of its box.
+
+    Needs neither scale nor time: ``sqrt(mean |x - x_fit|^2) / |max(x) - min(x)|``, 0 for a path of any
+    constant acceleration.
+
+    Args:
+        position: W >= 3 places, equally spaced in time, any unit.
+    """
+    strayed = fit_parabola(position, 1.0).residual.norm(dim=(-2, -1)) / position.shape[-2] ** 0.5
+    span = (position.amax(dim=-2) - position.amin(dim=-2)).norm(dim=-1)
+    return strayed / span.clamp(min=1e-12)
+
+
+def fall_acceleration(height: Float[Tensor, ...], time: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """Acceleration of a fall from rest, ``2 h / t^2``: m/s^2 where ``height`` is in m and ``time`` in s."""
+    return 2 * height / time**2
+
+
+def galileo_ratio(height: Float[Tensor, "... 2"], time: Float[Tensor, "... 2"]) -> Float[Tensor, ...]:
+    """All bodies fall alike: ``(t1^2 / t2^2) / (h1 / h2)`` of two falls from rest, 1 for any g and scale."""
+    first, second = fall_acceleration(height, time).unbind(dim=-1)
+    return second / first
+
+
+def energy(
+    trajectory: Trajectory,
+    gravity: float = GRAVITY,
+    floor: float = 0.0,
+    inertia: Float[Tensor, "B N 3"] | None = None,
 ) -> Float[Tensor, "B T N"]:
-    """Energy of motion and spin, ``m v^2 / 2 + w . (I w) / 2``, in J.
+    """Mechanical energy of each object, ``(m v^2 + w . (I w)) / 2 + m g (z - floor)``, in J.
+
+    Constant in free flight; energy stored in a soft contact is not counted.
 
     Args:
         trajectory: Object states.
+        gravity: m/s^2.
+        floor: Height in m at which energy of height is zero.
         inertia: Principal moments in kg m^2 along the body axes; those of the solid ellipsoid whose half axes
             are ``extent`` when None, ``m (b^2 + c^2) / 5``, which is exact for a solid ball.
     """
@@ -100,30 +126,12 @@ def kinetic_energy(
         inertia = trajectory.mass[..., None] * (square.sum(dim=-1, keepdim=True) - square) / 5
     body_spin = _to_body(trajectory.rotation, trajectory.spin)
     motion = trajectory.mass[:, None] * trajectory.velocity.square().sum(dim=-1)
-    return (motion + (inertia[:, None] * body_spin.square()).sum(dim=-1)) / 2
-
-
-def potential_energy(
-    trajectory: Trajectory, gravity: float = STANDARD_GRAVITY, floor: float = 0.0
-) -> Float[Tensor, "B T N"]:
-    """Energy of height above the floor, ``m g (z - floor)``, in J."""
-    return trajectory.mass[:, None] * gravity * (trajectory.position[..., 2] - floor)
-
-
-def energy(
-    trajectory: Trajectory,
-    gravity: float = STANDARD_GRAVITY,
-    inertia: Float[Tensor, "B N 3"] | None = None,
-) -> Float[Tensor, "B T N"]:
-    """Mechanical energy of each object, kinetic plus potential (zero at z = 0), in J.
-
-    Constant in free flight; energy stored in a soft contact is not counted.
-    """
-    return kinetic_energy(trajectory, inertia) + potential_energy(trajectory, gravity)
+    kinetic = (motion + (inertia[:, None] * body_spin.square()).sum(dim=-1)) / 2
+    return kinetic + trajectory.mass[:, None] * gravity * (trajectory.position[..., 2] - floor)
 
 
 def chord_energy(
-    trajectory: Trajectory, gravity: float = STANDARD_GRAVITY, floor: float = 0.0
+    trajectory: Trajectory, gravity: float = GRAVITY, floor: float = 0.0
 ) -> Float[Tensor, "B T-1 N"]:
     """Energy that the line between two frames proves: ``m (|dx/dt|^2 / 2 + g (z_mean + g dt^2 / 8))``, J.
 
@@ -138,53 +146,70 @@ def chord_energy(
     return trajectory.mass[:, None] * (speed_squared / 2 + gravity * height)
 
 
-def momentum_residual(
-    trajectory: Trajectory,
-    impulse: Float[Tensor, "B T 3"] | None = None,
-    gravity: float = STANDARD_GRAVITY,
-) -> Float[Tensor, "B T-1"]:
-    """Momentum that appears from nowhere between frames.
-
-    For a closed system total momentum changes only by outside impulse J:
-    ``r_t = || sum_i m_i (v_i[t+1] - v_i[t]) - J[t] ||``.
+def largest_rise(energy: Float[Tensor, "... K"]) -> Float[Tensor, ...]:
+    """Energy that appears from nowhere: ``max(0, max over i < j of E_j - E_i)``, in J; 0 for a passive world.
 
     Args:
-        trajectory: Object states, SI units, world frame.
-        impulse: Outside impulse per frame in N s, ``impulse[:, t]`` acting between frames t and t+1 (the last
-            one is not used); gravity over ``dt`` when None.
-        gravity: m/s^2, used when ``impulse`` is None.
+        energy: Of a closed system at K >= 2 times in order. The largest fall is the rise of ``-energy``.
+    """
+    lowest = energy.cummin(dim=-1).values
+    return (energy[..., 1:] - lowest[..., :-1]).amax(dim=-1).clamp(min=0)
+
+
+def momentum(velocity: Float[Tensor, "... N 3"], mass: Float[Tensor, " N"]) -> Float[Tensor, "... 3"]:
+    """Total momentum of N bodies, ``sum_i m_i v_i``, in kg m/s."""
+    return (mass[:, None] * velocity).sum(dim=-2)
+
+
+def speed_momentum(velocity: Float[Tensor, "... N 3"], mass: Float[Tensor, " N"]) -> Float[Tensor, ...]:
+    """All momenta whatever their direction, ``sum_i m_i |v_i|``, in kg m/s: what a residual compares with."""
+    return (mass * velocity.norm(dim=-1)).sum(dim=-1)
+
+
+def momentum_residual(
+    velocity: Float[Tensor, "... K N 3"], mass: Float[Tensor, " N"], axes: tuple[int, ...] = (0, 1)
+) -> Float[Tensor, "... K-1"]:
+    """Momentum that appears from nowhere: ``r_k = | sum_i m_i (v_i[k] - v_i[0]) |`` along free axes.
+
+    Args:
+        velocity: m/s, of a closed system at K times.
+        mass: kg.
+        axes: Those along which nothing outside pushes; gravity leaves the horizontal ones.
 
     Returns:
-        Residual in kg m/s, zero for a physical motion, one value per frame pair.
+        Residual in kg m/s since the first time, zero for a physical motion.
     """
-    p = (trajectory.mass[:, None, :, None] * trajectory.velocity).sum(dim=2)  # (B, T, 3)
-    if impulse is None:
-        weight = -gravity * trajectory.mass.sum(dim=1) * trajectory.dt  # (B,)
-        given = torch.stack([torch.zeros_like(weight), torch.zeros_like(weight), weight], dim=-1)[:, None]
-    else:
-        given = impulse[:, :-1]
-    return (p[:, 1:] - p[:, :-1] - given).norm(dim=-1)
+    total = momentum(velocity, mass)[..., list(axes)]
+    return (total[..., 1:, :] - total[..., :1, :]).norm(dim=-1)
 
 
-def floor_penetration(trajectory: Trajectory, floor: float = 0.0) -> Float[Tensor, "B T N"]:
-    """Depth by which each ball sinks into the floor, ``max(0, floor + r - z)``, in m; zero above it."""
-    return (floor + _radius(trajectory)[:, None] - trajectory.position[..., 2]).clamp(min=0)
+def oscillation_residual(
+    along: Float[Tensor, " T"],
+    time: Float[Tensor, " T"],
+    gamma: Float[Tensor, ...],
+    omega: Float[Tensor, ...],
+) -> Float[Tensor, "... T"]:
+    """What is left of a swing without its damped sinusoid of ``gamma`` (1/s) and ``omega`` (rad/s).
+
+    ``s - (c + exp(-gamma t) (A cos(omega t) + B sin(omega t)))``, with the c, A and B of least squares; zero
+    where ``s'' + 2 gamma s' + (gamma^2 + omega^2) (s - c) = 0``.
+
+    Args:
+        along: Coordinate s at T >= 3 times, any unit.
+        time: s, not necessarily equally spaced.
+        gamma: Negative where the swing grows.
+        omega: Above zero.
+    """
+    envelope = (-gamma[..., None] * time).clamp(-50, 50).exp()
+    phase = omega[..., None] * time
+    basis = torch.stack([torch.ones_like(phase), envelope * phase.cos(), envelope * phase.sin()], dim=-1)
+    known = along.expand(phase.shape)[..., None]
+    return (known - basis @ torch.linalg.lstsq(basis, known, driver="gelsd").solution)[..., 0]
 
 
-def pair_penetration(trajectory: Trajectory) -> Float[Tensor, "B T N N"]:
-    """Depth by which two balls overlap, ``max(0, r_i + r_j - |x_i - x_j|)``, in m; zero on the diagonal."""
-    count = trajectory.position.shape[2]
-    offset = trajectory.position[:, :, :, None] - trajectory.position[:, :, None]  # (B, T, N, N, 3)
-    same = torch.eye(count, dtype=torch.bool, device=offset.device)
-    # A unit offset on the diagonal keeps the gradient of the norm finite there.
-    distance = torch.where(same[..., None], torch.ones_like(offset), offset).norm(dim=-1)
-    radius = _radius(trajectory)
-    depth = (radius[:, None, :, None] + radius[:, None, None, :] - distance).clamp(min=0)
-    return torch.where(same, torch.zeros_like(depth), depth)
-
-
-def _radius(trajectory: Trajectory) -> Float[Tensor, "B N"]:
-    return trajectory.extent[..., 2]
+def damping_ratio(gamma: Float[Tensor, ...], omega: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """``gamma / sqrt(gamma^2 + omega^2)``: 0 without friction, 1 without a swing, negative if it grows."""
+    return gamma / torch.hypot(gamma, omega)
 
 
 def _to_body(rotation: Float[Tensor, "... 4"], vector: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:

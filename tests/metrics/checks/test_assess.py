@@ -10,7 +10,7 @@ from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.metrics.tracking.flights import find_flights, find_kinks
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes.families import draw_scene
-from worldgen.types import Trajectory
+from worldgen.types import GRAVITY, Trajectory
 
 DT = 0.04
 CHECKS = (
@@ -24,7 +24,7 @@ CHECKS = (
 
 
 def bouncing_ball(
-    gravity: float = 9.81, restitution: float = 0.8, frames: int = 40, radius: float = 0.12
+    gravity: float = GRAVITY, restitution: float = 0.8, frames: int = 40, radius: float = 0.12
 ) -> Trajectory:
     """A ball that bounces on z = 0, closed form: contacts fall between frames."""
     z, up, time, places = 1.2, 0.0, 0.0, []
@@ -85,7 +85,7 @@ def test_simulated_states_reach_the_known_values(family, least):
 @pytest.mark.parametrize("gravity", [1.62, 5.0, 19.62])
 def test_wrong_gravity_has_the_error_of_theory(gravity):
     report = check(bouncing_ball(gravity))
-    assert report["free_fall"].value == pytest.approx(abs(gravity / 9.81 - 1), rel=1e-9)
+    assert report["free_fall"].value == pytest.approx(abs(gravity / GRAVITY - 1), rel=1e-9)
     assert report["ballistic_residual"].value < 1e-12  # and is blind there
     assert "wrong or zero gravity" in report["ballistic_residual"].blind_to
 
@@ -143,7 +143,7 @@ def test_a_ball_that_rolls_is_no_fall():
 
 def test_two_balls_that_touch_do_not_fly():
     t = DT * torch.arange(12, dtype=torch.float64)
-    one = torch.stack([t, 0 * t, 2 - 9.81 * t**2 / 2], dim=-1)
+    one = torch.stack([t, 0 * t, 2 - GRAVITY * t**2 / 2], dim=-1)
     pair = torch.stack([one, one + torch.tensor([0.24, 0.0, 0.0])], dim=1)[None]
     assert not find_flights(of(pair), 0.0)
     apart = torch.stack([one, one + torch.tensor([0.5, 0.0, 0.0])], dim=1)[None]

@@ -12,6 +12,10 @@ def falls(*paths, gravity=G, **options):
     return find_falls(of(*paths, **options), 0.0, gravity)
 
 
+def own_gravity(found):
+    return 2 * found.height / found.time**2
+
+
 @pytest.mark.parametrize("gravity", [1.62, 5.0, G, 13.0])
 def test_g_eff_is_the_gravity_of_the_fall(gravity):
     trajectory = of(fall(1.8, gravity, frames=12))
@@ -58,7 +62,7 @@ def test_only_falls_from_rest_count():
     rolling = path(t, 0.0, 0.12, 10)
     assert falls(thrown) == falls(pushed) == falls(rolling) == ()
     sideways = path(1.5 * t, 0.0, 2.0 - G * t**2 / 2, 10)  # nothing vertical at the start
-    assert falls(sideways)[0].acceleration == pytest.approx(G)
+    assert own_gravity(falls(sideways)[0]) == pytest.approx(G)
 
 
 def test_a_bounce_ends_the_fall():
@@ -68,7 +72,7 @@ def test_a_bounce_ends_the_fall():
     z = torch.where(t < hit, height - G * t**2 / 2, 0.12 + 0.8 * G * hit * (t - hit) - G * (t - hit) ** 2 / 2)
     found = falls(path(0.0, 0.0, z, 16))
     assert len(found) == 1 and found[0].stop * DT < hit
-    assert found[0].acceleration == pytest.approx(G) and up == 0.0
+    assert own_gravity(found[0]) == pytest.approx(G) and up == 0.0
 
 
 def test_what_does_not_apply_says_why():

@@ -12,6 +12,7 @@ from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.oscillation import check_oscillation, find_swings, fit_swing
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.simulation.engine import mujoco
+from worldgen.types import GRAVITY
 
 HUNG = Surroundings(held=(True,))
 
@@ -65,7 +66,7 @@ def test_a_simulated_pendulum_with_friction():
     inertia = 1.0 + 0.4 * 0.01
     found = find_swings(track, HUNG)[0]
     assert found.gamma == pytest.approx(0.3 / (2 * inertia), rel=0.02)
-    assert found.omega == pytest.approx(math.sqrt(9.81 / inertia - found.gamma**2), rel=0.02)
+    assert found.omega == pytest.approx(math.sqrt(GRAVITY / inertia - found.gamma**2), rel=0.02)
     report = assess(track, clip="x", source="truth", world=HUNG)
     assert report["damping"].score == 1 and report["oscillation_residual"].value < 0.01
     assert "nothing swings" not in report["damping"].note and not report["free_fall"].applies
@@ -82,7 +83,7 @@ def test_shuffled_frames_are_no_swing():
 
 def test_what_does_not_swing_is_not_judged():
     t = times(50)
-    falling = of(path(t, 0.0, 20 - 9.81 * t**2 / 2, 50))
+    falling = of(path(t, 0.0, 20 - GRAVITY * t**2 / 2, 50))
     assert "nothing swings" in check_oscillation(falling, None, Surroundings())[0].note
     short = of(path(swing(0.0, 2.0, 16), 0.0, 1.0))
     assert not check_oscillation(short, None, HUNG)[0].applies  # a fifth of a period

@@ -12,6 +12,7 @@ from worldgen.metrics.checks.penetration import find_depths, supported_frames
 from worldgen.metrics.checks.surroundings import Obstacle, Surroundings, read_surroundings
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.engine import mujoco
+from worldgen.types import GRAVITY
 
 
 def test_two_balls_overlap_by_their_radii_less_their_distance():
@@ -98,7 +99,7 @@ def test_surroundings_are_read_from_the_scene(family, shape, held):
     world = read_surroundings(clip.scenes[0])
     assert shape in world.shapes and len(world.shapes) == clip.truth.position.shape[2]
     assert all(world.holds(index) == held for index in range(len(world.shapes)))
-    assert world.gravity == pytest.approx(9.81) and world.floor == pytest.approx(0.0)
+    assert world.gravity == pytest.approx(GRAVITY) and world.floor == pytest.approx(0.0)
     relative = find_depths(clip.truth, world).relative
     assert relative.max() < 0.25  # the simulator's own contacts
 

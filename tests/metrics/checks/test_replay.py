@@ -27,7 +27,7 @@ from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.replay.overlap import overlap
 from worldgen.simulation.replay.replay import Replay, replay
 from worldgen.simulation.violations.graded import GRADES, Grade, NotViolable
-from worldgen.types import Clip, PhysicsReport, Trajectory
+from worldgen.types import GRAVITY, Clip, PhysicsReport, Trajectory
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "real_clips" / "ball_toss_real.trk"
 SEEDS = range(4)
@@ -154,13 +154,13 @@ def told(path: torch.Tensor, sigma: float = 1e-6, spread: float = 0.0) -> tuple[
         mass=MASS,
     )
     wide = torch.full((FRAMES, 2), spread).double()
-    forecast = Replay(tracks, wide, tracks.position[0], wide[:, 0], 9.81, 6, sigma, "")
+    forecast = Replay(tracks, wide, tracks.position[0], wide[:, 0], GRAVITY, 6, sigma, "")
     return tracks, forecast
 
 
 def falls(speed: float = 1.0) -> torch.Tensor:
     time = torch.arange(FRAMES).double() * STEP
-    return torch.stack([speed * time, 0 * time, 3 - 9.81 / 2 * time**2], dim=-1)
+    return torch.stack([speed * time, 0 * time, 3 - GRAVITY / 2 * time**2], dim=-1)
 
 
 def moved(tracks: Trajectory, **offsets: torch.Tensor) -> Trajectory:
@@ -182,8 +182,8 @@ def test_energy_and_momentum_are_those_of_the_kick():
     energy, momentum = check_energy(off, forecast), check_replayed_momentum(off, forecast)
     assert energy.value == pytest.approx(1.25) and energy.note.startswith("+1.25 J of")
     assert momentum.value == pytest.approx(1.0)
-    drop = 9.81 / 2 * (23 * STEP) ** 2
-    whole = 2 / 2 * 1 + 2 * 9.81 * drop + (1.0 - (3 - drop)) * 9.81  # above the lowest place
+    drop = GRAVITY / 2 * (23 * STEP) ** 2
+    whole = 2 / 2 * 1 + 2 * GRAVITY * drop + (1.0 - (3 - drop)) * GRAVITY  # above the lowest place
     assert energy.limit == pytest.approx(0.1 * whole, rel=1e-6)
     fastest = 2 * float(tracks.velocity[0, :, 0].norm(dim=-1).max())
     assert momentum.limit == pytest.approx(0.2 * fastest)
@@ -195,7 +195,7 @@ def test_energy_and_momentum_are_those_of_the_kick():
     assert check_energy(lost, forecast).value == pytest.approx(0.75)
     assert check_energy(lost, forecast).note.startswith("-0.75 J of")
     high = check_energy(moved(tracks, z=torch.tensor(0.5)), forecast)
-    assert high.value == pytest.approx(2 * 9.81 * 0.5)
+    assert high.value == pytest.approx(2 * GRAVITY * 0.5)
     # What the fitted frames do is no finding, and one wild frame is none.
     early = moved(tracks, x=kicked(0.5, 1) - kicked(0.5, 4))
     assert check_energy(early, forecast).value == pytest.approx(0, abs=1e-5)

@@ -29,8 +29,7 @@ from worldgen.metrics.checks.permanence import check_births, check_identity, che
 from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.tracking.flights import find_flights, tracker_noise
-from worldgen.physics.laws import STANDARD_GRAVITY
-from worldgen.types import Check, PhysicsReport, Source, Trajectory
+from worldgen.types import GRAVITY, Check, PhysicsReport, Source, Trajectory
 
 _MOTION = blank(
     "motion", "radii", 1.0, ("every violation by something that moves", "what turns on the spot"), "above"
@@ -49,7 +48,7 @@ def assess(
     clip: str,
     source: Source,
     reference: Trajectory | None = None,
-    gravity: float = STANDARD_GRAVITY,
+    gravity: float = GRAVITY,
     expected: Bool[Tensor, "T N"] | None = None,
     spurious: Int[Tensor, " T"] | None = None,
     excused: Bool[Tensor, "T N"] | None = None,

@@ -10,7 +10,14 @@ from jaxtyping import Float
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.tracking.flights import smooth_runs
-from worldgen.physics.laws import central_velocity, chord_energy, kinetic_energy, potential_energy
+from worldgen.physics.laws import (
+    central_velocity,
+    chord_energy,
+    energy,
+    largest_rise,
+    momentum_residual,
+    speed_momentum,
+)
 from worldgen.types import Check, Trajectory
 
 _ENERGY_GAIN = blank_states(
@@ -88,16 +95,16 @@ def check_energy_gain(
     velocity = torch.zeros_like(trajectory.position)
     velocity[:, 1:-1] = central_velocity(trajectory)
     moving = replace(trajectory, velocity=velocity, spin=torch.zeros_like(velocity))
-    energies = kinetic_energy(moving) + potential_energy(moving, gravity, level)
-    total = torch.where(moving.present, energies, 0.0)[0].sum(dim=-1).double().numpy()  # (T,)
+    total = (
+        torch.where(moving.present, energy(moving, gravity, level), 0.0)[0].sum(dim=-1).double().numpy()
+    )  # (T,)
     stretches = common_stretches(trajectory, excused_noise(trajectory, sigma))
     if len(stretches) < 2:
         return not_applicable(_ENERGY_GAIN, f"{len(stretches)} smooth stretch of motion; a gain needs two")
-    means = np.array([total[start:stop].mean() for start, stop in stretches])
+    means = torch.tensor([total[start:stop].mean() for start, stop in stretches], dtype=torch.float64)
     highest = max(float(means.max()), 1e-12)
-    gain = max(float((means[1:] - np.minimum.accumulate(means)[:-1]).max()), 0.0) / highest
+    gain, loss = (float(largest_rise(signed)) / highest for signed in (means, -means))
     noise = _energy_noise(moving, sigma) / highest
-    loss = max(float((np.maximum.accumulate(means)[:-1] - means[1:]).max()), 0.0) / highest
     note = f"{len(stretches)} stretches, loss {loss:.3f}, noise {noise:.3f}"
     return measured(_ENERGY_GAIN, gain, note)
 
@@ -171,7 +178,7 @@ def check_momentum(
     """
     if not trajectory.metric:
         return not_applicable(_MOMENTUM, "pixels without scale tell no masses")
-    axes = [0, 1] if gravity > 0 else [0, 1, 2]
+    axes = (0, 1) if gravity > 0 else (0, 1, 2)
     noise = sigma or 0.0
     found = _drift(trajectory, noise, axes)
     if found is None:
@@ -229,33 +236,26 @@ def _energy_noise(trajectory: Trajectory, sigma: float | None) -> float:
     return float(speed.mean()) * mass * (sigma or 0.0) / (2**0.5 * float(trajectory.dt[0]))
 
 
-def _pushed(reference: Trajectory, axes: list[int]) -> float:
+def _pushed(reference: Trajectory, axes: tuple[int, ...]) -> float:
     """How much the true momentum changes from frame to frame, over all momenta; of noiseless states."""
     used = reference.present[0].any(dim=0)
-    place, mass = reference.position[0, :, used].double(), reference.mass[0, used].double()
-    velocity = (place[2:] - place[:-2]) / (2 * float(reference.dt[0]))
-    total = (mass * velocity.norm(dim=-1)).sum(dim=-1).max()
-    momentum = (mass[:, None] * velocity)[..., axes].sum(dim=1)
-    return float((momentum - momentum[0]).norm(dim=-1).max() / total.clamp(min=1e-12))
+    exact = replace(reference, position=reference.position.double(), dt=reference.dt.double())
+    velocity, mass = central_velocity(exact)[0, :, used], reference.mass[0, used].double()
+    total = speed_momentum(velocity, mass).max().clamp(min=1e-12)
+    return float(momentum_residual(velocity, mass, axes).max() / total)
 
 
-def _drift(trajectory: Trajectory, sigma: float, axes: list[int]) -> tuple[float, int, float] | None:
+def _drift(trajectory: Trajectory, sigma: float, axes: tuple[int, ...]) -> tuple[float, int, float] | None:
     """Largest change between stretches, their number, and what noise alone would make of it."""
-    used = trajectory.present[0].any(dim=0).numpy()
+    used = trajectory.present[0].any(dim=0)
     stretches = common_stretches(trajectory, excused_noise(trajectory, sigma))
-    if len(stretches) < 2 or not used.any():
+    if len(stretches) < 2 or not bool(used.any()):
         return None
-    place = trajectory.position[0].double().numpy()[:, used]
-    mass = trajectory.mass[0].double().numpy()[used]
-    dt = float(trajectory.dt[0])
-    momenta: list[Float[np.ndarray, " axes"]] = []
-    total, scatter = 0.0, 0.0
-    for start, stop in stretches:
-        # The mean of central differences over the stretch reaches one frame over either end.
-        velocity = (place[start + 1 : stop + 1] - place[start - 1 : stop - 1]).mean(axis=0) / (2 * dt)
-        momenta.append((mass[:, None] * velocity)[:, axes].sum(axis=0))
-        total = max(total, float((mass * np.linalg.norm(velocity, axis=1)).sum()))
-        scatter = max(scatter, sigma * float(np.linalg.norm(mass)) / ((stop - start) * dt))
-    total = max(total, 1e-12)
-    worst = max(float(np.linalg.norm(after - momenta[0])) for after in momenta[1:])
-    return worst / total, len(stretches), 2**0.5 * scatter / total
+    exact = replace(trajectory, position=trajectory.position.double(), dt=trajectory.dt.double())
+    velocity, mass = central_velocity(exact)[0, :, used], trajectory.mass[0, used].double()  # (T-2 N 3)
+    # The first central difference is that of frame 1.
+    means = torch.stack([velocity[start - 1 : stop - 1].mean(dim=0) for start, stop in stretches])
+    total = max(float(speed_momentum(means, mass).max()), 1e-12)
+    shortest = min(stop - start for start, stop in stretches) * float(trajectory.dt[0])
+    scatter = 2**0.5 * sigma * float(mass.norm()) / shortest
+    return float(momentum_residual(means, mass, axes).max()) / total, len(stretches), scatter / total

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.tracking.flights import MINIMUM_SAMPLES, Flight, find_kinks
-from worldgen.physics.laws import acceleration_noise
+from worldgen.physics.laws import (
+    acceleration_noise,
+    ballistic_residual,
+    fall_acceleration,
+    galileo_ratio,
+    gravity_residual,
+)
 from worldgen.types import Check, Trajectory
 
 _NOISE_LIMIT = 0.05
@@ -92,11 +101,6 @@ class Fall:
     time: float
     """s."""
 
-    @property
-    def acceleration(self) -> float:
-        """``2 h / t^2``."""
-        return 2 * self.height / self.time**2
-
 
 def check_free_fall(
     trajectory: Trajectory, flights: tuple[Flight, ...], sigma: float | None, gravity: float
@@ -119,8 +123,7 @@ def check_free_fall(
             _FREE_FALL,
             f"noise moves the acceleration by {min(noise.values()) / gravity:.2f} g, above {_NOISE_LIMIT}",
         )
-    down = np.array([0.0, 0.0, -gravity])
-    errors = [float(np.linalg.norm(flight.acceleration - down)) / gravity for flight in sharp]
+    errors = [float(gravity_residual(torch.from_numpy(flight.acceleration), gravity)) for flight in sharp]
     fitted = _by_length(sharp, [-float(flight.acceleration[2]) for flight in sharp])
     worst = max(noise[flight] for flight in sharp) / gravity
     note = f"a = {fitted:.3f} m/s^2 in {len(sharp)} flights, noise {worst:.1e} g"
@@ -136,7 +139,8 @@ def check_ballistic_residual(trajectory: Trajectory, flights: tuple[Flight, ...]
     wide = [flight for flight in flights if flight.span > float(radius[flight.index])]
     if not wide:
         return not_applicable(_BALLISTIC_RESIDUAL, _NO_FLIGHT + " that is longer than a radius")
-    value = _by_length(wide, [flight.relative_residual for flight in wide])
+    paths = [trajectory.position[0, flight.start : flight.stop, flight.index].double() for flight in wide]
+    value = _by_length(wide, [float(ballistic_residual(path)) for path in paths])
     frames = ", ".join(f"{flight.start}-{flight.stop - 1}" for flight in wide)
     return measured(_BALLISTIC_RESIDUAL, value, f"frames {frames}")
 
@@ -206,7 +210,7 @@ def check_g_eff(trajectory: Trajectory, falls: tuple[Fall, ...], gravity: float)
         return not_applicable(_G_EFF, f"gravity is {gravity:g}")
     if not falls:
         return not_applicable(_G_EFF, "nothing falls from rest by more than its radius")
-    found = [fall.acceleration for fall in falls]
+    found = fall_acceleration(*_heights_and_times(falls)).tolist()
     listed = ", ".join(f"{value:.3f}" for value in found)
     return measured(
         _G_EFF, float(np.mean([abs(value / gravity - 1) for value in found])), f"g_eff = {listed} m/s^2"
@@ -220,14 +224,18 @@ def check_galileo(falls: tuple[Fall, ...]) -> Check:
     """
     if len(falls) < 2:
         return not_applicable(_GALILEO, f"{len(falls)} fall from rest; the ratio needs two")
-    ratios = [
-        second.acceleration / first.acceleration
-        for place, first in enumerate(falls)
-        for second in falls[place + 1 :]
-    ]
-    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
+    height, time = _heights_and_times(falls)
+    pairs = torch.combinations(torch.arange(len(falls)))
+    ratios = galileo_ratio(height[pairs], time[pairs])
+    worst = float(ratios[(ratios - 1).abs().argmax()])
     return measured(_GALILEO, abs(worst - 1), f"R = {worst:.3f}, {len(falls)} falls")
 
 
 def _by_length(flights: list[Flight], values: list[float]) -> float:
     return float(np.average(values, weights=[flight.samples for flight in flights]))
+
+
+def _heights_and_times(falls: Sequence[Fall]) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
+    """Metres or pixels, and seconds."""
+    found = torch.tensor([[fall.height, fall.time] for fall in falls], dtype=torch.float64)
+    return found[:, 0], found[:, 1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.tracking.flights import smooth_runs
+from worldgen.physics.laws import damping_ratio, oscillation_residual
 from worldgen.types import Check, Trajectory
 
 _BLIND = (
@@ -58,8 +60,8 @@ class Swing:
 
     @property
     def damping(self) -> float:
-        """Damping ratio, ``gamma / sqrt(gamma^2 + omega^2)``."""
-        return float(self.gamma / np.hypot(self.gamma, self.omega))
+        """Damping ratio."""
+        return float(damping_ratio(*torch.tensor([self.gamma, self.omega], dtype=torch.float64)))
 
 
 def check_oscillation(
@@ -136,12 +138,18 @@ def fit_swing(time: Float[np.ndarray, " T"], along: Float[np.ndarray, " T"], ind
     time = time - time[0]
     span = float(time[-1])
     spacing = float(np.diff(time).min())
-    grid = np.geomspace(0.5 * np.pi / span, 0.5 * np.pi / spacing, _FREQUENCIES)
-    start = min(grid, key=lambda omega: float(np.square(_rest(time, along, 0.0, omega)).sum()))
+    seconds, coordinate = torch.from_numpy(time), torch.from_numpy(along)
+    grid = torch.from_numpy(np.geomspace(0.5 * np.pi / span, 0.5 * np.pi / spacing, _FREQUENCIES))
+    rests = oscillation_residual(coordinate, seconds, torch.zeros_like(grid), grid)
+    start = float(grid[rests.square().sum(dim=-1).argmin()])
+
+    def rest(found: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " T"]:
+        gamma, omega = torch.from_numpy(found)
+        return oscillation_residual(coordinate, seconds, gamma, omega).numpy()
+
     fit = least_squares(
-        lambda found: _rest(time, along, *found), (0.0, start), x_scale=(1 / span, 1 / span), xtol=1e-12,
-        ftol=1e-14, gtol=1e-14, max_nfev=60,
-    )  # fmt: skip
+        rest, (0.0, start), x_scale=(1 / span, 1 / span), xtol=1e-12, ftol=1e-14, gtol=1e-14, max_nfev=60
+    )
     gamma, omega = float(fit.x[0]), abs(float(fit.x[1]))
     square = float(np.square(fit.fun).sum())
     freedom = max(len(time) - 5, 1)
@@ -154,15 +162,6 @@ def fit_swing(time: Float[np.ndarray, " T"], along: Float[np.ndarray, " T"], ind
         float(np.sqrt(square / len(time)) / max(float(np.ptp(along)), 1e-12)),
         omega * span / (2 * np.pi),
     )
-
-
-def _rest(
-    time: Float[np.ndarray, " T"], along: Float[np.ndarray, " T"], gamma: float, omega: float
-) -> Float[np.ndarray, " T"]:
-    envelope = np.exp(np.clip(-gamma * time, -50, 50))
-    basis = np.stack([np.ones_like(time), envelope * np.cos(omega * time), envelope * np.sin(omega * time)])
-    weights = np.linalg.lstsq(basis.T, along, rcond=None)[0]
-    return along - weights @ basis
 
 
 def _main_direction(place: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, " T"]:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
-from worldgen.metrics.checks.surroundings import Shape, Surroundings
+from worldgen.metrics.checks.surroundings import Obstacle, Shape, Surroundings
+from worldgen.physics.contact_laws import (
+    ball_box_overlap,
+    ball_overlap,
+    box_distance,
+    box_reach,
+    boxes_overlap,
+    capsule_reach,
+    cylinder_reach,
+    ellipsoid_reach,
+    floor_overlap,
+    penetration,
+    rotation_matrix,
+)
 from worldgen.types import Check, Trajectory
 
 DEEP = 0.05
@@ -87,38 +103,27 @@ def find_depths(trajectory: Trajectory, world: Surroundings) -> Depths:
         trajectory: B = 1, metres; objects of extent 0 touch nothing.
         world: Floor, shapes and blocks.
     """
-    place = trajectory.position[0].double().numpy()  # (T, N, 3)
-    axes = _axes(trajectory.rotation[0].double().numpy())  # (T, N, 3, 3)
-    half = trajectory.extent[0].double().numpy()
-    present = trajectory.present[0].numpy()
-    frames, count = present.shape
-    depth: list[Float[np.ndarray, " T"]] = []
+    bodies, present = _bodies(trajectory, world), trajectory.present[0]
+    frames = len(present)
+    depth: list[Float[Tensor, " T"]] = []
     size: list[float] = []
 
-    def add(overlap: Float[np.ndarray, " T"], seen: Bool[np.ndarray, " T"], smaller: float) -> None:
-        depth.append(np.where(seen, overlap, 0.0).clip(min=0))
+    def add(overlap: Float[Tensor, " T"], seen: Bool[Tensor, " T"], smaller: float) -> None:
+        depth.append(torch.where(seen, penetration(overlap), 0.0))
         size.append(smaller)
 
-    for one in range(count):
-        own, shape = half[one], _known_shape(world, one, half[one])
-        if shape == "unknown":
+    blocks = [(_still(block), torch.ones(frames, dtype=torch.bool)) for block in world.blocks]
+    for index, one in enumerate(bodies):
+        if one.shape == "unknown":
             continue
         if world.floor is not None:
-            below = _reach_down(shape, axes[:, one], own)
-            add(world.floor + below - place[:, one, 2], present[:, one], float(own.min()))
-        still = np.full(frames, True)
-        others = [
-            (place[:, two], axes[:, two], half[two], _known_shape(world, two, half[two]), present[:, two])
-            for two in range(one)
-        ] + [
-            (np.tile(b.center, (frames, 1)), np.tile(b.axes, (frames, 1, 1)), b.half, "box", still)
-            for b in world.blocks
-        ]
-        for center, turned, extent, other, there in others:
-            if {shape, other} <= {"ball", "box"}:
-                overlap = _overlap((shape, place[:, one], axes[:, one], own), (other, center, turned, extent))
-                add(overlap, present[:, one] & there, float(min(own.min(), extent.min())))
-    table = np.stack(depth, axis=1) if depth else np.zeros((frames, 0))
+            overlap = floor_overlap(one.center[:, 2], one.reach_down(), world.floor)
+            add(overlap, present[:, index], one.smallest)
+        others = [(bodies[other], present[:, other]) for other in range(index)] + blocks
+        for two, there in others:
+            if {one.shape, two.shape} <= {"ball", "box"}:
+                add(_overlap(one, two), present[:, index] & there, min(one.smallest, two.smallest))
+    table = torch.stack(depth, dim=1).numpy() if depth else np.zeros((frames, 0))
     return Depths(table, np.array(size))
 
 
@@ -130,102 +135,90 @@ def supported_frames(
     Nearly is a gap below ``clearance`` of the smallest half size; where a shape is neither ball nor box, and
     at blocks, by the sphere around the object.
     """
-    place = trajectory.position[0].double().numpy()
-    axes = _axes(trajectory.rotation[0].double().numpy())
-    half = trajectory.extent[0].double().numpy()
-    supported = np.zeros(place.shape[:2], dtype=bool)
-    for index in range(place.shape[1]):
-        own, shape = half[index], _known_shape(world, index, half[index])
+    bodies, present = _bodies(trajectory, world), trajectory.present[0]
+    supported = torch.zeros_like(present)
+    for index, one in enumerate(bodies):
         supported[:, index] = world.holds(index)
-        if own.min() <= 0:
+        if one.smallest <= 0:
             continue
-        margin = clearance * own.min()
+        margin = clearance * one.smallest
         if world.floor is not None:
-            gap = place[:, index, 2] - world.floor - _reach_down(shape, axes[:, index], own)
-            supported[:, index] |= gap < margin
-        bound = own[0] if shape == "ball" else float(np.linalg.norm(own))
-        for block in world.blocks:
-            local = (place[:, index] - block.center) @ block.axes
-            apart = np.linalg.norm(local - local.clip(-block.half, block.half), axis=1)
-            supported[:, index] |= apart < bound + margin
-        for other in range(index):
-            theirs, kind = half[other], _known_shape(world, other, half[other])
-            there = trajectory.present[0, :, index].numpy() & trajectory.present[0, :, other].numpy()
-            if theirs.min() > 0:
-                one = (shape, place[:, index], axes[:, index], own)
-                two = (kind, place[:, other], axes[:, other], theirs)
-                if not {shape, kind} <= {"ball", "box"}:
-                    one, two = _sphere_around(one), _sphere_around(two)
-                near = there & (_overlap(one, two) > -clearance * min(own.min(), theirs.min()))
+            supported[:, index] |= floor_overlap(one.center[:, 2], one.reach_down(), world.floor) > -margin
+        for block in map(_still, world.blocks):
+            apart = box_distance(one.center - block.center, block.axes, block.half)
+            supported[:, index] |= apart < one.bound + margin
+        for other, two in enumerate(bodies[:index]):
+            if two.smallest > 0:
+                known = {one.shape, two.shape} <= {"ball", "box"}
+                overlap = _overlap(one, two) if known else _spheres_overlap(one, two)
+                near = overlap > -clearance * min(one.smallest, two.smallest)
+                near &= present[:, index] & present[:, other]
                 supported[:, index] |= near
                 supported[:, other] |= near
-    return supported
+    return supported.numpy()
 
 
-_Body = tuple[Shape, Float[np.ndarray, "T 3"], Float[np.ndarray, "T 3 3"], Float[np.ndarray, " 3"]]
-
-
-def _known_shape(world: Surroundings, index: int, half: Float[np.ndarray, " 3"]) -> Shape:
+@dataclass(frozen=True, eq=False)
+class _Body:
+    shape: Shape
     """Unknown for points, and for things with unequal sides that nobody named."""
-    shape = world.shape(index)
-    if half.min() <= 0 or (shape == "ball" and np.ptp(half) > 0.01 * half.max()):
-        return "unknown"
-    return shape
+    center: Float[Tensor, "*T 3"]
+    """Metres, world frame."""
+    axes: Float[Tensor, "*T 3 3"]
+    """Columns are its own in the world frame."""
+    half: Float[Tensor, " 3"]
+
+    @property
+    def smallest(self) -> float:
+        """Half size in metres."""
+        return float(self.half.min())
+
+    @property
+    def bound(self) -> Float[Tensor, ""]:
+        """Radius of the sphere around it."""
+        return self.half[0] if self.shape == "ball" else self.half.norm()
+
+    def reach_down(self) -> Float[Tensor, "*T"]:
+        """Metres from the center to the lowest point; of unknown shapes that of the sphere around them."""
+        reach = _REACHES.get(self.shape)
+        return self.bound if reach is None else reach(self.axes[..., 2, :], self.half)
 
 
-def _overlap(one: _Body, two: _Body) -> Float[np.ndarray, " T"]:
-    if one[0] == "ball" and two[0] == "ball":
-        return one[3][0] + two[3][0] - np.linalg.norm(one[1] - two[1], axis=1)
-    if one[0] == "box" and two[0] == "box":
-        return _boxes_overlap(one, two)
-    ball, box = (one, two) if one[0] == "ball" else (two, one)
-    local = np.einsum("ti,tij->tj", ball[1] - box[1], box[2])
-    nearest = local.clip(-box[3], box[3])
-    apart = np.linalg.norm(local - nearest, axis=1)
-    within = (box[3] - np.abs(local)).min(axis=1)
-    return ball[3][0] - np.where(apart > 0, apart, -within)
+_REACHES: dict[Shape, Callable[[Tensor, Tensor], Tensor]] = {
+    "box": box_reach,
+    "ellipsoid": ellipsoid_reach,
+    "capsule": capsule_reach,
+    "cylinder": cylinder_reach,
+}
 
 
-def _sphere_around(body: _Body) -> _Body:
-    radius = body[3][0] if body[0] == "ball" else float(np.linalg.norm(body[3]))
-    return "ball", body[1], body[2], np.full(3, radius)
+def _bodies(trajectory: Trajectory, world: Surroundings) -> list[_Body]:
+    place, half = trajectory.position[0].double(), trajectory.extent[0].double()
+    axes = rotation_matrix(trajectory.rotation[0].double())  # (T, N, 3, 3)
+    bodies = []
+    for index, own in enumerate(half):
+        shape = world.shape(index)
+        if own.min() <= 0 or (shape == "ball" and own.max() - own.min() > 0.01 * own.max()):
+            shape = "unknown"
+        bodies.append(_Body(shape, place[:, index], axes[:, index], own))
+    return bodies
 
 
-def _boxes_overlap(one: _Body, two: _Body) -> Float[np.ndarray, " T"]:
-    a, b = one[2], two[2]
-    crossed = np.cross(a.transpose(0, 2, 1)[:, :, None], b.transpose(0, 2, 1)[:, None]).reshape(-1, 9, 3)
-    length = np.linalg.norm(crossed, axis=-1, keepdims=True)
-    crossed = np.where(length > 1e-6, crossed / length.clip(min=1e-6), 0.0)
-    along = np.concatenate([a.transpose(0, 2, 1), b.transpose(0, 2, 1), crossed], axis=1)  # (T, 15, 3)
-    reach = (np.abs(along @ a) * one[3]).sum(axis=-1) + (np.abs(along @ b) * two[3]).sum(axis=-1)
-    apart = np.abs(np.einsum("tkd,td->tk", along, two[1] - one[1]))
-    parallel = np.concatenate([np.zeros((len(a), 6), dtype=bool), length[..., 0] <= 1e-6], axis=1)
-    return np.where(parallel, np.inf, reach - apart).min(axis=1)
+def _still(block: Obstacle) -> _Body:
+    return _Body("box", *(torch.from_numpy(part) for part in (block.center, block.axes, block.half)))
 
 
-def _reach_down(
-    shape: Shape, axes: Float[np.ndarray, "T 3 3"], half: Float[np.ndarray, " 3"]
-) -> Float[np.ndarray, " T"]:
-    """Metres from the center to the lowest point; of unknown shapes that of the sphere around them."""
-    up = axes[:, 2]  # (T, 3): the world's z in the body's own axes
-    if shape in ("ball", "unknown"):
-        return np.full(len(up), half[0] if shape == "ball" else float(np.linalg.norm(half)))
-    if shape == "box":
-        return np.abs(up) @ half
-    if shape == "ellipsoid":
-        return np.linalg.norm(up * half, axis=1)
-    along = np.abs(up[:, 2])
-    if shape == "capsule":
-        return along * (half[2] - half[0]) + half[0]
-    return along * half[2] + np.sqrt(np.clip(1 - along**2, 0, None)) * half[0]
+def _overlap(one: _Body, two: _Body) -> Float[Tensor, " T"]:
+    """Of balls and boxes."""
+    offset = one.center - two.center
+    if one.shape == "ball" and two.shape == "ball":
+        return ball_overlap(offset, one.half[0], two.half[0])
+    if one.shape == "box" and two.shape == "box":
+        return boxes_overlap(offset, one.axes, one.half, two.axes, two.half)
+    if one.shape == "ball":
+        return ball_box_overlap(offset, one.half[0], two.axes, two.half)
+    return ball_box_overlap(-offset, two.half[0], one.axes, one.half)
 
 
-def _axes(rotation: Float[np.ndarray, "T N 4"]) -> Float[np.ndarray, "T N 3 3"]:
-    """Rotation matrices of unit quaternions, w first."""
-    w, x, y, z = np.moveaxis(rotation, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+def _spheres_overlap(one: _Body, two: _Body) -> Float[Tensor, " T"]:
+    return ball_overlap(one.center - two.center, one.bound, two.bound)

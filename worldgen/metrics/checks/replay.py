@@ -18,10 +18,10 @@ from torch import Tensor
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.flights import find_kinks
-from worldgen.physics.laws import central_velocity
+from worldgen.physics.laws import central_velocity, energy, momentum, speed_momentum
 from worldgen.simulation.replay.overlap import corners_turn, overlap
 from worldgen.simulation.replay.replay import FIRST, NotReplayable, Replay, replay
-from worldgen.types import Check, PhysicsReport, Trajectory
+from worldgen.types import GRAVITY, Check, PhysicsReport, Trajectory
 
 _ERROR = blank_states(
     "replay_error",
@@ -84,7 +84,7 @@ def assess_replay(
     clip: str,
     first: int = FIRST,
     floor: float | None = 0.0,
-    gravity: float = 9.81,
+    gravity: float = GRAVITY,
     own: OwnError | None = None,
     sigma: float | None = None,
 ) -> tuple[PhysicsReport, Replay | None]:
@@ -251,7 +251,7 @@ def check_replayed_momentum(tracks: Trajectory, forecast: Replay) -> Check:
     value = float(difference.norm(dim=-1).max())
     mass, dt = _masses(forecast), float(tracks.dt[0])
     noise = float((mass.square().sum()).sqrt()) * forecast.sigma / (2**0.5 * dt)
-    scale = float((mass * forecast.trajectory.velocity[0].norm(dim=-1)).sum(dim=-1).max())
+    scale = float(speed_momentum(forecast.trajectory.velocity[0], mass).max())
     limit = max(0.2 * scale, 3 * noise, 1e-9)
     return measured(replace(_MOMENTUM, limit=limit), value, f"of {scale:.3g} kg m/s, noise {noise:.2g}")
 
@@ -280,14 +280,22 @@ def _audit(
     whole &= torch.arange(1, len(seen) - 1) >= forecast.fitted
     if int(whole.sum()) < 3:
         return None, whole
-    level = forecast.trajectory.position[0, :, shown, 2].min()
-    mass, found = _masses(forecast)[shown], []
+    level = float(forecast.trajectory.position[0, :, shown, 2].min())
+    found = []
     for one in (tracks, forecast.trajectory):
-        velocity = central_velocity(replace(one, position=one.position.double(), dt=one.dt.double()))
-        velocity = velocity[0][:, shown]
-        height = one.position[0, 1:-1, shown, 2].double() - level
-        energy = (mass * (velocity.square().sum(dim=-1) / 2 + forecast.gravity * height)).sum(dim=-1)
-        found.append((energy, (mass[:, None] * velocity).sum(dim=1)))
+        # Spin is left out: a track does not tell it.
+        still = torch.zeros_like(one.position, dtype=torch.float64)
+        exact = replace(
+            forecast.trajectory,
+            position=one.position.double(),
+            dt=one.dt.double(),
+            velocity=still,
+            spin=still,
+        )
+        velocity = torch.nn.functional.pad(central_velocity(exact), (0, 0, 0, 0, 1, 1))
+        exact = replace(exact, velocity=velocity)
+        total = energy(exact, forecast.gravity, level)[0, 1:-1, shown].sum(dim=-1)
+        found.append((total, momentum(exact.velocity[0, 1:-1, shown], exact.mass[0, shown])))
     return (found[0], found[1]), whole
 
 

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from worldgen.physics.laws import STANDARD_GRAVITY
 from worldgen.simulation.engine import model_of, mujoco, object_bodies
-from worldgen.types import Clip
+from worldgen.types import GRAVITY, Clip
 
 Shape = Literal["ball", "box", "cylinder", "capsule", "ellipsoid", "unknown"]
 _SHAPES: dict[int, Shape] = {
@@ -39,7 +38,7 @@ class Obstacle:
 class Surroundings:
     """The world around a trajectory; by default balls above a floor at 0."""
 
-    gravity: float = STANDARD_GRAVITY
+    gravity: float = GRAVITY
     """m/s^2, downward."""
     floor: float | None = 0.0
     """Height in metres; None where it is unknown."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from worldgen.physics.contact_laws import ball_overlap, floor_overlap
 from worldgen.physics.laws import fit_parabola
 from worldgen.types import Trajectory
 
@@ -44,11 +45,6 @@ class Flight:
     @property
     def samples(self) -> int:
         return self.stop - self.start
-
-    @property
-    def relative_residual(self) -> float:
-        """Root mean square of the distance from the parabola, over ``span``."""
-        return float(np.sqrt(self.squared_residual / self.samples) / max(self.span, 1e-12))
 
 
 def find_flights(
@@ -169,18 +165,17 @@ def _moving_axes(window: Float[np.ndarray, "W 3"]) -> int:
 
 def _touching(trajectory: Trajectory, floor: float | None) -> Bool[np.ndarray, "T N"]:
     """Frames in which an object rests on the floor or against another object, as far as sizes tell."""
-    position = trajectory.position[0].double().numpy()
-    present = trajectory.present[0].numpy()
-    radius = trajectory.extent[0].double().numpy()[:, 2]
+    position, present = trajectory.position[0].double(), trajectory.present[0]
+    radius = trajectory.extent[0, :, 2].double()
     solid = radius > 0
-    touching = np.zeros(present.shape, dtype=bool)
+    touching = torch.zeros_like(present)
     if floor is not None:
-        touching |= solid & (position[..., 2] - floor < (1 + _CLEARANCE) * radius)
+        touching |= solid & (floor_overlap(position[..., 2], radius, floor) > -_CLEARANCE * radius)
     for one in range(len(radius)):
         for two in range(one):
-            gap = np.linalg.norm(position[:, one] - position[:, two], axis=-1) - radius[one] - radius[two]
-            near = solid[one] & solid[two] & present[:, one] & present[:, two]
-            near = near & (gap < _CLEARANCE * min(radius[one], radius[two]))
+            overlap = ball_overlap(position[:, one] - position[:, two], radius[one], radius[two])
+            near = overlap > -_CLEARANCE * torch.minimum(radius[one], radius[two])
+            near &= solid[one] & solid[two] & present[:, one] & present[:, two]
             touching[:, one] |= near
             touching[:, two] |= near
-    return touching
+    return touching.numpy()
