@@ -123,7 +123,7 @@ def test_a_teleport_is_caught_by_chord_energy_in_one_step():
     assert report["free_fall"].value < 1e-9
 
 
-def test_what_does_not_move_is_refused():
+def test_nothing_applies_to_what_does_not_move():
     ball = bouncing_ball()
     report = check(reorder(ball, torch.zeros(40, dtype=torch.long)), reference=ball)
     assert report["motion"].value == 0 and report["motion"].score == 0
@@ -150,7 +150,7 @@ def test_two_balls_that_touch_do_not_fly():
     assert len(find_flights(of(apart), 0.0)) == 2
 
 
-def test_noise_that_hides_gravity_is_refused_and_less_is_not():
+def test_free_fall_applies_unless_noise_hides_gravity():
     ball = bouncing_ball(frames=12)
     scatter = torch.randn(ball.position.shape, generator=torch.Generator().manual_seed(0)).double()
     report = check(replace(ball, position=ball.position + 0.02 * scatter))

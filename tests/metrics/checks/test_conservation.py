@@ -68,7 +68,7 @@ def test_a_reversed_collision_keeps_it_too():
     assert momentum(back).value < 1e-9 and "time reversal" in momentum(back).blind_to
 
 
-def test_it_is_refused_where_the_world_pushes_or_noise_hides_it():
+def test_it_does_not_apply_where_the_world_pushes_or_noise_hides_it():
     pushed = collide((1.0, 1.0), (1.0, -1.0), (0.2, 1.0))
     assert "in truth something outside pushes" in momentum(pushed, reference=pushed).note
     assert not momentum(pushed, reference=pushed).applies

@@ -254,7 +254,7 @@ def test_overlap_is_what_is_deeper_than_in_the_replay():
     assert deeper.value == pytest.approx(0.3) and deeper.note == "0.05 m deep, 0.02 m in the replay"
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_what_does_not_apply_says_why():
     clip, tracks = film("bounce", 0), tracks_of("bounce", 0)
     report, again = assess_replay(replace(tracks, metric=False), clip.scenes[0], clip="x")
     assert again is None and not any(check.applies for check in report.checks)

@@ -1,4 +1,4 @@
-"""Checks against what truly happened: how far off on average, at the end, and until when a track is right."""
+"""Checks against what truly happened: errors of tracks, and PISA's three measures of masks."""
 
 from __future__ import annotations
 
@@ -12,35 +12,30 @@ from torch import Tensor
 from worldgen.metrics.checks.scoring import blank, blank_states, measured, not_applicable
 from worldgen.types import Check, Trajectory
 
-_BLIND = ("which law was broken",)
-_VANISHED = (*_BLIND, "vanishing", "a copy that appears")
-_TRAJECTORY_ERROR = blank_states("trajectory_error", "m", 1.0, _VANISHED)
+_UNSEEN = ("which law was broken", "vanishing", "a copy that appears")
+_TRAJECTORY_ERROR = blank_states("trajectory_error", "m", 1.0, _UNSEEN)
 _AVERAGE = blank_states(
-    "average_displacement", "m", 1.0, (*_VANISHED, "from pixels: energy gained at a bounce")
+    "average_displacement", "m", 1.0, (*_UNSEEN, "from pixels: energy gained at a bounce")
 )
-_FINAL = blank_states("final_displacement", "m", 1.0, (*_VANISHED, "objects that change places and back"))
+_FINAL = blank_states("final_displacement", "m", 1.0, (*_UNSEEN, "objects that change places and back"))
 _HORIZON = blank_states(
     "valid_horizon",
     "s",
     1.0,
-    (*_VANISHED, "what goes wrong late: frozen at the end, energy gained at a bounce"),
+    (*_UNSEEN, "what goes wrong late: frozen at the end, energy gained at a bounce"),
     "above",
 )
-
-
-_BLIND_MASKS = (
-    "which law was broken",
-    "vanishing",
-    "a copy that appears",
+_UNSEEN_IN_MASKS = (
+    *_UNSEEN,
     "energy gained at a bounce",
     "what stops near its true place",
     "changes of color or size",
 )
-_L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_BLIND_MASKS, "half of a vertical error"))
-_L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _BLIND_MASKS)
-_CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _BLIND_MASKS)
-_CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _BLIND_MASKS)
-_IOU = blank(
+_PISA_L2 = blank("pisa_l2", "of sqrt(2) H", 0.05, (*_UNSEEN_IN_MASKS, "half of a vertical error"))
+_PISA_L2_EUCLIDEAN = blank("pisa_l2_euclidean", "of the diagonal", 0.075, _UNSEEN_IN_MASKS)
+_PISA_CHAMFER = blank("pisa_chamfer", "of sqrt(2) H", 0.1, _UNSEEN_IN_MASKS)
+_PISA_CHAMFER_EUCLIDEAN = blank("pisa_chamfer_euclidean", "of the diagonal", 0.05, _UNSEEN_IN_MASKS)
+_PISA_IOU = blank(
     "pisa_iou",
     "IoU",
     0.5,
@@ -62,12 +57,11 @@ def check_displacement(
     """
     unit = "m" if trajectory.metric else "px"
     error, average, final = (replace(check, unit=unit) for check in (_TRAJECTORY_ERROR, _AVERAGE, _FINAL))
-    blanks = (error, average, final, _HORIZON)
     if reference is None:
-        return _refuse(blanks, "no reference")
+        return _none_of(error, average, final, "no reference")
     both = trajectory.present[0] & reference.present[0]
     if not bool(both.any()):
-        return _refuse(blanks, "no object is seen both here and in the reference")
+        return _none_of(error, average, final, "no object is seen both here and in the reference")
     distance = (trajectory.position[0] - reference.position[0]).norm(dim=-1).double()
     limit = max(_radius(reference, both), 1e-12)
     error, average, final = (replace(check, limit=limit) for check in (error, average, final))
@@ -85,6 +79,40 @@ def check_displacement(
         else measured(final, fde, f"mean over {last.numel()} objects"),
         _horizon(distance.numpy(), both.numpy(), reference, limit),
     )
+
+
+def check_pisa(masks: Bool[Tensor, "T N H W"], true: Bool[Tensor, "T N H W"]) -> tuple[Check, ...]:
+    """A8: the three measures in both forms, each the mean over the objects that are in both.
+
+    Raises:
+        ValueError: Masks of another length or size.
+    """
+    count = min(masks.shape[1], true.shape[1])
+    if masks.shape[0] != true.shape[0] or masks.shape[2:] != true.shape[2:]:
+        raise ValueError(
+            f"masks must have the length and size of the true ones, {tuple(true.shape)}; "
+            f"got {tuple(masks.shape)}. Resample them first."
+        )
+    blanks = (_PISA_L2, _PISA_L2_EUCLIDEAN, _PISA_CHAMFER, _PISA_CHAMFER_EUCLIDEAN, _PISA_IOU)
+    area = float(true.flatten(2).double().mean(dim=(0, 2)).max()) if count else 0.0
+    if area < _LEAST_AREA:
+        return tuple(not_applicable(check, "the true masks are empty") for check in blanks)
+    if _stands_still(masks[:, :count]):
+        return tuple(not_applicable(check, "no motion") for check in blanks)
+    shown = [index for index in range(count) if bool(true[:, index].any())]
+    checks = []
+    for check, measure in zip(
+        blanks, (pisa_l2, pisa_l2_euclidean, pisa_chamfer, pisa_chamfer_euclidean, pisa_iou), strict=True
+    ):
+        values = np.array([measure(masks[:, index], true[:, index]) for index in shown])
+        known = values[np.isfinite(values)]
+        if not len(known):
+            checks.append(not_applicable(check, "no frame shows an object in both"))
+        elif check.passes == "above":
+            checks.append(measured(check, float(known.mean()), f"{len(known)} objects", float(known.mean())))
+        else:
+            checks.append(measured(check, float(known.mean()), f"{len(known)} of {len(values)} objects"))
+    return tuple(checks)
 
 
 def pisa_l2(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
@@ -119,38 +147,13 @@ def pisa_iou(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float
     return float((both / either.clamp(min=1)).where(either > 0, both.new_ones(())).mean())
 
 
-def check_pisa(masks: Bool[Tensor, "T N H W"], true: Bool[Tensor, "T N H W"]) -> tuple[Check, ...]:
-    """A8: the three measures in both forms, each the mean over the objects that are in both.
-
-    Raises:
-        ValueError: Masks of another length or size.
-    """
-    count = min(masks.shape[1], true.shape[1])
-    if masks.shape[0] != true.shape[0] or masks.shape[2:] != true.shape[2:]:
-        raise ValueError(
-            f"masks must have the length and size of the true ones, {tuple(true.shape)}; "
-            f"got {tuple(masks.shape)}. Resample them first."
-        )
-    blanks = (_L2, _L2_EUCLIDEAN, _CHAMFER, _CHAMFER_EUCLIDEAN, _IOU)
-    area = float(true.flatten(2).double().mean(dim=(0, 2)).max()) if count else 0.0
-    if area < _LEAST_AREA:
-        return tuple(not_applicable(check, "the true masks are empty") for check in blanks)
-    if _stands_still(masks[:, :count]):
-        return tuple(not_applicable(check, "no motion") for check in blanks)
-    shown = [index for index in range(count) if bool(true[:, index].any())]
-    checks = []
-    for check, measure in zip(
-        blanks, (pisa_l2, pisa_l2_euclidean, pisa_chamfer, pisa_chamfer_euclidean, pisa_iou), strict=True
-    ):
-        values = np.array([measure(masks[:, index], true[:, index]) for index in shown])
-        known = values[np.isfinite(values)]
-        if not len(known):
-            checks.append(not_applicable(check, "no frame shows an object in both"))
-        elif check.passes == "above":
-            checks.append(measured(check, float(known.mean()), f"{len(known)} objects", float(known.mean())))
-        else:
-            checks.append(measured(check, float(known.mean()), f"{len(known)} of {len(values)} objects"))
-    return tuple(checks)
+def _none_of(error: Check, average: Check, final: Check, why: str) -> tuple[Check, Check, Check, Check]:
+    return (
+        not_applicable(error, why),
+        not_applicable(average, why),
+        not_applicable(final, why),
+        not_applicable(_HORIZON, why),
+    )
 
 
 def _horizon(
@@ -178,15 +181,6 @@ def _path(reference: Trajectory) -> float:
     seen = reference.present[0, 1:] & reference.present[0, :-1]
     step = (reference.position[0, 1:] - reference.position[0, :-1]).norm(dim=-1)
     return float((step * seen).sum(dim=0)[reference.present[0].any(dim=0)].mean())
-
-
-def _refuse(blanks: tuple[Check, Check, Check, Check], why: str) -> tuple[Check, Check, Check, Check]:
-    return (
-        not_applicable(blanks[0], why),
-        not_applicable(blanks[1], why),
-        not_applicable(blanks[2], why),
-        not_applicable(blanks[3], why),
-    )
 
 
 def _stands_still(masks: Bool[Tensor, "T N H W"]) -> bool:

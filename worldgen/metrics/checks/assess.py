@@ -2,7 +2,7 @@
 
 No single check sees every violation (acceleration is even in time, so a reversed fall has the right one), so
 each says in ``blind_to`` what it cannot see, and they are never averaged. A clip in which nothing moves
-satisfies every law trivially: the motion gate refuses it before anything else is scored.
+satisfies every law trivially: the motion gate comes before anything else, and no other check applies.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ from worldgen.types import GRAVITY, Check, PhysicsReport, Source, Trajectory
 _MOTION = blank(
     "motion", "radii", 1.0, ("every violation by something that moves", "what turns on the spot"), "above"
 )
-
-
-_USED = ("free_fall", "g_eff")
+_BY_GRAVITY = ("free_fall", "g_eff")
 """Checks that compare with g."""
 _BY_MASS = ("momentum",)
 _BY_DEPTH = ("penetration", "penetration_share")
@@ -67,7 +65,7 @@ def assess(
         gravity: g in m/s^2.
         expected: Where each object ought to be visible; everywhere that the reference has it, or everywhere,
             when None.
-        spurious: Objects seen per frame that belong to nobody (`tracks.count_spurious`).
+        spurious: Objects seen per frame that belong to nobody (`colors.count_spurious`).
         excused: Where an object may come and go (`permanence.exits`); births are not judged when None.
         cut: Where it may be seen in part only: it is there, and no law is checked on its place.
         floor: Height of the floor in metres; None where it is unknown. Not used for pixels, nor for objects
@@ -136,15 +134,15 @@ def check_motion(trajectory: Trajectory) -> Check:
 
 
 def without_gravity(report: PhysicsReport, why: str) -> PhysicsReport:
-    """The report with the checks that compare with g refused: the scale was taken from g, or it has none."""
-    return _refuse(report, _USED, why)
+    """The report in which checks that compare with g do not apply: the scale is from g, or there is none."""
+    return _without(report, _BY_GRAVITY, why)
 
 
 def without_guesses(report: PhysicsReport, objects: int) -> PhysicsReport:
     """The report of a video with a scale, without the checks that need what a video does not tell."""
     if objects > 1:
-        report = _refuse(report, _BY_MASS, "a video does not tell how masses compare")
-    return _refuse(report, _BY_DEPTH, "a video does not tell what lies before what, nor where the floor is")
+        report = _without(report, _BY_MASS, "a video does not tell how masses compare")
+    return _without(report, _BY_DEPTH, "a video does not tell what lies before what, nor where the floor is")
 
 
 def _unit(trajectory: Trajectory) -> str:
@@ -175,7 +173,7 @@ def _require_comparable(
         raise ValueError(f"expected must be (T N) = {(frames, count)}; got {tuple(expected.shape)}.")
 
 
-def _refuse(report: PhysicsReport, names: tuple[str, ...], why: str) -> PhysicsReport:
+def _without(report: PhysicsReport, names: tuple[str, ...], why: str) -> PhysicsReport:
     def changed(check: Check) -> Check:
         return not_applicable(check, why) if check.name in names else check
 

@@ -1,4 +1,4 @@
-"""Checks of energy: nothing passive gains it, and no step between two frames may need more than there is."""
+"""Checks of conservation: nothing passive gains energy, no step needs more than there is, momentum stays."""
 
 from __future__ import annotations
 
@@ -48,14 +48,6 @@ _CHORD_ENERGY = blank_states(
         "vanishing",
     ),
 )
-_SLACK = 0.1
-"""Excess of energy that is forgiven: a length scale 5 % off, as in careful hand tracks, shifts it so far."""
-_NOISE_SHARE = 0.05
-"""Scatter beyond this share of the radius is motion, not noise, and excuses no energy."""
-_REFERENCE_STEPS = 3
-"""The median of so many first chords is the initial energy, whatever one bounce or jump among them does."""
-
-
 _MOMENTUM = blank_states(
     "momentum",
     "of all momenta",
@@ -72,6 +64,12 @@ _MOMENTUM = blank_states(
         "a copy that appears",
     ),
 )
+_SLACK = 0.1
+"""Excess of energy that is forgiven: a length scale 5 % off, as in careful hand tracks, shifts it so far."""
+_NOISE_SHARE = 0.05
+"""Scatter beyond this share of the radius is motion, not noise, and excuses no energy."""
+_REFERENCE_STEPS = 3
+"""The median of so many first chords is the initial energy, whatever one bounce or jump among them does."""
 
 
 def check_energy_gain(
@@ -98,7 +96,7 @@ def check_energy_gain(
     total = (
         torch.where(moving.present, energy(moving, gravity, level), 0.0)[0].sum(dim=-1).double().numpy()
     )  # (T,)
-    stretches = common_stretches(trajectory, excused_noise(trajectory, sigma))
+    stretches = _common_stretches(trajectory, _excused_noise(trajectory, sigma))
     if len(stretches) < 2:
         return not_applicable(_ENERGY_GAIN, f"{len(stretches)} smooth stretch of motion; a gain needs two")
     means = torch.tensor([total[start:stop].mean() for start, stop in stretches], dtype=torch.float64)
@@ -145,7 +143,7 @@ def check_chord_energy(
     scatter = (
         mass
         * speed.norm(dim=-1)
-        * excused_noise(trajectory, sigma)
+        * _excused_noise(trajectory, sigma)
         * 2**0.5
         / trajectory.dt[:, None, None] ** 2
     )[0]
@@ -156,11 +154,6 @@ def check_chord_energy(
     return measured(_CHORD_ENERGY, share, f"{known.sum()} steps, highest {worst:.2f} of the initial energy")
 
 
-def excused_noise(trajectory: Trajectory, sigma: float | None) -> float:
-    radius = float(trajectory.extent.max())
-    return min(sigma or 0.0, _NOISE_SHARE * radius) if radius > 0 else sigma or 0.0
-
-
 def check_momentum(
     trajectory: Trajectory, reference: Trajectory | None, sigma: float | None, gravity: float
 ) -> Check:
@@ -168,7 +161,7 @@ def check_momentum(
 
     Along the axes on which nothing outside pushes: the horizontal ones, and the vertical one too where there
     is no gravity. Velocities are means over stretches in which no object has a kink. Where in truth friction,
-    a rod or a ramp pushes sideways, the check is refused.
+    a rod or a ramp pushes sideways, the check does not apply.
 
     Args:
         trajectory: B = 1.
@@ -195,22 +188,7 @@ def check_momentum(
     return measured(_MOMENTUM, value, note)
 
 
-def _level(trajectory: Trajectory, floor: float | None) -> float:
-    if floor is not None and bool((trajectory.extent > 0).any()):
-        return floor
-    heights = trajectory.position[..., 2][trajectory.present]
-    return float(heights.min()) if heights.numel() else 0.0
-
-
-def _system_chords(trajectory: Trajectory, gravity: float, level: float) -> Float[np.ndarray, " T-1"]:
-    """Summed over the objects; NaN where one of them is not seen at an end of the step."""
-    seen = trajectory.present[0, 1:] & trajectory.present[0, :-1]  # (T-1, N)
-    used = trajectory.present[0].any(dim=0)
-    total = chord_energy(trajectory, gravity, level)[0][:, used].sum(dim=-1)
-    return torch.where(seen[:, used].all(dim=-1), total, torch.nan).double().numpy()
-
-
-def common_stretches(trajectory: Trajectory, sigma: float) -> list[tuple[int, int]]:
+def _common_stretches(trajectory: Trajectory, sigma: float) -> list[tuple[int, int]]:
     """Runs of at least two frames that lie inside a smooth run of every object that is ever seen."""
     frames = trajectory.position.shape[1]
     inside = np.ones(frames, dtype=bool)
@@ -229,6 +207,12 @@ def common_stretches(trajectory: Trajectory, sigma: float) -> list[tuple[int, in
     ]
 
 
+def _excused_noise(trajectory: Trajectory, sigma: float | None) -> float:
+    """Tracker noise of one coordinate, as far as it is noise; 0 where unknown."""
+    radius = float(trajectory.extent.max())
+    return min(sigma or 0.0, _NOISE_SHARE * radius) if radius > 0 else sigma or 0.0
+
+
 def _energy_noise(trajectory: Trajectory, sigma: float | None) -> float:
     """Scatter of one frame's energy from noise of its central difference, ``m |v| sigma / (sqrt(2) dt)``."""
     speed = trajectory.velocity[0].norm(dim=-1)[trajectory.present[0]]
@@ -236,19 +220,25 @@ def _energy_noise(trajectory: Trajectory, sigma: float | None) -> float:
     return float(speed.mean()) * mass * (sigma or 0.0) / (2**0.5 * float(trajectory.dt[0]))
 
 
-def _pushed(reference: Trajectory, axes: tuple[int, ...]) -> float:
-    """How much the true momentum changes from frame to frame, over all momenta; of noiseless states."""
-    used = reference.present[0].any(dim=0)
-    exact = replace(reference, position=reference.position.double(), dt=reference.dt.double())
-    velocity, mass = central_velocity(exact)[0, :, used], reference.mass[0, used].double()
-    total = speed_momentum(velocity, mass).max().clamp(min=1e-12)
-    return float(momentum_residual(velocity, mass, axes).max() / total)
+def _level(trajectory: Trajectory, floor: float | None) -> float:
+    if floor is not None and bool((trajectory.extent > 0).any()):
+        return floor
+    heights = trajectory.position[..., 2][trajectory.present]
+    return float(heights.min()) if heights.numel() else 0.0
+
+
+def _system_chords(trajectory: Trajectory, gravity: float, level: float) -> Float[np.ndarray, " T-1"]:
+    """Summed over the objects; NaN where one of them is not seen at an end of the step."""
+    seen = trajectory.present[0, 1:] & trajectory.present[0, :-1]  # (T-1, N)
+    used = trajectory.present[0].any(dim=0)
+    total = chord_energy(trajectory, gravity, level)[0][:, used].sum(dim=-1)
+    return torch.where(seen[:, used].all(dim=-1), total, torch.nan).double().numpy()
 
 
 def _drift(trajectory: Trajectory, sigma: float, axes: tuple[int, ...]) -> tuple[float, int, float] | None:
     """Largest change between stretches, their number, and what noise alone would make of it."""
     used = trajectory.present[0].any(dim=0)
-    stretches = common_stretches(trajectory, excused_noise(trajectory, sigma))
+    stretches = _common_stretches(trajectory, _excused_noise(trajectory, sigma))
     if len(stretches) < 2 or not bool(used.any()):
         return None
     exact = replace(trajectory, position=trajectory.position.double(), dt=trajectory.dt.double())
@@ -259,3 +249,12 @@ def _drift(trajectory: Trajectory, sigma: float, axes: tuple[int, ...]) -> tuple
     shortest = min(stop - start for start, stop in stretches) * float(trajectory.dt[0])
     scatter = 2**0.5 * sigma * float(mass.norm()) / shortest
     return float(momentum_residual(means, mass, axes).max()) / total, len(stretches), scatter / total
+
+
+def _pushed(reference: Trajectory, axes: tuple[int, ...]) -> float:
+    """How much the true momentum changes from frame to frame, over all momenta; of noiseless states."""
+    used = reference.present[0].any(dim=0)
+    exact = replace(reference, position=reference.position.double(), dt=reference.dt.double())
+    velocity, mass = central_velocity(exact)[0, :, used], reference.mass[0, used].double()
+    total = speed_momentum(velocity, mass).max().clamp(min=1e-12)
+    return float(momentum_residual(velocity, mass, axes).max() / total)

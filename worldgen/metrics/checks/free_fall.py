@@ -107,7 +107,7 @@ def check_free_fall(
 ) -> Check:
     """A1: ``|a_fit - g| / g``, from the least-squares parabola of each flight, weighted by length.
 
-    Refused where noise alone would move the fitted acceleration by more than 5 % of g (one deviation).
+    Does not apply where noise alone would move the fitted acceleration by more than 5 % of g (one deviation).
     """
     if not trajectory.metric:
         return not_applicable(_FREE_FALL, "pixels without scale do not know g")

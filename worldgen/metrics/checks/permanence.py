@@ -14,13 +14,13 @@ from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import pixel_tracks
 from worldgen.types import Camera, Check, Clip, Trajectory
 
-_STAY = "every violation by what stays visible"
-_PERMANENCE = blank("permanence", "of object-frames", 0.95, (_STAY,), "above")
+_STAYS = "every violation by what stays visible"
+_PERMANENCE = blank("permanence", "of object-frames", 0.95, (_STAYS,), "above")
 _BIRTHS = blank(
     "births",
     "in the open",
     0.5,
-    (_STAY, "what comes and goes at a border or a screen", "from pixels: a copy that appears"),
+    (_STAYS, "what comes and goes at a border or a screen", "from pixels: a copy that appears"),
 )
 _IDENTITY = blank(
     "identity_swaps",
@@ -28,17 +28,17 @@ _IDENTITY = blank(
     0.5,
     ("every violation but places exchanged",),
 )
+_KEEPS_LOOKS = ("every violation by what keeps its looks",)
+_AREA = blank("area_variation", "of the mean area", 0.15, (*_KEEPS_LOOKS, "a change of color"))
+_COLOR = blank("color_variation", "of the mean color", 0.1, (*_KEEPS_LOOKS, "a change of size"))
 _BORDER = 0.03
 """Share of the image in which objects may enter and leave."""
 _CLEARER = 0.5
 """Two objects have changed places when that explains a step with less than this share of its length."""
-
-
-_BLIND = ("every violation by what keeps its looks",)
-_AREA = blank("area_variation", "of the mean area", 0.15, (*_BLIND, "a change of color"))
-_COLOR = blank("color_variation", "of the mean color", 0.1, (*_BLIND, "a change of size"))
 _FEWEST = 3
-_HALF = 0.5
+"""Frames in which an object must be whole."""
+_COVERED = 0.5
+"""Share of a pixel from which it is the object's."""
 
 
 def check_permanence(
@@ -71,48 +71,6 @@ def check_births(trajectory: Trajectory, excused: Bool[Tensor, "T N"] | None) ->
     gone = seen[:-1] & ~seen[1:] & ~excused[:-1]
     births, deaths = int(born.sum()), int(gone.sum())
     return measured(_BIRTHS, float(births + deaths), f"{births} births and {deaths} deaths")
-
-
-def exits(
-    trajectory: Trajectory,
-    camera: Camera | None,
-    height: int,
-    width: int,
-    screens: tuple[Obstacle, ...] = (),
-    margin: float = _BORDER,
-) -> Bool[Tensor, "T N"]:
-    """Where things may come and go: at the image's border, or behind a screen.
-
-    With no margin these are the frames in which a thing may be seen in part only, and where a tracker does
-    not know its place.
-
-    Args:
-        trajectory: B = 1.
-        camera: Needed for metric trajectories.
-        height: Of the image in pixels.
-        width: Of the image in pixels.
-        screens: Blocks that hide what is behind them; for metric trajectories.
-        margin: At the border is what touches it, give or take this share of the image.
-    """
-    place = pixel_tracks(trajectory, camera, height, width)[0]  # (T, N, 2)
-    radius = trajectory.extent[0, :, 2].expand(place.shape[:2])
-    if trajectory.metric and camera is not None:
-        edge = camera.project(trajectory.position + _sideways(camera, radius[0]), height, width)[0]
-        radius = (edge - place).norm(dim=-1)  # pixels
-    reach = torch.stack([margin * width + radius, margin * height + radius], dim=-1)
-    size = torch.tensor([width - 1.0, height - 1.0], dtype=place.dtype)
-    found = ((place < reach) | (place > size - reach)).any(dim=-1)
-    for block in screens if camera is not None and trajectory.metric else ():
-        signs = torch.tensor([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-        corners = (signs.numpy() * block.half) @ block.axes.T + block.center
-        points = torch.from_numpy(corners).to(trajectory.position)[None, None]
-        shown = camera.project(points.expand(1, trajectory.position.shape[1], -1, -1), height, width)[
-            0
-        ]  # (T, 8, 2)
-        low, high = shown.amin(dim=1)[:, None], shown.amax(dim=1)[:, None]
-        reach = radius[..., None]
-        found |= ((place > low - reach) & (place < high + reach)).all(dim=-1)
-    return found
 
 
 def check_identity(trajectory: Trajectory, sigma: float | None = None) -> Check:
@@ -163,12 +121,12 @@ def check_constancy(
     """A7: standard deviation over the mean of an object's area and of its mean color, the worst object.
 
     Over the frames in which it is whole: seen, clear of the border, of screens and of other objects. Where
-    the true object's own area or color varies by more than half the limit (a box that turns), the check is
-    refused.
+    the true object's own area or color varies by more than half the limit (a box that turns), the check
+    does not apply.
 
     Args:
         clip: B = 1.
-        tracks: Of the clip, by `tracks.track_objects`.
+        tracks: Of the clip, by `colors.track_objects`.
         reference: Names the objects by its first frame and masks; where it has truth, what is true.
         screens: What things hide behind.
     """
@@ -189,16 +147,51 @@ def check_constancy(
     return checks[0], checks[1]
 
 
+def exits(
+    trajectory: Trajectory,
+    camera: Camera | None,
+    height: int,
+    width: int,
+    screens: tuple[Obstacle, ...] = (),
+    margin: float = _BORDER,
+) -> Bool[Tensor, "T N"]:
+    """Where things may come and go: at the image's border, or behind a screen.
+
+    With no margin these are the frames in which a thing may be seen in part only, and where a tracker does
+    not know its place.
+
+    Args:
+        trajectory: B = 1.
+        camera: Needed for metric trajectories.
+        height: Of the image in pixels.
+        width: Of the image in pixels.
+        screens: Blocks that hide what is behind them; for metric trajectories.
+        margin: At the border is what touches it, give or take this share of the image.
+    """
+    place = pixel_tracks(trajectory, camera, height, width)[0]  # (T, N, 2)
+    radius = trajectory.extent[0, :, 2].expand(place.shape[:2])
+    if trajectory.metric and camera is not None:
+        edge = camera.project(trajectory.position + _sideways(camera, radius[0]), height, width)[0]
+        radius = (edge - place).norm(dim=-1)  # pixels
+    reach = torch.stack([margin * width + radius, margin * height + radius], dim=-1)
+    size = torch.tensor([width - 1.0, height - 1.0], dtype=place.dtype)
+    found = ((place < reach) | (place > size - reach)).any(dim=-1)
+    for block in screens if camera is not None and trajectory.metric else ():
+        signs = torch.tensor([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+        corners = (signs.numpy() * block.half) @ block.axes.T + block.center
+        points = torch.from_numpy(corners).to(trajectory.position)[None, None]
+        shown = camera.project(points.expand(1, trajectory.position.shape[1], -1, -1), height, width)[
+            0
+        ]  # (T, 8, 2)
+        low, high = shown.amin(dim=1)[:, None], shown.amax(dim=1)[:, None]
+        reach = radius[..., None]
+        found |= ((place > low - reach) & (place < high + reach)).all(dim=-1)
+    return found
+
+
 def segment_objects(clip: Clip, tracks: Trajectory, reference: Clip) -> Bool[Tensor, "B T N H W"]:
     """Masks of tracked objects: pixels that an object covers by half, near where it was tracked."""
-    return _owned(clip, tracks, reference) > _HALF
-
-
-def _sideways(camera: Camera, radius: Float[Tensor, " N"]) -> Float[Tensor, "B *T N 3"]:
-    """Metres to the right in the image, one radius per object."""
-    right = camera.rotation[..., :, 0]  # (B, 3) or (B, T, 3)
-    right = right[:, :, None] if camera.moves else right[:, None, None]
-    return right.to(radius) * radius[:, None]
+    return _owned(clip, tracks, reference) > _COVERED
 
 
 def _variation(
@@ -240,3 +233,10 @@ def _owned(clip: Clip, tracks: Trajectory, reference: Clip) -> Float[Tensor, "B 
     near = x[..., None, :] + y[..., :, None] < reach[:, None, :, None, None] ** 2
     seen = tracks.present[:, :, : look.color.shape[1], None, None]
     return cover(clip.frames, look) * (near & seen)
+
+
+def _sideways(camera: Camera, radius: Float[Tensor, " N"]) -> Float[Tensor, "B *T N 3"]:
+    """Metres to the right in the image, one radius per object."""
+    right = camera.rotation[..., :, 0]  # (B, 3) or (B, T, 3)
+    right = right[:, :, None] if camera.moves else right[:, None, None]
+    return right.to(radius) * radius[:, None]

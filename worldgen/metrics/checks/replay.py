@@ -1,6 +1,6 @@
 """Checks by replay: MuJoCo starts as a track does, and what it then does is held against the rest of it.
 
-The free-flight checks of `plausibility` know one law at a time; a replay knows all of a rigid world's at
+The checks of `assess` know one law at a time; a replay knows all of a rigid world's at
 once, contacts included, and needs to know that world: its shapes, masses and materials. Where these are
 unknown it says so.
 """
@@ -199,8 +199,8 @@ def check_contacts(tracks: Trajectory, forecast: Replay) -> Check:
 def check_overlap(tracks: Trajectory, forecast: Replay) -> Check:
     """A6: how much deeper bodies enter each other or the world than they do in the replay.
 
-    Soft contacts give way a little in MuJoCo too: its own depth is subtracted. Refused where what is no ball
-    turns: a track does not tell how far it has.
+    Soft contacts give way a little in MuJoCo too: its own depth is subtracted. Does not apply where what is
+    no ball turns: a track does not tell how far it has.
     """
     radius = float(forecast.trajectory.extent[0, _replayed(forecast)].min())
     if radius <= 0:

@@ -8,8 +8,6 @@ from typing import Literal
 from worldgen.types import Check
 
 LOOKS = "changes of color or size"
-
-
 PASSING = 0.5
 """Every check scores 1/2 at its limit."""
 

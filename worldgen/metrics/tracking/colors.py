@@ -1,6 +1,6 @@
 """Object tracks from the pixels of clips whose objects are known by color in the first frame.
 
-Which pixel belongs to whom is decided in `appearance`. Videos without known objects: `motion_tracks`.
+Which pixel belongs to whom is decided in `appearance`. Videos without known objects: `motion`.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[T
     """Where `track_motion`'s objects ought to be seen if none appears or vanishes inside the image.
 
     What is there in the first frames, or comes in over the border, stays until it leaves over the border;
-    what appears in the middle ought not to exist at all. For `plausibility.assess`.
+    what appears in the middle ought not to exist at all. For `assess.assess`.
 
     Args:
         trajectory: B = 1, pixels of the frames themselves (`Tracked.in_image`).
