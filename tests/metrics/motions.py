@@ -43,3 +43,20 @@ def fall(height: float, gravity: float = G, x: float = 0.0, frames: int = 10) ->
     """From rest at a height, to the end or until it would reach the floor by 0.15 m."""
     t = times(frames)
     return path(x, 0.0, (height - gravity * t**2 / 2).clamp(min=0.15), frames)
+
+
+def bouncing_ball(
+    gravity: float = GRAVITY, restitution: float = 0.8, frames: int = 40, radius: float = 0.12
+) -> Trajectory:
+    """A ball that bounces on z = 0, closed form: contacts fall between frames."""
+    z, up, time, places = 1.2, 0.0, 0.0, []
+    for frame in range(frames):
+        while True:
+            ahead = frame * DT - time
+            height = z + up * ahead - gravity * ahead**2 / 2
+            if height >= radius or gravity == 0:
+                break
+            hit = (up + (up**2 + 2 * gravity * (z - radius)) ** 0.5) / gravity
+            up, z, time = restitution * (gravity * hit - up), radius, time + hit
+        places.append([-0.3 + 0.35 * frame * DT, 0.0, height])
+    return of(torch.tensor(places, dtype=torch.float64), radius=radius)

@@ -1,13 +1,11 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
+from tests.metrics.motions import bouncing_ball
 from worldgen.metrics.checks.assess import assess
-from worldgen.metrics.checks.scoring import tolerance
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.flights import find_flights, find_kinks
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes.families import draw_scene
 from worldgen.types import GRAVITY, Trajectory
@@ -21,24 +19,6 @@ CHECKS = (
     "permanence",
     "trajectory_error",
 )
-
-
-def bouncing_ball(
-    gravity: float = GRAVITY, restitution: float = 0.8, frames: int = 40, radius: float = 0.12
-) -> Trajectory:
-    """A ball that bounces on z = 0, closed form: contacts fall between frames."""
-    z, up, time, places = 1.2, 0.0, 0.0, []
-    for frame in range(frames):
-        while True:
-            ahead = frame * DT - time
-            height = z + up * ahead - gravity * ahead**2 / 2
-            if height >= radius or gravity == 0:
-                break
-            hit = (up + (up**2 + 2 * gravity * (z - radius)) ** 0.5) / gravity
-            up, z, time = restitution * (gravity * hit - up), radius, time + hit
-        places.append([-0.3 + 0.35 * frame * DT, 0.0, height])
-    position = torch.tensor(places, dtype=torch.float64)[None, :, None]
-    return of(position, radius)
 
 
 def of(position: torch.Tensor, radius: float = 0.12, metric: bool = True) -> Trajectory:
@@ -141,15 +121,6 @@ def test_a_ball_that_rolls_is_no_fall():
     assert check(of(floating))["free_fall"].value == pytest.approx(1.0)
 
 
-def test_two_balls_that_touch_do_not_fly():
-    t = DT * torch.arange(12, dtype=torch.float64)
-    one = torch.stack([t, 0 * t, 2 - GRAVITY * t**2 / 2], dim=-1)
-    pair = torch.stack([one, one + torch.tensor([0.24, 0.0, 0.0])], dim=1)[None]
-    assert not find_flights(of(pair), 0.0)
-    apart = torch.stack([one, one + torch.tensor([0.5, 0.0, 0.0])], dim=1)[None]
-    assert len(find_flights(of(apart), 0.0)) == 2
-
-
 def test_free_fall_applies_unless_noise_hides_gravity():
     ball = bouncing_ball(frames=12)
     scatter = torch.randn(ball.position.shape, generator=torch.Generator().manual_seed(0)).double()
@@ -157,20 +128,6 @@ def test_free_fall_applies_unless_noise_hides_gravity():
     assert report["free_fall"].value is None and "noise moves the acceleration" in report["free_fall"].note
     report = check(replace(ball, position=ball.position + 0.0005 * scatter))
     assert 1e-4 < report["free_fall"].value < 0.05
-
-
-def test_kinks_are_found_between_frames_and_through_noise():
-    ball = bouncing_ball()
-    height = ball.position[0, :, 0]
-    present = np.ones(40, dtype=bool)
-    clean = np.flatnonzero(find_kinks(height.numpy(), present))
-    speed = np.diff(height[:, 2].numpy())
-    bounces = np.flatnonzero((speed[1:] > 0) & (speed[:-1] < 0)) + 1
-    assert len(bounces) == 2 and all(np.abs(clean - bounce).min() <= 1 for bounce in bounces)
-    scatter = 0.002 * torch.randn(height.shape, generator=torch.Generator().manual_seed(0)).double()
-    noisy = np.flatnonzero(find_kinks((height + scatter).numpy(), present, sigma=0.002))
-    assert all(np.abs(noisy - bounce).min() <= 1 for bounce in bounces)
-    assert all(np.abs(bounces - kink).min() <= 1 for kink in noisy)
 
 
 def test_missing_and_added_objects_cost_permanence():
@@ -203,11 +160,6 @@ def test_pixels_without_scale_have_no_gravity_and_no_energy():
     for name in ("free_fall", "energy_gain", "chord_energy"):
         assert report[name].value is None and "pixels without scale" in report[name].note
     assert check(bouncing_ball(), gravity=0.0)["free_fall"].note == "does not apply: gravity is 0"
-
-
-def test_score_is_half_at_the_limit_and_falls():
-    assert tolerance(0.0, 0.1) == 1 and tolerance(0.1, 0.1) == 0.5
-    assert tolerance(0.3, 0.1) == pytest.approx(0.1)
 
 
 def test_bad_input_is_explained():

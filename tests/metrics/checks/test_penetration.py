@@ -9,10 +9,8 @@ import torch
 from tests.metrics.motions import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.penetration import find_depths, supported_frames
-from worldgen.metrics.checks.surroundings import Obstacle, Surroundings, read_surroundings
-from worldgen.simulation.clips import simulate_clip
+from worldgen.metrics.checks.surroundings import Obstacle, Surroundings
 from worldgen.simulation.engine import mujoco
-from worldgen.types import GRAVITY
 
 
 def test_two_balls_overlap_by_their_radii_less_their_distance():
@@ -83,33 +81,6 @@ def test_a_block_of_the_world_is_solid():
     np.testing.assert_allclose(find_depths(inside, Surroundings(blocks=(block,))).depth.max(axis=1), 0.17)
     assert supported_frames(ball, Surroundings(blocks=(block,))).all()
     assert not supported_frames(ball, Surroundings()).any()
-
-
-@pytest.mark.parametrize(
-    ("family", "shape", "held"),
-    [
-        ("drop", "ball", False),
-        ("slide", "box", False),
-        ("pendulum", "ball", True),
-        ("dominoes", "box", False),
-    ],
-)
-def test_surroundings_are_read_from_the_scene(family, shape, held):
-    clip = simulate_clip(family, 3, size=8)
-    world = read_surroundings(clip.scenes[0])
-    assert shape in world.shapes and len(world.shapes) == clip.truth.position.shape[2]
-    assert all(world.holds(index) == held for index in range(len(world.shapes)))
-    assert world.gravity == pytest.approx(GRAVITY) and world.floor == pytest.approx(0.0)
-    relative = find_depths(clip.truth, world).relative
-    assert relative.max() < 0.25  # the simulator's own contacts
-
-
-def test_screens_hide_and_ramps_hold():
-    hidden = read_surroundings(simulate_clip("occlude", 1, size=8).scenes[0])
-    assert len(hidden.screens) == 1 and not hidden.blocks
-    ramp = simulate_clip("roll", 1, size=8)
-    world = read_surroundings(ramp.scenes[0])
-    assert len(world.blocks) == 1 and supported_frames(ramp.truth, world)[0].all()
 
 
 def test_what_cannot_be_judged_says_why():
