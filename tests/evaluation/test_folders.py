@@ -212,9 +212,11 @@ def fails(capsys, *words):
 def test_bad_words_get_one_sentence(folders, vjepa, tmp_path, capsys):
     made, real = folders
     both = ["--videos", made, "--against", real]
-    assert "--against compares --videos FOLDER with its own folder by --encoder WHICH" in fails(capsys, *both)
-    assert "--against compares" in fails(capsys, "--tracks", "a.csv", "--against", real, "--encoder", vjepa)
-    assert "with --videos and --against FOLDER" in fails(capsys, "--videos", made, "--encoder", vjepa)
+    assert "--against FOLDER compares the videos with real ones by --encoder WHICH" in fails(capsys, *both)
+    assert "has no option --against; it is of worldgen evaluate videos" in fails(
+        capsys, "--tracks", "a.csv", "--against", real, "--encoder", vjepa
+    )
+    assert "--against FOLDER compares the videos" in fails(capsys, "--videos", made, "--encoder", vjepa)
     with_encoder = ["--encoder", vjepa, "--out", tmp_path / "out"]
     missing = ["--videos", made, "--against", tmp_path / "nowhere"]
     assert f"No folder of videos at {tmp_path}/nowhere" in fails(capsys, *missing, *with_encoder)

@@ -114,7 +114,7 @@ def test_a_wrong_checkpoint_stops_the_command_before_any_video_is_read(folder, t
     assert "must be a clone of facebookresearch/co-tracker" in told and "has no hubconf.py" in told
     assert not out.exists()
     told = fails(capsys, "evaluate", "--tracks", "x.csv", "--points", "x")
-    assert "--detector and --points are of --videos; give them with --videos FOLDER" in told
+    assert "has no option --points; it is of worldgen evaluate videos" in told
 
 
 def test_blobs_alone_say_so_too(folder, tmp_path):

@@ -71,7 +71,9 @@ def test_clips_and_tracks_are_exported(tmp_path, capsys):
 
 
 def test_bad_words_are_explained(tmp_path, capsys):
-    assert "give one" in fails(capsys, "evaluate", "--tracks", "a.csv", "--videos", "b")
+    assert "has no option --videos; it is of worldgen evaluate videos" in fails(
+        capsys, "evaluate", "--tracks", "a.csv", "--videos", "b"
+    )
     assert "No track file at" in fails(capsys, "evaluate", "--tracks", str(tmp_path / "a.csv"))
     pixels = simulate_trajectory("drop", 3, frames=2)
     path = write_tracks(tmp_path / "two.csv", pixels)

@@ -1,172 +1,305 @@
-"""The commands that evaluate, as typed functions: `cli.main` makes options of them."""
+"""The commands that evaluate, as typed functions: `cli.main` makes options of them.
+
+Heavy imports live inside: the help must be instant.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-NAMES = ("physics-iq", "intphys", "intphys2", "likephys", "videophy2", "phygeneval")
+from worldgen.cli.options import did_you_mean
+
+if TYPE_CHECKING:
+    from worldgen.evaluation.videos import Beside
+    from worldgen.metrics.surprise import Windows
 
 
-def evaluate(
-    run: Path | None = None,
-    data: Path | None = None,
-    videos: Path | None = None,
-    tracks: Path | None = None,
+@dataclass(frozen=True)
+class CaptureOptions:
+    """How videos were filmed.
+
+    Args:
+        scale: Metres per pixel of the files, from a known length; or g, for a scale with which each video's
+            longest flight falls with g.
+        gravity: m/s^2 where they were filmed; 9.81 when left out.
+        rate: Frames per second of the world, where a file's own rate is not (slow motion).
+    """
+
+    scale: str | None = None
+    gravity: float | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """What tracks videos.
+
+    Args:
+        detector: Object detector of transformers (DETR, RT-DETR, YOLOS), by folder or id; what moves before
+            the background when left out.
+        points: Clone of facebookresearch/co-tracker with weights in checkpoints/, to follow points; its code
+            is run.
+    """
+
+    detector: str | None = None
+    points: str | None = None
+
+
+@dataclass(frozen=True)
+class AgainstOptions:
+    """Real videos beside those that are judged.
+
+    Args:
+        against: Folder of real videos; the distance to them (JEDi, Frechet) is measured in the features of
+            --encoder.
+        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml with class_path and init_args.
+    """
+
+    against: Path | None = None
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.against is None) != (self.encoder is None):
+            raise ValueError(
+                "--against FOLDER compares the videos with real ones by --encoder WHICH; give both."
+            )
+
+    def compare(self, videos: Path, out: Path) -> Beside:
+        """How far the videos are from the real ones; nothing where none are given."""
+        from worldgen.evaluation.folders import compare_folders
+        from worldgen.evaluation.videos import Beside
+
+        if self.against is None or self.encoder is None:
+            return Beside()
+        return compare_folders(videos, self.against, self.encoder, out)
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """Windows of surprise; the benchmark's own when left out.
+
+    Args:
+        window: Frames of a window of surprise; the benchmark's own when left out.
+        contexts: Known first frames of a window; a half when left out.
+        skip: Every so many frames one is looked at; each when left out.
+    """
+
+    window: int | None = None
+    contexts: list[int] | None = None
+    skip: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is None and (self.contexts is not None or self.skip is not None):
+            raise ValueError("--contexts and --skip go with --window; give it too, or leave them out.")
+
+    def windows(self) -> Windows | None:
+        """What they say; None where they say nothing."""
+        from worldgen.metrics.surprise import Windows
+
+        if self.window is None:
+            return None
+        contexts = tuple(self.contexts or [self.window // 2])
+        return Windows(self.window, contexts, skip=1 if self.skip is None else self.skip)
+
+
+def run(
+    run: Path,
+    data: Path,
     out: Path = Path("report"),
     context_frames: int = 2,
     seed: int = 0,
     clips: int | None = None,
     encoder: str | None = None,
-    fps: float | None = None,
-    processes: int | None = None,
-    scale: str | None = None,
-    gravity: float | None = None,
-    rate: float | None = None,
     lpips: Path | None = None,
-    against: Path | None = None,
-    detector: str | None = None,
-    points: str | None = None,
 ) -> None:
-    """Judge a run on held-out clips (RUN --data FOLDER), anybody's videos (--videos) or tracks (--tracks).
-
-    Or a published benchmark, with options of its own: worldgen evaluate --benchmark NAME --help.
+    """Judge a trained generator on simulated clips that it was not trained on.
 
     Args:
         run: Folder of a trained generator.
         data: Folder of simulated shards that it was not trained on.
-        videos: Folder of videos, instead of a run.
-        tracks: File of tracks without video (.csv, .json in COCO style, .trk of Tracker), instead of a run.
         out: Folder of the report.
         context_frames: First frames that the model is given.
         seed: Of the noise.
         clips: Judge only the first so many.
-        encoder: Judge the clips of a run, or the videos beside --against, also in the features of this
-            encoder: folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml with class_path and init_args;
-            how well they fit their prompts by worldgen.encoders.clip.CLIP:CHECKPOINT.
-        fps: Frames per second of the tracks, where their file does not say.
-        processes: Of --videos: judging processes; all cores when left out.
-        scale: Of --videos: metres per pixel of the files, from a known length; or g, for a scale with which
-            each video's longest flight falls with g.
-        gravity: Of --videos: m/s^2 where they were filmed; 9.81 when left out.
-        rate: Of --videos: frames per second of the world, where a file's own rate is not (slow motion).
-        lpips: Of RUN: AlexNet's weights as torchvision gives them (alexnet-owt-7be5be79.pth), to add LPIPS.
-        against: Of --videos: folder of real videos, any number of them, from which the videos' distance as a
-            crowd (JEDi, Frechet) is measured in the features of --encoder.
-        detector: Of --videos: folder or id of an object detector of transformers (DETR, RT-DETR, YOLOS) whose
-            boxes are tracked; what moves before the background when left out.
-        points: Of --videos: folder of a clone of facebookresearch/co-tracker with its weights in
-            checkpoints/scaled_offline.pth, to follow points on what is tracked; the clone's code is run.
+        encoder: Judge also in the features of this encoder: folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or
+            a yaml with class_path and init_args; how well clips fit their prompts by
+            worldgen.encoders.clip.CLIP:CHECKPOINT.
+        lpips: AlexNet's weights as torchvision gives them (alexnet-owt-7be5be79.pth), to add LPIPS.
+
+    Example:
+        worldgen evaluate run assets/nano/generator --data data/test --out report/
     """
-    given = sum(source is not None for source in (run, videos, tracks))
-    if given != 1 or (run is None) != (data is None):
-        raise ValueError(
-            "worldgen evaluate takes either RUN --data FOLDER or --videos FOLDER or --tracks FILE; give one."
-        )
-    if against is not None and (videos is None or encoder is None):
-        raise ValueError(
-            "--against compares --videos FOLDER with its own folder by --encoder WHICH; give both."
-        )
-    if run is None and against is None and encoder is not None:
-        raise ValueError(
-            "--encoder compares with a truth: give it with RUN --data, with --videos and --against FOLDER of "
-            "real videos, or with --benchmark."
-        )
-    if run is None and lpips is not None:
-        raise ValueError("--lpips compares with a truth, frame by frame: give it with RUN --data.")
-    if videos is None and any(option is not None for option in (scale, gravity, rate, detector, points)):
-        raise ValueError(
-            "--scale, --gravity, --rate, --detector and --points are of --videos; give them with --videos "
-            "FOLDER."
-        )
-    if tracks is not None:
-        from worldgen.evaluation.tracks import evaluate_tracks
+    from worldgen.evaluation.generator import evaluate_folder
 
-        page = evaluate_tracks(tracks, out, fps)
-    elif videos is not None:
-        from worldgen.evaluation.capture import choose_capture
-        from worldgen.evaluation.tracker import choose_tracking
-        from worldgen.evaluation.videos import Beside, evaluate_videos
-
-        how, tracking = choose_capture(scale, gravity, rate), choose_tracking(detector, points)
-        beside = Beside()
-        if against is not None:
-            from worldgen.evaluation.folders import compare_folders
-
-            beside = compare_folders(videos, against, encoder, out)
-        page = evaluate_videos(videos, out, processes, how, beside, tracking)
-    else:
-        from worldgen.evaluation.generator import evaluate_folder
-
-        page = evaluate_folder(run, data, out, context_frames, seed, clips, encoder, lpips)
-    print(f"Report: {page}")
+    _print(evaluate_folder(run, data, out, context_frames, seed, clips, encoder, lpips))
 
 
-def evaluate_benchmark(
-    benchmark: str,
+def videos(
+    videos: Path,
     out: Path = Path("report"),
-    generated: Path | None = None,
-    real: Path | None = None,
     processes: int | None = None,
-    videos: Path | None = None,
-    judge: str | None = None,
-    words: Path | None = None,
-    questions: Path | None = None,
-    pairs: Path | None = None,
-    encoder: str | None = None,
-    window: int | None = None,
-    contexts: list[int] | None = None,
-    skip: int | None = None,
+    capture: CaptureOptions = CaptureOptions(),
+    tracking: TrackingOptions = TrackingOptions(),
+    real: AgainstOptions = AgainstOptions(),
 ) -> None:
-    """Run a published benchmark.
-
-    Physics-IQ: --benchmark physics-iq --generated FOLDER --real FOLDER; a second run goes on. An encoder, by
-    possible and impossible videos: --benchmark intphys|intphys2|likephys --pairs FOLDER --encoder WHICH. A
-    vision-language model as judge: --benchmark videophy2|phygeneval --videos FOLDER --judge WHICH.
+    """Track and judge anybody's videos.
 
     Args:
-        benchmark: physics-iq, intphys, intphys2, likephys, videophy2 or phygeneval.
+        videos: Folder of videos.
         out: Folder of the report.
+        processes: Judging processes; all cores when left out.
+        capture: How they were filmed.
+        tracking: What tracks them.
+        real: What they are compared with.
+
+    Example:
+        worldgen evaluate videos my_videos/ --scale g --out report/
+    """
+    from worldgen.evaluation.capture import choose_capture
+    from worldgen.evaluation.tracker import choose_tracking
+    from worldgen.evaluation.videos import evaluate_videos
+
+    how = choose_capture(capture.scale, capture.gravity, capture.rate)
+    tracker = choose_tracking(tracking.detector, tracking.points)
+    _print(evaluate_videos(videos, out, processes, how, real.compare(videos, out), tracker))
+
+
+def tracks(tracks: Path, out: Path = Path("report"), fps: float | None = None) -> None:
+    """Judge tracks without video.
+
+    Args:
+        tracks: File of tracks: .csv, .json in COCO style, .trk of Tracker.
+        out: Folder of the report.
+        fps: Frames per second, where the file does not say.
+
+    Example:
+        worldgen evaluate tracks my_tracks.csv --out report/
+    """
+    from worldgen.evaluation.tracks import evaluate_tracks
+
+    _print(evaluate_tracks(tracks, out, fps))
+
+
+def physics_iq(
+    benchmark: str, generated: Path, real: Path, out: Path = Path("report"), processes: int | None = None
+) -> None:
+    """Compare generated videos with both takes of real scenes; a second run goes on.
+
+    Args:
+        benchmark: physics-iq.
         generated: Folder of generated videos, named with Physics-IQ's numbers.
         real: Physics-IQ's folder of real videos.
-        processes: Of physics-iq: comparing processes; all cores when left out.
+        out: Folder of the report.
+        processes: Comparing processes; all cores when left out.
+
+    Example:
+        worldgen evaluate benchmark physics-iq --generated my_videos/ --real physics-IQ-benchmark/
+    """
+    from worldgen.evaluation.benchmarks.physics_iq import evaluate_physics_iq
+
+    _print(evaluate_physics_iq(generated, real, out, processes))
+
+
+def pairs(
+    benchmark: str,
+    pairs: Path,
+    encoder: str,
+    out: Path = Path("report"),
+    windows: WindowOptions = WindowOptions(),
+) -> None:
+    """Measure whether impossible videos surprise an encoder more than possible ones.
+
+    Args:
+        benchmark: intphys, intphys2 or likephys.
+        pairs: Folder of the benchmark's videos, as published.
+        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
+        out: Folder of the report.
+        windows: Of surprise.
+
+    Example:
+        worldgen evaluate benchmark intphys --pairs intphys/dev --encoder assets/nano/vjepa2
+    """
+    from worldgen.evaluation.benchmarks.pairs import evaluate_pairs
+
+    _print(evaluate_pairs(benchmark, pairs, out, encoder, windows.windows()))
+
+
+def judged(
+    benchmark: str,
+    videos: Path,
+    judge: str,
+    out: Path = Path("report"),
+    words: Path | None = None,
+    questions: Path | None = None,
+) -> None:
+    """Ask a vision-language model about generated videos.
+
+    Args:
+        benchmark: videophy2 or phygeneval.
         videos: Folder of the videos that are judged.
         judge: Folder or id of a vision-language model, or ADDRESS#MODEL of an OpenAI-compatible server, whose
             key is in OPENAI_API_KEY.
+        out: Folder of the report.
         words: Yaml file with other words of the judge's questions.
         questions: PhyGenBench's folder of json files.
-        pairs: Folder of the benchmark's videos, as published.
-        encoder: Folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml file with class_path and init_args.
-        window: Frames of a window of surprise; the benchmark's own, contexts and skip too, when left out.
-        contexts: Known first frames of a window; a half when left out.
-        skip: Every so many frames one is looked at, with --window.
+
+    Example:
+        worldgen evaluate benchmark videophy2 --videos my_videos/ --judge http://localhost:8000/v1#MODEL
     """
-    if benchmark not in NAMES:
-        raise ValueError(f"--benchmark takes {', '.join(NAMES)}; got {benchmark!r}.")
-    if benchmark == "physics-iq":
-        if generated is None or real is None:
-            raise ValueError("--benchmark physics-iq takes --generated FOLDER and --real FOLDER; give both.")
-        from worldgen.evaluation.benchmarks.physics_iq import evaluate_physics_iq
+    from worldgen.evaluation.benchmarks.vlm import evaluate_vlm, open_judge
 
-        page = evaluate_physics_iq(generated, real, out, processes)
-    elif judge is not None:
-        if videos is None:
-            raise ValueError(f"--benchmark {benchmark} --judge takes --videos FOLDER too; give it.")
-        from worldgen.evaluation.benchmarks.vlm import evaluate_vlm, open_judge
+    _print(evaluate_vlm(benchmark, videos, out, open_judge(judge), words, questions))
 
-        page = evaluate_vlm(benchmark, videos, out, open_judge(judge), words, questions)
-    else:
-        if pairs is None or encoder is None:
-            raise ValueError(
-                f"--benchmark {benchmark} takes --pairs FOLDER and --encoder WHICH, or --videos FOLDER and "
-                "--judge WHICH; give both of one kind."
-            )
-        if window is None and (contexts is not None or skip is not None):
-            raise ValueError("--contexts and --skip go with --window; give it too, or leave them out.")
-        from worldgen.evaluation.benchmarks.pairs import evaluate_pairs
-        from worldgen.metrics.surprise import Windows
 
-        windows = None
-        if window is not None:
-            windows = Windows(window, tuple(contexts or [window // 2]), skip=1 if skip is None else skip)
-        page = evaluate_pairs(benchmark, pairs, out, encoder, windows)
+BENCHMARKS = {
+    "physics-iq": physics_iq,
+    "intphys": pairs,
+    "intphys2": pairs,
+    "likephys": pairs,
+    "videophy2": judged,
+    "phygeneval": judged,
+}
+
+
+_SHORT = {
+    "tracks": ("--tracks",),
+    "benchmark": ("--generated", "--real", "--pairs", "--judge"),
+    "videos": ("--videos",),
+    "run": ("--run", "--data"),
+}
+"""Options that say which command a short form means."""
+
+
+def lengthen(words: Sequence[str]) -> list[str]:
+    """The short forms as those of the group.
+
+    ``RUN ...`` is ``run RUN ...``; ``--videos``, ``--tracks`` and ``--benchmark NAME`` say which it is.
+
+    Raises:
+        ValueError: Options alone, and none that says it.
+    """
+    words = list(words)
+    if not words or words[0] in ("run", "videos", "tracks", "benchmark", "-h", "--help"):
+        return words
+    names = [word.partition("=")[0] for word in words]
+    if "--benchmark" in names:
+        place = names.index("--benchmark")
+        _, equals, name = words[place].partition("=")
+        rest = words[place + 1 :]
+        if not equals:
+            name, rest = rest[0] if rest else "", rest[1:]
+        return ["benchmark", name, *words[:place], *rest]
+    if not words[0].startswith("-"):
+        return ["run", *words]
+    command = next((command for command, among in _SHORT.items() if {*among} & {*names}), None)
+    if command is None:
+        told = did_you_mean(words[0], ["--videos", "--tracks", "--benchmark"])
+        raise ValueError(f"worldgen evaluate has no option {words[0]} in front{told}")
+    return [command, *words]
+
+
+def _print(page: Path) -> None:
     print(f"Report: {page}")

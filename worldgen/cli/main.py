@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from worldgen.cli import evaluate, make, study, train
-from worldgen.cli.help import command_help, group_help, in_columns
+from worldgen.cli.help import command_help, group_help, in_columns, summary
 from worldgen.cli.options import did_you_mean, read_words
 
 os.environ.setdefault("MUJOCO_GL", "off")
@@ -29,22 +30,43 @@ class Command:
     run: Callable[[Sequence[str]], None]
 
 
-def _plain(name: str, text: str, function: Callable[..., None], bare: str | None = None) -> Command:
-    """A command that is a typed function; the values of the option ``bare`` may stand in front alone."""
+def _plain(
+    name: str,
+    text: str,
+    function: Callable[..., None],
+    bare: str | None = None,
+    beside: Mapping[str, Callable[..., None]] = MappingProxyType({}),
+) -> Command:
+    """A command that is a typed function.
+
+    Args:
+        name: As people type it.
+        text: What it is for.
+        function: What it does.
+        bare: The option whose values may stand in front without its name.
+        beside: Commands whose options may be meant for this one.
+    """
 
     def run(words: Sequence[str]) -> None:
         if any(word in ("-h", "--help") for word in words):
             print(command_help(function, name, bare))
         else:
-            function(**read_words(function, name, words, bare))
+            function(**read_words(function, name, words, bare, beside))
 
     return Command(text, run)
 
 
-def _group(name: str, text: str, members: dict[str, Command], example: str) -> Command:
-    """A command of several: ``worldgen NAME COMMAND ...``."""
+def _group(
+    name: str,
+    text: str,
+    members: dict[str, Command],
+    example: str,
+    lengthen: Callable[[Sequence[str]], Sequence[str]] = list,
+) -> Command:
+    """A command of several: ``worldgen NAME COMMAND ...``; ``lengthen`` spells short forms like that."""
 
     def run(words: Sequence[str]) -> None:
+        words = lengthen(words)
         if not words or words[0] in ("-h", "--help"):
             rows = [(f"{member} ...", command.text) for member, command in members.items()]
             print(group_help(name, text[0].upper() + text[1:] + ".", rows, example))
@@ -56,15 +78,30 @@ def _group(name: str, text: str, members: dict[str, Command], example: str) -> C
     return Command(text, run)
 
 
-def _evaluate(words: Sequence[str]) -> None:
-    """A benchmark takes other options than the rest."""
-    if any(word.partition("=")[0] in OF_BENCHMARKS for word in words):
-        _plain("evaluate", "", evaluate.evaluate_benchmark).run(words)
+def _benchmark(words: Sequence[str]) -> None:
+    """Each benchmark takes what its kind takes."""
+    known = evaluate.BENCHMARKS
+    if not words or words[0] in ("-h", "--help"):
+        rows = [(name, " ".join(summary(function.__doc__ or ""))) for name, function in known.items()]
+        print(group_help("evaluate benchmark", "Run a published benchmark.", rows, _PHYSICS_IQ))
+    elif words[0] not in known:
+        raise ValueError(
+            f"worldgen evaluate benchmark has no {words[0]!r} in front{did_you_mean(words[0], known)}"
+        )
     else:
-        _plain("evaluate", "", evaluate.evaluate, "run").run(words)
+        beside = {f"evaluate benchmark {other}": function for other, function in known.items()}
+        _plain("evaluate benchmark", "", known[words[0]], "benchmark", beside).run(words)
 
 
-OF_BENCHMARKS = ("--benchmark", "--generated", "--real", "--pairs", "--judge")
+_PHYSICS_IQ = "worldgen evaluate benchmark physics-iq --generated my_videos/ --real physics-IQ-benchmark/"
+_EVALUATIONS = {"run": evaluate.run, "videos": evaluate.videos, "tracks": evaluate.tracks}
+_BESIDE = {f"evaluate {name}": function for name, function in _EVALUATIONS.items()}
+EVALUATE = {
+    "run": _plain("evaluate run", "a trained generator, on simulated clips", evaluate.run, "run", _BESIDE),
+    "videos": _plain("evaluate videos", "anybody's videos", evaluate.videos, "videos", _BESIDE),
+    "tracks": _plain("evaluate tracks", "tracks without video", evaluate.tracks, "tracks", _BESIDE),
+    "benchmark": Command(f"a published benchmark: {', '.join(evaluate.BENCHMARKS)}", _benchmark),
+}
 DATA = {
     "import": _plain("data import", "cut a folder of real videos into shards", make.import_data, "folder"),
     "show": _plain("data show", "print what shards hold, and draw it", make.show_data, "folder"),
@@ -87,7 +124,13 @@ COMMANDS = {
     "pretrain": Command(f"train a part: {', '.join(train.PARTS)}", train.pretrain),
     "probe": Command("read family, count and speed off an encoder's tokens", train.probe),
     "generate": _plain("generate", "continue first frames as a caption says", make.generate, "run"),
-    "evaluate": Command("check a run, or anybody's videos, against physics", _evaluate),
+    "evaluate": _group(
+        "evaluate",
+        "check a run, or anybody's videos, against physics",
+        EVALUATE,
+        "worldgen evaluate run assets/nano/generator --data data/test --out report/",
+        evaluate.lengthen,
+    ),
     "retrieve": _plain("retrieve", "how well an ImageBind finds what belongs", study.retrieve, "checkpoint"),
     "export": _plain("export", "write clips or tracks as MJCF and Blender scripts", make.export, "clip"),
     "compare": _plain("compare", "reports side by side, with paired intervals", study.compare, "reports"),

@@ -12,8 +12,9 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 RENAMED = {"--known": "--context-frames"}
 """Options of before, by what they are called now."""
@@ -110,7 +111,11 @@ def argument_texts(doc: str) -> dict[str, str]:
 
 
 def read_words(
-    function: Callable[..., None], command: str, words: Sequence[str], bare: str | None = None
+    function: Callable[..., None],
+    command: str,
+    words: Sequence[str],
+    bare: str | None = None,
+    beside: Mapping[str, Callable[..., None]] = MappingProxyType({}),
 ) -> dict[str, object]:
     """The arguments of a function out of the words of a command line.
 
@@ -120,6 +125,7 @@ def read_words(
         words: ``--name value``, ``--name=value``; ``--families drop bounce`` or
             ``--families '[drop, bounce]'`` where there are many; ``--square`` alone where that is a switch.
         bare: The option, without dashes, whose values may stand in front without its name.
+        beside: Commands whose options may be meant for this one.
 
     Raises:
         ValueError: A word that is not understood, a value that is missing or of another kind.
@@ -134,6 +140,9 @@ def read_words(
         name, equals, value = word.partition("=")
         name = name.replace("_", "-")
         if name not in options:
+            for other, taking in beside.items():
+                if name in {option.name for option in read_options(taking)}:
+                    raise ValueError(f"worldgen {command} has no option {name}; it is of worldgen {other}.")
             raise ValueError(_refuse(command, word, name, list(options), bare))
         option = options[name]
         values = [value] if equals else []
@@ -143,7 +152,8 @@ def read_words(
     missing = [option.name for option in options.values() if option.needed and option.name not in given]
     if missing:
         named = f" (worldgen {command} {missing[0][2:].upper()} ...)" if missing[0] == f"--{bare}" else ""
-        raise ValueError(f"worldgen {command} needs {either(missing, 'and')}{named}; give it.")
+        them = "it" if len(missing) == 1 else "them"
+        raise ValueError(f"worldgen {command} needs {either(missing, 'and')}{named}; give {them}.")
     return _gather(function, {options[name].place: value for name, value in given.items()})
 
 

@@ -283,11 +283,11 @@ def test_what_cannot_be_judged_is_counted_and_not_averaged(vjepa, likephys, tmp_
 
 
 def test_bad_words_get_one_sentence(vjepa, likephys, tmp_path, capsys):
-    assert "takes --pairs FOLDER and --encoder WHICH, or" in fails(capsys, "--benchmark", "likephys")
+    assert "needs --pairs and --encoder; give them" in fails(capsys, "--benchmark", "likephys")
     whole = ["--pairs", likephys, "--encoder", vjepa, "--out", tmp_path / "out"]
-    assert "arguments are required: benchmark" in fails(capsys, *whole)
-    assert "--encoder compares with a truth" in fails(capsys, "--videos", likephys, "--encoder", vjepa)
-    assert "videophy2, phygeneval; got 'dance'" in fails(capsys, "--benchmark", "dance", *whole)
+    assert "evaluate benchmark has no '--pairs' in front; it has physics-iq" in fails(capsys, *whole)
+    assert "--against FOLDER compares the videos" in fails(capsys, "--videos", likephys, "--encoder", vjepa)
+    assert "has no 'dance' in front; it has physics-iq" in fails(capsys, "--benchmark", "dance", *whole)
     assert "--contexts and --skip go with --window" in fails(
         capsys, "--benchmark", "likephys", *whole, "--skip", 2
     )

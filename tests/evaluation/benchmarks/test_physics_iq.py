@@ -280,10 +280,10 @@ def test_bad_folders_get_one_sentence(prepare, sentence, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--benchmark", "physics"], "--benchmark takes physics-iq, intphys, intphys2"),
+        (["--benchmark", "physics"], "Did you mean physics-iq?"),
         (
             ["--benchmark", "physics-iq", "--real", "x"],
-            "takes --generated FOLDER and --real FOLDER; give both",
+            "needs --generated; give it",
         ),
     ],
 )

@@ -185,8 +185,8 @@ def test_phygeneval_from_folder_to_table(phygenbench, tmp_path):
 
 def test_bad_words_get_one_sentence(videos, phygenbench, tmp_path, capsys):
     judge = ["--judge", "http://127.0.0.1:9/v1#m", "--out", tmp_path / "out"]
-    assert "--judge takes --videos FOLDER too" in fails(capsys, "--benchmark", "videophy2", *judge)
-    assert "takes videophy2, phygeneval; got 'intphys'" in fails(
+    assert "needs --videos; give it" in fails(capsys, "--benchmark", "videophy2", *judge)
+    assert "has no option --videos; it is of worldgen evaluate benchmark videophy2" in fails(
         capsys, "--benchmark", "intphys", "--videos", videos, *judge
     )
     assert "takes --questions FOLDER" in fails(
