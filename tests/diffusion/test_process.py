@@ -21,12 +21,6 @@ def test_corrupt_equals_diffusers():
     assert_close(FlowMatching().corrupt(x.float(), eps.float(), sigma.float()), theirs)
 
 
-def test_recover_is_the_inverse_of_corrupt():
-    x, eps, sigma = draw()
-    process = FlowMatching()
-    assert_close(process.recover(eps - x, process.corrupt(x, eps, sigma), sigma), x)
-
-
 def test_velocity_of_the_true_clean_latent_is_the_true_velocity():
     x, eps, sigma = draw()
     process = CleanFlowMatching()

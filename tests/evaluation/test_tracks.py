@@ -8,7 +8,7 @@ import torch
 from worldgen.cli import main as cli
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.evaluation.tracks import draw_tracks, evaluate_tracks
-from worldgen.metrics.tracking.files import write_tracks
+from worldgen.metrics.tracking.files import read_tracks, write_tracks
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco
 
@@ -59,7 +59,7 @@ def test_clips_and_tracks_are_exported(tmp_path, capsys):
     path = write_tracks(tmp_path / "throw.csv", simulate_trajectory("bounce", 3))
     out = tmp_path / "out"
     cli.main(["export", str(shard), str(path), "--out", str(out), "--clips", "2"])
-    assert "9 files in" in capsys.readouterr().out
+    assert "12 files in" in capsys.readouterr().out
     models = sorted(out.glob("*.xml"))
     assert len(models) == 6 and len(list(out.glob("*.py"))) == 3
     for model in models:
@@ -67,7 +67,9 @@ def test_clips_and_tracks_are_exported(tmp_path, capsys):
     for script in out.glob("*.py"):
         compile(script.read_text(), script.name, "exec")
     cli.main(["export", str(tmp_path / "data"), "--out", str(tmp_path / "all")])
-    assert len(list((tmp_path / "all").iterdir())) == 9
+    assert len(list((tmp_path / "all").iterdir())) == 12
+    again = read_tracks(out / "throw.tracks.csv")
+    assert torch.equal(again.position, read_tracks(path).position)
 
 
 def test_bad_words_are_explained(tmp_path, capsys):

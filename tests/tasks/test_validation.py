@@ -13,6 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.metrics.physics_iq.whole import (
+    motion_masks,
+    mse,
+    spatial_iou,
+    spatiotemporal_iou,
+    weighted_spatial_iou,
+)
 from worldgen.cli import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
@@ -29,13 +36,6 @@ from worldgen.metrics.checks.clip import read_out
 from worldgen.metrics.distances import clip_features, frechet, jedi
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.geophys import clip_geometry
-from worldgen.metrics.physics_iq.scores import (
-    motion_masks,
-    mse,
-    spatial_iou,
-    spatiotemporal_iou,
-    weighted_spatial_iou,
-)
 from worldgen.metrics.surprise import Windows, surprise
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip

@@ -7,7 +7,6 @@ must then let everything pass.
 from __future__ import annotations
 
 import ast
-import inspect
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -218,8 +217,3 @@ def _last_name(expression: ast.expr) -> str:
     while isinstance(expression, ast.Call | ast.Subscript):
         expression = expression.func if isinstance(expression, ast.Call) else expression.value
     return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
-
-
-def first_line(doc: str) -> str:
-    """The first sentence of a docstring."""
-    return inspect.cleandoc(doc).split("\n\n")[0].replace("\n", " ")

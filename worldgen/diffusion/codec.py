@@ -48,7 +48,7 @@ class Codec(nn.Module, ABC):
 
 
 class IdentityCodec(Codec):
-    """Pixels are the latent, moved to [-1, 1]. For tests, and for very small videos."""
+    """Pixels are the latent, moved to [-1, 1]: for very small videos, and to see what a codec is worth."""
 
     channels = 3
 

@@ -33,12 +33,6 @@ class FlowMatching:
         level = _expand(sigma, x)
         return (1 - level) * x + level * eps
 
-    def recover(
-        self, velocity: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
-    ) -> Float[Tensor, "B ..."]:
-        """The clean latent that a velocity points at: ``x = x_sigma - sigma v``, the inverse of `corrupt`."""
-        return x_sigma - _expand(sigma, x_sigma) * velocity
-
     def velocity(
         self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:

@@ -15,7 +15,7 @@ from worldgen.files import write_atomically
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
-from worldgen.metrics.tracking.files import SUFFIXES, read_tracks
+from worldgen.metrics.tracking.files import SUFFIXES, read_tracks, write_tracks
 from worldgen.report.cases import Case, Exhibit
 from worldgen.report.plots import plot_tracks
 from worldgen.report.write import write_report
@@ -90,7 +90,7 @@ def draw_tracks(tracks: Trajectory) -> torch.Tensor:
 
 
 def write_exports(clips: list[Path], out: Path, most: int | None = None) -> list[Path]:
-    """Write each clip as NAME.xml (free bodies), NAME.mocap.xml (held ones) and NAME.py (Blender).
+    """Write each clip as NAME.xml (free bodies), .mocap.xml (held ones), .py (Blender) and .tracks.csv.
 
     Args:
         clips: Folders of shards, single shards (.tar beside their index) or track files.
@@ -118,6 +118,7 @@ def write_exports(clips: list[Path], out: Path, most: int | None = None) -> list
             for file, text in texts:
                 write_atomically(out / file, text.encode())
                 written.append(out / file)
+            written.append(write_tracks(out / f"{name}.tracks.csv", trajectory))
     if not written:
         raise ValueError("worldgen export needs at least one clip; got none. Name a folder of shards.")
     return written

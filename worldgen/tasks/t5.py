@@ -15,7 +15,7 @@ from worldgen.files import atomic_folder
 from worldgen.tasks.schedule import scheduled
 
 SENTINELS = 16
-PAD, END, UNKNOWN = 0, 1, 2
+PAD, END = 0, 1
 
 
 class T5Task(LightningModule):

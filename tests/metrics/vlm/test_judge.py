@@ -28,7 +28,6 @@ from worldgen.metrics.vlm.protocols import (
     PhyGenVerdict,
     VideoPhy2,
     VideoPhy2Verdict,
-    grade_probability,
     measure_phygeneval,
     measure_videophy2,
     phygeneval_item,
@@ -305,16 +304,6 @@ def test_phygenevals_score_is_the_published_formula():
     """item = floor((closed + open) / 2), each the rounded mean of three; over 3, and averaged."""
     assert PhyGenVerdict(3, 2, 3).grade == 3 and PhyGenVerdict(0, 1, 0).grade == 0
     assert [phygeneval_item(*pair) for pair in ((3, 2), (1, 2), (0, 1), (3, 3))] == [2, 1, 0, 3]
-    assert [grade_probability(p) for p in (-0.2, 0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 1.0)] == [
-        0,
-        0,
-        0,
-        1,
-        2,
-        2,
-        3,
-        3,
-    ]
     closed = [PhyGenVerdict(3, 3, 3), PhyGenVerdict(1, 2, 1), PhyGenVerdict(None, 3, 3)]
     opened = [PhyGenVerdict(2, 2, 2), PhyGenVerdict(1, 1, 1), PhyGenVerdict(3, 3, 3)]
     found = measure_phygeneval(closed, opened)

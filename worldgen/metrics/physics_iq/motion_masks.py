@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numba
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 _TAKE_IN = 0.3
 _KEEP = 1 - _TAKE_IN
@@ -26,18 +26,6 @@ _BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder
     :, 0
 ]
 """And back: the eight bytes of each byte's bits."""
-
-
-def motion_masks(frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Bool[np.ndarray, "T H W"]:
-    """Masks of all frames at once; see `iterate_masks`.
-
-    Raises:
-        ValueError: No frames, or not 8-bit RGB of one size.
-    """
-    masks = [mask.view(bool) for mask in iterate_masks(frames)]
-    if not masks:
-        raise ValueError("motion_masks needs at least one frame (T H W 3); got none.")
-    return np.stack(masks)
 
 
 def iterate_masks(frames: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Iterator[UInt8[np.ndarray, "H W"]]:

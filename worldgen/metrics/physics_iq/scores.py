@@ -17,59 +17,15 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
-from worldgen.metrics.physics_iq.motion_masks import iterate_masks, motion_masks
+from worldgen.metrics.physics_iq.motion_masks import iterate_masks
 from worldgen.metrics.physics_iq.resize import shrink, shrink_mask
-
-__all__ = [
-    "Closeness", "Comparison", "Moment", "View", "motion_masks", "mse", "physics_iq_raw", "physics_iq_score",
-    "spatial_iou", "spatiotemporal_iou", "stable_score", "verified_score", "watch", "weighted_spatial_iou",
-]  # fmt: skip
 
 _SHRINK = 4
 """Videos are compared at this fraction of the real one's size."""
 _EPSILON = 1e-8
 _LIST_DIGITS, _VARIANCE_DIGITS, _SPATIAL_DIGITS = 4, 4, 5
-
-
-def spatial_iou(masks: Bool[np.ndarray, "T H W"], real: Bool[np.ndarray, "T H W"]) -> float:
-    """Where anything ever moves: overlap of the two masks once time is collapsed; 1 where nothing moves."""
-    masks, real = _require_masks(masks, real)
-    return _overlap(np.any(masks, axis=0), np.any(real, axis=0))
-
-
-def spatiotemporal_iou(masks: Bool[np.ndarray, "T H W"], real: Bool[np.ndarray, "T H W"]) -> float:
-    """Where and when: the overlap of each frame's masks, averaged; a frame without motion counts 1."""
-    masks, real = _require_masks(masks, real)
-    return float(np.mean([_overlap(one, two) for one, two in zip(masks, real, strict=True)]))
-
-
-def weighted_spatial_iou(masks: Bool[np.ndarray, "T H W"], real: Bool[np.ndarray, "T H W"]) -> float:
-    """Where and how much: ``sum min(w, w_real) / sum max(w, w_real)``, w a pixel's share of moving frames."""
-    masks, real = _require_masks(masks, real)
-    return _ratio(*_counts_overlap(masks.sum(axis=0), real.sum(axis=0)))
-
-
-def mse(frames: Float[np.ndarray, "T H W 3"], real: Float[np.ndarray, "T H W 3"]) -> float:
-    """Mean square difference of pixels in [0, 1], frame by frame in single precision, then over the frames.
-
-    Raises:
-        ValueError: Different shapes, no frames, or values outside of [0, 1].
-    """
-    frames, real = np.asarray(frames), np.asarray(real)
-    if frames.shape != real.shape or frames.ndim != 4 or 0 in frames.shape:
-        raise ValueError(
-            f"Frames must have one shape (T H W 3), T at least 1; got {frames.shape} and {real.shape}. "
-            "Resize or cut one of them."
-        )
-    for name, one in (("frames", frames), ("real", real)):
-        if not (one.min() >= 0 and one.max() <= 1):
-            raise ValueError(
-                f"Frames must lie in [0, 1]; {name} have [{one.min():.4g}, {one.max():.4g}]. Divide by 255."
-            )
-    pairs = zip(frames.astype(np.float32), real.astype(np.float32), strict=True)
-    return float(np.mean([np.mean((one - two) ** 2) for one, two in pairs], dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -274,20 +230,6 @@ def _require_overlap(variance: Float[np.ndarray, " 4"]) -> None:
             "A Physics-IQ score divides by the overlap of two real takes, which must not be 0; got "
             f"{variance[:3].tolist()} (spatial, spatiotemporal, weighted). Are these takes of one scene?"
         )
-
-
-def _require_masks(masks: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    masks, real = np.asarray(masks), np.asarray(real)
-    if masks.dtype != bool or real.dtype != bool:
-        raise ValueError(
-            f"Masks must be boolean; got {masks.dtype} and {real.dtype}. Compare with 127 first."
-        )
-    if masks.shape != real.shape or masks.ndim != 3 or len(masks) == 0:
-        raise ValueError(
-            f"Masks must have one shape (T H W) of at least one frame; got {masks.shape} and {real.shape}. "
-            "Resize or cut one of them."
-        )
-    return masks, real
 
 
 def _overlap(one: np.ndarray, two: np.ndarray) -> float:

@@ -156,9 +156,9 @@ class PhyGenVerdict:
 class PhyGenEval:
     """PhyGenEval (Meng et al. 2024, 2410.05363): one frame, three steps and the whole video, 0 to 3 each.
 
-    Two departures from the official code. There a VQA model's probability of "yes" grades the frame
-    (`grade_probability` does it); a judge that only talks is asked for the grade. And frames that CLIP
-    retrieves are replaced by the middle one.
+    Two departures from the official code. There a VQA model's probability of "yes" grades the frame, in
+    quarters; a judge that only talks is asked for the grade. And frames that CLIP retrieves are replaced by
+    the middle one.
     """
 
     frame: str = _GRADE
@@ -186,11 +186,6 @@ class PhyGenEval:
             None if any(one is None for one in told) else sum(one is True for one in told),
             read_option(judge.ask(frames, question), GRADES),
         )
-
-
-def grade_probability(probability: float) -> int:
-    """Grade of a frame from a VQA model's probability, less its retrieval score: quarters of [0, 1]."""
-    return min(max(int(probability * 4), 0), 3)
 
 
 def phygeneval_item(closed: int, opened: int) -> int:
