@@ -1,51 +1,24 @@
-import importlib.util
-import json
-import pickle
-import sys
-import types
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from jsonargparse import ArgumentParser
-from torch import nn
 from torch.testing import assert_close
 
+from tests.encoders.small_imagebind import MERGES, SMALL, random_model
 from worldgen.conditioning import Conditioner
 from worldgen.data.cache.precision import Exact, Float16, Int8
-from worldgen.encoders import imagebind_files
 from worldgen.encoders.adapterhub import Bottleneck
 from worldgen.encoders.base import Placed, Tokens, fingerprint
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.encoders.imagebind_files import load_imagebind, save_imagebind
+from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_inputs import (
     bpe_tokenizer,
     prepare_pictures,
-    prepare_text,
-    read_tokenizer,
 )
-from worldgen.encoders.imagebind_layers import HUGE, MODALITIES, ImageBindConfig, ImageBindModel, Tower
 from worldgen.encoders.lora import Lora, SavedLora
 from worldgen.types import Clip
-
-TABLE = Path(__file__).with_name("imagebind_keys.txt")
-MERGES = [("b", "a"), ("l", "l</w>"), ("ba", "ll</w>"), ("r", "e"), ("re", "d</w>"), ("Ã", "©</w>")]
-VOCABULARY = 512 + len(MERGES) + 2
-TOWERS = {name: Tower(32, 2, 4) for name in MODALITIES} | {"audio": Tower(16, 1, 2), "depth": Tower(24, 2, 3)}
-SMALL = ImageBindConfig(**TOWERS, out_dim=20, image_size=32, patch=16, mel_bins=32, imu_length=400)
-SMALL = replace(SMALL, vocabulary=VOCABULARY, context=24)
-
-
-def random_model(config):
-    """Every parameter random, also those that are usually made as zeros or ones."""
-    torch.manual_seed(0)
-    model = ImageBindModel(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -71,233 +44,6 @@ def full_clip(seconds=3.0, fps=8.0, seed=0):
         depth=torch.rand(2, frames, 1, 24, 40, generator=draw) + 1,
         imu=torch.randn(2, 300, 6, generator=draw),
     )
-
-
-# ---------------------------------------------------------------- the architecture
-
-
-def test_names_and_shapes_are_those_of_the_published_model():
-    expected = {}
-    for line in TABLE.read_text().splitlines():
-        if line.startswith("#"):
-            continue
-        name, *sizes = line.split(" ")
-        shape = tuple(int(size) for size in sizes[0].split(",")) if sizes else ()
-        head, blocks, tail = name.partition(".blocks.")
-        span, _, rest = tail.partition(".")
-        first, _, last = span.partition("-")
-        numbers = range(int(first), int(last) + 1) if blocks else ()
-        expected |= {f"{head}.blocks.{k}.{rest}": shape for k in numbers} if blocks else {name: shape}
-    with torch.device("meta"):
-        found = {name: tuple(value.shape) for name, value in ImageBindModel(HUGE).state_dict().items()}
-    assert found == expected
-    assert len(found) == 1311
-
-
-@pytest.mark.parametrize("modality", MODALITIES)
-def test_trunks_equal_torch_attention_written_out(modality):
-    """Blocks rebuilt from torch's own layer, or from the formula where a learned key and value are added."""
-    model = random_model(SMALL)
-    trunk, tower = model.modality_trunks[modality], getattr(SMALL, modality)
-    x = torch.randn(2, 7, tower.dim)
-    mask = torch.full((7, 7), -torch.inf).triu(1) if modality == "text" else None
-    with torch.no_grad():
-        expected = trunk.pre_transformer_layer(x)
-        assert torch.equal(expected, x) != (modality == "vision")
-        for block in trunk.blocks:
-            build = _with_bias_kv if modality not in ("vision", "text") else _torch_layer
-            expected = build(block, tower, expected, mask)
-        assert_close(trunk(x, mask), expected, atol=1e-5, rtol=1e-5)
-
-
-def _torch_layer(block, tower, x, mask):
-    layer = nn.TransformerEncoderLayer(
-        tower.dim, tower.heads, 4 * tower.dim, 0.0, F.gelu, 1e-6, batch_first=True, norm_first=True
-    )
-    names = {
-        "attn": "self_attn",
-        "norm_1": "norm1",
-        "norm_2": "norm2",
-        "mlp.fc1": "linear1",
-        "mlp.fc2": "linear2",
-    }
-    state = block.state_dict()
-    for ours, torchs in names.items():
-        state = {name.replace(f"{ours}.", f"{torchs}."): value for name, value in state.items()}
-    layer.load_state_dict(state)
-    return layer.eval()(x, src_mask=mask)
-
-
-def _with_bias_kv(block, tower, x, mask):
-    y = F.layer_norm(x, (tower.dim,), block.norm_1.weight, block.norm_1.bias, 1e-6)
-    q, k, v = F.linear(y, block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, dim=-1)
-    k = torch.cat([k, block.attn.bias_k.expand(len(x), -1, -1)], dim=1)
-    v = torch.cat([v, block.attn.bias_v.expand(len(x), -1, -1)], dim=1)
-    q, k, v = (part.unflatten(-1, (tower.heads, -1)).transpose(1, 2) for part in (q, k, v))
-    weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)
-    x = x + block.attn.out_proj((weights @ v).transpose(1, 2).flatten(2))
-    y = F.layer_norm(x, (tower.dim,), block.norm_2.weight, block.norm_2.bias, 1e-6)
-    return x + block.mlp.fc2(F.gelu(block.mlp.fc1(y)))
-
-
-@pytest.fixture(scope="module")
-def official():
-    """The authors' model module; the package around it would import what is long gone."""
-    spec = importlib.util.find_spec("imagebind")
-    if spec is None:
-        pytest.skip("the official package is not here: see the group imagebind-parity in pyproject.toml")
-    shell = types.ModuleType("imagebind")
-    shell.__path__ = list(spec.submodule_search_locations)
-    sys.modules["imagebind"] = shell
-    from imagebind.models import imagebind_model, multimodal_preprocessors
-
-    yield types.SimpleNamespace(model=imagebind_model, inputs=multimodal_preprocessors)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
-        del sys.modules[name]
-
-
-def test_parity_with_the_official_package(official):
-    torch.manual_seed(0)
-    sizes = {
-        f"{name}_{theirs}": getattr(tower, ours)
-        for name, tower in TOWERS.items()
-        for theirs, ours in (("embed_dim", "dim"), ("num_blocks", "blocks"), ("num_heads", "heads"))
-    }
-    theirs = official.model.ImageBindModel(out_embed_dim=20, **sizes).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    ours = ImageBindModel(ImageBindConfig(**TOWERS, out_dim=20)).eval()
-    ours.load_state_dict(theirs.state_dict())
-    text = torch.randint(1, 49406, (2, 77))
-    text[0, 9], text[1, 76] = 49407, 49407
-    inputs = {
-        "vision": torch.randn(2, 3, 2, 224, 224),
-        "text": text,
-        "audio": torch.randn(2, 1, 128, 204),
-        "depth": torch.randn(2, 1, 224, 224),
-        "thermal": torch.randn(2, 1, 224, 224),
-        "imu": torch.randn(2, 6, 2000),
-    }
-    with torch.no_grad():
-        for name, value in inputs.items():
-            # A fifth axis is taken for windows there.
-            expected = theirs({name: value[:, None] if name == "vision" else value})[name]
-            assert_close(ours(name, value), expected, atol=1e-5, rtol=1e-5)
-        picture = inputs["vision"][:, :, 0]
-        assert_close(ours("vision", picture), theirs({"vision": picture})["vision"], atol=1e-5, rtol=1e-5)
-
-
-def test_the_published_size_equals_the_official_package(official, monkeypatch):
-    linspace = torch.linspace  # read number by number there, which only works off the meta device
-    monkeypatch.setattr(torch, "linspace", lambda *span: linspace(*span, device="cpu"))
-    with torch.device("meta"):
-        theirs, ours = official.model.imagebind_huge(pretrained=False), ImageBindModel(HUGE)
-    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (ours, theirs)]
-    assert shapes[0] == shapes[1]
-
-
-def test_tokens_equal_those_of_the_official_package(official):
-    file = Path(sys.modules["imagebind"].__path__[0]) / "bpe" / "bpe_simple_vocab_16e6.txt.gz"
-    theirs = official.inputs.SimpleTokenizer(bpe_path=str(file))
-    tokenizer = read_tokenizer(file, HUGE.vocabulary)
-    for prompt in (
-        "A red rubber ball   drops onto the floor, and bounces!",
-        "ball's 12 balls &amp; café",
-        "",
-        "x\u3000y\n🎲",
-    ):
-        assert torch.equal(prepare_text((prompt,), tokenizer, 77)[0], theirs(prompt)), prompt
-
-
-# ---------------------------------------------------------------- files
-
-
-def test_a_model_comes_back_as_it_was_saved(folder):
-    loaded, saved = load_imagebind(folder), random_model(SMALL)
-    assert loaded.config == SMALL
-    for name, value in saved.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], value), name
-    assert not list(folder.glob(".*")), "no temporary file stays"
-
-
-def test_a_model_without_some_towers_comes_back(tmp_path):
-    config = replace(SMALL, thermal=None, text=None)
-    save_imagebind(random_model(config), tmp_path)
-    assert load_imagebind(tmp_path).config.modalities == ("vision", "audio", "depth", "imu")
-
-
-def test_the_published_file_loads_with_a_word_about_its_license(tmp_path, monkeypatch):
-    monkeypatch.setattr(imagebind_files, "HUGE", SMALL)
-    torch.save(random_model(SMALL).half().state_dict(), tmp_path / "imagebind_huge.pth")
-    with pytest.warns(UserWarning, match="CC-BY-NC 4.0: for non-commercial use only"):
-        loaded = load_imagebind(tmp_path / "imagebind_huge.pth")
-    expected = random_model(SMALL).half().float().state_dict()
-    for name, value in loaded.state_dict().items():
-        assert torch.equal(value, expected[name]), name
-
-
-class Danger:
-    def __reduce__(self):
-        return Path.touch, (Path(self.path),)
-
-
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
-    danger = Danger()
-    danger.path = tmp_path / "was_run"
-    torch.save({"x": danger}, tmp_path / "model.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"x": danger}, protocol=2))
-    for name in ("model.pth", "plain.pth"):
-        with pytest.raises(ValueError, match="must be a pickle of tensors only") as caught:
-            load_imagebind(tmp_path / name)
-        assert "\n" not in str(caught.value)
-    assert not (tmp_path / "was_run").exists()
-
-
-def test_wrong_files_get_a_sentence(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not there"):
-        load_imagebind(tmp_path / "nowhere.pth")
-    with pytest.raises(FileNotFoundError, match="must hold config.json"):
-        load_imagebind(tmp_path)
-    settings = json.loads((folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(FileNotFoundError, match="must hold model.safetensors"):
-        load_imagebind(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"no tensors at all")
-    with pytest.raises(ValueError, match="must be a safetensors file"):
-        load_imagebind(tmp_path)
-    for change, told in (
-        ({"architecture": "CLIP"}, '"architecture" is not "ImageBind"'),
-        ({"size": 3}, "its keys differ in .'size'."),
-        ({"out_dim": -1}, "out_dim must be positive integers; got -1"),
-        ({"patch": 5}, "image_size must be a multiple of patch"),
-        ({"vision": {"dim": 30, "blocks": 1, "heads": 4}}, "dim must be a multiple of heads; got 30 and 4"),
-        ({"vision": None}, "vision, which all else is bound to, must not be null"),
-    ):
-        (tmp_path / "config.json").write_text(json.dumps(settings | change))
-        with pytest.raises(ValueError, match=told):
-            load_imagebind(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="must describe an ImageBind"):
-        load_imagebind(tmp_path)
-    for content, told in (([1, 2], "must be a state dict"), ({"a": torch.ones(1)}, "must hold every tensor")):
-        torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(ValueError, match=told):
-            load_imagebind(tmp_path / "other.pth")
-    (tmp_path / "cut.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:200])
-    with pytest.raises(ValueError, match="must be"):
-        load_imagebind(tmp_path / "cut.pth")
-
-
-def test_weights_of_another_size_are_refused(folder, tmp_path):
-    settings = asdict(replace(SMALL, out_dim=21)) | {"architecture": "ImageBind"}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="6 of 197 miss, are too many or differ in shape, modality_heads"):
-        load_imagebind(tmp_path)
-
-
-# ---------------------------------------------------------------- the encoder
 
 
 def test_every_sense_has_its_places(encoder):
@@ -397,9 +143,6 @@ def test_settings_and_vocabulary_are_part_of_its_name(folder, encoder, tmp_path)
     }
     assert len(names) == 4
     assert fingerprint(ImageBind(folder)) in names
-
-
-# ---------------------------------------------------------------- adapters
 
 
 @pytest.mark.parametrize("storage", [Exact(), Float16(), Int8()], ids=lambda storage: type(storage).__name__)

@@ -4,9 +4,7 @@ import scipy.linalg
 import torch
 from torch.testing import assert_close
 
-from worldgen.encoders.base import Encoder, Tokens
-from worldgen.encoders.imagebind import ImageBind
-from worldgen.metrics.circularity import circularity, shared_weights
+from tests.metrics.palette import Palette
 from worldgen.metrics.distances import (
     clip_features,
     frechet,
@@ -16,7 +14,6 @@ from worldgen.metrics.distances import (
     split_floor,
 )
 from worldgen.metrics.measure import Measure
-from worldgen.metrics.text_match import measure_text_match
 from worldgen.types import Clip
 
 
@@ -104,25 +101,6 @@ def test_distances_are_measured_with_their_floor():
     assert "3 generated and 60 real clips; it needs four of each" in short[0].note
 
 
-class Palette(Encoder):
-    """Token per frame: its mean color, through a layer that has weights."""
-
-    dim = 3
-
-    def __init__(self, seed=0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.layer = torch.nn.Linear(30, 30)
-        self.layer.weight.data = torch.randn(30, 30, generator=generator)
-        self.freeze()
-
-    def encode(self, clip):
-        values = clip.frames.mean(dim=(3, 4))
-        mask = torch.ones(values.shape[:2], dtype=torch.bool)
-        mask[:, -1] = False
-        return Tokens(values, mask)
-
-
 def test_clip_features_are_means_of_real_tokens():
     frames = torch.rand(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     clip = Clip(frames, torch.ones(2), ("", ""))
@@ -130,60 +108,6 @@ def test_clip_features_are_means_of_real_tokens():
     assert found.shape == (3, 3) and found.dtype == torch.float64
     assert_close(found[:2], frames[:, :3].mean(dim=(1, 3, 4)).double())
     assert_close(found[1], found[2])
-
-
-def test_a_judge_that_is_part_of_the_model_is_named():
-    class Model(torch.nn.Module):
-        def __init__(self, encoder):
-            super().__init__()
-            self.video = encoder
-            self.denoiser = torch.nn.Linear(40, 40)
-
-    own, other = Model(Palette()), Model(Palette(seed=1))
-    assert shared_weights(Palette(), own) == ("video", pytest.approx(1.0, abs=0.05))
-    assert shared_weights(Palette(), other)[1] < 0.1
-    told = circularity(Palette(), own)
-    assert told.startswith("CIRCULAR: ") and "model's own video" in told and "second encoder" in told
-    assert circularity(Palette(), other) == ""
-    assert circularity(Palette(), torch.nn.Linear(30, 30)) == ""
-    renamed = Palette()
-    renamed.stride = 3  # another setting, the same weights
-    assert circularity(renamed, own)
-    retrained = Palette()
-    retrained.layer.weight.data += 1e-3
-    assert not circularity(retrained, own)
-
-
-class FakeBind:
-    """The space is spanned by the words red and blue."""
-
-    def embed_vision(self, clip):
-        color = clip.frames.mean(dim=(1, 3, 4))[:, [0, 2]]
-        return torch.nn.functional.normalize(color, dim=1)
-
-    def embed_text(self, prompts):
-        return torch.tensor([[1.0, 0.0] if "red" in prompt else [0.0, 1.0] for prompt in prompts])
-
-    match_prompts = ImageBind.match_prompts
-
-
-def flat(color, prompt):
-    return Clip(
-        torch.tensor(color)[None, None, :, None, None].expand(1, 2, 3, 4, 4), torch.ones(1), (prompt,)
-    )
-
-
-def test_the_right_prompt_scores_above_that_of_another_clip():
-    red, blue = flat([1.0, 0.0, 0.0], "a red ball"), flat([0.0, 0.0, 1.0], "a blue ball")
-    mixed = flat([0.6, 0.0, 0.8], "a red ball")
-    encoder = FakeBind()
-    assert_close(encoder.match_prompts(mixed), torch.tensor([0.6]))
-    found = measure_text_match("ImageBind", encoder, [red, blue, mixed, flat([1.0, 0.0, 0.0], "")])
-    assert found.value == pytest.approx(2.6 / 3) and found.n == 3
-    # red with blue's words 0, blue with red's 0; the last has the words of the first
-    assert found.floor == pytest.approx(0.0) and found.claim == "semantics"
-    assert "1 clips without a prompt left out" in found.note and "every physical violation" in found.blind_to
-    assert measure_text_match("x", encoder, [flat([1.0, 0.0, 0.0], "")]).value is None
 
 
 def test_bad_input_gets_a_sentence():

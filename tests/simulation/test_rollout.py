@@ -13,7 +13,6 @@ from worldgen.simulation.scenes.families import (
     Scene,
     damping_of_restitution,
     draw_scene,
-    restitution_of_damping,
 )
 from worldgen.types import GRAVITY
 
@@ -163,13 +162,6 @@ def test_without_gravity_a_thrown_ball_goes_straight():
         torch.testing.assert_close(played.trajectory.position[0, :, 0], expected, rtol=0, atol=1e-6)
     still = simulate_trajectory("drop", 1, gravity=0.0)
     torch.testing.assert_close(still.position[:, -1], still.position[:, 0], rtol=0, atol=1e-6)
-
-
-def test_damping_gives_back_its_restitution():
-    for restitution in (0.2, 0.5, 0.85, 0.999):
-        assert restitution_of_damping(damping_of_restitution(restitution)) == pytest.approx(
-            restitution, abs=1e-9
-        )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,20 +14,15 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
-from worldgen.metrics.calibration.calibration import ORIGINAL, SECOND_TAKE, Observation, summarize
+from worldgen.metrics.calibration.calibration import ORIGINAL, SECOND_TAKE
 from worldgen.metrics.calibration.panel import World, check_states
-from worldgen.metrics.calibration.preference import LEVELS, Group
-from worldgen.runs.folder import open_run, save_weights
+from worldgen.runs.folder import save_weights
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.violations.graded import Violation, change_gravity, freeze
 from worldgen.study import calibrate as calibrating
-from worldgen.study.calibration_tables import write_calibration, write_preference
-from worldgen.study.likelihood import denoising_loss
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Check, Clip
-
-RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
 
 
 def height_at_the_end(clip: Clip, against: World) -> tuple[Check, ...]:
@@ -107,34 +101,6 @@ def test_bad_words_get_one_sentence(words, sentence, tmp_path, capsys):
         cli.main(["calibrate", "--out", str(tmp_path / "x"), *words])
     assert stop.value.code == 2 and sentence in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
-
-
-def test_an_old_calibration_stays_when_writing_fails(tmp_path, monkeypatch):
-    check = Check("a", 0.0, "m", 1.0, 1.0)
-    observations = [
-        Observation("drop", seed, violation, strength, "", (check,))
-        for seed in range(6)
-        for violation, strength in ((ORIGINAL, 0.0), ("vanish", 0.5))
-    ]
-    found = summarize(observations, "truth")
-    write_calibration(found, tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_calibration(found, tmp_path)
-    monkeypatch.undo()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_preferences_are_written_with_both_averages(tmp_path):
-    groups = [Group("drop", "vanish 0.5", (1.0,), (2.0,)), Group("drop", "vanish 0.5", (2.0,), (1.0,))]
-    rows = list(csv.reader(write_preference(groups, tmp_path / "ppe-truth.csv").open()))
-    assert rows[1] == ["drop", "vanish 0.5", "0.5", "2", "2"]
-    assert [row[1] for row in rows[2:]] == ["variation-weighted", "dataset-weighted"]
 
 
 @pytest.fixture(scope="module")
@@ -231,30 +197,6 @@ def test_a_second_take_is_right_and_a_folder_that_is_no_run_gets_one_sentence(
         error = capsys.readouterr().err.strip()
         assert stop.value.code == 2 and sentence in error and len(error.splitlines()) == 1
     assert not (tmp_path / "none").exists()
-
-
-def test_the_generators_loss_is_the_mean_over_levels_at_one_noise():
-    model = open_run(RUN)
-    clip = simulate_clip("drop", 3)
-    one = denoising_loss(model, clip, 0)
-    assert one == denoising_loss(model, clip, 0) and one != denoising_loss(model, clip, 1)
-    with torch.no_grad():
-        latents = model.encode(clip)
-        generator = torch.Generator().manual_seed(0)
-        eps = torch.randn(10, *latents.z.shape[1:], generator=generator)
-        losses = [
-            model.loss(
-                latents,
-                torch.tensor([1]),
-                torch.tensor([level]),
-                eps[place : place + 1],
-                torch.tensor([True]),
-            )
-            for place, level in enumerate(LEVELS)
-        ]
-    assert one == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
-    with pytest.raises(ValueError, match="takes one clip; got 2"):
-        denoising_loss(model, Clip(clip.frames.repeat(2, 1, 1, 1, 1), clip.fps.repeat(2), ("", "")), 0)
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from worldgen.data.videos import read_small
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.permanence import check_births, exits
 from worldgen.metrics.tracking.motion import Untrackable, expected_presence, track_motion
-from worldgen.metrics.tracking.tracker_xml import read_trk
 from worldgen.types import Clip, PhysicsReport
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "real_clips"
@@ -174,15 +173,6 @@ def film(name: str) -> Clip:
 
 
 @needs_real
-def test_the_hand_track_of_a_real_toss_falls_with_g():
-    report = assess(read_trk(REAL / "ball_toss_real.trk"), clip="toss", source="readout")
-    assert report["free_fall"].value < 0.06
-    assert "a = 10.269" in report["free_fall"].note
-    assert report["ballistic_residual"].value < 0.005
-    assert report["chord_energy"].score > 0.5 and report["permanence"].value == 1
-
-
-@needs_real
 @pytest.mark.parametrize(
     ("name", "first", "last"), [("falling_ball_real.webm", 0, 39), ("projectile_real.webm", 0, 40)]
 )
@@ -227,50 +217,3 @@ def test_a_throwers_arm_is_not_judged():
 @pytest.mark.parametrize(("kind", "limit"), [("disappearance", 0.3), ("duplicate", 0.6)])
 def test_generated_defects_fail_permanence(kind, limit):
     assert report_of(film(f"generated_defect_{kind}.webm"))["permanence"].value < limit
-
-
-TRK = """<?xml version="1.0"?><object class="tracker.TrackerPanel">
-<property name="videoclip" type="object"><object class="VideoClip">
-<property name="startframe" type="int">2</property><property name="stepsize" type="int">2</property>
-</object></property>
-<property name="clipcontrol" type="object"><object><property name="delta_t" type="double">{step}</property>
-</object></property><property name="coords" type="object"><object><property name="framedata" type="array">
-<property name="[0]" type="object"><object><property name="xorigin" type="double">100</property>
-<property name="yorigin" type="double">200</property><property name="angle" type="double">90</property>
-<property name="xscale" type="double">50</property><property name="yscale" type="double">50</property>
-</object></property></property></object></property>
-<property name="tracks" type="collection">{tracks}</property></object>"""
-TRACK = """<property name="item" type="object"><object class="org.tracker.PointMass">
-<property name="mass" type="double">0.3</property><property name="framedata" type="array">{points}</property>
-</object></property>"""
-POINT = """<property name="[{frame}]" type="object"><object><property name="x" type="double">{x}</property>
-<property name="y" type="double">{y}</property></object></property>"""
-
-
-def test_tracker_files_are_read_in_their_own_axes(tmp_path):
-    path = tmp_path / "throw.trk"
-    points = "".join(POINT.format(frame=f, x=100 + f, y=150) for f in (4, 6, 10))
-    path.write_text(TRK.format(step=20.0, tracks=TRACK.format(points=points)))
-    found = read_trk(path)
-    assert found.position.shape == (1, 4, 1, 3) and found.mass.item() == pytest.approx(0.3)
-    assert found.dt.item() == pytest.approx(0.04)
-    assert found.present[0, :, 0].tolist() == [True, True, False, True]
-    # Axes turned by 90 degrees: x points up in the image, z to the left.
-    torch.testing.assert_close(found.position[0, 0, 0], torch.tensor([1.0, 0.0, -0.08]).double())
-
-
-def test_bad_tracker_files_are_explained(tmp_path):
-    path = tmp_path / "bad.trk"
-    path.write_text("no xml")
-    with pytest.raises(ValueError, match="must be a Tracker XML file; it does not parse"):
-        read_trk(path)
-    path.write_text("<object/>")
-    with pytest.raises(ValueError, match="must be a Tracker file with a videoclip; it has none"):
-        read_trk(path)
-    path.write_text(TRK.format(step=20.0, tracks=""))
-    with pytest.raises(ValueError, match="it lacks a point mass with points"):
-        read_trk(path)
-    points = POINT.format(frame=4, x=100, y=150)
-    path.write_text(TRK.format(step=0.0, tracks=TRACK.format(points=points)))
-    with pytest.raises(ValueError, match="it lacks a time step"):
-        read_trk(path)

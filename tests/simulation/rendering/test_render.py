@@ -6,23 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.simulation.rendering.stills import STILL
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.engine import freed_model_of, model_of, mujoco
 from worldgen.simulation.rendering.film import camera_of, stage_of, view_of
 from worldgen.simulation.rendering.ray_numba import render_numba
 from worldgen.simulation.rendering.ray_numpy import render_multiray
 from worldgen.simulation.rendering.render import _put, film_states, film_trajectory, render
-from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes.families import COLORS, NANO, draw_scene
+from worldgen.simulation.scenes.families import COLORS, NANO
 from worldgen.types import Clip, Trajectory, select
-
-STILL = """<mujoco><visual><headlight ambient=".5 .5 .5" diffuse=".3 .3 .3"/></visual><worldbody>
-<light pos="1 -2 6" diffuse=".4 .4 .4"/><camera name="side" pos="0 -5 1.5" xyaxes="1 0 0 0 .2 1" fovy="30"/>
-<geom type="plane" size="2 0 .1" rgba=".4 .5 .5 1"/>
-<geom type="box" size=".3 .2 .4" pos=".5 .3 .4" euler="10 20 30" rgba=".8 .3 .2 1"/>
-<geom type="sphere" size=".3" pos=".1 0 1" rgba="1 1 1 0"/>
-<body name="ball" pos="-.5 0 .8"><freejoint/><geom type="sphere" size=".3" rgba=".2 .3 .8 1"/></body>
-{extra}</worldbody></mujoco>"""
 
 
 @pytest.fixture(scope="module")
@@ -108,31 +100,6 @@ def test_a_ball_casts_a_faint_shadow_that_follows_it(clips):
         ball = clip.camera.project(clip.truth.position, 64, 64)[0, t, :, 0]
         assert len(columns) and (columns - ball).abs().min(dim=0).values.max() < 2
     assert (empty - clip.frames)[0].mean(dim=1)[darker].max() < 0.2
-
-
-@pytest.mark.parametrize("family", NANO)
-def test_both_renderers_agree(family):
-    played = rollout(draw_scene(family, 5), frames=6, fps=10.0)
-    camera = camera_of(played.model)
-    fast, plain = (r(played.model, played.qpos, camera, 48) for r in (render_numba, render_multiray))
-    _assert_same_film(fast, plain)
-
-
-def test_both_renderers_agree_on_boxes_and_tilted_views():
-    model = model_of(STILL.format(extra=""))
-    qpos = np.stack([model.qpos0, model.qpos0 + [0.3, 0, -0.2, 0, 0, 0, 0]])
-    camera = camera_of(model)
-    fast, plain = (r(model, qpos, camera, 64) for r in (render_numba, render_multiray))
-    _assert_same_film(fast, plain)
-    assert (fast.depth == 0).any()  # above the horizon there is nothing
-
-
-def _assert_same_film(fast, plain):
-    objects = (fast.ids >= 0) | (plain.ids >= 0)
-    assert objects.any() and (fast.ids == plain.ids)[objects].mean() >= 0.99
-    assert np.median(np.abs(fast.depth - plain.depth)) < 1e-4
-    difference = np.abs(fast.frames.astype(int) - plain.frames.astype(int))
-    assert (difference > 1).mean() < 0.002
 
 
 def test_a_wall_between_eye_and_ball_hides_it():
@@ -243,65 +210,6 @@ def test_bad_arguments_are_named(clips, call, sentence):
         call(clips[-1])
 
 
-MESH = STILL.format(extra='<body pos="0 0 1"><freejoint/><geom type="mesh" mesh="corner"/></body>').replace(
-    "<worldbody>",
-    '<asset><mesh name="corner" vertex="0 0 0 .6 0 0 0 .6 0 0 0 .6"/></asset><worldbody>',
-)
-
-
-def test_the_compiled_renderer_names_what_it_cannot_draw():
-    model = model_of(MESH)
-    with pytest.raises(ValueError, match="cylinders and boxes; got mjGEOM_MESH. Use render_multiray."):
-        render_numba(model, model.qpos0[None], camera_of(model), 8)
-    film = render(model, model.qpos0[None], camera_of(model), 32)  # falls back by itself
-    assert (film.ids == 1).sum() > 10 and isinstance(model, mujoco.MjModel)
-
-
-KINDS = {
-    "capsule": ".3 .4", "ellipsoid": ".6 .3 .45", "cylinder": ".4 .3", "box": ".5 .3 .4", "sphere": ".5",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("bulb", [0.02, 0.5])
-@pytest.mark.parametrize("kind", KINDS)
-def test_both_renderers_see_every_shape_alike_in_any_pose(kind, bulb):
-    extra = f'<body pos="0 0 .8"><freejoint/><geom type="{kind}" size="{KINDS[kind]}"/></body>'
-    model = model_of(STILL.format(extra=extra).replace("<light", f'<light bulbradius="{bulb}"'))
-    rng = np.random.default_rng(3)
-    qpos = np.tile(model.qpos0, (8, 1))
-    qpos[:, 7:10] += rng.uniform(-0.4, 0.4, (8, 3))
-    turns = rng.normal(size=(8, 4))
-    qpos[:, 10:14] = turns / np.linalg.norm(turns, axis=1, keepdims=True)
-    fast, plain = (r(model, qpos, camera_of(model), 48) for r in (render_numba, render_multiray))
-    assert (fast.ids == 1).sum() > 300
-    assert (fast.ids == plain.ids).mean() > 0.9999
-    np.testing.assert_allclose(fast.depth, plain.depth, rtol=0, atol=1e-5)
-    difference = np.abs(fast.frames.astype(int) - plain.frames.astype(int))
-    assert (difference > 1).mean() < 1e-4
-
-
-def test_a_shape_seen_end_on_is_as_large_as_it_should_be():
-    for kind, size, turn, area in (
-        ("cylinder", ".2 .5", "90 0 0", np.pi * 0.04),  # its lid toward the camera
-        ("cylinder", ".2 .5", "0 0 0", 0.4 * 1.0),
-        ("capsule", ".2 .5", "90 0 0", np.pi * 0.04),
-        ("capsule", ".2 .5", "0 0 0", 0.4 * 1.0 + np.pi * 0.04),
-        ("ellipsoid", ".2 .3 .5", "0 0 0", np.pi * 0.2 * 0.5),
-        ("ellipsoid", ".2 .3 .5", "90 0 0", np.pi * 0.2 * 0.3),
-    ):
-        model = model_of(
-            '<mujoco><worldbody><camera pos="0 -200 0" xyaxes="1 0 0 0 0 1" fovy=".5"/>'
-            f'<body euler="{turn}"><freejoint/><geom type="{kind}" size="{size}"/></body>'
-            "</worldbody></mujoco>"
-        )
-        film = render_numba(model, model.qpos0[None], camera_of(model), 128)
-        assert (film.ids == -1).all()  # beyond what is drawn
-        near = replace(camera_of(model), position=torch.tensor([[0.0, -99.0, 0.0]]), fovy=torch.tensor([1.0]))
-        film = render_numba(model, model.qpos0[None], near, 128)
-        pixel = 2 * 99 * np.tan(np.deg2rad(0.5)) / 128
-        assert (film.ids == 0).sum() * pixel**2 == pytest.approx(area, rel=0.03)
-
-
 def test_a_body_on_a_hinge_is_an_object_and_goes_where_the_trajectory_has_it():
     extra = (
         '<body pos="-.2 0 1.9"><joint type="hinge" axis="0 1 0"/>'
@@ -335,15 +243,3 @@ def test_a_body_on_a_hinge_is_an_object_and_goes_where_the_trajectory_has_it():
         assert (np.argwhere(moved.ids[0] == 1).mean(axis=0)[::-1] - where.numpy())[0] == pytest.approx(
             0, abs=0.3
         )
-
-
-def test_a_film_has_one_camera(clips):
-    camera = clips[0].camera
-    double = replace(
-        camera,
-        position=camera.position.expand(2, 3),
-        rotation=camera.rotation.expand(2, 3, 3),
-        fovy=camera.fovy.expand(2),
-    )
-    with pytest.raises(ValueError, match="a film has one camera; got a batch of 2"):
-        view_of(double, 8)

@@ -1,35 +1,17 @@
 """Replay: MuJoCo finds the state that a track began with, and knows how sure it is."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
+from tests.simulation.replay.worlds import blind, world
 from worldgen.simulation.engine import model_of, mujoco
-from worldgen.simulation.replay.fitting import Problem, Unknown
-from worldgen.simulation.replay.overlap import overlap
 from worldgen.simulation.replay.replay import NotReplayable, replay, world_of
-from worldgen.simulation.rollout import rollout
-from worldgen.simulation.scenes.families import draw_scene
 from worldgen.types import GRAVITY, Trajectory
 
 FAMILIES = ("drop", "bounce", "collide", "pendulum", "roll", "cradle")
-
-
-@cache
-def world(family: str) -> tuple[Trajectory, str]:
-    played = rollout(draw_scene(family, 3), 16, 25.0)
-    return played.trajectory, played.xml
-
-
-def blind(truth: Trajectory) -> Trajectory:
-    """What a tracker knows: positions and sizes, no turns, no velocities, no contacts."""
-    zero = torch.zeros_like(truth.velocity)
-    rotation = torch.zeros_like(truth.rotation)
-    rotation[..., 0] = 1
-    return replace(truth, velocity=zero, spin=zero, rotation=rotation, contacts=None)
 
 
 def miss(found: torch.Tensor, truth: Trajectory) -> float:
@@ -106,49 +88,6 @@ def test_the_spread_is_that_of_a_straight_line_fit():
     # Velocity from known first place: sigma_v^2 = sigma^2 / sum t^2 (Legendre 1805).
     expected = 0.01 * time / np.sqrt((time[:6] ** 2).sum())
     torch.testing.assert_close(found.spread[:, 0], torch.from_numpy(expected), rtol=2e-3, atol=1e-9)
-
-
-@pytest.mark.parametrize("family", ["bounce", "collide"])
-def test_slopes_are_finite_differences(family):
-    truth, scene = world(family)
-    model = model_of(scene)
-    model.opt.timestep = 0.002
-    count = truth.position.shape[2]
-    unknowns = []
-    for body in range(count):
-        for dof in (0, 2):
-            direction = np.zeros(model.nv)
-            direction[6 * body + dof] = 1.0
-            unknowns.append(Unknown("rate", 1e-3, 5.0, body, direction))
-            unknowns.append(Unknown("place", 1e-4, 1.0, body, direction))
-    velocity = np.concatenate([[*truth.velocity[0, 0, body].tolist(), 0, 0, 0] for body in range(count)])
-    problem = Problem(model, model.qpos0.copy(), velocity, tuple(unknowns), 20)
-    none = np.zeros(len(unknowns))
-    path = problem.roll(none, 12)
-    slope = problem.slope(path, none, 12)
-    for number, unknown in enumerate(unknowns):
-        moved = none.copy()
-        moved[number] = unknown.step
-        plain = (problem.roll(moved, 12).position - path.position) / unknown.step
-        np.testing.assert_allclose(slope[number], plain, atol=2e-2 * max(np.abs(plain).max(), 1))
-
-
-def test_overlap_is_geometry():
-    balls = "".join(f"<body><freejoint/><geom size='{radius}'/></body>" for radius in (0.2, 0.1))
-    xml = f"<mujoco><worldbody><geom type='plane' size='0 0 1'/>{balls}</worldbody></mujoco>"
-    truth, _ = world("collide")
-    place = torch.tensor(
-        [[[0, 0, 1.0], [0.25, 0, 1]], [[0, 0, 1.0], [0.35, 0, 1]], [[0, 0, 0.17], [1, 0, 1]]]
-    )
-    states = replace(
-        blind(truth),
-        position=place[None].double(),
-        **{name: getattr(blind(truth), name)[:, :3] for name in ("rotation", "velocity", "spin", "present")},
-    )
-    torch.testing.assert_close(overlap(states, xml), torch.tensor([0.05, 0.0, 0.03]).double())
-    present = states.present.clone()
-    present[0, 0, 1] = False
-    assert overlap(replace(states, present=present), xml)[0] == 0
 
 
 def test_the_energy_is_that_of_the_first_height():

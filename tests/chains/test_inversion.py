@@ -1,4 +1,4 @@
-"""Decoders of V-JEPA 2's tokens: one is shown the whole clip and says so, one is not."""
+"""A chain of rooms: decoders of V-JEPA 2's tokens; one is shown the whole clip and says so, one is not."""
 
 from dataclasses import replace
 from functools import partial
