@@ -12,11 +12,6 @@ ALLOWED = {
     "worldgen.data.media.read_video": "reads back what write_video wrote",
     "worldgen.data.shards.shards.write_shards": "how clips of one's own become shards, from Python",
     "worldgen.data.sources.SimulatedClips": "benchmarks/walks.py walks through it, out of a text",
-    "worldgen.physics.laws.acceleration": "a law that no check calls yet",
-    "worldgen.physics.laws.energy": "a law that no check calls yet",
-    "worldgen.physics.laws.floor_penetration": "a law that no check calls yet",
-    "worldgen.physics.laws.momentum_residual": "a law that no check calls yet",
-    "worldgen.physics.laws.pair_penetration": "a law that no check calls yet",
 }
 """Full names that nothing reaches, each with the reason why it stays."""
 
