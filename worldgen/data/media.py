@@ -13,7 +13,7 @@ import torch
 from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from worldgen.files import atomic_path
@@ -81,6 +81,26 @@ def frame_to_rgb(frame: av.VideoFrame, background: int = BACKGROUND) -> UInt8[np
     else:
         image = frame.reformat(format="rgb24", threads=_threads()).to_ndarray()
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def frame_seconds(frame: av.VideoFrame, number: int, rate: Fraction | None) -> float:
+    """When a decoded frame is shown; from its number and the file's rate, or 25 a second, if untold."""
+    return frame.time if frame.time is not None else number / float(rate or 25)
+
+
+def picture_to_rgb(picture: Image.Image, background: int = BACKGROUND) -> UInt8[np.ndarray, "H W 3"]:
+    """A still picture as 8-bit RGB: its EXIF mark obeyed, 16-bit gray rounded, transparency filled.
+
+    Args:
+        picture: Of any mode.
+        background: Gray level that transparent pixels are laid over.
+    """
+    turned = ImageOps.exif_transpose(picture)
+    if turned.mode.startswith("I;16"):
+        turned = Image.fromarray((np.asarray(turned) / 257).round().astype(np.uint8))
+    if turned.has_transparency_data:
+        return lay_over(np.array(turned.convert("RGBA")), background)
+    return np.array(turned.convert("RGB"))
 
 
 def lay_over(image: UInt8[np.ndarray, "H W 4"], background: int) -> UInt8[np.ndarray, "H W 3"]:
@@ -211,7 +231,7 @@ def _decode(container: InputContainer, path: Path) -> Iterator[tuple[np.ndarray,
         first = first or (frame.height, frame.width)
         if (frame.height, frame.width) != first:  # a stream may change its size in the middle
             frame = frame.reformat(width=first[1], height=first[0], threads=_threads())
-        seconds = frame.time if frame.time is not None else count / float(rate)
+        seconds = frame_seconds(frame, count, rate)
         count += 1
         yield frame_to_rgb(frame), seconds
     if count == 0:
@@ -230,7 +250,7 @@ def _decode(container: InputContainer, path: Path) -> Iterator[tuple[np.ndarray,
 def _read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
+            return picture_to_rgb(image)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise ValueError(f"{path} cannot be read as a picture. Copy or convert it again.") from error
 

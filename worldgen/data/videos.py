@@ -1,18 +1,24 @@
-"""Videos as clips: found in folders, read from files, cut and made smaller."""
+"""Videos as clips: found in folders, and read by the one `VideoReader`.
+
+What is in a file (order and times of frames, rotation, colors, damage) is the affair of
+`media.iterate_frames`; which of the frames a clip gets, and how large they are, is decided here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from worldgen.data.importing.layouts import read_caption_table
+from worldgen.data.caption_files import FolderCaptions, caption_beside
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames, mean_rate
 from worldgen.types import Clip
 
@@ -25,6 +31,81 @@ _MOST_OF_A_MOVIE = 200
 """Looked-at frames of a video; the rest is left out."""
 
 
+@dataclass(frozen=True)
+class VideoReader:
+    """Reads a video, a picture or a folder of frames; memory for the frames that it keeps only.
+
+    Args:
+        size: Rows and columns of the central square, which is all that is kept. The whole picture when None.
+        widest: Columns, at most; larger ones are shrunk.
+        most: Frames, at most; the rest is left out.
+        skip: Take every ``skip``-th frame.
+        fps: Take frames at this rate, each the first whose time has come; a slower video gives each once.
+    """
+
+    size: int | None = None
+    widest: int | None = None
+    most: int | None = None
+    skip: int = 1
+    fps: float | None = None
+
+    def read(self, path: Path, prompt: str = "", beat: Callable[[], None] = lambda: None) -> Clip:
+        """A video as a clip.
+
+        Args:
+            path: The file, or a folder of frames, which are 15 a second.
+            prompt: Its caption.
+            beat: Called after each frame.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ValueError: It cannot be read, or has frames of several sizes.
+        """
+        frames, times = self.read_frames(path, beat)
+        if self.fps is not None:
+            rate = self.fps
+        else:
+            rate = FRAME_RATE / self.skip if path.is_dir() else mean_rate(times)
+        return _clip_of(frames, rate, prompt, path)
+
+    def read_frames(
+        self, path: Path, beat: Callable[[], None] = lambda: None
+    ) -> tuple[list[Tensor], list[float]]:
+        """Frames (1 3 H W), in [0, 1] or bytes, and their times in seconds; as `read`."""
+        frames, times = [], []
+        for image, seconds in self._take(path):
+            frames.append(self._fit(torch.from_numpy(image).permute(2, 0, 1)[None]))
+            times.append(seconds)
+            beat()
+        return frames, times
+
+    def _take(self, path: Path) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
+        last = None if self.most is None or self.fps is not None else self.most * self.skip
+        if path.is_dir():
+            shown = islice(_frames_in(path, self.skip), self.most if self.fps is None else None)
+        else:
+            shown = islice(iterate_frames(path), 0, last, self.skip)
+        taken = 0
+        for image, seconds in shown:
+            if self.fps is None or seconds >= taken / self.fps - 0.25 / self.fps:
+                taken += 1
+                yield image, seconds
+            if self.fps is not None and taken == self.most:
+                return
+
+    def _fit(self, image: UInt8[Tensor, "1 3 H W"]) -> Tensor:
+        if self.size is not None:
+            return crop_and_resize(image[0].float() / 255, self.size)[None]
+        height, width = image.shape[-2:]
+        if self.widest is None or width <= self.widest:
+            return image
+        size = (round(height * self.widest / width), self.widest)
+        return interpolate(image.float() / 255, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+_SMALL = VideoReader(widest=WIDEST, most=MOST_FRAMES)
+
+
 def frame_files(folder: Path) -> list[Path]:
     """The pictures of a folder of frames, in order of their names."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -33,11 +114,10 @@ def frame_files(folder: Path) -> list[Path]:
 class VideoFolder(Dataset[Clip]):
     """The videos of a folder, cropped to their central square and resized.
 
-    The caption of ``fall.mp4`` is the text of ``fall.txt``; or the ``caption`` of the row whose ``file`` is
-    ``fall.mp4`` in ``captions.csv`` or ``captions.jsonl``; or "".
+    `FolderCaptions` says where captions are found.
 
     Args:
-        folder: Holds mp4, webm, gif, mov or avi files; read in order of their names.
+        folder: Holds video files, which are read in order of their names.
         size: Rows and columns in pixels.
         frames: Frames per clip, all when None.
         fps: Take frames at this rate from the first on. When None, ``frames`` are spread evenly over the
@@ -63,7 +143,7 @@ class VideoFolder(Dataset[Clip]):
                 f"{self.folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}); got none. "
                 "Check the path."
             )
-        self._captions = _read_captions(self.folder)
+        self._captions = FolderCaptions(self.folder)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -75,14 +155,10 @@ class VideoFolder(Dataset[Clip]):
             ValueError: The file is damaged, or has fewer frames than are wanted.
         """
         path = self.paths[_check_index(index, len(self))]
-        small, times = [], []
-        for frame, seconds in iterate_frames(path):
-            small.append(crop_and_resize(torch.from_numpy(frame).permute(2, 0, 1).float() / 255, self.size))
-            times.append(seconds)
+        frames, times = VideoReader(size=self.size).read_frames(path)
         chosen = self._choose(path, times)
         rate = mean_rate([times[number] for number in chosen]) if self.fps is None else self.fps
-        frames = torch.stack([small[number] for number in chosen])[None]  # (1, T, 3, H, W)
-        return Clip(frames, torch.tensor([float(rate)]), (self.caption(index),))
+        return _clip_of([frames[number] for number in chosen], rate, self.caption(index), path)
 
     def name(self, index: int) -> str:
         """The file's name without its ending."""
@@ -91,10 +167,7 @@ class VideoFolder(Dataset[Clip]):
     def caption(self, index: int) -> str:
         """The video's caption, "" when it has none."""
         path = self.paths[_check_index(index, len(self))]
-        beside = path.with_suffix(".txt")
-        if beside.is_file():
-            return beside.read_text(encoding="utf-8").strip()
-        return self._captions.get(path.name, "")
+        return self._captions.find(path.name, caption_beside(path))
 
     def _choose(self, path: Path, times: Sequence[float]) -> list[int]:
         begin, end = times[0], times[-1]
@@ -137,24 +210,12 @@ def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "
 
 
 def read_movie(path: Path, skip: int) -> Clip:
-    """Every ``skip``-th frame of a video or of a folder of frames.
+    """Every ``skip``-th frame of a video or of a folder of frames, 200 at most.
 
     Raises:
         ValueError: It cannot be read, or shows one flat color.
     """
-    if path.is_dir():
-        files = frame_files(path)[::skip][:_MOST_OF_A_MOVIE]
-        if not files:
-            raise ValueError(f"{path} must hold frames; it holds none. Copy it again.")
-        frames = [next(iterate_frames(file))[0] for file in files]
-        rate = FRAME_RATE / skip
-    else:
-        looked = list(islice(iterate_frames(path), 0, _MOST_OF_A_MOVIE * skip, skip))
-        frames, rate = [frame for frame, _ in looked], mean_rate([seconds for _, seconds in looked])
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError(f"{path} must have frames of one size; got several. Convert it.")
-    pixels = torch.stack([torch.from_numpy(frame) for frame in frames]).permute(0, 3, 1, 2)  # (T, 3, H, W)
-    return require_picture(Clip(pixels[None].float() / 255, torch.tensor([rate]), ("",)), path.name)
+    return require_picture(VideoReader(most=_MOST_OF_A_MOVIE, skip=skip).read(path), path.name)
 
 
 def require_picture(clip: Clip, name: str) -> Clip:
@@ -171,26 +232,25 @@ def file_width(path: Path) -> int:
 
 
 def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:
-    """A video of any size as a clip at most ``WIDEST`` pixels wide; memory for the small frames only."""
-    frames, times = [], []
-    for image, seconds in iterate_frames(path):
-        frame = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        height, width = frame.shape[-2:]
-        if width > WIDEST:
-            size = (round(height * WIDEST / width), WIDEST)
-            frame = interpolate(frame, size, mode="bilinear", antialias=True).clamp(0, 1)
-        frames.append(frame)
-        times.append(seconds)
-        beat()
-        if len(frames) == MOST_FRAMES:
-            break
-    return Clip(torch.cat(frames)[None], torch.tensor([mean_rate(times)]), ("",))
+    """A video of any size as a clip at most ``WIDEST`` pixels wide, of ``MOST_FRAMES`` frames at most."""
+    return _SMALL.read(path, beat=beat)
 
 
-def _read_captions(folder: Path) -> dict[str, str]:
-    table, lines = folder / "captions.csv", folder / "captions.jsonl"
-    path = table if table.is_file() else lines
-    return read_caption_table(path) if path.is_file() else {}
+def _frames_in(folder: Path, skip: int) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
+    files = frame_files(folder)
+    if not files:
+        raise ValueError(f"{folder} must hold frames; it holds none. Copy it again.")
+    for number in range(0, len(files), skip):
+        yield next(iterate_frames(files[number]))[0], number / FRAME_RATE
+
+
+def _clip_of(frames: Sequence[Tensor], rate: float, prompt: str, path: Path) -> Clip:
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError(f"{path} must have frames of one size; got several. Convert it.")
+    together = torch.cat(list(frames))[None]  # (1, T, 3, H, W)
+    if not together.is_floating_point():
+        together = together.float().div_(255)
+    return Clip(together, torch.tensor([float(rate)]), (prompt,))
 
 
 def _check_index(index: int, length: int) -> int:

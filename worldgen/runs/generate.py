@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from jaxtyping import UInt8
 from rich.progress import track
-from torch import Tensor
 
-from worldgen.data.media import iterate_frames, write_video
+from worldgen.data.media import write_video
 from worldgen.data.sources import ShardedClips
-from worldgen.data.videos import crop_and_resize
+from worldgen.data.videos import VideoReader
 from worldgen.diffusion.control import Control, add_residuals, load_control
 from worldgen.diffusion.dit import Residuals
 from worldgen.encoders.base import fingerprint
@@ -64,12 +61,10 @@ def generate_video(
         )
     if bool(controls) != (followed is not None):
         raise ValueError("--control and --control-from go together; give both, or none.")
-    pixels = _first_frames(first_frames, context_frames)
-    start = torch.stack([crop_and_resize(frame.float() / 255, size) for frame in pixels])
+    context = VideoReader(size=size, most=context_frames, fps=FPS).read(first_frames, prompt)
     model = open_run(run)
     if prompt and model.conditioner.text is None:
         raise ValueError(f"{run} was trained without text and cannot read a prompt. Leave --prompt empty.")
-    context = Clip(start[None], torch.tensor([FPS]), (prompt,))
     residuals = None
     if controls and followed is not None:
         strengths = scales or [1.0] * len(controls)
@@ -141,8 +136,7 @@ def _read_followed(place: str, frames: int, size: int) -> Clip:
     if not Path(place).is_file() and ":" in place:
         clip = read_shard_clip(place)
     else:
-        pixels = [crop_and_resize(frame.float() / 255, size) for frame in _first_frames(Path(place), frames)]
-        clip = Clip(torch.stack(pixels)[None], torch.tensor([FPS]), ("",))
+        clip = VideoReader(size=size, most=frames, fps=FPS).read(Path(place))
     if clip.frames.shape[1] != frames or clip.frames.shape[-2:] != (size, size):
         _, found, _, height, width = clip.frames.shape
         raise ValueError(
@@ -150,14 +144,3 @@ def _read_followed(place: str, frames: int, size: int) -> Clip:
             f"{found} of {height} x {width}. Ask for fewer --frames, or name a longer one."
         )
     return clip
-
-
-def _first_frames(path: Path, context_frames: int) -> list[UInt8[Tensor, "3 H W"]]:
-    """First frames of a video at the model's frame rate, whatever its own; a short one gives fewer."""
-    chosen = []
-    for image, seconds in iterate_frames(path):
-        if seconds >= len(chosen) / FPS - 0.25 / FPS:
-            chosen.append(torch.from_numpy(image).permute(2, 0, 1))
-        if len(chosen) == context_frames:
-            break
-    return chosen

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.videos import ball, write
-from worldgen.data.importing.layouts import find_recordings, read_caption_table
+from worldgen.data.caption_files import read_caption_table
+from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.importing.recordings import Drop, Recording
 
 

@@ -6,21 +6,15 @@ what is said about it. Nothing is decoded here.
 
 from __future__ import annotations
 
-import csv
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from worldgen.data.caption_files import FolderCaptions, caption_beside, caption_in
 from worldgen.data.importing.recordings import Drop, Listing, Recording
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from worldgen.data.shards.shards import find_shards
-
-CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
-FILE_COLUMNS = ("file", "file_name", "video", "path")
-CAPTION_COLUMNS = ("caption", "text", "prompt")
 
 
 def find_recordings(
@@ -28,8 +22,7 @@ def find_recordings(
 ) -> Listing:
     """Every recording below a folder.
 
-    A caption is looked up in ``captions``; else in NAME.txt or NAME.json beside (in a tar: the member of that
-    name); else in captions.csv, captions.jsonl, metadata.csv or metadata.jsonl of the folder; else it is "".
+    `FolderCaptions` says where captions are looked up; beside a member of a tar is the member of that name.
 
     Args:
         folder: Loose files and WebDataset tars, at any depth; or a LeRobot v3 dataset.
@@ -54,11 +47,7 @@ def find_recordings(
         return find_episodes(folder)
     if (folder / "config.json").is_file() and find_shards(folder):
         raise ValueError(f"{folder} holds shards of worldgen already; train on them as they are.")
-    tables = [captions] if captions is not None else [folder / name for name in CAPTION_FILES]
-    said: dict[str, str] = {}
-    for table in tables:
-        if captions is not None or table.is_file():
-            said.update(read_caption_table(table))
+    said = FolderCaptions(folder, captions)
     recordings, drops = [], []
     for path in sorted(_walk(folder, outside)):
         name = path.relative_to(folder).as_posix()
@@ -67,7 +56,7 @@ def find_recordings(
             recordings += members
             drops += left_out
         elif path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            recordings.append(Recording(name, path, _caption_beside(path)))
+            recordings.append(Recording(name, path, caption_beside(path)))
     if not images:
         drops += [
             Drop(item.name, None, "picture: not asked for, see --images")
@@ -80,37 +69,7 @@ def find_recordings(
             f"{folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}), WebDataset tars or a LeRobot "
             "dataset; got none. Check the path."
         )
-    return Listing(_with_captions(recordings, said, captions), tuple(drops))
-
-
-def read_caption_table(path: Path) -> dict[str, str]:
-    """Captions by file of a csv or jsonl table.
-
-    Raises:
-        FileNotFoundError: No such table.
-        ValueError: A row without file and caption, or text that is neither csv nor json lines.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"No captions at {path}. Check the path.")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows: list[Any] = (
-                list(csv.DictReader(file))
-                if path.suffix.lower() == ".csv"
-                else [json.loads(row) for row in file if row.strip()]
-            )
-        return {_column(row, FILE_COLUMNS): _column(row, CAPTION_COLUMNS) for row in rows}
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ValueError(
-            f"Every row of {path} must have a file and a caption; got {type(error).__name__}: {error}."
-        ) from error
-
-
-def _column(row: Any, names: tuple[str, ...]) -> str:
-    for name in names:
-        if name in row and isinstance(row[name], str):
-            return row[name].strip()
-    raise KeyError(names[0])
+    return Listing(_with_captions(recordings, said), tuple(drops))
 
 
 def _walk(folder: Path, outside: Path | None) -> Iterator[Path]:
@@ -122,24 +81,6 @@ def _walk(folder: Path, outside: Path | None) -> Iterator[Path]:
                 yield from _walk(path, outside)
         else:
             yield path
-
-
-def _caption_beside(path: Path) -> str:
-    for suffix in (".txt", ".json"):
-        beside = path.with_suffix(suffix)
-        if beside.is_file():
-            return _caption_in(beside.read_bytes(), suffix)
-    return ""
-
-
-def _caption_in(data: bytes, suffix: str) -> str:
-    text = data.decode("utf-8-sig", errors="replace").strip()
-    if suffix == ".txt":
-        return text
-    try:
-        return _column(json.loads(text), CAPTION_COLUMNS)
-    except (ValueError, KeyError, TypeError):
-        return ""  # other metadata
 
 
 def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
@@ -166,7 +107,7 @@ def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
                     found.append((key, item))
                 elif suffix in (".txt", ".json"):
                     data = tar.extractfile(member)
-                    text = _caption_in(data.read(), suffix) if data is not None else ""
+                    text = caption_in(data.read(), suffix) if data is not None else ""
                     said[key] = text if suffix == ".txt" or key not in said else said[key]
     except (tarfile.TarError, OSError, ValueError) as error:
         drops.append(Drop(name, None, f"damaged tar: {error}, after {len(found)} videos and pictures"))
@@ -175,20 +116,12 @@ def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
     return [replace(item, caption=said.get(key, "")) for key, item in found], drops
 
 
-def _with_captions(
-    recordings: list[Recording], said: dict[str, str], table: Path | None
-) -> tuple[Recording, ...]:
-    captioned, matched = [], 0
-    for item in recordings:
-        file = item.name.replace("!", "/")
-        text = next((said[key] for key in (item.name, file, Path(file).name) if key in said), None)
-        matched += text is not None
-        if text is not None and (table is not None or not item.caption):
-            item = replace(item, caption=text)
-        captioned.append(item)
-    if table is not None and not matched and recordings:
+def _with_captions(recordings: list[Recording], said: FolderCaptions) -> tuple[Recording, ...]:
+    unnamed = all(said.row(item.name) is None for item in recordings)
+    if said.table is not None and recordings and unnamed:
         raise ValueError(
-            f"None of the {len(said)} captions of {table} names a file of the folder, such as "
-            f"{recordings[0].name!r}; got {next(iter(said), 'no rows')!r}. Write paths within the folder."
+            f"None of the {len(said.rows)} captions of {said.table} names a file of the folder, such as "
+            f"{recordings[0].name!r}; got {next(iter(said.rows), 'no rows')!r}. "
+            "Write paths within the folder."
         )
-    return tuple(captioned)
+    return tuple(replace(item, caption=said.find(item.name, item.caption)) for item in recordings)

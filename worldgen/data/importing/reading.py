@@ -23,11 +23,11 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from worldgen.data.importing.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
 from worldgen.data.importing.recordings import Drop, Recording
-from worldgen.data.media import frame_to_rgb, lay_over
+from worldgen.data.media import frame_seconds, frame_to_rgb, picture_to_rgb
 from worldgen.data.shards.members import encode_clip
 from worldgen.data.workers import Beat
 from worldgen.types import Clip
@@ -230,7 +230,7 @@ def _decode(
             if frame.is_corrupt:
                 error = "a frame is incomplete"
                 break
-            seconds = frame.time if frame.time is not None else count * float(1 / (stream.average_rate or 25))
+            seconds = frame_seconds(frame, count, stream.average_rate)
             count += 1
             if recording.begin is not None and seconds < recording.begin - half:
                 continue
@@ -384,10 +384,7 @@ def _read_picture(recording: Recording, rule: CutRule) -> CutClip:
             data = file.read() if recording.size is None else file.read(recording.size)
         with Image.open(BytesIO(data)) as picture:
             _refuse_size(*picture.size)
-            turned = ImageOps.exif_transpose(picture)
-            if turned.mode.startswith("I;16"):  # 16-bit gray
-                turned = Image.fromarray((np.asarray(turned) / 257).round().astype(np.uint8))
-            image = lay_over(np.array(turned.convert("RGBA")), rule.background)
+            image = picture_to_rgb(picture, rule.background)
     except Image.DecompressionBombError as error:
         raise _Unusable(f"too large: {error}") from error
     except (OSError, SyntaxError, ValueError, struct.error) as error:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldgen.data.media import VIDEO_SUFFIXES, iterate_frames
-from worldgen.data.videos import frame_files
+from worldgen.data.media import iterate_frames
+from worldgen.data.videos import find_videos, frame_files
 from worldgen.metrics.measure import Missing
 
 _QUADRUPLET = ("1", "2", "3", "4")
@@ -157,7 +157,7 @@ def find_likephys(root: Path) -> ViolationPairs:
         (scenario, group)
         for scenario in _folders(_require(root))
         for group in _folders(scenario)
-        if _videos(group)
+        if find_videos(group)
     ]
     if not groups:
         raise ValueError(
@@ -166,11 +166,11 @@ def find_likephys(root: Path) -> ViolationPairs:
         )
     variations: dict[Path, set[str]] = defaultdict(set)
     for scenario, group in groups:
-        variations[scenario] |= {_variation(path) for path in _videos(group)}
+        variations[scenario] |= {_variation(path) for path in find_videos(group)}
     pairs, missing, expected = [], [], 0
     for scenario, group in groups:
         found: dict[str, list[Path]] = defaultdict(list)
-        for path in _videos(group):
+        for path in find_videos(group):
             found[_variation(path)].append(path)
         name = f"{scenario.name}/{group.name}"
         wanted = sorted(variations[scenario] | {"valid"})
@@ -225,10 +225,6 @@ def _read_status(path: Path) -> bool:
 
 def _variation(path: Path) -> str:
     return path.stem.rpartition("_")[0] or path.stem
-
-
-def _videos(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _folders(root: Path) -> list[Path]:
