@@ -1,10 +1,13 @@
 """Captions beside videos and in tables, found alike by whoever asks."""
 
+import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.data.videos import ball, write
-from worldgen.data.caption_files import CAPTION_FILES, FolderCaptions, caption_beside
+from worldgen.data.caption_files import CAPTION_FILES, FolderCaptions, caption_beside, read_caption_table
 from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.videos import VideoFolder
 
@@ -51,3 +54,28 @@ def test_json_of_other_things_says_nothing(tmp_path: Path) -> None:
     for text in ('{"fps": 3}', "[broken", '{"caption": ["a", "b"]}'):
         (tmp_path / "a.json").write_text(text)
         assert caption_beside(tmp_path / "a.mp4") == ""
+
+
+@pytest.mark.parametrize(
+    "name, text, what",
+    [
+        ("t.csv", "file,words\na.mp4,falls\n", "KeyError: 'caption'"),
+        ("t.jsonl", "{'file': 1}\n", "JSONDecodeError"),
+        ("t.jsonl", "[1]\n", "KeyError"),
+        ("t.jsonl", "3\n", "TypeError"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(
+        ValueError, match=rf"Every row of .*{name} must have a file and a caption; got {what}"
+    ):
+        read_caption_table(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"No captions at .*none\.csv"):
+        read_caption_table(tmp_path / "none.csv")
+
+
+def test_read_captions_keeps_commas_and_lines(tmp_path: Path) -> None:
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["path", "caption"], ["a.mp4", "one, two\nthree"]])
+    assert read_caption_table(tmp_path / "t.csv") == {"a.mp4": "one, two\nthree"}

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.importing.test_layouts import write_lerobot, write_tar
+from tests.data.importing.test_layouts import write_tar
+from tests.data.importing.test_lerobot import write_lerobot
 from tests.data.videos import ball, write
 from worldgen.cli import main as cli
 from worldgen.data.datamodule import ClipDataModule

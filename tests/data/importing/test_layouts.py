@@ -1,16 +1,12 @@
-import csv
 import io
 import json
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.data.videos import ball, write
-from worldgen.data.caption_files import read_caption_table
 from worldgen.data.importing.layouts import find_recordings
-from worldgen.data.importing.recordings import Drop, Recording
+from worldgen.data.importing.recordings import Drop
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -67,25 +63,6 @@ def test_captions_beside_in_tables_and_named(tmp_path: Path) -> None:
         captions(tmp_path / "wrong.csv")
 
 
-@pytest.mark.parametrize(
-    "name, text, what",
-    [
-        ("t.csv", "file,words\na.mp4,falls\n", "KeyError: 'caption'"),
-        ("t.jsonl", "{'file': 1}\n", "JSONDecodeError"),
-        ("t.jsonl", "[1]\n", "KeyError"),
-        ("t.jsonl", "3\n", "TypeError"),
-    ],
-)
-def test_tables_that_cannot_be_read(tmp_path: Path, name: str, text: str, what: str) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(
-        ValueError, match=rf"Every row of .*{name} must have a file and a caption; got {what}"
-    ):
-        read_caption_table(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=r"No captions at .*none\.csv"):
-        read_caption_table(tmp_path / "none.csv")
-
-
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
     with tarfile.open(path, "w") as tar:
         for name, data in members.items():
@@ -135,90 +112,6 @@ def test_a_damaged_tar_gives_what_is_before_the_damage(tmp_path: Path) -> None:
     )
 
 
-def test_a_fingerprint_changes_with_bytes_place_and_caption(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"a" * 200_000)
-    base = Recording("a.mp4", path)
-    marks = {base.fingerprint(), Recording("a.mp4", path, "x").fingerprint()}
-    marks |= {
-        Recording("a.mp4", path, begin=1.0).fingerprint(),
-        Recording("a.mp4", path, "", 5, 90).fingerprint(),
-    }
-    path.write_bytes(b"a" * 199_999 + b"b")
-    marks |= {base.fingerprint()}
-    path.write_bytes(b"b" + b"a" * 199_999)
-    marks |= {base.fingerprint()}
-    assert len(marks) == 6
-    assert Recording("other name", path).fingerprint() == base.fingerprint()
-
-
-def write_lerobot(folder: Path, version: str = "v3.0", **info: object) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    front, depth = "observation.images.front", "observation.images.depth"
-    features = {
-        front: {"dtype": "video", "shape": [48, 64, 3]},
-        depth: {"dtype": "video", "info": {"video.is_depth_map": True}},
-        "action": {"dtype": "float32", "shape": [6]},
-    }
-    write(folder / "videos" / front / "chunk-000" / "file-000.mp4", ball(40))
-    (folder / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
-    about = {"codebase_version": version, "fps": 25, "features": features, **info}
-    (folder / "meta" / "info.json").write_text(json.dumps(about))
-    table = {
-        "episode_index": [0, 1, 2],
-        "tasks": [["push the ball"], ["push the ball", "stop"], []],
-        "length": [20, 20, 20],
-        f"videos/{front}/chunk_index": [0, 0, 0],
-        f"videos/{front}/file_index": [0, 0, 7],
-        f"videos/{front}/from_timestamp": [0.0, 0.8, 0.0],
-        f"videos/{front}/to_timestamp": [0.8, 1.6, 0.8],
-        "stats/action/mean": [[0.0], [0.0], [0.0]],
-    }
-    parquet.write_table(pyarrow.table(table), folder / "meta/episodes/chunk-000/file-000.parquet")
-
-
-def test_lerobot_episodes(tmp_path: Path) -> None:
-    write_lerobot(tmp_path)
-    listing = find_recordings(tmp_path)
-    file = "videos/observation.images.front/chunk-000/file-000.mp4"
-    assert [(item.name, item.caption, item.begin, item.end) for item in listing.recordings] == [
-        (f"{file}#episode-000000", "push the ball", 0.0, 0.8),
-        (f"{file}#episode-000001", "push the ball, then stop", 0.8, 1.6),
-    ]
-    assert all(item.path == tmp_path / file for item in listing.recordings)
-    [drop] = listing.drops
-    assert drop.kind == "no such file" and drop.file.endswith("file-007.mp4#episode-000002")
-    with pytest.raises(ValueError, match="captions its tasks itself; leave --captions out"):
-        find_recordings(tmp_path, tmp_path / "t.csv")
-
-
-def test_lerobot_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_lerobot(tmp_path / "old", "v2.1")
-    with pytest.raises(ValueError, match=r"LeRobot dataset of version v2\.1; convert it to v3"):
-        find_recordings(tmp_path / "old")
-    write_lerobot(tmp_path / "blind", features={"action": {"dtype": "float32"}})
-    with pytest.raises(ValueError, match="must hold camera videos; it has action"):
-        find_recordings(tmp_path / "blind")
-    (tmp_path / "blind/meta/info.json").write_text("{")
-    with pytest.raises(ValueError, match=r"info\.json is damaged .* Download the dataset again"):
-        find_recordings(tmp_path / "blind")
-    write_lerobot(tmp_path / "good")
-    with monkeypatch.context() as without:
-        without.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(
-            ValueError, match=r"whose tables need pyarrow; run: pip install 'worldgen\[lerobot\]'"
-        ):
-            find_recordings(tmp_path / "good")
-    path = tmp_path / "good/meta/episodes/chunk-000/file-000.parquet"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"file-000\.parquet is damaged .* Download the dataset again"):
-        find_recordings(tmp_path / "good")
-    path.unlink()
-    with pytest.raises(ValueError, match="must hold at least one episode; its tables hold none"):
-        find_recordings(tmp_path / "good")
-
-
 def test_folders_with_nothing_to_import(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No folder of videos at .*nowhere"):
         find_recordings(tmp_path / "nowhere")
@@ -230,9 +123,3 @@ def test_folders_with_nothing_to_import(tmp_path: Path) -> None:
     touch(tmp_path, "config.json", "shard-000000.tar")
     with pytest.raises(ValueError, match="holds shards of worldgen already; train on them"):
         find_recordings(tmp_path)
-
-
-def test_read_captions_keeps_commas_and_lines(tmp_path: Path) -> None:
-    with open(tmp_path / "t.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["path", "caption"], ["a.mp4", "one, two\nthree"]])
-    assert read_caption_table(tmp_path / "t.csv") == {"a.mp4": "one, two\nthree"}

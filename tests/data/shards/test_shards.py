@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from worldgen.data.shards.members import _pack_masks
 from worldgen.data.shards.shards import ShardIndex, ShardWriter, write_shards
 from worldgen.types import Clip
 
@@ -199,9 +197,3 @@ def test_an_exception_leaves_nothing(tmp_path: Path, make_clip: MakeClip) -> Non
         writer.add(make_clip(0), "a")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("objects", [0, 1, 3, 8, 11])
-def test_masks_are_packed_as_numpy_packs_bits(objects: int) -> None:
-    masks = np.random.default_rng(objects).random((2, objects, 4, 5)) > 0.5
-    np.testing.assert_array_equal(_pack_masks(masks), np.packbits(masks, axis=1, bitorder="little"))
