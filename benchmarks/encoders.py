@@ -35,8 +35,9 @@ from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, 
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.timm_video import TimmVideo
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.model import Latents
+from worldgen.model import Latents, WorldModel
 from worldgen.simulation.clips import simulate_clip
+from worldgen.tasks.encoding import encoding_recipe
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip
 
@@ -228,7 +229,7 @@ def measure_encoders(clip: Clip, folder: Path, rounds: int) -> None:
     Console().print(table)
 
 
-def generator(folder: Path, *layers: Path) -> WorldGenerator:
+def generator(folder: Path, *layers: Path) -> WorldModel:
     """The nano generator of the configs, with random encoders of nano's size in the new slots."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(WorldGenerator, "model")
@@ -236,7 +237,7 @@ def generator(folder: Path, *layers: Path) -> WorldGenerator:
     for path in (ROOT / "configs/base.yaml", ROOT / "configs/size/nano.yaml", *layers):
         section = yaml.safe_load(path.read_text())["model"]
         config = parser.parse_object({"model": section}, namespace=config)
-    return parser.instantiate_classes(config).model
+    return parser.instantiate_classes(config).model.model
 
 
 def measure_training(source: list[Clip], batch: int, folder: Path, rounds: int) -> None:
@@ -259,7 +260,10 @@ def measure_training(source: list[Clip], batch: int, folder: Path, rounds: int) 
     steps, epochs = {}, {}
     for name, model in models.items():
         cache = precompute(
-            source, lambda clip, model=model: model.encode(clip).columns(), folder / name, model.recipe()
+            source,
+            lambda clip, model=model: model.encode(clip).columns(),
+            folder / name,
+            encoding_recipe(model),
         )
         learn = stepper(model)
         rows = stack_columns([cache[index] for index in range(batch)])
@@ -294,7 +298,7 @@ def measure_training(source: list[Clip], batch: int, folder: Path, rounds: int) 
         )
 
 
-def stepper(model: WorldGenerator) -> Callable[[Latents], None]:
+def stepper(model: WorldModel) -> Callable[[Latents], None]:
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-4)
     generator = torch.Generator().manual_seed(0)

@@ -51,7 +51,12 @@ def model_section(path):
 
 
 def build(*paths):
-    """The generator that the yaml files describe, later ones over earlier ones, as the command line does."""
+    """The model that the yaml files describe."""
+    return build_task(*paths).model
+
+
+def build_task(*paths):
+    """What `fit` trains by the yaml files, later ones over earlier ones, as the command line does."""
     parser = parser_of(WorldGenerator)
     config = parser.get_defaults()
     for path in paths:
@@ -154,13 +159,14 @@ def test_saved_adapters_act_together(how, saved_adapter, clip, tmp_path):
 
 
 def test_what_an_adapter_learned_is_saved_at_the_end_of_a_fit(tmp_path, clip):
-    model = build(CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    task = build_task(CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
+    model = task.model
     model.conditioner.text = T5(str(ROOT / "assets/nano/t5"), adapter=Bottleneck(name="first"))
     for parameter in model.conditioner.text.trained().values():
         torch.nn.init.normal_(parameter, std=0.5)
-    model.average = WeightAverage(model.parameters(), 0.9)
+    task.average = WeightAverage(model.parameters(), 0.9)
     trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
-    AdapterSaver().on_fit_end(trainer, model)
+    AdapterSaver().on_fit_end(trainer, task)
     assert [folder.name for folder in (tmp_path / "adapters").iterdir()] == ["text"]
     saved = Saved(name="first", source=str(tmp_path / "adapters/text"))
     again = T5(str(ROOT / "assets/nano/t5"), adapter=saved)

@@ -184,7 +184,7 @@ class Conditioner(nn.Module):
         return tuple(slot for slot, encoder in zip(SLOTS, self.encoders, strict=True) if encoder is not None)
 
     @property
-    def shown(self) -> tuple[str, ...]:
+    def sees_future(self) -> tuple[str, ...]:
         """The slots whose encoder is shown the whole clip, its future included."""
         return tuple(slot for slot in self.present if getattr(self, slot).sees_future)
 

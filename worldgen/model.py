@@ -1,15 +1,31 @@
-"""The generator below Lightning."""
+"""WorldModel: the file where encoders, denoiser and codec meet.
+
+A clip's codec latent z is generated from its first frames and its condition. What is diffused is the *change
+against a world that stands still* after the known frames, ``x = (z - z_still) / latent_std``: the background
+is there from the start, and noise is spent on what moves. How things move lies beside it: the flow of the
+last two known frames.
+
+How it is trained is `worldgen.tasks.generator`; nothing here needs a trainer, a cache or a metric.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from jaxtyping import Float
-from torch import Tensor
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
-from worldgen.data.cache.precision import Columns
-from worldgen.encoders.base import Placed, Tokens
+from worldgen.conditioning import SLOTS, Conditioner, require_slots
+from worldgen.diffusion.codec import Codec
+from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
+from worldgen.diffusion.dit import DiT, Residuals
+from worldgen.diffusion.process import FlowMatching
+from worldgen.diffusion.sampler import Sampler
+from worldgen.encoders.base import Placed, Tokens, fingerprint
+from worldgen.types import Clip
 
 
 class Latents(NamedTuple):
@@ -23,13 +39,15 @@ class Latents(NamedTuple):
     slots: tuple[Placed, ...]
     """What the encoders made of the known frames and the prompt."""
 
-    def columns(self) -> Columns:
-        # The mask stands behind the positions too, so that a cache which pools tokens pools them alike.
+    def columns(self) -> tuple[Tensor, ...]:
+        """The same as plain tensors, batch axis first."""
+        # The mask stands behind the positions too, so that who pools tokens pools them alike.
         slots = ((*tokens, positions, tokens.mask) for tokens, positions in self.slots)
         return (self.z, self.still, self.motion, *(column for slot in slots for column in slot))
 
     @classmethod
-    def from_columns(cls, columns: Columns) -> Latents:
+    def from_columns(cls, columns: tuple[Tensor, ...]) -> Latents:
+        """What `columns` took apart."""
         z, still, motion, *rest = columns
         slots = zip(rest[::4], rest[1::4], rest[2::4], strict=True)
         return cls(z, still, motion, tuple(Placed(Tokens(x, mask), places) for x, mask, places in slots))
@@ -39,3 +57,284 @@ class Latents(NamedTuple):
         """What each column is; "" for masks."""
         of_slots = (name for slot in slots for name in (slot, "", f"{slot} places", ""))
         return ["z", "still", "motion", *of_slots]
+
+
+class WorldModel(nn.Module):
+    """Flow matching of a video latent, given first frames and a condition.
+
+    Args:
+        codec: Frozen; its latent is what is generated.
+        conditioner: Frozen encoders, and the trained part that joins them.
+        denoiser: Makes the network from (channels, context channels, condition width).
+        process: Noise process and prediction target.
+        sampler: How `generate` samples.
+        contexts: Numbers of known first frames, and how often each is trained.
+
+    Raises:
+        ValueError: The sampler's guidance names what is no slot.
+    """
+
+    context_odds: Float[Tensor, " K"]
+    """How often each of ``contexts`` is trained."""
+    latent_std: Float[Tensor, ""]
+    """Standard deviation of what is diffused, over the training clips."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        conditioner: Conditioner,
+        denoiser: Callable[[int, int, int], DiT],
+        process: FlowMatching,
+        sampler: Sampler,
+        contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
+    ) -> None:
+        super().__init__()
+        if isinstance(sampler.guidance, dict):
+            require_slots(sampler.guidance, "Sampler.guidance")
+        self.codec = codec.requires_grad_(False)
+        self.conditioner = conditioner
+        self.denoiser = denoiser(codec.channels, codec.channels + 2 + codec.temporal_stride, conditioner.dim)
+        self.process, self.sampler = process, sampler
+        self.contexts = tuple(sorted(contexts))
+        self.register_buffer(
+            "context_odds", torch.tensor([contexts[context_frames] for context_frames in self.contexts])
+        )
+        self.register_buffer("latent_std", torch.ones(()))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.latent_std.device
+
+    # ---------------------------------------------------------------- encoding
+
+    @torch.no_grad()
+    def encode(self, clip: Clip) -> Latents:
+        """The frozen part of training; depends on nothing that is learned here."""
+        frames = clip.frames.shape[1]
+        still = torch.stack(
+            [encode_held(self.codec, clip, context_frames, frames) for context_frames in self.contexts], dim=1
+        )
+        motion = torch.stack(
+            [known_motion(clip, context_frames, still.shape[-2:]) for context_frames in self.contexts], dim=1
+        )
+        return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
+
+    @torch.no_grad()
+    def encode_condition(self, clip: Clip) -> tuple[Placed, ...]:
+        """What the encoders make of a clip's prompt and first frames, as many as the shortest context has.
+
+        In sampling no more may be there. An encoder sees motion if every context has two frames or more. One
+        that is shown the whole clip, see `Encoder.sees_future`, gets it.
+        """
+        fewest = self.contexts[0]
+        return self.conditioner.encode(hold(clip, fewest, fewest), clip)
+
+    # ---------------------------------------------------------------- training
+
+    def loss(
+        self,
+        latents: Latents,
+        which: Int[Tensor, " B"],
+        sigma: Float[Tensor, " B"],
+        eps: Float[Tensor, "B L C h w"],
+        keep: Bool[Tensor, " B *S"],
+        residuals: Residuals | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Loss of each clip.
+
+        Args:
+            latents: The clips.
+            which: Index into ``contexts`` of each clip.
+            sigma: Noise levels.
+            eps: Noise.
+            keep: False where the condition is dropped; with a second axis, which slots of it.
+            residuals: Of a control.
+        """
+        x, _ = self._change(latents, which)
+        output = self.predict(latents, which, sigma, eps, keep, residuals)
+        return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
+
+    def predict(
+        self,
+        latents: Latents,
+        which: Int[Tensor, " B"],
+        sigma: Float[Tensor, " B"],
+        eps: Float[Tensor, "B L C h w"],
+        keep: Bool[Tensor, " B *S"],
+        residuals: Residuals | None = None,
+    ) -> Float[Tensor, "B L C h w"]:
+        """What the denoiser makes of clips with noise added; arguments as of `loss`."""
+        x, still = self._change(latents, which)
+        motion = latents.motion[torch.arange(len(which), device=which.device), which]
+        condition = self.conditioner(latents.slots, keep)
+        noisy = self.process.corrupt(x, eps, sigma)
+        return self.denoiser(noisy, sigma, self._context(still, motion, which), condition, residuals)
+
+    # ---------------------------------------------------------------- sampling
+
+    def generate(
+        self,
+        context: Clip,
+        frames: int,
+        seed: int,
+        slots: tuple[Placed, ...] | None = None,
+        residuals: Residuals | None = None,
+    ) -> Clip:
+        """Continue a clip.
+
+        Args:
+            context: The known first frames, and the prompts. More frames than the model was trained to know
+                are not used.
+            frames: Length of the result, the known frames included.
+            seed: Of the noise: the same seed gives the same bits.
+            slots: What to attend to, instead of what `encode_condition` makes of ``context``.
+            residuals: Of a control, see `worldgen.diffusion.control`.
+
+        Raises:
+            ValueError: Fewer known frames than the model needs; an encoder is to be shown the whole clip, and
+                there are no ``slots`` that it made.
+        """
+        *_, z = self.sample(context, frames, seed, slots, residuals)
+        return self.decode(z, context)
+
+    def generate_steps(
+        self, context: Clip, frames: int, seed: int, residuals: Residuals | None = None
+    ) -> Iterator[Callable[[], Clip]]:
+        """Yields after each step of the sampler a function that decodes what there is."""
+        for z in self.sample(context, frames, seed, residuals=residuals):
+            yield partial(self.decode, z, context)
+
+    def sample(
+        self,
+        context: Clip,
+        frames: int,
+        seed: int,
+        slots: tuple[Placed, ...] | None = None,
+        residuals: Residuals | None = None,
+    ) -> Iterator[Float[Tensor, "B L C h w"]]:
+        """Yields the latent after each step of the sampler; arguments as of `generate`."""
+        if slots is None and self.conditioner.sees_future:
+            raise ValueError(
+                f"The encoder of {self.conditioner.sees_future[0]} is shown the whole clip, and there is "
+                "none: this model reconstructs. Hand it clips with `worldgen evaluate`."
+            )
+        context_frames = self.choose_context(context)
+        start = hold(context, context_frames, frames)
+        with torch.no_grad():
+            still = encode_held(self.codec, start, context_frames, frames)
+            motion = known_motion(start, context_frames, still.shape[-2:])
+            which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
+            slots = self.encode_condition(context) if slots is None else slots
+            given = partial(self._velocity, self._context(still, motion, which), slots, residuals)
+            velocity = self.sampler.guide(given, self.conditioner.present)
+        noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
+        for x in self.sampler.sample(velocity, noise):
+            yield x * self.latent_std + still
+
+    @torch.no_grad()
+    def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Clip:
+        """The clip of a latent, with its known frames as ``context`` has them."""
+        context_frames = self.choose_context(context)
+        start = hold(context, context_frames, 1 + (z.shape[1] - 1) * self.codec.temporal_stride)
+        frames = self.codec.decode(z, start).clamp(0, 1)
+        frames = torch.cat([start.frames[:, :context_frames], frames[:, context_frames:]], dim=1)
+        return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
+
+    def choose_context(self, context: Clip) -> int:
+        """The most known frames, of those trained with, that the clip has.
+
+        Raises:
+            ValueError: If it has fewer than any.
+        """
+        given = context.frames.shape[1]
+        fitting = [context_frames for context_frames in self.contexts if context_frames <= given]
+        if not fitting:
+            raise ValueError(f"This model needs at least {self.contexts[0]} first frames; got {given}.")
+        return fitting[-1]
+
+    # ---------------------------------------------------------------- files
+
+    def frozen_fingerprint(self) -> str:
+        """Names the weights of the frozen parts."""
+        parts = [part for part in (self.codec, *self.conditioner.encoders) if part is not None]
+        return " ".join(f"{type(part).__name__}:{fingerprint(part)}" for part in parts)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Everything that training changed, and nothing that is frozen, by the names that it has in files."""
+        frozen = ("codec.", *(f"conditioner.{slot}." for slot in SLOTS))
+        learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {
+            _IN_FILES.get(name, name): value
+            for name, value in self.state_dict().items()
+            if name in learned or not name.startswith(frozen)
+        }
+
+    def load_trained(self, state: dict[str, Tensor], source: str) -> None:
+        """Take over what `trained_state` returned.
+
+        Args:
+            state: By the names that weights have in files.
+            source: Where it comes from, for the error.
+
+        Raises:
+            ValueError: It is of another model.
+        """
+        own = self.trained_state()
+        wrong = [name for name in {**own, **state} if _shape(own, name) != _shape(state, name)]
+        if wrong:
+            raise ValueError(
+                f"{source} must hold the model of its config.yaml; {len(wrong)} tensors differ, {min(wrong)} "
+                "first. It is a checkpoint of another model."
+            )
+        here = {name: here for here, name in _IN_FILES.items()}
+        found = {here.get(name, name): value for name, value in state.items()}
+        self.load_state_dict({**self.state_dict(), **found})
+
+    # ---------------------------------------------------------------- parts of the above
+
+    def _change(
+        self, latents: Latents, which: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B L C h w"], Float[Tensor, "B L C h w"]]:
+        """What is diffused, and the still world that it is a change of."""
+        still = latents.still[torch.arange(len(which), device=which.device), which]
+        return (latents.z - still) / self.latent_std, still
+
+    def _context(
+        self, still: Float[Tensor, "B L C h w"], motion: Float[Tensor, "B 2 h w"], which: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B L K h w"]:
+        """What lies beside the noise: the still world, how things move, and which frames are known."""
+        stride, steps = self.codec.temporal_stride, still.shape[1]
+        masks = torch.stack(
+            [
+                known_mask(self.codec, context_frames, 1 + (steps - 1) * stride)
+                for context_frames in self.contexts
+            ]
+        ).to(still)  # (K, L, s)
+        mask = masks[which][..., None, None].expand(-1, -1, -1, *still.shape[-2:])
+        return torch.cat([still, motion[:, None].expand(-1, steps, -1, -1, -1), mask], dim=2)
+
+    def _velocity(
+        self,
+        context: Float[Tensor, "B L K h w"],
+        slots: tuple[Placed, ...],
+        residuals: Residuals | None,
+        given: frozenset[str],
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """The velocity of a denoiser that knows no more than the ``given`` slots."""
+        keep = torch.tensor([slot in given for slot in self.conditioner.present], dtype=torch.bool)
+        condition = self.conditioner(slots, keep.to(context.device).expand(len(context), -1))
+
+        def velocity(x: Float[Tensor, "B L C h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
+            output = self.denoiser(x, sigma, context, condition, residuals)
+            return self.process.velocity(output, x, sigma)
+
+        return velocity
+
+
+_IN_FILES = {"latent_std": "spread"}
+"""Names that files of weights have kept, where those of the code have changed."""
+
+
+def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None

@@ -24,10 +24,10 @@ from worldgen.metrics.baselines import trajectory_error_px
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import track_objects
+from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.runs.generate import open_controls, steer
 from worldgen.simulation.violations.graded import NotViolable, change_gravity
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select
 
 BATCH, SEED = 20, 0
@@ -133,7 +133,7 @@ def others(clips: list[Clip], families: list[str]) -> list[tuple[int, Clip]]:
     return pairs
 
 
-def generate(model: WorldGenerator, controls: Sequence[Control], own: Clip, shown: Clip, known: int) -> Clip:
+def generate(model: WorldModel, controls: Sequence[Control], own: Clip, shown: Clip, known: int) -> Clip:
     """What a generator makes of the first frames of the clips ``own``, steered by ``shown``."""
     made = []
     for part in (slice(begin, begin + BATCH) for begin in range(0, len(own), BATCH)):

@@ -51,7 +51,7 @@ def build(name, checkpoint):
         text = yaml.safe_dump(model).replace("assets/nano/vjepa2", str(checkpoint))
         config = parser.parse_object({"model": yaml.safe_load(text)}, cfg_base=config)
     torch.manual_seed(0)
-    model = parser.instantiate_classes(config).model.eval()
+    model = parser.instantiate_classes(config).model.model.eval()
     for weight in model.denoiser.parameters():
         torch.nn.init.normal_(weight, std=0.05)
     return model
@@ -65,7 +65,7 @@ def with_another_future(clip, known):
 
 def test_a_decoder_of_whole_clips_knows_no_frame_and_draws_what_it_was_shown(checkpoint, clip):
     model = build("vjepa_pixels", checkpoint)
-    assert model.contexts == (0,) and model.conditioner.shown == ("video",)
+    assert model.contexts == (0,) and model.conditioner.sees_future == ("video",)
     latents = model.encode(clip)
     assert not latents.still.any() and not latents.motion.any()
     assert latents.slots[0].tokens.values.shape == (1, 8 * 4 * 4, 24)
@@ -81,7 +81,7 @@ def test_a_decoder_of_whole_clips_knows_no_frame_and_draws_what_it_was_shown(che
 
 def test_a_decoder_of_predicted_tokens_does_not_look_at_the_future(checkpoint, clip):
     model = build("vjepa_predicted", checkpoint)
-    assert model.contexts == (2,) and model.conditioner.shown == ()
+    assert model.contexts == (2,) and model.conditioner.sees_future == ()
     one, same, two = (
         model.encode_condition(shown)[0]
         for shown in (clip, with_another_future(clip, 2), with_another_future(clip, 1))

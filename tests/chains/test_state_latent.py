@@ -61,7 +61,7 @@ def test_states_are_learned_to_a_pixel_and_better_than_by_linear_regression(tmp_
     held_out = SimulatedClips(FAMILIES, 96, seed=4, size=SIZE)
     clips = stack_clips([held_out[index] for index in range(len(held_out))])
     with model.average.applied():
-        model.eval().generate(hold(clips, KNOWN, KNOWN), clips.frames.shape[1], seed=0)
+        model.model.eval().generate(hold(clips, KNOWN, KNOWN), clips.frames.shape[1], seed=0)
     errors = trajectory_error_px(seen[-1], clips.truth, clips.camera, 64, 64, KNOWN).numpy()
 
     train = ShardedClips(tmp_path / "train", skip=("depth", "masks", "scene"))

@@ -145,7 +145,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
         metadata = file.metadata()
     weights = load_file(run / "model.safetensors")
     moved = open_run(run)  # a folder of weights can be moved as a whole
-    assert torch.equal(moved.spread, weights["spread"].float())
+    assert torch.equal(moved.latent_std, weights["spread"].float())
     save_file({**weights, "spread": weights["spread"][None]}, run / "model.safetensors", metadata=metadata)
     with pytest.raises(
         ValueError, match="must hold the model of its config.yaml; 1 tensors differ, spread first"

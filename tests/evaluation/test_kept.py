@@ -13,9 +13,9 @@ from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
 from worldgen.evaluation.generator import HeldOut, evaluate_folder, evaluate_run
 from worldgen.evaluation.kept import ResumeCache, stamp_run
+from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
-from worldgen.tasks.generator import WorldGenerator
 
 RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
 
@@ -25,7 +25,7 @@ def generated(monkeypatch):
     """Which clips were generated, in batches of one; and a way to stop at one of them."""
     calls: list[tuple[str, ...]] = []
     stop_at: list[int] = []
-    generate = WorldGenerator.generate
+    generate = WorldModel.generate
 
     def counted(self, context, *arguments):
         if len(calls) in stop_at:
@@ -33,7 +33,7 @@ def generated(monkeypatch):
         calls.append(context.prompts)
         return generate(self, context, *arguments)
 
-    monkeypatch.setattr(WorldGenerator, "generate", counted)
+    monkeypatch.setattr(WorldModel, "generate", counted)
     monkeypatch.setattr(evaluation, "BATCH", 1)
     fit = evaluation.fit_regression
     monkeypatch.setattr(evaluation, "fit_regression", lambda *arguments: fit(*arguments[:-1], 30))

@@ -75,12 +75,12 @@ def test_verify_finds_what_is_wrong(
 ) -> None:
     assert "must hold clips of" in refused(capsys, "cache", "verify", *words)
     main(["fit", *words])
-    from worldgen.tasks.generator import WorldGenerator
+    from worldgen.model import WorldModel
 
-    encode = WorldGenerator.encode
+    encode = WorldModel.encode
     with monkeypatch.context() as patch:  # code that has changed, though its recipe has not
         patch.setattr(
-            WorldGenerator,
+            WorldModel,
             "encode",
             lambda self, clip: encode(self, clip)._replace(z=encode(self, clip).z + 0.1),
         )

@@ -16,12 +16,12 @@ from worldgen.diffusion.sampler import Sampler
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.metrics.calibration.calibration import ORIGINAL, SECOND_TAKE
 from worldgen.metrics.calibration.panel import World, check_states
+from worldgen.model import WorldModel
 from worldgen.runs.folder import save_weights
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.violations.graded import Violation, change_gravity, freeze
 from worldgen.study import calibrate as calibrating
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Check, Clip
 
 
@@ -122,7 +122,7 @@ def untrained(tmp_path_factory):
     parts = {part: {"class_path": f"worldgen.{names[part]}", "init_args": words[part]} for part in names}
     (folder / "config.yaml").write_text(yaml.safe_dump({"model": {**parts, "sampler": {"steps": 2}}}))
     torch.manual_seed(0)
-    model = WorldGenerator(
+    model = WorldModel(
         codec=StateCodec(objects=2, renderer=film_trajectory),
         conditioner=Conditioner(dim=16, queries=2),
         denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),

@@ -20,6 +20,7 @@ from worldgen.diffusion.state_codec import StateCodec
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
+from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.render import film_trajectory
@@ -27,7 +28,6 @@ from worldgen.simulation.scenes.families import RESTITUTION
 from worldgen.study import sensitivity
 from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
 from worldgen.study.swapping import find_conditions, swap_condition
-from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "assets" / "nano"
@@ -61,7 +61,7 @@ def clips():
 
 def model_of(vjepa2_folder, imagebind_folder, denoiser=Obedient):
     torch.manual_seed(0)
-    model = WorldGenerator(
+    model = WorldModel(
         codec=StateCodec(objects=2, renderer=film_trajectory),
         conditioner=Conditioner(
             text=T5(str(NANO / "t5")),
@@ -134,7 +134,7 @@ def test_changes_are_measured_by_hand():
     moved[..., 1, :] = 100.0  # of an object that is not seen
     seen[..., 1] = False
     moved[:, :2] = 50.0
-    model = SimpleNamespace(spread=torch.tensor(2.0))
+    model = SimpleNamespace(latent_std=torch.tensor(2.0))
     after = sensitivity._Output(z + 1, shown, moved)
     found = sensitivity._change(model, after, before, sensitivity._Tracks(tracks, seen), 2)
     for values, expected in ((found.latent, 0.5), (found.pixel, 0.3), (found.track, 5.0)):

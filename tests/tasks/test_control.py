@@ -21,18 +21,18 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.maps import EdgeMap, MaskMap
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
+from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.runs.generate import open_controls, read_shard_clip, steer
 from worldgen.runs.recipe import HOME
 from worldgen.tasks.control import ControlTask
-from worldgen.tasks.generator import WorldGenerator
 
 RUN = HOME / "assets" / "nano" / "generator"
 
 
 def generator(seed=0):
     torch.manual_seed(seed)
-    model = WorldGenerator(
+    model = WorldModel(
         codec=KLCodec(channels=4, widths=(16, 16, 16), temporal_stride=3),
         conditioner=Conditioner(dim=16, queries=2),
         denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=2, heads=2),

@@ -3,10 +3,8 @@
 import csv
 import json
 import math
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import lightning
 import numpy as np
@@ -37,6 +35,7 @@ from worldgen.metrics.distances import clip_features, frechet, jedi
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.geophys import clip_geometry
 from worldgen.metrics.surprise import Windows, surprise
+from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import freeze, reverse
@@ -50,9 +49,10 @@ from worldgen.tasks.measures import (
     ValidationMetric,
     known_checks,
     mean_over,
+    require_own_names,
 )
 from worldgen.tasks.measures_encoded import GeometryMetric, SetDistanceMetric, SurpriseMetric
-from worldgen.tasks.validation import begin, fixed_clips
+from worldgen.tasks.validation import first_clips
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOWS = Windows(8, (4,))
@@ -60,9 +60,9 @@ SCENES = (("drop", 5), ("bounce", 4), ("collide", 5), ("drop", 3))
 """The first has one ball, the others have two."""
 
 
-def generator(**changes):
+def generator(kind=WorldModel, **changes):
     torch.manual_seed(0)
-    model = WorldGenerator(
+    model = kind(
         codec=KLCodec(channels=4, widths=(16, 16, 16), temporal_stride=3),
         conditioner=changes.pop("conditioner", Conditioner(dim=16, queries=2)),
         denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2),
@@ -70,8 +70,9 @@ def generator(**changes):
         sampler=Sampler(steps=2),
         **changes,
     )
-    for weight in model.denoiser.parameters():
-        torch.nn.init.normal_(weight, std=0.1)
+    for name, weight in model.named_parameters():
+        if "denoiser." in name:
+            torch.nn.init.normal_(weight, std=0.1)
     return model.eval()
 
 
@@ -115,10 +116,10 @@ def test_scores_are_those_of_the_checks_over_the_clips_that_they_apply_to(made, 
 
 
 def test_without_a_known_frame_all_is_measured_against_the_first(made, truth):
-    blind = SimpleNamespace(contexts=(0,))
+    blind, one_known = (generator(contexts={known: 1.0}) for known in (0, 1))
     for measure in (FidelityMetric(), PhysicsIQMetric()):
         found = read(measure, made, truth, blind)
-        assert found == read(measure, made, truth, SimpleNamespace(contexts=(1,)))
+        assert found == read(measure, made, truth, one_known)
         assert all(n > 0 for _, n in found.values())
 
 
@@ -256,26 +257,22 @@ def logged(model, shards, batch_size, stage="validate"):
 
 
 def test_the_same_clips_are_measured_whatever_the_batch_size(shards):
-    model = generator(sampled=5, measures=[PlausibilityMetric(("permanence", "damping")), FidelityMetric()])
+    model = generator(
+        WorldGenerator, sampled=5, measures=[PlausibilityMetric(("permanence", "damping")), FidelityMetric()]
+    )
     small, large = (logged(model, shards, size) for size in (2, 8))
     assert small == large
     assert small["val/fidelity_psnr/n"] == 5 and small["val/score_permanence/n"] == 5
     assert small["val/score_damping/n"] == 0 and "val/score_damping" not in small
     tested = logged(model, shards, 3, "test")
     assert {name.replace("test/", "val/"): value for name, value in tested.items()} == small
-    truth = fixed_clips_of(model, shards)
+    truth = first_clips(ShardedClips(shards), 5)
     assert len(truth) == 5 and torch.equal(truth.frames[4], ShardedClips(shards)[4].frames[0])
     with model.average.applied():
         start = replace(truth, frames=truth.frames[:, :2], masks=None, depth=None, truth=None)
-        made = model.generate(start, 16, model.seed)
-    for name, (value, _) in read(FidelityMetric(), made, truth, model).items():
+        made = model.model.generate(start, 16, model.seed)
+    for name, (value, _) in read(FidelityMetric(), made, truth, model.model).items():
         assert small[f"val/fidelity_{name}"] == pytest.approx(value, rel=1e-4), name
-
-
-def fixed_clips_of(model, shards):
-    model.trainer = trainer()
-    model.trainer.datamodule = ClipDataModule(val=shards)
-    return fixed_clips(model, "val")
 
 
 @dataclass(frozen=True)
@@ -293,8 +290,8 @@ def test_measures_are_no_part_of_the_model(shards, vjepa2_folder):
         torch.rand(3)  # as encoders with random weights would
         return VJEPA2(str(vjepa2_folder))
 
-    plain = generator(sampled=2)
-    judged = generator(sampled=2, measures=[SurpriseMetric(encoder, WINDOWS), Constant()])
+    plain = generator(WorldGenerator, sampled=2)
+    judged = generator(WorldGenerator, sampled=2, measures=[SurpriseMetric(encoder, WINDOWS), Constant()])
     states = []
     for model in (plain, judged):
         torch.manual_seed(0)
@@ -306,7 +303,7 @@ def test_measures_are_no_part_of_the_model(shards, vjepa2_folder):
     assert plain.state_dict().keys() == judged.state_dict().keys()
     assert dict(plain.named_parameters()).keys() == dict(judged.named_parameters()).keys()
     assert dict(plain.named_modules()).keys() == dict(judged.named_modules()).keys()
-    assert plain.frozen_fingerprint() == judged.frozen_fingerprint()
+    assert plain.model.frozen_fingerprint() == judged.model.frozen_fingerprint()
     kept = [{}, {}]
     for model, checkpoint in zip((plain, judged), kept, strict=True):
         model.on_save_checkpoint(checkpoint)
@@ -319,31 +316,25 @@ def test_a_run_opens_without_its_measures(tmp_path):
     text = (nano / "generator" / "config.yaml").read_text().replace("../", f"{nano}/")
     (tmp_path / "config.yaml").write_text(f"{text}  measures:\n  - class_path: somebody.elses.Measure\n")
     (tmp_path / "model.safetensors").symlink_to(nano / "generator" / "model.safetensors")
-    assert open_run(tmp_path).measures == ()
+    assert isinstance(open_run(tmp_path), WorldModel)
 
 
 # ------------------------------------------------------------------- refused before anything is spent
 
 
-def start(model, shards, stage="fit"):
-    model.trainer = trainer()
-    model.trainer.datamodule = ClipDataModule(train=shards, val=shards)
-    begin(model, stage)
-
-
 def test_an_encoder_that_the_model_has_is_reported(shards, vjepa2_folder):
     own = Conditioner(video=VJEPA2(str(vjepa2_folder)), dim=16, queries=2)
     measure = SurpriseMetric(lambda: VJEPA2(str(vjepa2_folder)), WINDOWS)
+    judged = generator(WorldGenerator, conditioner=own, measures=[measure], sampled=2)
     with pytest.warns(UserWarning, match="Measure 'surprise': CIRCULAR: 100% of the weights"):
-        start(generator(conditioner=own, measures=[measure]), shards)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        start(generator(measures=[measure]), shards)
+        logged(judged, shards, 4)
+    assert measure.begin(generator(), first_clips(ShardedClips(shards), 2)) == ""
 
 
 def test_clips_without_truth_are_reported(shards, truth):
-    with pytest.warns(UserWarning, match="Measure 'score' needs clips with simulated truth and masks"):
-        PlausibilityMetric().begin(generator(), replace(truth, truth=None))
+    said = PlausibilityMetric().begin(generator(), replace(truth, truth=None))
+    assert said.startswith("Measure 'score' needs clips with simulated truth and masks")
+    assert PlausibilityMetric().begin(generator(), truth) == ""
 
 
 def test_what_could_not_be_measured_is_refused_before_clips_are_encoded(shards, vjepa2_folder, tmp_path):
@@ -366,15 +357,14 @@ def test_what_could_not_be_measured_is_refused_before_clips_are_encoded(shards, 
             "must have names of their own; got fidelity, fidelity. Give one another",
         ),
     ):
-        model = generator(measures=measures, cache=tmp_path / "cache")
+        model = generator(WorldGenerator, measures=measures, cache=tmp_path / "cache")
         with pytest.raises(ValueError, match=sentence):
             trainer().fit(model, datamodule=ClipDataModule(train=shards, val=shards, batch_size=2))
     assert not (tmp_path / "cache").exists()
-    start(generator(measures=[FidelityMetric(), FidelityMetric("again")]), shards)
-    unasked = generator(measures=[SurpriseMetric(text, WINDOWS)])
-    unasked.trainer = trainer()
-    unasked.trainer.datamodule = ClipDataModule(train=shards)  # no validation, so nothing is measured
-    begin(unasked, "fit")
+    require_own_names([FidelityMetric(), FidelityMetric("again")])
+    unasked = generator(WorldGenerator, measures=[SurpriseMetric(text, WINDOWS)], cache=tmp_path / "cache")
+    data = ClipDataModule(train=shards, batch_size=2)  # no validation, so nothing is measured
+    trainer().fit(unasked, datamodule=data)
 
 
 def words(shards, out, *more):
@@ -419,7 +409,7 @@ def test_the_config_of_all_measures_measures_all(shards, tmp_path, monkeypatch):
     assert 0 <= row["val/ppe_mean"] <= 1 and counted["val/ppe_mean"] > 20
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert not any("judge" in name or "measures" in name for name in kept)
-    assert len(open_run(tmp_path).measures) == 0
+    assert isinstance(open_run(tmp_path), WorldModel)
 
 
 @pytest.mark.parametrize(

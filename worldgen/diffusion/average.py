@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage(nn.Module):
@@ -35,10 +35,10 @@ class WeightAverage(nn.Module):
         )
 
     @torch.no_grad()
-    def restart(self) -> None:
-        """Forget the past: the average is the weights as they are."""
+    def take_over(self) -> None:
+        """The weights become their average."""
         for parameter, average in zip(self._followed, self.buffers(), strict=True):
-            average.copy_(parameter)
+            parameter.copy_(average)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -55,3 +55,11 @@ class WeightAverage(nn.Module):
             held = parameter.detach().clone()
             parameter.copy_(average)
             average.copy_(held)
+
+
+def split_averages(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of what a checkpoint holds the weights, and the state of their `WeightAverage`."""
+    prefix = "average."
+    weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    averages = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return weights, averages

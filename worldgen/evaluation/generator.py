@@ -37,10 +37,10 @@ from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.measure import Row
 from worldgen.metrics.physics_iq.second_take import check_second_take
+from worldgen.model import WorldModel
 from worldgen.report.cases import Case
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select, to_device
 
 BATCH = 20
@@ -58,7 +58,7 @@ class HeldOut:
 
 
 def evaluate_run(
-    model: WorldGenerator,
+    model: WorldModel,
     held_out: Sequence[Callable[[], HeldOut]],
     context_frames: int,
     seed: int,
@@ -123,7 +123,7 @@ def evaluate_run(
     )
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
     truth, made = [one.clip for one, _ in judged], [result for _, result in judged]
-    return Evaluation(rows, cases, truth, made, skipped, model.conditioner.shown)
+    return Evaluation(rows, cases, truth, made, skipped, model.conditioner.sees_future)
 
 
 def evaluate_folder(
@@ -181,7 +181,7 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
 
 
 def _generate(
-    model: WorldGenerator,
+    model: WorldModel,
     clips: Sequence[HeldOut],
     context_frames: int,
     seed: int,
@@ -201,7 +201,7 @@ def _generate(
 
 
 def _measure(
-    model: WorldGenerator, clips: Sequence[HeldOut], generated: Sequence[Clip], first_judged: int
+    model: WorldModel, clips: Sequence[HeldOut], generated: Sequence[Clip], first_judged: int
 ) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
     """How far from the truth are what was generated, the truth as it is tracked, and as the codec has it."""
     outcomes, own, ceiling = [], [], []
@@ -250,12 +250,10 @@ def _batches(clips: Sequence[Clip]) -> Iterator[Clip]:
     return (stack_clips(clips[begin : begin + BATCH]) for begin in range(0, len(clips), BATCH))
 
 
-def _continue(
-    model: WorldGenerator, truth: Clip, context_frames: int, seed: int
-) -> Float[Tensor, "B T 3 H W"]:
+def _continue(model: WorldModel, truth: Clip, context_frames: int, seed: int) -> Float[Tensor, "B T 3 H W"]:
     """Frames that the model generates, where it is, from the known ones and the prompts of some clips."""
     truth = to_device(truth, model.device)
-    slots = model.encode_condition(truth) if model.conditioner.shown else None
+    slots = model.encode_condition(truth) if model.conditioner.sees_future else None
     return model.generate(
         hold(truth, context_frames, context_frames), truth.frames.shape[1], seed, slots
     ).frames.cpu()
@@ -268,7 +266,7 @@ def _clip_of(truth: Clip, context_frames: int, frames: Float[Tensor, "B T 3 H W"
 
 
 @torch.no_grad()
-def _code(model: WorldGenerator, truth: Clip) -> Clip:
+def _code(model: WorldModel, truth: Clip) -> Clip:
     """The true clip as the codec gives it back."""
     there = to_device(truth, model.device)
     frames = model.codec.decode(model.codec.encode(there), there).clamp(0, 1).cpu()

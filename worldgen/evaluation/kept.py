@@ -15,9 +15,9 @@ from torch import Tensor
 
 from worldgen.files import atomic_path, code_mark
 from worldgen.metrics.measure import Row
+from worldgen.model import WorldModel
 from worldgen.report.cases import Case, Exhibit
 from worldgen.runs.folder import CONFIG_FILE, WEIGHTS_FILE
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Check, Clip, PhysicsReport, Trajectory
 
 
@@ -115,7 +115,7 @@ class ResumeCache:
         return frames
 
 
-def stamp_run(run: Path, model: WorldGenerator, *how: object) -> str:
+def stamp_run(run: Path, model: WorldModel, *how: object) -> str:
     """Names what a run generates with: its files, its frozen parts, the code, the device, how it is asked."""
     digest = hashlib.sha256(repr((*how, code_mark(), model.frozen_fingerprint(), model.device.type)).encode())
     for name in (CONFIG_FILE, WEIGHTS_FILE, "checkpoints/last.ckpt"):

@@ -45,13 +45,13 @@ class Evaluation:
     generated: list[Clip]
     """Of the same scenes, clip by clip."""
     skipped: list[tuple[str, str]]
-    shown: tuple[str, ...] = ()
+    sees_future: tuple[str, ...] = ()
     """Slots whose encoder was shown the whole clip, its future included."""
 
 
 def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_frames: int) -> Path:
     """The report and a video of generated clips beside the truth."""
-    shown = RECONSTRUCTION.format(slots=" and ".join(verdict.shown)) if verdict.shown else ""
+    shown = RECONSTRUCTION.format(slots=" and ".join(verdict.sees_future)) if verdict.sees_future else ""
     start = (
         f"Each clip continues from its caption and its first {context_frames} frames."
         if context_frames

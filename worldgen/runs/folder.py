@@ -13,36 +13,31 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worldgen.diffusion.average import WeightAverage, split_averages
 from worldgen.files import atomic_path
+from worldgen.model import WorldModel
 from worldgen.runs.moved import refuse_moved
-from worldgen.tasks.generator import WorldGenerator
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
+TRAINING_KEYS = (
+    "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures"
+)  # fmt: skip
+"""What a config says of training and validation, and what is no part of the model."""
 
 
-class KeepRun(Callback):
-    """Writes the averaged weights beside the run's config when training ends."""
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and trainer.log_dir and isinstance(pl_module, WorldGenerator):
-            save_weights(pl_module, Path(trainer.log_dir))
-
-
-def save_weights(model: WorldGenerator, folder: Path) -> Path:
-    """Write the averaged weights in half precision, under a temporary name first."""
-    with model.average.applied():
-        state = {name: value.half().contiguous() for name, value in _shipped(model).items()}
+def save_weights(model: WorldModel, folder: Path) -> Path:
+    """Write the trained weights, as they are, in half precision."""
+    state = {name: value.half().contiguous() for name, value in model.trained_state().items()}
     with atomic_path(folder / WEIGHTS_FILE) as partial:
         save_file(state, partial, metadata={"frozen": model.frozen_fingerprint()})
     return folder / WEIGHTS_FILE
 
 
-def open_run(folder: str | Path) -> WorldGenerator:
+def open_run(folder: str | Path) -> WorldModel:
     """The generator of a run, with its averaged weights, ready to sample.
 
     Paths in the config are looked up beside the run first, so that a folder of weights can be moved as a
@@ -61,22 +56,19 @@ def open_run(folder: str | Path) -> WorldGenerator:
     weights, checkpoint = folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt"
     if weights.is_file():
         state, frozen = _read_weights(weights)
-        if frozen != model.frozen_fingerprint():
-            raise ValueError(
-                f"{weights} must be used with the frozen parts of its training, {frozen}; its config.yaml "
-                f"leads to {model.frozen_fingerprint()}. Correct the checkpoint paths there."
-            )
-        model.load_trained(state, weights)
+        _require_frozen(model, frozen, weights)
+        model.load_trained(state, str(weights))
     elif checkpoint.is_file():
         try:
             loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, UnpicklingError) as error:
             raise ValueError(f"{checkpoint} must be a whole checkpoint, and is not. Train on.") from error
-        model.on_load_checkpoint(loaded)
-        model.load_state_dict(loaded["state_dict"])
-        with model.average.applied():
-            state = {name: value.clone() for name, value in _shipped(model).items()}
-        model.load_trained(state, checkpoint)
+        _require_frozen(model, loaded.get("frozen"), checkpoint)
+        trained, averages = split_averages(loaded["state_dict"])
+        model.load_trained(trained, str(checkpoint))
+        average = WeightAverage(model.parameters(), decay=0.0)
+        average.load_state_dict(averages)
+        average.take_over()
     else:
         raise FileNotFoundError(
             f"{folder} has no weights yet. Wait for its first checkpoint, or train it again."
@@ -84,7 +76,7 @@ def open_run(folder: str | Path) -> WorldGenerator:
     return model.eval()
 
 
-def _build(folder: Path) -> WorldGenerator:
+def _build(folder: Path) -> WorldModel:
     from jsonargparse import ArgumentParser
 
     try:
@@ -97,9 +89,9 @@ def _build(folder: Path) -> WorldGenerator:
         )
     refuse_moved(config["model"], str(folder / CONFIG_FILE))
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(WorldGenerator, "model")
-    config["model"].pop("measures", None)  # what judged it in validation is no part of the model
-    return parser.instantiate_classes(parser.parse_object({"model": _beside(config["model"], folder)})).model
+    parser.add_class_arguments(WorldModel, "model")
+    own = {name: value for name, value in config["model"].items() if name not in TRAINING_KEYS}
+    return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)})).model
 
 
 def _beside(value: Any, folder: Path) -> Any:
@@ -112,8 +104,12 @@ def _beside(value: Any, folder: Path) -> Any:
     return found
 
 
-def _shipped(model: WorldGenerator) -> dict[str, Tensor]:
-    return {name: value for name, value in model.trained_state().items() if not name.startswith("average.")}
+def _require_frozen(model: WorldModel, frozen: str | None, source: Path) -> None:
+    if frozen != model.frozen_fingerprint():
+        raise ValueError(
+            f"{source} must be used with the frozen parts of its training, {frozen}; its config.yaml leads "
+            f"to {model.frozen_fingerprint()}. Correct the checkpoint paths there."
+        )
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:

@@ -13,8 +13,8 @@ from worldgen.data.videos import VideoReader
 from worldgen.diffusion.control import Control, add_residuals, load_control
 from worldgen.diffusion.dit import Residuals
 from worldgen.encoders.base import fingerprint
+from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip
 
 FPS = 25.0
@@ -77,7 +77,7 @@ def generate_video(
     return clip
 
 
-def open_controls(folders: Sequence[Path], model: WorldGenerator) -> tuple[Control, ...]:
+def open_controls(folders: Sequence[Path], model: WorldModel) -> tuple[Control, ...]:
     """Trained controls of a generator.
 
     Raises:
@@ -96,7 +96,7 @@ def open_controls(folders: Sequence[Path], model: WorldGenerator) -> tuple[Contr
 
 
 def steer(
-    model: WorldGenerator, controls: Sequence[Control], scales: Sequence[float], clip: Clip
+    model: WorldModel, controls: Sequence[Control], scales: Sequence[float], clip: Clip
 ) -> Residuals | None:
     """What controls add to a generator, so that it follows a clip; None where there are none.
 

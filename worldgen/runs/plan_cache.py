@@ -18,6 +18,7 @@ from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.model import Latents
+from worldgen.tasks.encoding import encoding_recipe, unread_members
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip
 
@@ -34,9 +35,10 @@ def plan_cache(arguments: Sequence[str]) -> None:
     Args:
         arguments: Those of ``worldgen fit``.
     """
-    model, data, _ = _configure(arguments)
-    source = data.train_source(model.unread)
-    cache, recipe = open_cache(source, model.cache, model.recipe(), model.storage)
+    task, data, _ = _configure(arguments)
+    model, folder = task.model, task.cache
+    source = data.train_source(unread_members(model))
+    cache, recipe = open_cache(source, folder, encoding_recipe(model), task.storage)
     missing = {key: number for number, key in enumerate(cache.keys) if key not in cache.store}
     counts: dict[tuple[int, ...], int] = {}
     examples: dict[tuple[int, ...], Columns] = {}
@@ -49,7 +51,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
     print(f"{len(cache)} clips in {data.train}, {len(cache) - len(missing)} of them in {cache.store.folder}.")
     if not missing:
         return
-    print(f"To encode: {len(missing)} clips; {explain_miss(model.cache, recipe)}.")
+    print(f"To encode: {len(missing)} clips; {explain_miss(folder, recipe)}.")
     some = [number for number in missing.values() if shape_of(number) == next(iter(counts))][:ERROR_CLIPS]
     measured = model.encode(stack_clips([source[number] for number in some])).columns()
     names = Latents.names(model.conditioner.present)
@@ -65,7 +67,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
             type(storage).__name__ + pool, f"{size:,}", *(f"{errors[place]:.2g}" for place in lossy)
         )
     Console().print(table)
-    parent = next(path for path in (model.cache, *model.cache.absolute().parents) if path.exists())
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     kept, free = type(cache.storage).__name__, shutil.disk_usage(parent).free
     print(f"A fit keeps them as {kept}; {free:,} bytes are free there.")
 
@@ -80,13 +82,13 @@ def verify_cache(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: Nothing is kept yet; entries are damaged or differ, and which.
     """
-    model, data, cli = _configure(arguments)
-    source = data.train_source(model.unread)
-    cache, recipe = open_cache(source, model.cache, model.recipe(), model.storage)
+    task, data, cli = _configure(arguments)
+    source = data.train_source(unread_members(task.model))
+    cache, recipe = open_cache(source, task.cache, encoding_recipe(task.model), task.storage)
     if not set(cache.keys) & cache.store.entries.keys():
         raise ValueError(
-            f"{model.cache} must hold clips of {data.train} to verify; it holds none: "
-            f"{explain_miss(model.cache, recipe)}. Run the fit first."
+            f"{task.cache} must hold clips of {data.train} to verify; it holds none: "
+            f"{explain_miss(task.cache, recipe)}. Run the fit first."
         )
     damage = cache.store.find_damage()
     if damage:
@@ -94,7 +96,7 @@ def verify_cache(arguments: Sequence[str]) -> None:
     count, different = find_differences(
         cache,
         source,
-        lambda clip: model.encode(clip).columns(),
+        lambda clip: task.model.encode(clip).columns(),
         cli.config["sample"],
         tolerance=cli.config["tolerance"],
     )

@@ -11,11 +11,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
-from worldgen.runs.folder import KeepRun
+from worldgen.runs.folder import save_weights
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
+from worldgen.tasks.generator import WorldGenerator
 
 SUBCOMMANDS = ("fit", "validate", "test")
 _KNOWN_WARNINGS = (
@@ -23,6 +24,15 @@ _KNOWN_WARNINGS = (
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen parts are, on purpose
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch
 )
+
+
+class KeepRun(Callback):
+    """Writes the averaged weights beside the run's config when training ends."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.log_dir and isinstance(pl_module, WorldGenerator):
+            with pl_module.average.applied():
+                save_weights(pl_module.model, Path(trainer.log_dir))
 
 
 def run_lightning(

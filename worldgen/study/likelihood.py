@@ -11,15 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.metrics.calibration.preference import LEVELS, Group, preference_error
-from worldgen.model import Latents
+from worldgen.model import Latents, WorldModel
 from worldgen.simulation.violations.graded import GRADES, graded_violations
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.measures import Reading, ValidationMetric
 from worldgen.types import Clip, first_objects, to_device
 
 
 @torch.no_grad()
-def denoising_loss(model: WorldGenerator, clip: Clip, seed: int) -> float:
+def denoising_loss(model: WorldModel, clip: Clip, seed: int) -> float:
     """Mean loss over ten uniform noise levels, with the most known frames and the whole condition.
 
     The same seed gives the same noise to every clip of one length and size: the valid and invalid clips of a
@@ -70,7 +69,7 @@ class PreferenceMetric(ValidationMetric):
         if unknown or self.violations == ():
             raise ValueError(f"violations must be of {', '.join(names)}; got {', '.join(unknown) or 'none'}.")
 
-    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
+    def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterator[Reading]:
         """Of each violation, every strength alike, and ``mean``, in which every violation counts alike.
 
         Each n is a number of pairs. Violations that a clip does not allow are left out.

@@ -24,12 +24,12 @@ from worldgen.encoders.base import Placed, Tokens
 from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.tracking.colors import pixel_tracks, track_objects
+from worldgen.model import WorldModel
 from worldgen.report.plots import Bar, plot_intervals
 from worldgen.runs.folder import open_run
 from worldgen.simulation.violations.dynamics import swap_materials
 from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
-from worldgen.tasks.generator import WorldGenerator
 from worldgen.types import Clip, select
 
 BATCH = 20
@@ -118,7 +118,7 @@ class _Output:
 
 
 def measure_sensitivity(
-    model: WorldGenerator, clips: Sequence[Clip], families: Sequence[str], context_frames: int, seed: int
+    model: WorldModel, clips: Sequence[Clip], families: Sequence[str], context_frames: int, seed: int
 ) -> list[Effect]:
     """Generate each clip again with one condition swapped or dropped, and compare.
 
@@ -235,7 +235,7 @@ def write_sensitivity(effects: Sequence[Effect], out: Path) -> None:
 
 
 def _probes(
-    model: WorldGenerator,
+    model: WorldModel,
     slots: tuple[Placed, ...],
     z: Float[Tensor, "n L C h w"],
     tracks: _Tracks | None,
@@ -247,7 +247,7 @@ def _probes(
         yield _Probe(name, "dropped", swap_condition(slots, parts, None))
 
 
-def _material_probe(model: WorldGenerator, clips: Sequence[Clip], context_frames: int) -> Iterator[_Probe]:
+def _material_probe(model: WorldModel, clips: Sequence[Clip], context_frames: int) -> Iterator[_Probe]:
     """The other material in each prompt that names one, and what then happens by simulation."""
     rows, others = [], []
     for clip in clips:
@@ -264,7 +264,7 @@ def _material_probe(model: WorldGenerator, clips: Sequence[Clip], context_frames
 
 
 def _encode(
-    model: WorldGenerator, truth: Clip, context_frames: int
+    model: WorldModel, truth: Clip, context_frames: int
 ) -> tuple[tuple[Placed, ...], Float[Tensor, "n L C h w"], _Tracks | None]:
     """Of each clip its condition, its latent as a change against the still world, and its objects."""
     parts = [model.encode(part) for part in _batches(truth)]
@@ -286,7 +286,7 @@ def _encode(
 
 
 def _generate(
-    model: WorldGenerator, truth: Clip, slots: tuple[Placed, ...], context_frames: int, seed: int
+    model: WorldModel, truth: Clip, slots: tuple[Placed, ...], context_frames: int, seed: int
 ) -> _Output:
     latents, frames, tracks = [], [], []
     for number, part in enumerate(_batches(truth)):
@@ -304,9 +304,9 @@ def _generate(
 
 
 def _change(
-    model: WorldGenerator, after: _Output, before: _Output, own: _Tracks | None, context_frames: int
+    model: WorldModel, after: _Output, before: _Output, own: _Tracks | None, context_frames: int
 ) -> _Change:
-    latent = ((after.z - before.z) / model.spread).square().flatten(1).mean(dim=1).sqrt()
+    latent = ((after.z - before.z) / model.latent_std).square().flatten(1).mean(dim=1).sqrt()
     pixel = (after.frames - before.frames)[:, context_frames:].square().flatten(1).mean(dim=1).sqrt()
     if own is None or after.tracks is None or before.tracks is None:
         return _Change(latent, pixel, None)

@@ -27,6 +27,6 @@ class AdapterSaver(Callback):
         if not trainer.is_global_zero or trainer.log_dir is None:
             return
         with pl_module.average.applied():
-            for slot, encoder in zip(SLOTS, pl_module.conditioner.encoders, strict=True):
+            for slot, encoder in zip(SLOTS, pl_module.model.conditioner.encoders, strict=True):
                 if isinstance(encoder, AdaptableEncoder) and encoder.adapter and encoder.adapter.trains:
                     encoder.adapter.save(encoder.model, Path(trainer.log_dir) / "adapters" / slot)

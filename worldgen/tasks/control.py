@@ -22,10 +22,10 @@ from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.control import Control
 from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
-from worldgen.model import Latents
-from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.schedule import draw_step, scheduled
-from worldgen.tasks.validation import NOISE_BINS
+from worldgen.model import Latents, WorldModel
+from worldgen.tasks.encoding import precompute_latents
+from worldgen.tasks.schedule import draw_step, scheduled, step_generator
+from worldgen.tasks.validation import fixed_losses
 from worldgen.types import Clip
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (control_code, maps_code))).encode()).hexdigest()
@@ -55,7 +55,7 @@ class ControlTask(LightningModule):
 
     def __init__(
         self,
-        generator: WorldGenerator,
+        generator: WorldModel,
         maps: ClipMap,
         width: int = 64,
         depth: int = 2,
@@ -98,14 +98,8 @@ class ControlTask(LightningModule):
         """Run everything that does not learn over the training clips once."""
         if stage != "fit":
             return
-        data, model = self.trainer.datamodule, self.generator
-        latents = precompute(
-            data.train_source(model.unread),
-            lambda clip: model.encode(clip).columns(),
-            self.cache,
-            model.recipe(),
-            self.storage,
-        )
+        data = self.trainer.datamodule
+        latents = precompute_latents(self.generator, data, self.cache, self.storage)
         cells = latents[0][0].shape[-2:]
         drawn = precompute(
             data.train_source(skip=("scene",)),
@@ -124,8 +118,9 @@ class ControlTask(LightningModule):
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         *columns, drawn = batch
-        latents, model = Latents.from_columns(tuple(columns)), self.generator
-        loss = model.loss(latents, *draw_step(self, model, latents, index), self.control(drawn)).mean()
+        latents = Latents.from_columns(tuple(columns))
+        draws = draw_step(self.generator, latents, step_generator(self, self.seed, index))
+        loss = self.generator.loss(latents, *draws, self.control(drawn)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 
@@ -147,23 +142,12 @@ class ControlTask(LightningModule):
     @torch.no_grad()
     def validation_step(self, clip: Clip, index: int) -> None:
         """Loss at fixed noise in each bin of noise levels: steered by the truth, and not steered."""
-        model, count = self.generator, len(clip)
-        latents = model.encode(clip)
-        eps = torch.randn(
-            latents.z.shape, generator=torch.Generator(self.device).manual_seed(index), device=self.device
-        )
-        which = torch.full((count,), len(model.contexts) - 1, device=self.device)
-        keep = torch.ones(count, dtype=torch.bool, device=self.device)
+        latents = self.generator.encode(clip)
         with self.average.applied():
             residuals = self.control(self.control.draw(clip, latents.z.shape[-2:]))
         for name, added in (("loss", residuals), ("loss_without_control", None)):
-            losses = [
-                model.loss(
-                    latents, which, torch.full_like(eps[:, 0, 0, 0, 0], level), eps, keep, added
-                ).mean()
-                for level in NOISE_BINS
-            ]
-            self.log(f"val/{name}", torch.stack(losses).mean(), prog_bar=True, batch_size=count)
+            loss = fixed_losses(self.generator, latents, index, added).mean()
+            self.log(f"val/{name}", loss, prog_bar=True, batch_size=len(clip))
 
     # ---------------------------------------------------------------- files
 

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.clip import read_out
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.metrics.tracking.colors import trajectory_of
+from worldgen.model import WorldModel
 from worldgen.types import Check, Clip, PhysicsReport
-
-if TYPE_CHECKING:
-    from worldgen.tasks.generator import WorldGenerator
 
 
 class Reading(NamedTuple):
@@ -48,16 +45,19 @@ class ValidationMetric(ABC):
     name: str
     """What all its readings are logged under."""
 
-    def begin(self, model: WorldGenerator, truth: Clip) -> None:
+    def begin(self, model: WorldModel, truth: Clip) -> str:
         """Before a run: refuse or warn of what could not be measured of these clips, or believed.
+
+        Returns:
+            The warning; "" where there is nothing to warn of.
 
         Raises:
             ValueError: This measure cannot judge such clips.
         """
-        return None
+        return ""
 
     @abstractmethod
-    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterable[Reading]:
+    def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterable[Reading]:
         """Judge the clips that were generated.
 
         Args:
@@ -89,15 +89,16 @@ class PlausibilityMetric(ValidationMetric):
                 f"checks must be of {', '.join(known_checks())}; got {', '.join(unknown) or 'none'}."
             )
 
-    def begin(self, model: WorldGenerator, truth: Clip) -> None:
+    def begin(self, model: WorldModel, truth: Clip) -> str:
         """Warn where there are no objects to track."""
-        if truth.masks is None or truth.truth is None:
-            rank_zero_warn(
-                f"Measure {self.name!r} needs clips with simulated truth and masks; those of validation have "
-                "none, and it applies to none of them."
-            )
+        if truth.masks is not None and truth.truth is not None:
+            return ""
+        return (
+            f"Measure {self.name!r} needs clips with simulated truth and masks; those of validation have "
+            "none, and it applies to none of them."
+        )
 
-    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
+    def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterator[Reading]:
         """The mean score of each check over the clips that it applies to."""
         reports: list[PhysicsReport] = []
         if truth.masks is not None and truth.truth is not None:
@@ -116,7 +117,7 @@ class FidelityMetric(ValidationMetric):
 
     name: str = "fidelity"
 
-    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
+    def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterator[Reading]:
         """Means over the clips; moving pixels are those of the clips in which something moves."""
         context_frames = max(model.contexts[-1], 1)
         ours, real = made.frames[:, context_frames:], truth.frames[:, context_frames:]
@@ -139,7 +140,7 @@ class PhysicsIQMetric(ValidationMetric):
 
     name: str = "physics_iq"
 
-    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterator[Reading]:
+    def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterator[Reading]:
         """The mean of each number over the clips in which something moves."""
         context_frames = max(model.contexts[-1], 1)
         # The second take is there for the limits alone, which nothing here reads.
@@ -147,6 +148,15 @@ class PhysicsIQMetric(ValidationMetric):
         for checks in zip(*found, strict=True):
             name = checks[0].name.removeprefix("physics_iq_")
             yield mean_over(name, (check.value for check in checks))
+
+
+def require_own_names(measures: Sequence[ValidationMetric]) -> None:
+    """Raises ValueError if two measures would be logged under one name."""
+    names = [measure.name for measure in measures]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Measures must have names of their own; got {', '.join(names)}. Give one another name."
+        )
 
 
 def mean_over(name: str, values: Iterable[float | None]) -> Reading:

@@ -11,21 +11,17 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from worldgen.encoders.base import Encoder
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.surprise import Windows, require_fit, surprise
+from worldgen.model import WorldModel
 from worldgen.tasks.measures import Reading, ValidationMetric, mean_over
 from worldgen.types import Clip, to_device
-
-if TYPE_CHECKING:
-    from worldgen.tasks.generator import WorldGenerator
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,13 @@ class EncodedMetric(ValidationMetric):
         with torch.random.fork_rng(devices=[]):
             return self.encoder()
 
-    def begin(self, model: WorldGenerator, truth: Clip) -> None:
+    def begin(self, model: WorldModel, truth: Clip) -> str:
         """Build the encoder, and warn if the model was made with it."""
         warning = circularity(self.judge, model)
-        if warning:
-            rank_zero_warn(f"Measure {self.name!r}: {warning}")
+        return warning and f"Measure {self.name!r}: {warning}"
 
     @torch.no_grad()
-    def __call__(self, model: WorldGenerator, made: Clip, truth: Clip) -> Iterable[Reading]:
+    def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterable[Reading]:
         """Judge where the model is, and make room there again."""
         self.judge.to(model.device)
         try:
@@ -79,11 +74,11 @@ class SurpriseMetric(EncodedMetric):
     windows: Windows = Windows()
     name: str = "surprise"
 
-    def begin(self, model: WorldGenerator, truth: Clip) -> None:
+    def begin(self, model: WorldModel, truth: Clip) -> str:
         """Refuse an encoder that does not predict, and clips that are too short."""
         require_fit(self.judge, self.windows)
         self.windows.starts(len(range(0, truth.frames.shape[1], self.windows.skip)))
-        super().begin(model, truth)
+        return super().begin(model, truth)
 
     def read(self, made: Clip, truth: Clip) -> Iterator[Reading]:
         """After each context: the surprise, the truth's, and the share of clips that surprise more."""
@@ -106,7 +101,7 @@ class GeometryMetric(EncodedMetric):
 
     name: str = "geometry"
 
-    def begin(self, model: WorldGenerator, truth: Clip) -> None:
+    def begin(self, model: WorldModel, truth: Clip) -> str:
         """Refuse an encoder whose tokens have no time, and clips of fewer than four moments."""
         moments = count_moments(self.judge, _bare(truth))
         if moments is None or moments < 4:
@@ -114,7 +109,7 @@ class GeometryMetric(EncodedMetric):
                 f"Measure {self.name!r} needs an encoder whose tokens lie at four moments of a clip or more; "
                 f"those of {type(self.judge).__name__} lie at {moments or 'none'}. Choose another one."
             )
-        super().begin(model, truth)
+        return super().begin(model, truth)
 
     def read(self, made: Clip, truth: Clip) -> Iterator[Reading]:
         """1/2 is chance; clips that stand still, in either version, are left out."""

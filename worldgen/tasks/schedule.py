@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from worldgen.model import Latents
-
-if TYPE_CHECKING:
-    from worldgen.tasks.control import ControlTask
-    from worldgen.tasks.generator import WorldGenerator
+from worldgen.model import Latents, WorldModel
 
 
 def warm_then_decay(
@@ -43,24 +38,26 @@ def scheduled(optimizer: torch.optim.Optimizer, warmup: int, trainer: Trainer) -
     return {"optimizer": optimizer, "lr_scheduler": warm_then_decay(optimizer, warmup, total)}
 
 
-def draw_step(
-    task: WorldGenerator | ControlTask, model: WorldGenerator, latents: Latents, index: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldGenerator.loss`.
+def step_generator(task: LightningModule, seed: int, index: int) -> torch.Generator:
+    """Where a training step draws from: its own, so that a resumed run draws what it would have drawn.
 
     Args:
         task: Whose step it is.
-        model: The generator, which is the task or stands still within it.
-        latents: Of the batch.
+        seed: Of the task.
         index: Of the batch.
     """
-    # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
     part = index % task.trainer.accumulate_grad_batches
-    place = (task.seed, task.global_step, part, task.global_rank)
-    generator = torch.Generator(task.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
+    place = (seed, task.global_step, part, task.global_rank)
+    return torch.Generator(task.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def draw_step(
+    model: WorldModel, latents: Latents, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldModel.loss`."""
     count = len(latents.z)
     which = torch.multinomial(model.context_odds, count, replacement=True, generator=generator)
     sigma = model.process.draw_sigma(count, generator)
     keep = model.conditioner.draw_keep(count, generator)
-    eps = torch.randn(latents.z.shape, generator=generator, device=task.device)
+    eps = torch.randn(latents.z.shape, generator=generator, device=generator.device)
     return which, sigma, eps, keep

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.media import filmstrip
+from worldgen.data.sources import ShardedClips
+from worldgen.data.videos import VideoFolder
 from worldgen.diffusion.context import hold
+from worldgen.diffusion.dit import Residuals
 from worldgen.encoders.base import Placed, Tokens
+from worldgen.model import Latents, WorldModel
 from worldgen.types import Clip, to_device
-
-if TYPE_CHECKING:
-    from worldgen.tasks.generator import WorldGenerator
 
 NOISE_BINS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 SENSITIVE_AT = 0.9
@@ -24,35 +25,38 @@ SENSITIVE_AT = 0.9
 
 
 @torch.no_grad()
-def validate(model: WorldGenerator, clip: Clip, index: int, stage: str) -> None:
-    """Log the loss at fixed noise in each bin of noise levels, with averaged weights and all conditions kept.
+def fixed_losses(
+    model: WorldModel, latents: Latents, seed: int, residuals: Residuals | None = None
+) -> Float[Tensor, " N"]:
+    """Mean loss at each of `NOISE_BINS`, at fixed noise, with the longest context and all conditions kept.
 
-    Of the first batch also: how much the denoiser's output changes where a slot is swapped between clips,
-    and what the measures say of a few generated clips, always the same ones.
+    Args:
+        model: With the weights that are asked.
+        latents: Of a batch.
+        seed: Of the noise.
+        residuals: Of a control.
     """
-    latents = model.encode(clip)
-    generator = torch.Generator(model.device).manual_seed(index)
-    eps = torch.randn(latents.z.shape, generator=generator, device=model.device)
-    count = len(clip)
-    which = torch.full((count,), len(model.contexts) - 1, device=model.device)
-    keep = torch.ones(count, dtype=torch.bool, device=model.device)
-    with model.average.applied():
-        losses = []
-        for level in NOISE_BINS:
-            sigma = torch.full((count,), level, device=model.device)
-            losses.append(model.loss(latents, which, sigma, eps, keep).mean())
-            model.log(f"{stage}/loss_{level:.1f}", losses[-1], batch_size=count)
-        model.log(f"{stage}/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=count)
-        if index == 0 and count > 1:
-            sigma = torch.full((count,), SENSITIVE_AT, device=model.device)
-            output = model.predict(latents, which, sigma, eps, keep)
-            for place, slot in enumerate(model.conditioner.present):
-                slots = swap_slot(latents.slots, place)
-                other = model.predict(latents._replace(slots=slots), which, sigma, eps, keep)
-                change = (other - output).norm() / output.norm().clamp(min=1e-12)
-                model.log(f"{stage}/sensitivity_{slot}", change, batch_size=count)
-        if index == 0 and model.sampled:
-            _measure_samples(model, stage)
+    eps, which, keep = _fixed(model, latents, seed)
+    losses = [
+        model.loss(latents, which, torch.full_like(eps[:, 0, 0, 0, 0], level), eps, keep, residuals).mean()
+        for level in NOISE_BINS
+    ]
+    return torch.stack(losses)
+
+
+@torch.no_grad()
+def slot_sensitivities(model: WorldModel, latents: Latents, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Each slot, and how much the denoiser's output changes where it is swapped between the clips.
+
+    The change is relative to the output's size, at the noise level `SENSITIVE_AT`.
+    """
+    eps, which, keep = _fixed(model, latents, seed)
+    sigma = torch.full_like(eps[:, 0, 0, 0, 0], SENSITIVE_AT)
+    output = model.predict(latents, which, sigma, eps, keep)
+    for place, slot in enumerate(model.conditioner.present):
+        swapped = latents._replace(slots=swap_slot(latents.slots, place))
+        other = model.predict(swapped, which, sigma, eps, keep)
+        yield slot, (other - output).norm() / output.norm().clamp(min=1e-12)
 
 
 def swap_slot(slots: tuple[Placed, ...], place: int) -> tuple[Placed, ...]:
@@ -62,53 +66,35 @@ def swap_slot(slots: tuple[Placed, ...], place: int) -> tuple[Placed, ...]:
     return (*slots[:place], swapped, *slots[place + 1 :])
 
 
-def begin(model: WorldGenerator, stage: str) -> None:
-    """Before a run: refuse what could not be measured at its first validation, and warn of what misleads.
+def first_clips(source: ShardedClips | VideoFolder, count: int) -> Clip:
+    """The first clips of what is validated or tested on, on the CPU: the same ones at every validation.
 
-    Raises:
-        ValueError: Measures of one name, or one that cannot judge the clips.
+    Of several processes each has all of them and measures the same: a model that is sharded over processes
+    can only be run by all of them together.
     """
-    names = [measure.name for measure in model.measures]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"Measures must have names of their own; got {', '.join(names)}. Give one another name."
-        )
-    data = model.trainer.datamodule
-    if not model.sampled or not names or (stage != "test" and data.val is None):
-        return
-    truth = fixed_clips(model, stage)
-    for measure in model.measures:
-        measure.begin(model, truth)
+    return stack_clips([source[index] for index in range(min(count, len(source)))])
 
 
-def fixed_clips(model: WorldGenerator, stage: str) -> Clip:
-    """The first ``model.sampled`` clips of what is validated or tested on, on the CPU.
-
-    They are the same at every validation, whatever the batch size. Of several processes each has all of them
-    and measures the same: a model that is sharded over processes can only be run by all of them together.
-    """
-    data = model.trainer.datamodule
-    source = data.test_source() if stage == "test" else data.val_source()
-    return stack_clips([source[index] for index in range(min(model.sampled, len(source)))])
-
-
-def _measure_samples(model: WorldGenerator, stage: str) -> None:
-    """Generate the fixed clips; log a filmstrip and all readings, each with over how many clips it is."""
-    truth = fixed_clips(model, stage)
+def continue_clips(model: WorldModel, truth: Clip, seed: int) -> Clip:
+    """What the model makes of the longest context of each clip; on the CPU."""
     context_frames = model.contexts[-1]
-    shown = to_device(truth, model.device)
-    start, slots = hold(shown, context_frames, context_frames), model.encode_condition(shown)
-    made = to_device(model.generate(start, truth.frames.shape[1], model.seed, slots), "cpu")
-    if isinstance(model.logger, TensorBoardLogger):
-        rows = [pair for index in range(min(4, len(made))) for pair in _rows(truth, made, index)]
-        strip = np.asarray(filmstrip(rows, every=3, upscale=1))
-        model.logger.experiment.add_image(f"{stage}/samples", strip, model.global_step, dataformats="HWC")
-    for measure in model.measures:
-        for name, value, n in measure(model, made, truth):
-            if n:
-                model.log(f"{stage}/{measure.name}_{name}", value, batch_size=n)
-            model.log(f"{stage}/{measure.name}_{name}/n", float(n), batch_size=1)
+    there = to_device(truth, model.device)
+    start, slots = hold(there, context_frames, context_frames), model.encode_condition(there)
+    return to_device(model.generate(start, truth.frames.shape[1], seed, slots), "cpu")
 
 
-def _rows(truth: Clip, made: Clip, index: int) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
-    return (truth.prompts[index], truth.frames[index].cpu()), ("generated", made.frames[index].cpu())
+def draw_samples(truth: Clip, made: Clip) -> UInt8[np.ndarray, "H W 3"]:
+    """A filmstrip of four true clips at most, each above what was generated of it."""
+    rows = []
+    for index in range(min(4, len(made))):
+        rows += [(truth.prompts[index], truth.frames[index].cpu()), ("generated", made.frames[index].cpu())]
+    return np.asarray(filmstrip(rows, every=3, upscale=1))
+
+
+def _fixed(model: WorldModel, latents: Latents, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise, the longest context for each clip, and all conditions kept."""
+    device, count = model.device, len(latents.z)
+    generator = torch.Generator(device).manual_seed(seed)
+    eps = torch.randn(latents.z.shape, generator=generator, device=device)
+    which = torch.full((count,), len(model.contexts) - 1, device=device)
+    return eps, which, torch.ones(count, dtype=torch.bool, device=device)

@@ -1,0 +1,42 @@
+"""What the frozen parts of a model make of the training clips, computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+
+from worldgen.conditioning import SLOTS
+from worldgen.data.cache.cache import Precomputed, Recipe, precompute
+from worldgen.data.cache.precision import Storage
+from worldgen.data.datamodule import ClipDataModule
+from worldgen.diffusion import context as context_code
+from worldgen.diffusion import optical_flow as flow_code
+from worldgen.encoders.base import fingerprint
+from worldgen.model import WorldModel
+
+_CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
+"""What was computed once by other code is computed again."""
+
+
+def precompute_latents(model: WorldModel, data: ClipDataModule, cache: Path, storage: Storage) -> Precomputed:
+    """The columns of `worldgen.model.Latents` of every training clip."""
+    source = data.train_source(unread_members(model))
+    return precompute(
+        source, lambda clip: model.encode(clip).columns(), cache, encoding_recipe(model), storage
+    )
+
+
+def unread_members(model: WorldModel) -> tuple[str, ...]:
+    """Members of shards that training need not read: depth only where no encoder looks at it."""
+    senses = {name for encoder in model.conditioner.encoders if encoder for name in encoder.origins or ()}
+    return ("masks", "scene") if "depth" in senses else ("depth", "masks", "scene")
+
+
+def encoding_recipe(model: WorldModel) -> Recipe:
+    """What `WorldModel.encode` depends on besides the clip."""
+    slots = zip(("codec", *SLOTS), (model.codec, *model.conditioner.encoders), strict=True)
+    weights = {
+        f"{type(part).__name__} ({name})": fingerprint(part) for name, part in slots if part is not None
+    }
+    return Recipe(weights, {"contexts": " ".join(map(str, model.contexts)), "encoding code": _CODE[:12]})
