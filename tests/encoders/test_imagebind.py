@@ -15,7 +15,6 @@ from worldgen.encoders.imagebind import ImageBind
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_inputs import (
     bpe_tokenizer,
-    prepare_pictures,
 )
 from worldgen.encoders.lora import Lora, SavedLora
 from worldgen.types import Clip
@@ -81,9 +80,6 @@ def test_embeddings_are_unit_vectors_and_follow_their_sense(encoder):
         assert (found - embed(other)).abs().max() > 1e-4, name
     text = encoder.embed_text(("a red ball", "ball"))
     assert_close(text, encoder.encode(clip).values[:, 3])
-    pictures = torch.rand(2, 1, 40, 50)
-    expected = encoder.model("thermal", prepare_pictures(pictures, 32))
-    assert_close(encoder.embed_thermal(pictures) * 10, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_what_cannot_be_embedded_gets_a_sentence(encoder, folder, tmp_path):
@@ -92,8 +88,6 @@ def test_what_cannot_be_embedded_gets_a_sentence(encoder, folder, tmp_path):
         encoder.embed_imu(replace(clip, imu=None))
     with pytest.raises(ValueError, match=r"clips \[1\] are silent"):
         encoder.embed_audio(replace(clip, sound=clip.sound * torch.tensor([[1.0], [0.0]])))
-    with pytest.raises(ValueError, match=r"Thermal pictures must lie in \[0, 1\]; got \[\d"):
-        encoder.embed_thermal(torch.rand(1, 1, 32, 32) + 20)
     with pytest.raises(ValueError, match="must encode text to embed it; it encodes .'vision',."):
         ImageBind(folder, modalities=("vision",)).embed_text(("ball",))
     with pytest.raises(ValueError, match="modalities must be some of .* got .'smell',."):
@@ -107,7 +101,7 @@ def test_what_cannot_be_embedded_gets_a_sentence(encoder, folder, tmp_path):
         ImageBind(tmp_path)
     blind = ImageBind(tmp_path, modalities=("vision",))
     with pytest.raises(ValueError, match="must have the modality it is asked for; got 'thermal'"):
-        blind.embed_thermal(torch.rand(1, 1, 32, 32))
+        blind.model.embed("thermal", torch.rand(1, 1, 32, 32))
 
 
 def test_it_fills_the_slot_of_the_other_senses(encoder):

@@ -20,7 +20,6 @@ from worldgen.encoders.imagebind_inputs import (
     prepare_audio,
     prepare_depth,
     prepare_imu,
-    prepare_pictures,
     prepare_text,
     prepare_vision,
     read_tokenizer,
@@ -197,20 +196,6 @@ class ImageBind(AdaptableEncoder):
     def embed_imu(self, clip: Clip) -> Float[Tensor, "B D"]:
         """Unit vector of the inertial signal of each clip; ValueError if there is none."""
         return self._embed_clip(clip, "imu")
-
-    @torch.no_grad()
-    def embed_thermal(self, pictures: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B D"]:
-        """Unit vector of thermal pictures in [0, 1], hot is bright.
-
-        The authors publish no normalization of them; there is none here.
-
-        Raises:
-            ValueError: If the checkpoint has no thermal tower, or values are outside of [0, 1].
-        """
-        low, high = pictures.min().item(), pictures.max().item()
-        if not (low >= 0 and high <= 1):
-            raise ValueError(f"Thermal pictures must lie in [0, 1]; got [{low:.4g}, {high:.4g}]. Scale them.")
-        return self._embed(prepare_pictures(pictures, self.model.config.image_size), "thermal")
 
     @torch.no_grad()
     def _embed_clip(self, clip: Clip, modality: str) -> Float[Tensor, "B D"]:
