@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from worldgen.data.cache.cache import describe_source
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.loader import ResumableLoader
 from worldgen.data.shards.shards import write_shards
@@ -170,6 +171,19 @@ def test_the_loader_refuses() -> None:
 def shards(tmp_path: Path, make_clip: MakeClip) -> Path:
     write_shards((make_clip(seed, objects=1 + seed % 2) for seed in range(7)), tmp_path / "shards")
     return tmp_path / "shards"
+
+
+def test_long_captions_can_be_the_prompts(tmp_path: Path, make_clip: MakeClip) -> None:
+    clips = [replace(make_clip(seed), descriptions=(f"at length, {seed}",)) for seed in range(4)]
+    write_shards(clips, tmp_path)
+    short = ClipDataModule(train=tmp_path)
+    long = ClipDataModule(train=tmp_path, val=tmp_path, caption_member="description.txt")
+    for source in (long.train_source(), long.val_source()):
+        assert [source[number].prompts for number in range(4)] == [clip.descriptions for clip in clips]
+    assert short.train_source()[0].prompts == clips[0].prompts
+    # What is kept of the same clips with other words is kept apart.
+    asked = describe_source(long.train_source()).items() - describe_source(short.train_source()).items()
+    assert asked == {("captions", "description.txt")}
 
 
 def test_data_module(shards: Path) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader, Shaped
 from worldgen.data.loader import ResumableLoader
+from worldgen.data.shards.members import CAPTION
 from worldgen.data.sources import ShardedClips, open_source
 from worldgen.data.transforms import NoisyClips, SensorNoise
 from worldgen.data.videos import VideoFolder
@@ -36,6 +37,7 @@ class ClipDataModule(LightningDataModule):
         size: Rows and columns of a frame; needed for videos, checked for shards.
         frames: Frames per clip; needed for videos, checked for shards.
         noise: Of a sensor, added to training clips when they are read.
+        caption_member: The member of shards whose text is each prompt; description.txt holds long captions.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class ClipDataModule(LightningDataModule):
         size: int | None = None,
         frames: int | None = None,
         noise: SensorNoise | None = None,
+        caption_member: str = CAPTION,
     ) -> None:
         super().__init__()
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size, self.frames, self.noise = size, frames, noise
+        self.caption_member = caption_member
         self._instead: tuple[Dataset, Callable[[list], object]] | None = None
 
     def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
@@ -117,4 +121,4 @@ class ClipDataModule(LightningDataModule):
     ) -> ShardedClips | VideoFolder:
         if folder is None:
             raise ValueError(f"The data module needs a folder to {name} on; set data.{name}.")
-        return open_source(folder, self.size, self.frames, skip)
+        return open_source(folder, self.size, self.frames, skip, self.caption_member)

@@ -114,7 +114,11 @@ class ShardedClips(Dataset[Clip]):
 
 
 def open_source(
-    folder: str | Path, size: int | None = None, frames: int | None = None, skip: tuple[str, ...] = ()
+    folder: str | Path,
+    size: int | None = None,
+    frames: int | None = None,
+    skip: tuple[str, ...] = (),
+    caption_member: str = CAPTION,
 ) -> ShardedClips | VideoFolder:
     """The clips of a folder, of shards (``*.tar``) or of videos, whichever it holds.
 
@@ -123,6 +127,7 @@ def open_source(
         size: Rows and columns in pixels. Must be given for videos; must agree where given for shards.
         frames: Frames per clip; likewise.
         skip: Members of shards left unread.
+        caption_member: Of shards, see `ShardedClips`.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -140,7 +145,7 @@ def open_source(
         if size is None or frames is None:
             raise ValueError(f"{folder} holds videos; say the size and frames that they are to be read with.")
         return VideoFolder(folder, size, frames)
-    source = ShardedClips(folder, skip)
+    source = ShardedClips(folder, skip, caption_member)
     for entry in source.index.entries:
         time, height, width = entry.shape
         if (frames or time, size or height, size or width) != entry.shape:

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from worldgen.data.batching import stack_clips
 from worldgen.data.cache.precision import Columns, Exact, Storage, relative_error
 from worldgen.data.cache.store import Store
+from worldgen.data.shards.members import CAPTION
 from worldgen.data.sources import ShardedClips
 from worldgen.data.videos import VideoFolder
 from worldgen.files import progress_bar, write_atomically
@@ -164,18 +165,21 @@ def read_recipes(folder: Path) -> dict[str, Recipe]:
 
 
 def describe_source(source: Sequence[Clip]) -> dict[str, str]:
-    """How a source's clips are read: frames and size, where all have the same, and the rate if one is set."""
+    """How a source's clips are read: frames and size, where all have the same; rate and captions if set."""
+    other: dict[str, str] = {}
     if isinstance(source, ShardedClips):
+        if source.index.caption_member != CAPTION:
+            other = {"captions": source.index.caption_member}
         shapes = {entry.shape for entry in source.index.entries}
         if len(shapes) > 1:
-            return {"frames": "mixed", "size": "mixed"}
+            return {"frames": "mixed", "size": "mixed", **other}
         frames, height, width = next(iter(shapes))
     elif isinstance(source, VideoFolder):
         rate = {} if source.fps is None else {"fps": f"{source.fps:g}"}
         return {"frames": str(source.frames or "all"), "size": f"{source.size}x{source.size}", **rate}
     else:
         _, frames, _, height, width = source[0].frames.shape
-    return {"frames": str(frames), "size": f"{height}x{width}"}
+    return {"frames": str(frames), "size": f"{height}x{width}", **other}
 
 
 def identify_clips(source: Sequence[Clip]) -> list[str]:
