@@ -1,6 +1,8 @@
-"""The import table of the house plan: who may import whom."""
+"""The import table of the house plan, who may import whom; no circles, and no name twice."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,104 @@ def test_a_forbidden_import_is_noticed(room, source):
 def test_no_room_is_called_utils():
     names = {path.stem for path in PACKAGE.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "helper", "misc", "common"}
+
+
+def circles(sources: dict[str, str]) -> list[str]:
+    """A sentence for each circle of files that import each other, wherever in a file the import stands.
+
+    Args:
+        sources: The text of each module.
+    """
+    imports = {}
+    for module, source in sources.items():
+        names = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        imports[module] = sorted(names & sources.keys() - {module})
+    found: dict[frozenset[str], list[str]] = {}
+
+    def walk(path: list[str], done: set[str]) -> None:
+        for module in imports[path[-1]]:
+            if module in path:
+                circle = path[path.index(module) :]
+                found.setdefault(frozenset(circle), [*circle, module])
+            elif module not in done:
+                walk([*path, module], done)
+        done.add(path[-1])
+
+    done: set[str] = set()
+    for module in sources:
+        if module not in done:
+            walk([module], done)
+    return [f"These files import in a circle: {' -> '.join(circle)}." for circle in found.values()]
+
+
+def twins(sources: dict[str, str]) -> list[str]:
+    """A sentence for each public class name that stands in two files."""
+    found: dict[str, list[str]] = {}
+    for module, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    return [
+        f"The class name {name} stands in {' and '.join(modules)}; call one of them otherwise."
+        for name, modules in found.items()
+        if len(modules) > 1
+    ]
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path.read_text()
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.stem != "__init__"
+    }
+
+
+def test_no_files_import_in_a_circle(sources):
+    assert not circles(sources), "\n".join(circles(sources))
+
+
+def test_no_public_class_name_stands_twice(sources):
+    assert not twins(sources), "\n".join(twins(sources))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "from worldgen.a import x",
+        "import worldgen.a",
+        "from worldgen import a",
+        "def late():\n    from worldgen.a import x",
+        "if TYPE_CHECKING:\n    from worldgen.a import x",
+    ],
+)
+def test_a_circle_is_noticed_wherever_its_imports_stand(last):
+    made_up = {
+        "worldgen.a": "import worldgen.b",
+        "worldgen.b": "from worldgen.c import y",
+        "worldgen.c": last,
+    }
+    (sentence,) = circles({"worldgen.outside": "import worldgen.a", **made_up})
+    assert sentence == (
+        "These files import in a circle: worldgen.a -> worldgen.b -> worldgen.c -> worldgen.a."
+    )
+    assert not circles({**made_up, "worldgen.c": "import torch"})
+
+
+def test_a_class_name_that_stands_twice_is_noticed():
+    made_up = {"worldgen.a": "class Thing: ...", "worldgen.b": "if True:\n    class Thing: ..."}
+    assert twins(made_up) == [
+        "The class name Thing stands in worldgen.a and worldgen.b; call one of them otherwise."
+    ]
+    assert not twins({"worldgen.a": "class _Thing: ...", "worldgen.b": "class _Thing: ..."})
+
+
+def test_what_samples_and_evaluates_needs_no_lightning():
+    rooms = "worldgen.model, worldgen.runs.generate, worldgen.evaluation.generator, worldgen.study.likelihood"
+    code = f"import sys, {rooms}; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
