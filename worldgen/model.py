@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
+from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
 from worldgen.diffusion.dit import DiT, Residuals
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
@@ -116,7 +116,8 @@ class WorldModel(nn.Module):
             [encode_held(self.codec, clip, context_frames, frames) for context_frames in self.contexts], dim=1
         )
         motion = torch.stack(
-            [known_motion(clip, context_frames, still.shape[-2:]) for context_frames in self.contexts], dim=1
+            [context_motion(clip, context_frames, still.shape[-2:]) for context_frames in self.contexts],
+            dim=1,
         )
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
 
@@ -223,7 +224,7 @@ class WorldModel(nn.Module):
         start = hold(context, context_frames, frames)
         with torch.no_grad():
             still = encode_held(self.codec, start, context_frames, frames)
-            motion = known_motion(start, context_frames, still.shape[-2:])
+            motion = context_motion(start, context_frames, still.shape[-2:])
             which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
             slots = self.encode_condition(context) if slots is None else slots
             given = partial(self._velocity, self._context(still, motion, which), slots, residuals)
@@ -307,7 +308,7 @@ class WorldModel(nn.Module):
         stride, steps = self.codec.temporal_stride, still.shape[1]
         masks = torch.stack(
             [
-                known_mask(self.codec, context_frames, 1 + (steps - 1) * stride)
+                context_mask(self.codec, context_frames, 1 + (steps - 1) * stride)
                 for context_frames in self.contexts
             ]
         ).to(still)  # (K, L, s)

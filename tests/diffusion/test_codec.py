@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.diffusion.codec import IdentityCodec, KLCodec, load_codec
-from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
+from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
 from worldgen.diffusion.optical_flow import optical_flow
 from worldgen.types import Camera, Clip
 
@@ -98,15 +98,15 @@ def test_hold_silences_what_would_tell_the_future(frames):
 
 def test_known_motion_is_the_flow_of_the_last_two_known_frames(frames):
     clip = clip_of(frames)
-    assert_close(known_motion(clip, 3, (2, 2)), optical_flow(frames[:, 1], frames[:, 2], (2, 2)))
-    assert known_motion(clip, 3, (2, 2)).any()
-    assert not known_motion(clip, 1, (2, 2)).any()
+    assert_close(context_motion(clip, 3, (2, 2)), optical_flow(frames[:, 1], frames[:, 2], (2, 2)))
+    assert context_motion(clip, 3, (2, 2)).any()
+    assert not context_motion(clip, 1, (2, 2)).any()
 
 
 def test_known_mask_marks_frames_of_each_step(codec):
     expected = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 0]])
-    assert_close(known_mask(codec, 2, 7), expected)
-    assert_close(known_mask(IdentityCodec(), 2, 4), torch.tensor([[1.0], [1], [0], [0]]))
+    assert_close(context_mask(codec, 2, 7), expected)
+    assert_close(context_mask(IdentityCodec(), 2, 4), torch.tensor([[1.0], [1], [0], [0]]))
 
 
 def test_save_then_load_gives_the_same_latents(codec, frames, tmp_path):

@@ -3,7 +3,7 @@
 import torch
 
 from worldgen.diffusion.codec import KLCodec
-from worldgen.diffusion.context import encode_held, hold, known_mask, known_motion
+from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
 from worldgen.simulation.clips import simulate_clip
 
 
@@ -21,5 +21,5 @@ def test_where_nothing_is_known_nothing_of_the_clip_is_left():
     codec.shift.normal_()
     still = encode_held(codec, first, 0, 7)
     assert torch.equal(still, torch.zeros_like(codec.encode(first)))
-    assert not known_mask(codec, 0, 7).any()
-    assert not known_motion(first, 0, (2, 2)).any()
+    assert not context_mask(codec, 0, 7).any()
+    assert not context_motion(first, 0, (2, 2)).any()

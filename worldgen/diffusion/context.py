@@ -71,7 +71,7 @@ def encode_held(codec: Codec, clip: Clip, context_frames: int, frames: int) -> F
     return torch.cat([z, z[:, -1:].expand(-1, steps - changing, -1, -1, -1)], dim=1)
 
 
-def known_motion(clip: Clip, context_frames: int, cells: tuple[int, int]) -> Float[Tensor, "B 2 h w"]:
+def context_motion(clip: Clip, context_frames: int, cells: tuple[int, int]) -> Float[Tensor, "B 2 h w"]:
     """How things move at the end of the known frames: `optical_flow` of the last two, for each latent cell.
 
     A denoiser reads a velocity from it at once; from two still latents it takes very long to learn to.
@@ -89,7 +89,7 @@ def known_motion(clip: Clip, context_frames: int, cells: tuple[int, int]) -> Flo
     return optical_flow(clip.frames[:, context_frames - 2], clip.frames[:, context_frames - 1], cells)
 
 
-def known_mask(codec: Codec, context_frames: int, frames: int) -> Float[Tensor, "L s"]:
+def context_mask(codec: Codec, context_frames: int, frames: int) -> Float[Tensor, "L s"]:
     """1 where a frame of a latent step is known; the first step is one frame, ``s`` times."""
     stride = codec.temporal_stride
     frame = (torch.arange(codec.steps(frames) * stride) - (stride - 1)).clamp(min=0)
