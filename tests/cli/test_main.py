@@ -56,6 +56,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     "words, told",
     [
         (["fti"], "has no command 'fti'. Did you mean fit?"),
+        (["fit"], "worldgen fit needs yaml files: worldgen fit -c configs/base.yaml"),
         (["fit", "--typo"], "worldgen fit has no option --typo"),
         (["fit", "-c", "missing.yaml"], "There is no file missing.yaml"),
         (["fit", "-c", "configs/bases.yaml"], "Did you mean configs/base.yaml?"),
@@ -87,3 +88,29 @@ def test_a_part_that_cannot_be_loaded_says_why_and_not_of_which_types_it_is_not(
     error = fails(capsys, "fit", *configs, video)
     assert "A V-JEPA 2 folder must hold config.json" in error
     assert "Union" not in error and "Namespace" not in error
+
+
+@pytest.mark.parametrize(
+    "said, told",
+    [
+        (
+            """Parser key "model.lr":\n  Expected a <class 'float'>. Got value: abc""",
+            "--model.lr: Expected a float. Got value: abc",
+        ),
+        (
+            """Parser key "model.conditioner": Problem with given class_path """
+            """'worldgen.conditioning.Conditioner': """
+            """Parser key "text": Problem with given class_path 'worldgen.encoders.t5.T5': Parser key """
+            """"length": """
+            """Expected a <class 'int'>. Got value: x""",
+            "--model.conditioner.text.length: Expected a int. Got value: x",
+        ),
+        (
+            """Parser key "model.measures": - Expected a path but 7 either not accessible or invalid """
+            """- Expected a <class 'list'>. Got value: 7""",
+            "--model.measures: Expected a list. Got value: 7",
+        ),
+    ],
+)
+def test_what_jsonargparse_says_is_said_in_words(said, told):
+    assert cli._one_line(ValueError(said)) == told

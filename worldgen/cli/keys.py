@@ -193,5 +193,7 @@ def _class_path(place: tuple[str, ...], path: str, source: str) -> str | None:
 
 
 def _no_key(place: tuple[str, ...], key: str, known: Signature, source: str) -> str:
-    where = f"{'.'.join(place)} ({known.path.rpartition('.')[2]})" if len(place) > 1 else place[0]
+    where = ".".join(place)
+    if len(place) > 1:
+        where += f" ({known.path.rpartition('.')[2]})"
     return f"{source}: {where} has no key {key}{did_you_mean(key, known.parameters)}"

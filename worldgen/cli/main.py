@@ -199,4 +199,9 @@ def _is_users(error: Exception) -> bool:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(getattr(error, "message", None) or error).split())
     # Of a part that may be left out, jsonargparse says first that it is of neither type, and why last.
-    return re.sub(_UNION, r"\1", text) or type(error).__name__
+    text = re.sub(_UNION, r"\1", text)
+    text = re.sub(r"""": Problem with given class_path '[\w.]+': Parser key \"""", ".", text)
+    text = re.sub(r"Parser key \"([\w.]+)\": ", r"--\1: ", text)
+    text = re.sub(r": - Expected a path but \S+ either not accessible or invalid - ", ": ", text)
+    text = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", text)
+    return text or type(error).__name__

@@ -15,6 +15,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 RENAMED = {"--known": "--context-frames"}
 """Options of before, by what they are called now."""
@@ -71,21 +72,19 @@ def read_options(function: Callable[..., None]) -> list[Option]:
 
 
 def _of_parameters(owner: Callable[..., object], doc: str, above: tuple[str, ...]) -> list[Option]:
-    texts, hints = (
-        argument_texts(doc),
-        typing.get_type_hints(owner.__init__ if inspect.isclass(owner) else owner),
-    )
-    found = []
+    texts = argument_texts(doc)
+    hints = typing.get_type_hints(owner.__init__ if inspect.isclass(owner) else owner)
+    found: list[Option] = []
     for parameter in inspect.signature(owner).parameters.values():
         place, hint = (*above, parameter.name), hints[parameter.name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             found += _of_parameters(hint, hint.__doc__ or "", place)
             continue
         optional = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
         if optional:
             hint = next(member for member in typing.get_args(hint) if member is not type(None))
         many = typing.get_origin(hint) is list
-        kind = typing.get_args(hint)[0] if many else hint
+        kind: Any = typing.get_args(hint)[0] if many else hint
         needed = parameter.default is inspect.Parameter.empty
         name, text = "--" + parameter.name.replace("_", "-"), texts.get(parameter.name, "")
         default = None if needed else parameter.default

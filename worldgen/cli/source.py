@@ -61,7 +61,7 @@ def signature(path: str) -> Signature | None:
     if isinstance(definition, ast.FunctionDef):
         return _of_function(path, module, definition, doc, bound=False)
     abstract = _is_abstract(definition)
-    own = next((part for part in definition.body if _is_named(part, "__init__")), None)
+    own = _method(definition, "__init__")
     if own is not None:
         taken = _of_function(path, module, own, doc, bound=True)
         return taken and Signature(path, taken.parameters, doc, abstract)
@@ -82,7 +82,7 @@ def signature(path: str) -> Signature | None:
                     continue
                 name = part.target.id
                 parameters[name] = _parameter(module, name, part.annotation, part.value, texts)
-    elif not definition.bases or any(_is_named(part, "__new__") for part in definition.body):
+    elif not definition.bases or _method(definition, "__new__"):
         return None
     return Signature(path, parameters, doc, abstract)
 
@@ -154,7 +154,7 @@ def _of_method(path: str) -> Signature | None:
     found = locate(owner) if owner else None
     if found is None or not isinstance(found[1], ast.ClassDef):
         return None
-    own = next((part for part in found[1].body if _is_named(part, name)), None)
+    own = _method(found[1], name)
     return own and _of_function(path, found[0], own, ast.get_docstring(own) or "", bound=True)
 
 
@@ -209,8 +209,9 @@ def _is_abstract(definition: ast.ClassDef) -> bool:
     return "abstractmethod" in marks or "ABC" in map(_last_name, definition.bases)
 
 
-def _is_named(part: ast.stmt, name: str) -> bool:
-    return isinstance(part, ast.FunctionDef) and part.name == name
+def _method(definition: ast.ClassDef, name: str) -> ast.FunctionDef | None:
+    methods = (part for part in definition.body if isinstance(part, ast.FunctionDef))
+    return next((method for method in methods if method.name == name), None)
 
 
 def _last_name(expression: ast.expr) -> str:

@@ -74,6 +74,8 @@ class Training:
             if word == "-h" or word == "--help" or word.startswith("--help."):
                 print(self.help(word[7:]))
                 return True
+        if not words:
+            raise ValueError(f"worldgen {self.command} needs yaml files: {self.example}")
         self.check(words)
         return False
 
@@ -244,11 +246,13 @@ def probe(words: Sequence[str]) -> None:
         print("\n".join([*lines, "", *summary(known.doc), "", *in_columns(rows), *example_lines(_PROBING)]))
         return
     Keys("probe", dict.fromkeys(known.parameters)).check_words(words)
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, Namespace
 
     from worldgen.study.probes import probe
 
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_function_arguments(probe)
     given = parser.parse_args([_underscored(word) for word in words])
-    probe(**parser.instantiate_classes(given).as_dict())
+    made = parser.instantiate_classes(given)
+    assert isinstance(made, Namespace)
+    probe(**made.as_dict())

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 FIRST_STEPS = 20
@@ -65,20 +66,13 @@ class StopSafely(Callback):
         if trainer.global_step == self._step:  # amid gradients that are still gathered
             return
         self._step = trainer.global_step
-        path = _last_checkpoint(trainer)
         asked = self._asked is not None
-        if trainer.world_size > 1:
+        if trainer.world_size > 1:  # they stop together
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        early = self._step == FIRST_STEPS and path is not None
-        if early and trainer.strategy.broadcast(not path.exists()) or (asked and path is not None):
-            for callback in trainer.checkpoint_callbacks:
-                if getattr(callback, "save_last", False):
-                    callback.last_model_path = str(
-                        path
-                    )  # it goes on writing this file, and no other beside it
-            trainer.save_checkpoint(path)
-        if asked:
-            raise Stopped(self._asked or signal.SIGTERM, self._step, path)
+        if asked or self._step == FIRST_STEPS:
+            path = _save_last(trainer, again=asked)
+            if asked:
+                raise Stopped(self._asked or signal.SIGTERM, self._step, path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._training = False
@@ -101,6 +95,26 @@ class StopSafely(Callback):
         )
 
 
-def _last_checkpoint(trainer: Trainer) -> Path | None:
-    """Where `ModelCheckpoint` keeps its last one; None for a run without a folder."""
-    return Path(trainer.log_dir) / "checkpoints" / "last.ckpt" if trainer.log_dir else None
+def _save_last(trainer: Trainer, again: bool) -> Path | None:
+    """Write ``last.ckpt`` where `ModelCheckpoint` does; None for a run without a folder.
+
+    Args:
+        trainer: Of the fit.
+        again: Also where there is one already.
+    """
+    writers = [
+        one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.save_last
+    ]
+    folder = trainer.log_dir
+    if folder is None:
+        return None
+    path = (
+        Path(writers[0].dirpath or folder) / "last.ckpt"
+        if writers
+        else Path(folder) / "checkpoints" / "last.ckpt"
+    )
+    if again or not trainer.strategy.broadcast(path.exists()):
+        for writer in writers[:1]:
+            writer.last_model_path = str(path)  # it goes on writing this file, and no other beside it
+        trainer.save_checkpoint(path)
+    return path

@@ -93,7 +93,11 @@ class _CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         logger = self.config.fit.trainer.logger if self.subcommand == "fit" else None
         given = getattr(logger, "init_args", None)
-        if given is None or not all(name in given for name in ("save_dir", "name", "version")):
+        if (
+            logger is None
+            or given is None
+            or not all(name in given for name in ("save_dir", "name", "version"))
+        ):
             return
         if not any(".logger.init_args.name" in word for word in self._words):
             given.name = _ablations(self._words) or given.name
