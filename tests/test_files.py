@@ -13,7 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from worldgen.files import Partial, atomic_folder, atomic_path, remove_leftovers, write_atomically
+from worldgen.files import (
+    Partial,
+    atomic_folder,
+    atomic_path,
+    remove_leftovers,
+    replaced_folder,
+    write_atomically,
+)
 
 HALF_WAY = """
 import sys, time
@@ -210,3 +217,17 @@ def test_a_partial_outlives_a_function_and_is_forgotten_as_often_as_wanted(tmp_p
     partial.discard()
     partial.discard()
     assert (tmp_path / "shard").read_bytes() == b"whole" and names(tmp_path) == ["shard"]
+
+
+def test_a_replaced_folder_holds_nothing_of_the_old_and_an_error_leaves_the_old(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "shard-2").write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), replaced_folder(tmp_path / "model") as partial:
+        (partial / "shard-1").write_bytes(b"half")
+        raise ZeroDivisionError
+    assert names(tmp_path / "model") == ["shard-2"] and names(tmp_path) == ["model"]
+    with replaced_folder(tmp_path / "model") as partial:
+        (partial / "shard-1").write_bytes(b"new")
+    assert names(tmp_path / "model") == ["shard-1"] and names(tmp_path) == ["model"]

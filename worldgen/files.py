@@ -82,6 +82,21 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         partial.discard()
 
 
+@contextmanager
+def replaced_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder that takes the place of another one, of which nothing stays; an error leaves what is there.
+
+    For what is read as a whole, such as a model: a file of the old one would be taken for one of the new.
+    """
+    partial = Partial(folder)
+    try:
+        partial.path.mkdir()
+        yield partial.path
+        partial.keep_instead()
+    finally:
+        partial.discard()
+
+
 class Partial:
     """A file or folder in the making, for writers that `atomic_path` and `atomic_folder` do not suit.
 
@@ -110,6 +125,12 @@ class Partial:
             os.replace(self.path, self._goal)
         _sync(self._goal.parent)  # the renaming itself
         self.discard()
+
+    def keep_instead(self) -> None:
+        """Put a folder in the place of what is there, which is removed."""
+        if self._goal.exists():
+            os.replace(self._goal, self._scratch / "replaced")
+        self.keep()
 
     def discard(self) -> None:
         """Forget what was written and not kept."""

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
-from worldgen.files import atomic_folder
+from worldgen.files import replaced_folder
 from worldgen.tasks.schedule import scheduled
 
 SENTINELS = 16
@@ -93,7 +93,7 @@ class T5Task(LightningModule):
         encoder.encoder.load_state_dict(self.model.encoder.state_dict())
         encoder.shared.load_state_dict(self.model.shared.state_dict())
         assert self.tokenizer is not None, "setup() makes the tokenizer"
-        with atomic_folder(folder) as partial:
+        with replaced_folder(folder) as partial:
             encoder.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
 

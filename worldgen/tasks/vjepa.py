@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
 from worldgen.encoders.vjepa2 import predict_hidden, read_visible
-from worldgen.files import atomic_folder
+from worldgen.files import replaced_folder
 from worldgen.tasks.codec import moving_pixels
 from worldgen.tasks.masking import Masking, Split
 from worldgen.tasks.schedule import scheduled
@@ -271,7 +271,7 @@ class VJEPATask(LightningModule):
         state = {f"encoder.{name}": value for name, value in self.teacher.state_dict().items()}
         state |= {f"predictor.{name}": value for name, value in self.model.predictor.state_dict().items()}
         state = {name: value.half().contiguous() for name, value in state.items()}
-        with atomic_folder(folder) as partial:
+        with replaced_folder(folder) as partial:
             self.model.save_pretrained(partial, state_dict=state)
             self.processor.save_pretrained(partial)
 
