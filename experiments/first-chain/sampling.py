@@ -15,7 +15,8 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.sampler import Sampler
-from worldgen.evaluation.outcomes import score_clips
+from worldgen.evaluation.outcomes import score_clip
+from worldgen.metrics.tracking.colors import track_objects
 from worldgen.runs.folder import open_run
 
 KNOWN, STEPS = 2, 8
@@ -27,7 +28,10 @@ def main(run: Path, folder: Path, shifts: list[float]) -> None:
     for shift in shifts:
         model.sampler = Sampler(STEPS, FlowMatchEulerDiscreteScheduler(shift=shift))
         made = model.generate(hold(clips, KNOWN, KNOWN), clips.frames.shape[1], seed=0)
-        outcomes = score_clips(clips, made, KNOWN)
+        outcomes = [
+            score_clip(clips[number], made[number], track_objects(made[number], clips[number]), KNOWN)
+            for number in range(len(clips))
+        ]
         errors = np.concatenate([outcome.errors.ravel() for outcome in outcomes])
         falls = np.concatenate([outcome.fall for outcome in outcomes])
         print(

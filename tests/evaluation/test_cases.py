@@ -2,17 +2,21 @@
 
 import torch
 
-from worldgen.evaluation.cases import present_case, replay_rows, tracker_error
+from worldgen.evaluation.cases import HeldOut, observe_truth, present_case, replay_rows, tracker_error
+from worldgen.metrics.checks.clip import observe
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import change_gravity
 
 
 def test_generated_clips_are_replayed_beside_the_truth():
     clips = [simulate_clip("bounce", seed) for seed in (0, 1)]
-    own = tracker_error(clips)
+    held_out = [HeldOut(f"bounce-{k}", "bounce", one) for k, one in enumerate(clips)]
+    truths = [observe_truth(one) for one in held_out]
+    own = tracker_error(truths)
     assert own is not None and own.clips == 2 and own.low <= own.rms <= own.high < 0.02
     cases = [
-        present_case(f"bounce-{k}", one, change_gravity(one, 0.3), 2, own=own) for k, one in enumerate(clips)
+        present_case(one, truth, observe(change_gravity(one.clip, 0.3), one.clip, one.name), 2, own=own)
+        for one, truth in zip(held_out, truths, strict=True)
     ]
     shown = {item.label: item for item in cases[0].exhibits}
     labels = ["truth", "generated", "frozen (control)", "reversed (control)"]
@@ -35,8 +39,8 @@ def test_generated_clips_are_replayed_beside_the_truth():
 
 
 def test_what_a_screen_hides_is_not_missed_and_its_place_is_not_judged():
-    clip = simulate_clip("occlude", 1)
-    case = present_case("occlude-1", clip, None, 2)
+    one = HeldOut("occlude-1", "occlude", simulate_clip("occlude", 1))
+    case = present_case(one, observe_truth(one), None, 2)
     shown = {item.label: item for item in case.exhibits}
     assert shown["truth"].report["permanence"].value == 1
     for label in ("truth", "truth, replayed"):

@@ -16,7 +16,8 @@ from worldgen.cli import main as cli
 from worldgen.data.media import read_video, write_png, write_video
 from worldgen.data.shards.shards import ShardIndex
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.evaluation.generator import HeldOut, evaluate_run
+from worldgen.evaluation.cases import HeldOut
+from worldgen.evaluation.generator import evaluate_run
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 

@@ -11,7 +11,8 @@ import torch
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
-from worldgen.evaluation.generator import HeldOut, evaluate_folder, evaluate_run
+from worldgen.evaluation.cases import HeldOut
+from worldgen.evaluation.generator import evaluate_folder, evaluate_run
 from worldgen.evaluation.kept import ResumeCache, stamp_run
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
@@ -35,8 +36,8 @@ def generated(monkeypatch):
 
     monkeypatch.setattr(WorldModel, "generate", counted)
     monkeypatch.setattr(evaluation, "BATCH", 1)
-    fit = evaluation.fit_regression
-    monkeypatch.setattr(evaluation, "fit_regression", lambda *arguments: fit(*arguments[:-1], 30))
+    run = evaluation.evaluate_run
+    monkeypatch.setattr(evaluation, "evaluate_run", partial(run, regression_clips=30))
     return calls, stop_at
 
 
@@ -88,14 +89,14 @@ def test_kept_frames_are_of_one_run_asked_one_way_about_one_clip(tmp_path):
 
 
 def test_a_clip_whose_checks_fail_is_counted_and_the_others_are_judged(monkeypatch):
-    count = evaluation.count_case
+    judge = evaluation.judge_clip
 
-    def fragile(name, *arguments):
-        if name == "drop-2":
+    def fragile(one, *arguments):
+        if one.name == "drop-2":
             raise ZeroDivisionError("by its speed")
-        return count(name, *arguments)
+        return judge(one, *arguments)
 
-    monkeypatch.setattr(evaluation, "count_case", fragile)
+    monkeypatch.setattr(evaluation, "judge_clip", fragile)
     loads = [
         partial(lambda n: HeldOut(f"drop-{n}", "drop", simulate_clip("drop", n)), n) for n in range(1, 4)
     ]
@@ -112,7 +113,7 @@ def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("by its speed")
 
-    monkeypatch.setattr(evaluation, "count_case", broken)
+    monkeypatch.setattr(evaluation, "judge_clip", broken)
     loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
     with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
         evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=0, regression_clips=30)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny import random_alexnet
-from worldgen.evaluation.outcomes import describe_fidelity
+from worldgen.evaluation.outcomes import describe_fidelity, describe_lpips, look_at
 from worldgen.metrics.fidelity import (
     PerceptualDistance,
     dynamic_degree,
@@ -118,15 +118,22 @@ def test_lpips_is_a_row_of_its_own_where_weights_are_given(tmp_path):
         tuple(Clip(noise(1, 4, 3, 32, 32, seed=seed + side), torch.tensor([8.0]), ("",)) for side in (0, 9))
         for seed in (1, 2, 3)
     ]
-    rows = {row.name: row for row in describe_fidelity("generated", pairs, 1, perceived=distance)}
+    row = describe_lpips("generated", pairs, 1, distance)
     own = [float(distance(made.frames[:, 1:], true.frames[:, 1:])) for made, true in pairs]
-    found = rows["generated: LPIPS"]
-    assert found.value == pytest.approx(sum(own) / 3) and found.low < found.value < found.high
-    assert found.note == "fidelity, not physics"
-    assert not any("LPIPS" in row.name for row in describe_fidelity("generated", pairs, 1))
+    assert row.value == pytest.approx(sum(own) / 3) and row.low < row.value < row.high
+    assert row.note == "fidelity, not physics"
+    looks = [look_at(made, true, 1, moves=number < 2) for number, (made, true) in enumerate(pairs)]
+    names = [found.name for found in describe_fidelity("generated", looks)]
+    both = ("temporal flicker", "dynamic degree")
+    assert names == [
+        "generated: PSNR",
+        "generated: SSIM",
+        *(f"{whose}: {what}" for whose in ("generated", "truth") for what in both),
+    ]
+    assert describe_fidelity("generated", looks)[3].unit == "of 2 clips"
     small = [tuple(replace(clip, frames=clip.frames[..., :30]) for clip in pair) for pair in pairs]
-    rows = {row.name: row for row in describe_fidelity("generated", small, 1, perceived=distance)}
-    assert rows["generated: LPIPS"].value is None and "needs 31 pixels" in rows["generated: LPIPS"].note
+    row = describe_lpips("generated", small, 1, distance)
+    assert row.value is None and "needs 31 pixels" in row.note
 
 
 def test_perceptual_distance_says_what_is_missing(tmp_path):

@@ -30,7 +30,7 @@ from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.metrics.checks.clip import read_out
+from worldgen.metrics.checks.clip import observe
 from worldgen.metrics.distances import clip_features, frechet, jedi
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.geophys import clip_geometry
@@ -98,7 +98,7 @@ def read(measure, made, truth, model=None):
 
 
 def test_scores_are_those_of_the_checks_over_the_clips_that_they_apply_to(made, truth):
-    reports = [read_out(made[index], truth[index], "")[1] for index in range(4)]
+    reports = [observe(made[index], truth[index], "").report for index in range(4)]
     found = read(PlausibilityMetric(), made, truth)
     assert tuple(found) == known_checks() == tuple(check.name for check in reports[0].checks)
     counts = set()

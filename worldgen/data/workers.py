@@ -131,7 +131,7 @@ class _Worker(Generic[Task]):
 
 def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    _die_with_parent()
+    die_with_parent()
     _limit_memory(megabytes)
     last = 0.0
 
@@ -155,7 +155,7 @@ def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes
         return  # the parent has gone
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Else a child that hangs when its parent is killed would hang for ever."""
     with suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,21 +15,30 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.data.batching import stack_clips
+from worldgen.data.crew import Crew, Promise
 from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import load_encoder
-from worldgen.evaluation.cases import count_case, present_case, replay_rows, tracker_error
-from worldgen.evaluation.features import measure_features
+from worldgen.evaluation import cases
+from worldgen.evaluation.cases import (
+    ClipFindings,
+    HeldOut,
+    ObservedTruth,
+    judge_clip,
+    observe_truth,
+    replay_rows,
+    tracker_error,
+)
 from worldgen.evaluation.kept import ResumeCache, stamp_run
 from worldgen.evaluation.outcomes import (
-    Outcome,
+    MOVED,
     baselines,
     describe_codec,
     describe_fidelity,
+    describe_lpips,
     fit_regression,
-    measure,
-    score_clips,
+    summarize_errors,
     summarize_outcomes,
     summarize_second_takes,
 )
@@ -36,25 +47,12 @@ from worldgen.files import progress_bar
 from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.measure import Row
-from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.model import WorldModel
-from worldgen.report.cases import Case
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
-from worldgen.types import Clip, select, to_device
+from worldgen.types import Clip, to_device
 
 BATCH = 20
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A clip to be judged on."""
-
-    name: str
-    family: str
-    clip: Clip
-    second: Clip | None = None
-    """The same scene again, started a little elsewhere; None where it cannot be simulated."""
 
 
 def evaluate_run(
@@ -66,6 +64,7 @@ def evaluate_run(
     regression_clips: int = 1500,
     unfinished: ResumeCache | None = None,
     perceived: PerceptualDistance | None = None,
+    crew: Crew | None = None,
 ) -> Evaluation:
     """Generate the continuation of every clip and judge it against the truth.
 
@@ -79,6 +78,7 @@ def evaluate_run(
         regression_clips: Simulated trajectories that the linear baseline is fitted on.
         unfinished: Where generated clips are kept, so that a run that was stopped goes on; nowhere when None.
         perceived: Measures LPIPS; left out when None.
+        crew: Judges the clips while the model generates the next ones; the caller does both when None.
 
     Raises:
         ValueError: If no clip can be judged.
@@ -87,43 +87,32 @@ def evaluate_run(
         raise ValueError("An evaluation needs at least one clip; got none.")
     if context_frames not in model.contexts:
         raise ValueError(f"The model was trained with {model.contexts} known frames; got {context_frames}.")
+    crew = Crew(1, __name__) if crew is None else crew
     clips, skipped = _load(held_out)
-    first_judged = max(context_frames, 1)
-    generated = _generate(model, clips, context_frames, seed, unfinished)
-    outcomes, own, ceiling = _measure(model, clips, generated, first_judged)
-    tracker = tracker_error([one.clip for one in clips[:pictured]])
-    cases, judged, failed = _check(clips, generated, outcomes, first_judged, pictured, tracker)
-    skipped += failed
-    first = clips[0].clip
-    regression = fit_regression(
-        sorted({one.family for one in clips}),
-        first_judged,
-        first.frames.shape[1],
-        float(first.fps[0]),
-        regression_clips,
+    first, first_judged = clips[0].clip, max(context_frames, 1)
+    # What needs no generated clip is begun first: it is done while the model is at work.
+    families, timing = sorted({one.family for one in clips}), (first.frames.shape[1], float(first.fps[0]))
+    regression = crew.submit(fit_regression, families, first_judged, *timing, regression_clips)
+    truths = [crew.submit(observe_truth, one) for one in clips[:pictured]]
+    judged, failed, own = _judge(
+        clips, _generate(model, clips, context_frames, seed, unfinished), first_judged, truths, crew
     )
-    everything = stack_clips([replace(one.clip, depth=None, masks=None) for one in clips])
-    truths = [select(everything.truth, slice(index, index + 1)) for index in range(len(clips))]
+    truth, made = [one.clip for one, _, _ in judged], [clip for _, clip, _ in judged]
+    found, skipped = [one for _, _, one in judged], skipped + failed
+    # A line of the table is over all clips.
+    outcomes = [one.generated for one in found]
     rows = summarize_outcomes("generated", outcomes)
-    rows += describe_codec(outcomes, ceiling)
-    rows += baselines(truths, everything, [one.family for one in clips], regression)
-    rows += summarize_outcomes("tracker on true frames", own)[:1]
-    rows += replay_rows(cases, tracker)
-    again = [
-        check_second_take(result, one.clip, one.second, first_judged)
-        for one, result in judged
-        if one.second is not None
-    ]
-    rows += summarize_second_takes("generated", again, len(clips))
-    rows += describe_fidelity(
-        "generated",
-        [(result, one.clip) for one, result in zip(clips, generated, strict=True)],
-        first_judged,
-        perceived=perceived,
-    )
+    rows += describe_codec(outcomes, [one.codec for one in found])
+    rows += baselines(truth, [one.family for one, _, _ in judged], regression.result())
+    rows += summarize_errors("tracker on true frames", [one.tracker.errors for one in found])[:1]
+    rows += replay_rows([one.case for one in found], own)
+    rows += summarize_second_takes("generated", [one.second_take for one in found], len(clips))
+    rows += describe_fidelity("generated", [one.look for one in found])
+    if perceived is not None:
+        pairs = list(zip(made, truth, strict=True))
+        rows.append(describe_lpips("generated", pairs, first_judged, perceived))
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    truth, made = [one.clip for one, _ in judged], [result for _, result in judged]
-    return Evaluation(rows, cases, truth, made, skipped, model.conditioner.sees_future)
+    return Evaluation(rows, [one.case for one in found], truth, made, skipped, model.conditioner.sees_future)
 
 
 def evaluate_folder(
@@ -141,24 +130,29 @@ def evaluate_folder(
     With an encoder (see `load_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
     weights (see `PerceptualDistance`) also by LPIPS.
     """
-    score_clips = None if encoder is None else load_encoder(encoder)
-    perceived = None if lpips is None else PerceptualDistance(lpips)
-    model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
-    source = ShardedClips(data)
-    held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
-    unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
-    verdict = evaluate_run(model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived)
-    if score_clips is not None:
-        rows = measure_features(score_clips, model, verdict.truth, verdict.generated)
-        verdict = replace(verdict, rows=verdict.rows + rows)
-    page = write_evaluation(verdict, out, f"{Path(run).name} on {Path(data).name}", context_frames)
+    with Crew(os.cpu_count() or 1, cases.__name__) as crew:
+        loaded = None if encoder is None else load_encoder(encoder)
+        perceived = None if lpips is None else PerceptualDistance(lpips)
+        model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
+        source = ShardedClips(data)
+        held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
+        unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
+        found = evaluate_run(
+            model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived, crew=crew
+        )
+    if loaded is not None:
+        from worldgen.evaluation.features import measure_features  # opens ImageBind's library
+
+        rows = measure_features(loaded, model, found.truth, found.generated)
+        found = replace(found, rows=found.rows + rows)
+    page = write_evaluation(found, out, f"{Path(run).name} on {Path(data).name}", context_frames)
     shutil.rmtree(unfinished.folder, ignore_errors=True)
     return page
 
 
 def _read(source: ShardedClips, index: int) -> HeldOut:
     entry, clip = source.index.entries[index], source[index]
-    return HeldOut(source.name(index), entry.family, clip, _second_take(entry, clip))
+    return HeldOut(source.name(index), entry.family, clip, partial(_second_take, entry, clip))
 
 
 def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
@@ -186,68 +180,64 @@ def _generate(
     context_frames: int,
     seed: int,
     unfinished: ResumeCache | None,
-) -> list[Clip]:
-    """Every clip's continuation."""
-    generated: list[Clip] = []
+) -> Iterator[tuple[Clip, Clip]]:
+    """Every clip's continuation, and the clip as the codec gives it back, batch by batch."""
     with progress_bar() as progress:
         task = progress.add_task("Generating", total=len(clips))
-        for number, truth in enumerate(_batches([one.clip for one in clips])):
+        for number, begin in enumerate(range(0, len(clips), BATCH)):
+            truth = stack_clips([one.clip for one in clips[begin : begin + BATCH]])
             make = partial(_continue, model, truth, context_frames, seed)
             frames = unfinished.recall(number, truth, make) if unfinished else make()
-            result = _clip_of(truth, context_frames, frames)
-            generated += [result[index] for index in range(len(result))]
-            progress.advance(task, len(result))
-    return generated
-
-
-def _measure(
-    model: WorldModel, clips: Sequence[HeldOut], generated: Sequence[Clip], first_judged: int
-) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
-    """How far from the truth are what was generated, the truth as it is tracked, and as the codec has it."""
-    outcomes, own, ceiling = [], [], []
-    with progress_bar() as progress:
-        task = progress.add_task("Measuring", total=len(clips))
-        for truth, result in zip(_batches([one.clip for one in clips]), _batches(generated), strict=True):
-            outcomes += score_clips(truth, result, first_judged)
-            own += score_clips(truth, truth, first_judged)
-            ceiling += score_clips(truth, _code(model, truth), first_judged)
+            made, coded = _clip_of(truth, context_frames, frames), _code(model, truth)
+            yield from ((made[index], coded[index]) for index in range(len(truth)))
             progress.advance(task, len(truth))
-    return outcomes, own, ceiling
 
 
-def _check(
+def _judge(
     clips: Sequence[HeldOut],
-    generated: Sequence[Clip],
-    outcomes: Sequence[Outcome],
+    generated: Iterable[tuple[Clip, Clip]],
     first_judged: int,
-    pictured: int,
-    tracker: OwnError | None,
-) -> tuple[list[Case], list[tuple[HeldOut, Clip]], list[tuple[str, str]]]:
-    """Cases of the report, the clips that they are of, and the clips whose checks failed, with the reason.
+    truths: Sequence[Promise[ObservedTruth]],
+    crew: Crew,
+) -> tuple[list[tuple[HeldOut, Clip, ClipFindings]], list[tuple[str, str]], OwnError | None]:
+    """Clips with what was generated and found; those that cannot be judged, with the reason; own error.
 
     Raises:
-        ValueError: All of them failed.
+        ValueError: None can be judged.
     """
-    cases, judged, failed = [], [], []
-    with progress_bar() as progress:
-        task = progress.add_task("Checking", total=len(clips))
-        for number, (one, result) in enumerate(zip(clips, generated, strict=True)):
-            show = present_case if number < pictured else count_case
-            try:
-                case = show(one.name, one.clip, result, first_judged, one.second, tracker)
-            except Exception as error:  # whatever one clip does, the others are judged
-                failed.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
-            else:
-                cases.append(replace(case, measures=measure(outcomes[number])))
-                judged.append((one, result))
-            progress.advance(task)
-    if not cases:
+    judged: list[tuple[HeldOut, Clip, ClipFindings]] = []
+    failed: list[tuple[str, str]] = []
+    waiting: deque[tuple[HeldOut, Clip, Promise[ClipFindings]]] = deque()
+
+    def take(one: HeldOut, made: Clip, promise: Promise[ClipFindings]) -> None:
+        try:
+            judged.append((one, made, promise.result()))
+        except ChildProcessError:
+            raise
+        except Exception as error:  # whatever one clip does, the others are judged
+            failed.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
+
+    own = None
+    for number, (one, (made, coded)) in enumerate(zip(clips, generated, strict=True)):
+        if number == 0:  # the model was at work meanwhile
+            seen = [promise.result() for promise in truths]
+            own = tracker_error(seen)
+        truth = seen[number] if number < len(seen) else None
+        made, coded = _alone(made), _alone(coded)
+        promise = crew.submit(judge_clip, one, made, coded, first_judged, truth, number < MOVED, own)
+        waiting.append((one, made, promise))
+        if len(waiting) > 2 * BATCH:  # enough to do while the next batch is generated, and no more in memory
+            take(*waiting.popleft())
+    while waiting:
+        take(*waiting.popleft())
+    if not judged:
         raise ValueError(f"None of {len(clips)} clips can be checked; the first: {failed[0][1]}")
-    return cases, judged, failed
+    return judged, failed, own
 
 
-def _batches(clips: Sequence[Clip]) -> Iterator[Clip]:
-    return (stack_clips(clips[begin : begin + BATCH]) for begin in range(0, len(clips), BATCH))
+def _alone(clip: Clip) -> Clip:
+    """A clip that does not hold the memory of its batch."""
+    return replace(clip, frames=clip.frames.clone())
 
 
 def _continue(model: WorldModel, truth: Clip, context_frames: int, seed: int) -> Float[Tensor, "B T 3 H W"]:

@@ -26,11 +26,13 @@ from worldgen.metrics.fidelity import (
 )
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Row
-from worldgen.metrics.tracking.colors import track_objects
-from worldgen.types import GRAVITY, Check, Clip, Trajectory, select
+from worldgen.simulation.clips import simulate_trajectory
+from worldgen.types import GRAVITY, Check, Clip, Trajectory
 
 MOVED = 48
 """Clips of which the dynamic degree is taken: matching frames costs more than the other numbers together."""
+_SSIM_WINDOW = 11
+_FIDELITY = "fidelity, not physics"
 FEWEST = 6
 """Samples of free flight from which an acceleration is fitted."""
 
@@ -51,34 +53,27 @@ class Outcome:
     """dB on all pixels after the context."""
 
 
-def score_clips(truth: Clip, generated: Clip, context_frames: int) -> tuple[Outcome, ...]:
-    """Compare a batch of generated clips with the simulator's truth.
+def score_clip(truth: Clip, generated: Clip, tracks: Trajectory, context_frames: int) -> Outcome:
+    """Compare one clip with the simulator's truth.
 
     Args:
-        truth: Simulated clips, with states, masks and camera.
-        generated: Their continuations.
+        truth: A simulated clip, with states, masks and camera.
+        generated: Its continuation.
+        tracks: What the tracker saw in the continuation.
         context_frames: First frames that were given.
     """
-    tracks = track_objects(generated, reference=truth)
     height, width = truth.frames.shape[-2:]
     errors = trajectory_error_px(tracks, truth.truth, truth.camera, height, width, context_frames)
     moving = moving_psnr(generated.frames, truth.frames, context_frames)
     everywhere = psnr(generated.frames[:, context_frames:], truth.frames[:, context_frames:])
     exists = truth.truth.present[:, context_frames:]
     present = (tracks.present[:, context_frames:] & exists).sum(dim=(1, 2)) / exists.sum(dim=(1, 2))
-    return tuple(
-        Outcome(
-            errors[index].double().numpy(),
-            float(present[index]),
-            falls(
-                select(tracks, slice(index, index + 1)),
-                select(truth.truth, slice(index, index + 1)),
-                context_frames,
-            ),
-            float(moving[index]),
-            float(everywhere[index]),
-        )
-        for index in range(len(truth))
+    return Outcome(
+        errors[0].double().numpy(),
+        float(present),
+        falls(tracks, truth.truth, context_frames),
+        float(moving),
+        float(everywhere),
     )
 
 
@@ -128,31 +123,27 @@ def falls(
     return tuple(errors)
 
 
+def summarize_errors(name: str, errors: Sequence[Float[np.ndarray, "T-k N"]], seed: int = 0) -> list[Row]:
+    """Distance from the true places over all clips, with bootstrap intervals."""
+    values = [one.ravel() for one in errors]
+    note = f"n = {len(errors)} clips"
+    return [
+        _summarize(f"{name}: median trajectory error", values, np.median, "px", note, seed),
+        _summarize(f"{name}: trajectory RMSE", values, _root_mean_square, "px", seed=seed),
+    ]
+
+
 def summarize_outcomes(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
     """The lines of a table: each number over all clips, with its bootstrap interval."""
-    rows = []
-
-    def add(
-        what: str, values: list, statistic: Callable[[np.ndarray], float], unit: str, note: str = ""
-    ) -> None:
-        table = _pad(values)
-        finite = table[np.isfinite(table)]
-        if not len(finite):
-            rows.append(Row(f"{name}: {what}", None, unit=unit, note="no clip to which it applies"))
-            return
-        low, high = bootstrap_interval(table, statistic, seed)
-        rows.append(Row(f"{name}: {what}", float(statistic(finite)), low, high, unit, note))
-
-    errors = [outcome.errors.ravel() for outcome in outcomes]
-    add("median trajectory error", errors, np.median, "px", f"n = {len(outcomes)} clips")
-    add("trajectory RMSE", errors, _root_mean_square, "px")
+    rows = summarize_errors(name, [outcome.errors for outcome in outcomes], seed)
     if any(not np.isnan(outcome.moving_psnr) for outcome in outcomes):
-        add("object present", [[outcome.present] for outcome in outcomes], np.mean, "of object-frames")
-        add("PSNR on moving pixels", [[outcome.moving_psnr] for outcome in outcomes], np.mean, "dB")
+        present = [[outcome.present] for outcome in outcomes]
+        rows.append(_summarize(f"{name}: object present", present, np.mean, "of object-frames", seed=seed))
+        moving = [[outcome.moving_psnr] for outcome in outcomes]
+        rows.append(_summarize(f"{name}: PSNR on moving pixels", moving, np.mean, "dB", seed=seed))
     drops = [list(outcome.fall) for outcome in outcomes]
-    count = sum(len(drop) for drop in drops)
-    add("free fall, a / g - 1", drops, np.median, "", f"median over {count} falls")
-    return rows
+    note = f"median over {sum(map(len, drops))} falls"
+    return [*rows, _summarize(f"{name}: free fall, a / g - 1", drops, np.median, "", note, seed)]
 
 
 def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome], seed: int = 0) -> list[Row]:
@@ -176,85 +167,116 @@ def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome], seed: 
     return [*rows, Row(name, float(finite.mean()), low, high, "dB", "paired")]
 
 
-def baselines(
-    truth: Sequence[Trajectory], clips: Clip, groups: Sequence[str], regression: LinearRegression
-) -> list[Row]:
-    """The same errors for predictions that a generator has to beat; they know the true first positions."""
+def baselines(truths: Sequence[Clip], groups: Sequence[str], regression: LinearRegression) -> list[Row]:
+    """The same errors for predictions that a generator has to beat; they know the true first positions.
+
+    Args:
+        truths: Simulated clips, one each.
+        groups: Their families.
+        regression: The linear baseline.
+    """
     context_frames = regression.context
-    predictions: dict[str, list[Trajectory]] = {
-        "copy of the last frame": [copy_last(one, context_frames) for one in truth]
+    ways: dict[str, Callable[[Trajectory, str], Trajectory]] = {
+        "copy of the last frame": lambda truth, _: copy_last(truth, context_frames)
     }
     if context_frames >= 2:
-        predictions["constant velocity"] = [constant_velocity(one, context_frames) for one in truth]
-    predictions["linear regression"] = [
-        regression.predict(one, group) for one, group in zip(truth, groups, strict=True)
-    ]
-    height, width = clips.frames.shape[-2:]
+        ways["constant velocity"] = lambda truth, _: constant_velocity(truth, context_frames)
+    ways["linear regression"] = regression.predict
     rows = []
-    for name, predicted in predictions.items():
-        outcomes = []
-        for index, (guess, one) in enumerate(zip(predicted, truth, strict=True)):
-            camera = select(clips.camera, slice(index, index + 1))
-            error = trajectory_error_px(guess, one, camera, height, width, context_frames)[0].double().numpy()
-            outcomes.append(Outcome(error, 1.0, falls(guess, one, context_frames), float("nan")))
-        rows += summarize_outcomes(name, outcomes)[:2]
+    for name, predict in ways.items():
+        errors = []
+        for clip, group in zip(truths, groups, strict=True):
+            guess, (height, width) = predict(clip.truth, group), clip.frames.shape[-2:]
+            off = trajectory_error_px(guess, clip.truth, clip.camera, height, width, context_frames)
+            errors.append(off[0].double().numpy())
+        rows += summarize_errors(name, errors)
     return rows
 
 
-def describe_fidelity(
-    name: str,
-    pairs: Sequence[tuple[Clip, Clip]],
-    context_frames: int,
-    seed: int = 0,
-    perceived: PerceptualDistance | None = None,
-) -> list[Row]:
+@dataclass(frozen=True)
+class Look:
+    """How one clip looks after the known frames, beside the truth; None where a number does not apply."""
+
+    psnr: float
+    ssim: float | None
+    flicker: tuple[float, float] | None
+    """Of the clip and of the truth."""
+    moves: tuple[float, float] | None = None
+    """The dynamic degree of both."""
+
+
+def look_at(made: Clip, true: Clip, context_frames: int, moves: bool = True) -> Look:
+    """Compare the frames of one clip with the truth's.
+
+    Args:
+        made: What was generated.
+        true: What happened.
+        context_frames: First frames that were given.
+        moves: Whether to ask if they move at all, which costs more than all else.
+    """
+    ours, real = made.frames[:, context_frames:], true.frames[:, context_frames:]
+    both, several = ((ours, made.fps), (real, true.fps)), ours.shape[1] > 1
+    return Look(
+        float(psnr(ours, real)),
+        float(ssim(ours, real)) if min(ours.shape[-2:]) >= _SSIM_WINDOW else None,
+        (float(temporal_flicker(ours)), float(temporal_flicker(real))) if several else None,
+        tuple(float(dynamic_degree(*one)) for one in both) if several and moves else None,
+    )
+
+
+def describe_fidelity(name: str, looks: Sequence[Look], seed: int = 0) -> list[Row]:
     """How the clips look beside the truth, after the known frames: fidelity, and no word about physics.
+
+    Args:
+        name: Whose clips.
+        looks: One for each.
+        seed: Of the intervals.
+    """
+    rows = []
+
+    def add(what: str, values: Sequence[float | None], unit: str = "", note: str = _FIDELITY) -> None:
+        found = [value for value in values if value is not None]
+        if found:
+            low, high = bootstrap_interval(found, np.mean, seed)
+            rows.append(Row(what, fmean(found), low, high, unit, note))
+
+    add(f"{name}: PSNR", [look.psnr for look in looks], "dB")
+    add(f"{name}: SSIM", [look.ssim for look in looks])
+    for whose, side in ((name, 0), ("truth", 1)):
+        still = [look.flicker[side] for look in looks if look.flicker is not None]
+        add(f"{whose}: temporal flicker", still, note=f"{_FIDELITY}; 1 is stillness")
+        moves = [look.moves[side] for look in looks if look.moves is not None]
+        add(f"{whose}: dynamic degree", moves, f"of {len(moves)} clips")
+    return rows
+
+
+def describe_lpips(
+    name: str, pairs: Sequence[tuple[Clip, Clip]], context_frames: int, perceived: PerceptualDistance
+) -> Row:
+    """Perceptual distance of the clips from the truth, after the known frames; fidelity, too.
 
     Args:
         name: Whose clips.
         pairs: Each clip with its truth.
         context_frames: First frames that were given.
-        seed: Of the intervals.
-        perceived: Measures LPIPS; left out when None.
+        perceived: Measures LPIPS.
     """
-    rows = []
-    note = "fidelity, not physics"
-
-    def add(what: str, values: Sequence[float], unit: str = "") -> None:
-        low, high = bootstrap_interval(values, np.mean, seed)
-        rows.append(Row(f"{name}: {what}", fmean(values), low, high, unit, note))
-
-    later = [(made.frames[:, context_frames:], true.frames[:, context_frames:]) for made, true in pairs]
-    add("PSNR", [float(psnr(made, true)) for made, true in later], "dB")
-    if min(pairs[0][0].frames.shape[-2:]) >= 11:
-        add("SSIM", [float(ssim(made, true)) for made, true in later])
-    if perceived is not None:
-        side = min(pairs[0][0].frames.shape[-2:])
-        if side >= SMALLEST_PERCEIVED:
-            add("LPIPS", [float(perceived(made, true)) for made, true in later])
-        else:
-            why = f"does not apply: AlexNet needs {SMALLEST_PERCEIVED} pixels, and these frames have {side}"
-            rows.append(Row(f"{name}: LPIPS", None, note=why))
-    for whose, side in ((name, 0), ("truth", 1)):
-        frames = [pair[side] for pair in later]
-        rates = [pair[side].fps for pair in pairs]
-        if frames[0].shape[1] < 2:
-            continue
-        values = [float(temporal_flicker(one)) for one in frames]
-        low, high = bootstrap_interval(values, np.mean, seed)
-        rows.append(
-            Row(f"{whose}: temporal flicker", fmean(values), low, high, "", f"{note}; 1 is stillness")
-        )
-        moves = [float(dynamic_degree(*one)) for one in zip(frames[:MOVED], rates[:MOVED], strict=True)]
-        low, high = bootstrap_interval(moves, np.mean, seed)
-        rows.append(Row(f"{whose}: dynamic degree", fmean(moves), low, high, f"of {len(moves)} clips", note))
-    return rows
+    side = min(pairs[0][0].frames.shape[-2:])
+    if side < SMALLEST_PERCEIVED:
+        why = f"does not apply: AlexNet needs {SMALLEST_PERCEIVED} pixels, and these frames have {side}"
+        return Row(f"{name}: LPIPS", None, note=why)
+    values = [
+        float(perceived(made.frames[:, context_frames:], true.frames[:, context_frames:]))
+        for made, true in pairs
+    ]
+    low, high = bootstrap_interval(values, np.mean)
+    return Row(f"{name}: LPIPS", fmean(values), low, high, note=_FIDELITY)
 
 
 def summarize_second_takes(name: str, found: Sequence[tuple[Check, ...]], total: int) -> list[Row]:
     """Physics-IQ's four numbers, each apart, over the clips whose world could be simulated twice."""
     rows = []
-    for checks in zip(*found, strict=True):
+    for checks in zip(*(one for one in found if one), strict=True):
         applied = [check for check in checks if check.value is not None]
         if not applied:
             continue
@@ -274,14 +296,28 @@ def fit_regression(
     families: Sequence[str], context_frames: int, frames: int, fps: float, count: int = 1500
 ) -> LinearRegression:
     """The linear baseline, fitted on simulated states (seeds that no data set uses)."""
-    from worldgen.simulation.clips import simulate_trajectory
-
     trajectories, groups = [], []
     for index in range(count):
         family = families[index % len(families)]
         trajectories.append(simulate_trajectory(family, 900_000_000 + index, frames, fps))
         groups.append(family)
     return LinearRegression.fit(trajectories, groups, context_frames)
+
+
+def _summarize(
+    name: str,
+    values: Sequence[Sequence[float] | Float[np.ndarray, " K"]],
+    statistic: Callable[[np.ndarray], float],
+    unit: str,
+    note: str = "",
+    seed: int = 0,
+) -> Row:
+    table = _pad(values)
+    finite = table[np.isfinite(table)]
+    if not len(finite):
+        return Row(name, None, unit=unit, note="no clip to which it applies")
+    low, high = bootstrap_interval(table, statistic, seed)
+    return Row(name, float(statistic(finite)), low, high, unit, note)
 
 
 def _pad(values: Sequence[Sequence[float]]) -> Float[np.ndarray, "clips K"]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from worldgen.evaluation.generator import HeldOut, evaluate_run
+from worldgen.evaluation.cases import HeldOut
+from worldgen.evaluation.generator import evaluate_run
 from worldgen.evaluation.page import write_evaluation
 from worldgen.runs.folder import open_run
+from worldgen.simulation.clips import simulate_clip
 
 FAMILIES = ("drop", "bounce", "collide")
 SEEDS = 77_000_000
@@ -31,8 +33,5 @@ def run_demo(run: Path, out: Path, clips: int = 12, seed: int = 0) -> Path:
 
 
 def _simulate(family: str, seed: int) -> HeldOut:
-    from worldgen.simulation.clips import simulate_clip
-
-    return HeldOut(
-        f"{family}-{seed}", family, simulate_clip(family, seed), simulate_clip(family, seed, take=1)
-    )
+    again = partial(simulate_clip, family, seed, take=1)
+    return HeldOut(f"{family}-{seed}", family, simulate_clip(family, seed), again)

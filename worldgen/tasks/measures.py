@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 
 from worldgen.metrics.checks.assess import assess
-from worldgen.metrics.checks.clip import read_out
+from worldgen.metrics.checks.clip import observe
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
 from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.metrics.tracking.colors import trajectory_of
@@ -102,7 +102,7 @@ class PlausibilityMetric(ValidationMetric):
         """The mean score of each check over the clips that it applies to."""
         reports: list[PhysicsReport] = []
         if truth.masks is not None and truth.truth is not None:
-            reports = [read_out(one, real, "validation")[1] for one, real in _pairs(made, truth)]
+            reports = [observe(one, real, "validation").report for one, real in _pairs(made, truth)]
         for name in self.checks or known_checks():
             yield mean_over(name, (report[name].score for report in reports))
 

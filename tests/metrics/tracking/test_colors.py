@@ -9,7 +9,7 @@ import torch
 
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.appearance import fill_holes
-from worldgen.metrics.tracking.colors import count_spurious, pixel_tracks, track_objects
+from worldgen.metrics.tracking.colors import count_spurious, pixel_tracks, track_and_count, track_objects
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import VIOLATIONS, shuffle, teleport
 from worldgen.types import Clip, PhysicsReport
@@ -196,3 +196,12 @@ def test_bad_input_is_explained():
         teleport(pixels_only(clip))
     with pytest.raises(ValueError, match=r"share must lie in \[0, 1\)"):
         teleport(clip, share=1.5)
+
+
+def test_one_look_tracks_and_counts_as_two_do():
+    clip = simulate_clip("collide", 3)
+    shown = pixels_only(clip)
+    tracks, counts = track_and_count(shown, clip)
+    alone = track_objects(shown, clip)
+    assert torch.equal(tracks.position, alone.position) and torch.equal(tracks.present, alone.present)
+    assert torch.equal(counts, count_spurious(shown, clip))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from worldgen.metrics.checks.agreement import check_pisa
 from worldgen.metrics.checks.assess import assess
-from worldgen.metrics.checks.clip import placed, read_out
+from worldgen.metrics.checks.clip import observe
 from worldgen.metrics.checks.permanence import check_constancy, segment_objects
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.checks.scoring import not_applicable
@@ -59,19 +59,19 @@ def check_pixels(clip: Clip, against: World) -> tuple[Check, ...]:
     """The same checks on what was tracked in the frames, a replay of it, and those of looks and masks."""
     reference = against.truth
     assert reference.masks is not None
-    tracks, report = read_out(clip, reference, "calibration")
+    seen = observe(clip, reference, "calibration")
     shown = replace(clip, truth=None, masks=None, depth=None, scenes=None, camera=reference.camera)
-    masks = segment_objects(shown, tracks, reference)[0]
+    masks = segment_objects(shown, seen.tracks, reference)[0]
     checks = (
-        *check_constancy(shown, tracks, reference, _world_of(reference).screens),
+        *check_constancy(shown, seen.tracks, reference, _world_of(reference).screens),
         *check_pisa(masks, reference.masks[0]),
     )
-    motion = report["motion"]
+    motion = seen.report["motion"]
     if motion.value is None or motion.value < motion.limit:
         checks = tuple(not_applicable(check, "no motion") for check in checks)
     scene = None if reference.scenes is None else reference.scenes[0]
-    replayed, _ = assess_replay(placed(tracks, reference), scene, clip="calibration")
-    return (*report.checks, *replayed.checks, *checks)
+    replayed, _ = assess_replay(seen.placed, scene, clip="calibration")
+    return (*seen.report.checks, *replayed.checks, *checks)
 
 
 def check_takes(clip: Clip, against: World) -> tuple[Check, ...]:

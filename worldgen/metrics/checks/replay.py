@@ -87,6 +87,7 @@ def assess_replay(
     gravity: float = GRAVITY,
     own: OwnError | None = None,
     sigma: float | None = None,
+    forecast: Replay | None = None,
 ) -> tuple[PhysicsReport, Replay | None]:
     """Every check by replay of one clip's tracks, and the replay: None where MuJoCo cannot represent it.
 
@@ -100,9 +101,11 @@ def assess_replay(
         own: Error that the tracker makes on true renders, which is subtracted; what the noise of the fitted
             frames explains when None.
         sigma: Noise of one tracked coordinate in metres.
+        forecast: The replay, where it was made already.
     """
     try:
-        forecast = replay(tracks, scene, first=first, floor=floor, gravity=gravity, sigma=sigma)
+        if forecast is None:
+            forecast = replay(tracks, scene, first=first, floor=floor, gravity=gravity, sigma=sigma)
     except NotReplayable as error:
         return PhysicsReport(
             clip, "replay", tuple(not_applicable(check, str(error)) for check in _BLANKS)

@@ -40,31 +40,8 @@ def track_objects(clip: Clip, reference: Clip | None = None) -> Trajectory:
         ValueError: There are no masks, or the two clips differ in batch or image size.
     """
     reference = clip if reference is None else reference
-    appearance = read_appearance(clip, reference)
-    center, area = _locate(clip, appearance)
-    present = (area >= PRESENT_SHARE * appearance.area[:, None]) & (appearance.area[:, None] > 0)
-    center = _hold(center, present, appearance.center)
-    camera = clip.camera if clip.camera is not None else reference.camera
-    radius = (appearance.area / torch.pi).sqrt()
-    if camera is None:
-        position = _flat(center)
-    else:
-        height, width = clip.frames.shape[-2:]
-        position = camera.unproject(center, height, width)
-        edge = camera.unproject(center + torch.tensor([1.0, 0.0]), height, width)
-        radius = radius * (edge - position).norm(dim=-1)[:, 0]
-    truth = clip.truth if clip.truth is not None else reference.truth
-    density = _DENSITY if truth is None else truth.mass / _volume(truth.extent).clamp(min=1e-12)
-    extent = radius[..., None].expand(-1, -1, 3)
-    mass = density * _volume(extent)
-    return trajectory_of(
-        position,
-        present,
-        1 / clip.fps,
-        extent=extent,
-        mass=torch.where(mass > 0, mass, 1.0),
-        metric=camera is not None,
-    )
+    look = read_appearance(clip, reference)
+    return _tracks(clip, reference, look, *_locate(clip, look))
 
 
 def count_spurious(clip: Clip, reference: Clip | None = None) -> Int[Tensor, "B T"]:
@@ -77,23 +54,15 @@ def count_spurious(clip: Clip, reference: Clip | None = None) -> Int[Tensor, "B 
         reference: As in `track_objects`.
     """
     reference = clip if reference is None else reference
-    appearance = read_appearance(clip, reference)
-    center, _ = _locate(clip, appearance)
-    chroma = _chroma(clip.frames) - _chroma(appearance.background)[:, None]
-    foreign = chroma.square().sum(dim=2) > _FOREIGN_COLOR**2  # (B, T, H, W)
-    radius = (appearance.area / torch.pi).sqrt()
-    near = (_squared_distance(center, clip) < (1.5 * radius + 2)[:, None, :, None, None] ** 2).any(dim=2)
-    loose = (foreign & ~near).numpy()
-    counts = np.zeros(loose.shape[:2], dtype=np.int64)
-    for item in range(len(counts)):
-        known = appearance.area[item][appearance.area[item] > 0]
-        smallest = PRESENT_SHARE * float(known.min()) if len(known) else 4.0
-        for frame in np.flatnonzero(loose[item].any(axis=(1, 2))):
-            labels, found = ndimage.label(loose[item, frame])  # pyright: ignore[reportGeneralTypeIssues]
-            counts[item, frame] = int(
-                (np.bincount(labels.ravel(), minlength=found + 1)[1:] >= smallest).sum()
-            )
-    return torch.from_numpy(counts)
+    look = read_appearance(clip, reference)
+    return _spurious(clip, look, _locate(clip, look)[0])
+
+
+def track_and_count(clip: Clip, reference: Clip) -> tuple[Trajectory, Int[Tensor, "B T"]]:
+    """`track_objects` and `count_spurious`, from one look at the frames."""
+    look = read_appearance(clip, reference)
+    center, area = _locate(clip, look)
+    return _tracks(clip, reference, look, center, area), _spurious(clip, look, center)
 
 
 def pixel_tracks(
@@ -135,6 +104,56 @@ def trajectory_of(
         dt=dt,
         metric=metric,
     )
+
+
+def _tracks(
+    clip: Clip,
+    reference: Clip,
+    look: Appearance,
+    center: Float[Tensor, "B T N 2"],
+    area: Float[Tensor, "B T N"],
+) -> Trajectory:
+    present = (area >= PRESENT_SHARE * look.area[:, None]) & (look.area[:, None] > 0)
+    center = _hold(center, present, look.center)
+    camera = clip.camera if clip.camera is not None else reference.camera
+    radius = (look.area / torch.pi).sqrt()
+    if camera is None:
+        position = _flat(center)
+    else:
+        height, width = clip.frames.shape[-2:]
+        position = camera.unproject(center, height, width)
+        edge = camera.unproject(center + torch.tensor([1.0, 0.0]), height, width)
+        radius = radius * (edge - position).norm(dim=-1)[:, 0]
+    truth = clip.truth if clip.truth is not None else reference.truth
+    density = _DENSITY if truth is None else truth.mass / _volume(truth.extent).clamp(min=1e-12)
+    extent = radius[..., None].expand(-1, -1, 3)
+    mass = density * _volume(extent)
+    return trajectory_of(
+        position,
+        present,
+        1 / clip.fps,
+        extent=extent,
+        mass=torch.where(mass > 0, mass, 1.0),
+        metric=camera is not None,
+    )
+
+
+def _spurious(clip: Clip, look: Appearance, center: Float[Tensor, "B T N 2"]) -> Int[Tensor, "B T"]:
+    chroma = _chroma(clip.frames) - _chroma(look.background)[:, None]
+    foreign = chroma.square().sum(dim=2) > _FOREIGN_COLOR**2  # (B, T, H, W)
+    radius = (look.area / torch.pi).sqrt()
+    near = (_squared_distance(center, clip) < (1.5 * radius + 2)[:, None, :, None, None] ** 2).any(dim=2)
+    loose = (foreign & ~near).numpy()
+    counts = np.zeros(loose.shape[:2], dtype=np.int64)
+    for item in range(len(counts)):
+        known = look.area[item][look.area[item] > 0]
+        smallest = PRESENT_SHARE * float(known.min()) if len(known) else 4.0
+        for frame in np.flatnonzero(loose[item].any(axis=(1, 2))):
+            labels, found = ndimage.label(loose[item, frame])  # pyright: ignore[reportGeneralTypeIssues]
+            counts[item, frame] = int(
+                (np.bincount(labels.ravel(), minlength=found + 1)[1:] >= smallest).sum()
+            )
+    return torch.from_numpy(counts)
 
 
 def _locate(clip: Clip, look: Appearance) -> tuple[Float[Tensor, "B T N 2"], Float[Tensor, "B T N"]]:

@@ -1,0 +1,39 @@
+"""Work that several processes share: what they hand back, raise, and leave behind."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from worldgen.data.crew import Crew
+
+
+def square(values: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    if bool((values < 0).any()):
+        raise ValueError(f"values must not be negative; got {values.tolist()}.")
+    return values.square(), os.getpid(), torch.get_num_threads()
+
+
+def end_oneself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_and_errors_come_back(processes):
+    with Crew(processes, __name__) as crew:
+        promises = [crew.submit(square, torch.tensor([float(number)])) for number in range(-1, 4)]
+        with pytest.raises(ValueError, match=r"must not be negative; got \[-1.0\]"):
+            promises[0].result()
+        found = [promise.result() for promise in promises[1:]]
+    assert [float(value) for value, _, _ in found] == [0, 1, 4, 9]
+    elsewhere = {process != os.getpid() for _, process, _ in found}
+    assert elsewhere == {processes > 1}
+    assert processes == 1 or {threads for _, _, threads in found} == {1}
+
+
+def test_a_process_that_is_killed_is_told_of_and_a_crew_has_somebody():
+    with Crew(2, __name__) as crew, pytest.raises(ChildProcessError, match="fewer --processes"):
+        crew.submit(end_oneself).result()
+    with pytest.raises(ValueError, match="processes must be at least 1; got 0"):
+        Crew(0, __name__)
