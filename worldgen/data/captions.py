@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from worldgen.data.loader import ResumableLoader
 from worldgen.data.shards.shards import ShardIndex
@@ -30,14 +30,25 @@ class CaptionDataModule(LightningDataModule):
         return read_captions(self.train)
 
     def train_dataloader(self) -> ResumableLoader:
-        return ResumableLoader(self.captions(), self.batch_size, collate=tuple, seed=self.seed)
+        return ResumableLoader(_Captions(self.captions()), self.batch_size, collate=tuple, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader | list:
         if self.val is None:
             return []
-        return DataLoader(read_captions(self.val), batch_size=self.batch_size, collate_fn=tuple)
+        return DataLoader(_Captions(read_captions(self.val)), batch_size=self.batch_size, collate_fn=tuple)
 
 
 def read_captions(folder: Path) -> list[str]:
     """The captions in a folder of shards, read from its index alone."""
     return [entry.caption for entry in ShardIndex(folder).entries]
+
+
+class _Captions(Dataset[str]):
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> str:
+        return self.texts[index]

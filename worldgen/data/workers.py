@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
@@ -48,7 +48,8 @@ def run_guarded(
         ChildProcessError: Children cannot be started.
     """
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    get = multiprocessing.get_context
+    context = get("forkserver") if "forkserver" in methods else get("spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([work.__module__])  # a replacement is there at once
     waiting, workers = iter(tasks), []
@@ -86,7 +87,11 @@ def run_guarded(
 
 class _Worker(Generic[Task]):
     def __init__(
-        self, context: BaseContext, work: Callable[[Task, Beat], None], seconds: float, megabytes: int
+        self,
+        context: ForkServerContext | SpawnContext,
+        work: Callable[[Task, Beat], None],
+        seconds: float,
+        megabytes: int,
     ) -> None:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, work, megabytes), daemon=True)
@@ -167,6 +172,7 @@ def _limit_memory(megabytes: int) -> None:
 
         with open("/proc/self/status", encoding="ascii") as file:
             taken = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:"))
-        resource.setrlimit(resource.RLIMIT_DATA, (taken + megabytes * 2**20,) * 2)
+        limit = taken + megabytes * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     except (ImportError, OSError, ValueError, StopIteration):
         return  # not Linux

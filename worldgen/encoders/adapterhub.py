@@ -188,8 +188,9 @@ class IA3(NewHubAdapter):
         from adapters.methods.lora import LoRALayer
 
         self._require_attached(network)
-        for layer in network.modules():
-            if isinstance(layer, LoRALayer) and self.name in layer.loras:
+        scaled: list[Any] = [layer for layer in network.modules() if isinstance(layer, LoRALayer)]
+        for layer in scaled:
+            if self.name in layer.loras:
                 scale = layer.loras[self.name]
                 layer.merge_adapter(self.name)
                 layer.merged = None  # it is the layer's own weight from here on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,6 +11,9 @@ from torch import Tensor
 
 from worldgen.encoders.base import Encoder, Tokens, require_folder
 from worldgen.types import Clip
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
 
 
 class CLIP(Encoder):
@@ -21,6 +26,8 @@ class CLIP(Encoder):
         checkpoint: Hub id or folder in Hugging Face layout, e.g. ``openai/clip-vit-base-patch32``.
     """
 
+    model: CLIPModel
+
     def __init__(self, checkpoint: str) -> None:
         super().__init__()
         from transformers import AutoConfig, CLIPModel, CLIPProcessor
@@ -30,8 +37,8 @@ class CLIP(Encoder):
             config = AutoConfig.from_pretrained(checkpoint)
             if config.model_type != "clip":
                 raise ValueError(f"its config.json says {config.model_type!r}")
-            self.processor = CLIPProcessor.from_pretrained(checkpoint, use_fast=True)
-            self.model, found = CLIPModel.from_pretrained(
+            self.processor: Any = CLIPProcessor.from_pretrained(checkpoint, use_fast=True)
+            self.model, found = CLIPModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 checkpoint, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # transformers lets through whatever its parts raise

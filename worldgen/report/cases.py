@@ -44,12 +44,18 @@ class Exhibit:
     @property
     def frames(self) -> int:
         """How many."""
-        return self.clip.frames.shape[1] if self.clip is not None else self.tracks.position.shape[1]
+        if self.clip is not None:
+            return self.clip.frames.shape[1]
+        assert self.tracks is not None
+        return self.tracks.position.shape[1]
 
     @property
     def fps(self) -> float:
         """Frames per second."""
-        return float(self.clip.fps[0]) if self.clip is not None else 1 / float(self.tracks.dt[0])
+        if self.clip is not None:
+            return float(self.clip.fps[0])
+        assert self.tracks is not None
+        return 1 / float(self.tracks.dt[0])
 
 
 @dataclass(frozen=True)

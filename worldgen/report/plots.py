@@ -233,8 +233,8 @@ def _calm(panel: Axes) -> Axes:
     panel.grid(color=INK, alpha=_FAINT, linewidth=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(labelsize=_SIZE - 1, length=2.5, width=0.6)
-    panel.xaxis.label.set_size(_SIZE)
-    panel.yaxis.label.set_size(_SIZE)
+    panel.xaxis.label.set_fontsize(_SIZE)
+    panel.yaxis.label.set_fontsize(_SIZE)
     return panel
 
 

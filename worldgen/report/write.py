@@ -18,7 +18,7 @@ from worldgen.report.case_page import DrawTracks, render_page
 from worldgen.report.cases import Case, Exhibit, ExhibitKind, Tally, check_names, kinds_of, tally
 from worldgen.report.provenance import read_provenance
 from worldgen.report.summary_page import render_summary_page
-from worldgen.types import Trajectory
+from worldgen.types import Source, Trajectory
 
 __all__ = ["Case", "Exhibit", "Row", "write_report"]
 
@@ -61,7 +61,7 @@ def write_report(
         counted = f"; {len(skipped)} skipped, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise ValueError(f"A report needs at least one clip; got none{counted}. Check the folder of clips.")
     made = read_provenance()
-    sources = sorted({item.report.source for case in cases for item in case.exhibits})
+    sources: list[Source] = sorted({item.report.source for case in cases for item in case.exhibits})
     calibration = [line for source in sources for line in shipped_lines(source, check_names(cases))]
     page = render_page(
         title=title,
@@ -238,12 +238,17 @@ def _checks_csv(cases: Sequence[Case]) -> str:
 
 
 def _filmstrip_png(cases: Sequence[Case]) -> bytes:
-    shown = [(case, item) for case in cases[:_STRIPS] for item in case.exhibits if item.clip is not None]
+    shown = [
+        (case, item, item.clip.frames[0])
+        for case in cases[:_STRIPS]
+        for item in case.exhibits
+        if item.clip is not None
+    ]
     rows = [
-        (f"{case.name}: {item.label}", item.clip.frames[0].clamp(0, 1))
-        for case, item in shown
+        (f"{case.name}: {item.label}", frames.clamp(0, 1))
+        for case, item, frames in shown
         if not item.is_violation and item.report.source != "replay"
-    ] or [(item.label, item.clip.frames[0]) for _, item in shown[:1]]
+    ] or [(item.label, frames) for _, item, frames in shown[:1]]
     longest = max(len(frames) for _, frames in rows)
     side = max(max(frames.shape[-2:]) for _, frames in rows)
     file = io.BytesIO()

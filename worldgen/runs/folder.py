@@ -91,7 +91,7 @@ def _build(folder: Path) -> WorldModel:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(WorldModel, "model")
     own = {name: value for name, value in config["model"].items() if name not in TRAINING_KEYS}
-    return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)})).model
+    return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)}))["model"]
 
 
 def _beside(value: Any, folder: Path) -> Any:

@@ -113,8 +113,8 @@ def steer(
         raise ValueError(f"Each of {len(controls)} controls must have a scale; got {len(scales)}.")
     if not controls:
         return None
-    cells = model.codec.encode(clip).shape[-2:]
-    return add_residuals([control(control.draw(clip, cells)) for control in controls], scales)
+    rows, columns = model.codec.encode(clip).shape[-2:]
+    return add_residuals([control(control.draw(clip, (rows, columns))) for control in controls], scales)
 
 
 def read_shard_clip(place: str) -> Clip:

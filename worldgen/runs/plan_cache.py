@@ -17,10 +17,10 @@ from worldgen.data.cache.cache import explain_miss, find_differences, open_cache
 from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, storage_errors
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.sources import ClipSource
 from worldgen.model import Latents
 from worldgen.tasks.encoding import encoding_recipe, unread_members
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.types import Clip
 
 CHOICES: tuple[Storage, ...] = (Exact(), Float16(), Int8(), Float16(pool=4), Int8(pool=4))
 ERROR_CLIPS = 4
@@ -152,6 +152,6 @@ def _configure(arguments: Sequence[str]) -> tuple[WorldGenerator, ClipDataModule
     return cli.model.eval(), cli.datamodule, cli
 
 
-def _shapes(source: Sequence[Clip]) -> Callable[[int], tuple[int, ...]]:
+def _shapes(source: ClipSource) -> Callable[[int], tuple[int, ...]]:
     entries = getattr(getattr(source, "index", None), "entries", None)
     return lambda number: entries[number].shape if entries is not None else ()

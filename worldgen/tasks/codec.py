@@ -86,6 +86,7 @@ class CodecTask(LightningModule):
     def measure_latents(self, batches: int = 32) -> None:
         """Set the codec's normalization from the training clips."""
         loader = self.trainer.train_dataloader
+        assert loader is not None
         means = [
             self.codec.posterior(clip.frames.to(self.device))[0]
             for clip, _ in zip(loader, range(batches), strict=False)

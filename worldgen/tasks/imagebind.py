@@ -74,7 +74,7 @@ class ImageBindTask(LightningModule):
         self.lr, self.warmup, self.weight_decay, self.cache = lr, warmup, weight_decay, cache
         self.tokenizer: Tokenizer | None = None
         for name in self.bound:  # the published model learned the text's temperature alone
-            scale = self.model.modality_postprocessors[name][1]
+            scale = self.model.modality_postprocessors[name].get_submodule("1")
             del scale.log_logit_scale
             scale.log_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -86,7 +86,7 @@ class ImageBindTask(LightningModule):
         """Learn the tokenizer, and compute what the towers read."""
         if stage != "fit":
             return
-        data = self.trainer.datamodule
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         source = data.train_source(skip=("masks",))
         if self.tokenizer is None and "text" in self.bound:
             self.tokenizer = train_bpe_tokenizer(_captions(source), self.model.config.vocabulary)
@@ -122,7 +122,8 @@ class ImageBindTask(LightningModule):
         generator = torch.Generator(self.device).manual_seed(self.global_step)
         losses, _ = self._compare(batch, generator)
         if not losses:  # nobody in this batch hears, reads or feels anything
-            return sum(parameter.sum() for parameter in self.parameters()) * 0.0
+            nothing = torch.zeros((), device=self.device)
+            return sum((parameter.sum() for parameter in self.parameters()), nothing) * 0.0
         loss = torch.stack([*losses.values()]).mean()
         self.log("train/loss", loss, prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in losses.items()})

@@ -70,7 +70,8 @@ class T5Task(LightningModule):
     def setup(self, stage: str) -> None:
         """The tokenizer is learned from the training captions; the same captions give the same tokenizer."""
         if self.tokenizer is None:
-            self.tokenizer = train_tokenizer(self.trainer.datamodule.captions(), self.vocabulary)
+            data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            self.tokenizer = train_tokenizer(data.captions(), self.vocabulary)
 
     def training_step(self, captions: tuple[str, ...], index: int) -> Float[Tensor, ""]:
         loss, accuracy = self._predict(captions, seed=self.global_step)
@@ -106,7 +107,7 @@ class T5Task(LightningModule):
         generator = torch.Generator().manual_seed(seed)
         pairs = [
             corrupt_spans(tokens[:-1], self.hidden, self.span, self.vocabulary, generator)
-            for tokens in self.tokenizer(list(captions))["input_ids"]
+            for tokens in self.tokenizer(list(captions))["input_ids"]  # pyright: ignore[reportGeneralTypeIssues]
         ]
         sources, targets = (_pad([pair[side] for pair in pairs]).to(self.device) for side in (0, 1))
         labels = targets.masked_fill(targets == PAD, -100)

@@ -64,6 +64,9 @@ class VJEPATask(LightningModule):
         seed: Of the masks: step n draws the same whether or not the run was interrupted.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         dim: int = 192,
@@ -119,7 +122,8 @@ class VJEPATask(LightningModule):
             )
         )
         self.teacher = copy.deepcopy(self.model.encoder).requires_grad_(False)
-        self.processor = VJEPA2VideoProcessor(crop_size=size, do_resize=False)  # the whole picture is seen
+        # The whole picture is seen.
+        self.processor = VJEPA2VideoProcessor(crop_size=size, do_resize=False)  # pyright: ignore[reportArgumentType]
         self.register_buffer("mean", torch.tensor(self.processor.image_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.processor.image_std).view(3, 1, 1), persistent=False)
         self.times, self.side = frames // tubelet, size // patch
@@ -137,7 +141,8 @@ class VJEPATask(LightningModule):
         loss, explained = self.loss(pixels, target, self.weight(clip), self.draw(len(clip), hash(place)))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clip))
         self.log("train/explained", explained, prog_bar=True, batch_size=len(clip))
-        if self.global_step % self.trainer.log_every_n_steps == 0 and len(clip) > 1:
+        often = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        if self.global_step % often == 0 and len(clip) > 1:
             self.watch(target)
         return loss
 

@@ -23,7 +23,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.cache.precision import Columns, Exact, Storage, relative_error
 from worldgen.data.cache.store import Store
 from worldgen.data.shards.members import CAPTION
-from worldgen.data.sources import ShardedClips
+from worldgen.data.sources import ClipSource, ShardedClips
 from worldgen.data.videos import VideoFolder
 from worldgen.files import progress_bar, write_atomically
 from worldgen.types import Clip
@@ -88,7 +88,7 @@ class Precomputed(Dataset):
 
 
 def open_cache(
-    source: Sequence[Clip], folder: Path, recipe: Recipe, storage: Storage = EXACT
+    source: ClipSource, folder: Path, recipe: Recipe, storage: Storage = EXACT
 ) -> tuple[Precomputed, Recipe]:
     """What is kept of a source's clips, perhaps nothing yet, and the whole recipe that it is kept under.
 
@@ -104,7 +104,7 @@ def open_cache(
 
 
 def precompute(
-    source: Sequence[Clip],
+    source: ClipSource,
     encode: Callable[[Clip], Columns],
     folder: Path,
     recipe: Recipe,
@@ -182,7 +182,7 @@ def describe_source(source: Sequence[Clip]) -> dict[str, str]:
     return {"frames": str(frames), "size": f"{height}x{width}", **other}
 
 
-def identify_clips(source: Sequence[Clip]) -> list[str]:
+def identify_clips(source: ClipSource) -> list[str]:
     """The contents of each clip as 24 hex digits, whatever its name and folder.
 
     Of clips in shards the index tells sizes and CRC-32 of all members that are read (but ``meta.json``, which
@@ -212,7 +212,7 @@ def identify_clips(source: Sequence[Clip]) -> list[str]:
 
 def find_differences(
     cache: Precomputed,
-    source: Sequence[Clip],
+    source: ClipSource,
     encode: Callable[[Clip], Columns],
     sample: int,
     seed: int = 0,
@@ -234,7 +234,7 @@ def find_differences(
     present = [number for number, key in enumerate(cache.keys) if key in cache.store]
     drawn = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))[:sample]
     different = []
-    for number in sorted(present[place] for place in drawn.tolist()):
+    for number in sorted(present[int(place)] for place in drawn):
         fresh = cache.storage.restore(cache.storage.keep(tuple(map(_own, encode(source[number])))))
         same = [_same(old, new, tolerance) for old, new in zip(cache[number], fresh, strict=True)]
         if not all(same):
@@ -247,7 +247,7 @@ def stack_columns(rows: Sequence[Columns]) -> Columns:
     return tuple(torch.cat(parts) for parts in zip(*rows, strict=True))
 
 
-def _fill(cache: Precomputed, source: Sequence[Clip], encode: Callable[[Clip], Columns], batch: int) -> None:
+def _fill(cache: Precomputed, source: ClipSource, encode: Callable[[Clip], Columns], batch: int) -> None:
     store, keys = cache.store, cache.keys
     waiting = [range(begin, min(begin + PART, len(keys))) for begin in range(0, len(keys), PART)]
     with progress_bar() as progress:
@@ -274,7 +274,7 @@ def _fill(cache: Precomputed, source: Sequence[Clip], encode: Callable[[Clip], C
 
 def _encode(
     cache: Precomputed,
-    source: Sequence[Clip],
+    source: ClipSource,
     wanted: Mapping[str, int],
     encode: Callable[[Clip], Columns],
     batch: int,

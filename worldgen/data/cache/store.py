@@ -100,7 +100,7 @@ class Store:
             data = self._maps[entry.part] = torch.from_file(str(entry.part), False, size, dtype=torch.uint8)
         if key not in self._checked:
             for place in entry.places:
-                if zlib.crc32(data[place.offset : place.offset + place.size].numpy()) != place.checksum:
+                if zlib.crc32(data[place.offset : place.offset + place.size].numpy().data) != place.checksum:
                     raise ValueError(_damage(entry.part, f"is damaged in {entry.name!r}"))
             self._checked.add(key)
         return [
@@ -192,7 +192,7 @@ def entry_size(kept: Sequence[Tensor]) -> int:
 def _place(tensor: Tensor, offset: int) -> Place:
     data = tensor.reshape(-1).view(torch.uint8).numpy()
     dtype = str(tensor.dtype).removeprefix("torch.")
-    return Place(offset, data.size, zlib.crc32(data), dtype, tuple(tensor.shape))
+    return Place(offset, data.size, zlib.crc32(data.data), dtype, tuple(tensor.shape))
 
 
 def _index_line(key: str, name: str, places: Sequence[Place]) -> str:

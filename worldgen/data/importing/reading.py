@@ -285,7 +285,7 @@ def _video_of(container: InputContainer) -> VideoStream:
     return stream
 
 
-def _decoder_of(stream: VideoStream) -> av.CodecContext:
+def _decoder_of(stream: VideoStream) -> av.VideoCodecContext:
     """The stream's decoder, or the one that knows of transparency where ffmpeg's own does not."""
     name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
     decoder = stream.codec_context
@@ -293,6 +293,7 @@ def _decoder_of(stream: VideoStream) -> av.CodecContext:
         decoder = av.CodecContext.create(name, "r")
     decoder.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
     decoder.thread_count = 1
+    assert isinstance(decoder, av.VideoCodecContext)
     return decoder
 
 

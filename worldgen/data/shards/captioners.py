@@ -50,7 +50,7 @@ class Captioner:
         if name.startswith((".", "/", "~")) and not (Path(name) / "config.json").is_file():
             raise FileNotFoundError(f"No captioning model (config.json) in {name}. Check the path.")
         try:
-            self.model, found = AutoModelForImageTextToText.from_pretrained(
+            self.model, found = AutoModelForImageTextToText.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 name, output_loading_info=True, dtype=torch.float32
             )
             self.images = AutoImageProcessor.from_pretrained(name)

@@ -105,14 +105,18 @@ class RayEngine(Engine):
     def __init__(self, processes: int | None = None) -> None:
         self.processes = _check_processes(processes)
         try:
-            import ray  # noqa: F401 said now rather than after the folder was claimed
+            import ray  # noqa: F401 said now, before the folder is claimed  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError("--engine ray needs Ray; install it: pip install 'worldgen[ray]'.") from error
 
     def run(self, make: Callable[[int], Made], shards: Sequence[int]) -> Iterator[tuple[int, Made]]:
         """As `Engine.run`."""
-        import ray
-        from ray.exceptions import NodeDiedError, RayTaskError, WorkerCrashedError
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import (  # pyright: ignore[reportMissingImports]
+            NodeDiedError,
+            RayTaskError,
+            WorkerCrashedError,
+        )
 
         started = not ray.is_initialized()
         if started:

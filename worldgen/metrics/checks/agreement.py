@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank, blank_states, measured, not_applicable
@@ -124,7 +124,7 @@ def pisa_l2(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
 def pisa_l2_euclidean(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
     """Mean Euclidean distance of the centroids over the image's diagonal."""
     difference = _centroids(masks) - _centroids(true)
-    return _mean(np.linalg.norm(difference, axis=1)) / float(np.hypot(*masks.shape[1:]))
+    return _mean(np.linalg.norm(difference, axis=1)) / float(np.hypot(masks.shape[1], masks.shape[2]))
 
 
 def pisa_chamfer(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
@@ -137,7 +137,7 @@ def pisa_chamfer(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> f
 
 def pisa_chamfer_euclidean(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
     """Mean of both ways, over the image's diagonal: in a square image half of the official form."""
-    return _mean(_chamfer(masks, true)) / 2 / float(np.hypot(*masks.shape[1:]))
+    return _mean(_chamfer(masks, true)) / 2 / float(np.hypot(masks.shape[1], masks.shape[2]))
 
 
 def pisa_iou(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> float:
@@ -212,7 +212,7 @@ def _chamfer(masks: Bool[Tensor, "T H W"], true: Bool[Tensor, "T H W"]) -> Float
     for frame, (one, two) in enumerate(zip(masks.numpy(), true.numpy(), strict=True)):
         here, there = np.argwhere(one), np.argwhere(two)
         if len(here) and len(there):
-            found[frame] = cKDTree(here).query(there)[0].mean() + cKDTree(there).query(here)[0].mean()
+            found[frame] = KDTree(here).query(there)[0].mean() + KDTree(there).query(here)[0].mean()
     return found
 
 

@@ -177,6 +177,7 @@ def exits(
     size = torch.tensor([width - 1.0, height - 1.0], dtype=place.dtype)
     found = ((place < reach) | (place > size - reach)).any(dim=-1)
     for block in screens if camera is not None and trajectory.metric else ():
+        assert camera is not None
         signs = torch.tensor([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
         corners = (signs.numpy() * block.half) @ block.axes.T + block.center
         points = torch.from_numpy(corners).to(trajectory.position)[None, None]

@@ -164,7 +164,7 @@ def draw_factors(rng: np.random.Generator, low: float, high: float) -> float:
 
 def draw_name(rng: np.random.Generator, names: tuple[str, ...]) -> str:
     """One of the names; nothing is drawn where there is one."""
-    return str(rng.choice(names)) if len(names) > 1 else names[0]
+    return names[0] if len(names) == 1 else str(rng.choice(names))
 
 
 def draw_part(rng: np.random.Generator, low: float, high: float, part: Span) -> float:
