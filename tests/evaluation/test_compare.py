@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worldgen.cli.main import main
-from worldgen.evaluation.compare import Report, compare_reports, difference, read_report
+from worldgen.evaluation.compare import JudgedClips, compare_reports, difference, read_report
 
 
 def report(folder, scores, errors=None, source="readout", label="generated"):
@@ -49,8 +49,10 @@ def test_pairing_sees_what_the_spread_between_clips_hides():
     base = rng.uniform(0, 100, 60)
     key = ("error", "px")
     names = [str(number) for number in range(60)]
-    first = Report("a", frozenset(names), {key: dict(zip(names, base, strict=True))})
-    second = Report("b", frozenset(names), {key: dict(zip(names, base + rng.normal(1, 1, 60), strict=True))})
+    first = JudgedClips("a", frozenset(names), {key: dict(zip(names, base, strict=True))})
+    second = JudgedClips(
+        "b", frozenset(names), {key: dict(zip(names, base + rng.normal(1, 1, 60), strict=True))}
+    )
     (row,) = difference(first, second)
     assert row.seen and 0.6 < row.low < 1 < row.high < 1.5
     same = difference(first, first)[0]
@@ -68,7 +70,7 @@ def test_what_is_no_number_is_no_value_and_what_is_in_one_only_is_counted(tmp_pa
 
 def test_a_change_is_a_mean_and_not_a_median():
     first, second = (
-        Report(name, frozenset("xyz"), {("error", "px"): dict(zip("xyz", values, strict=True))})
+        JudgedClips(name, frozenset("xyz"), {("error", "px"): dict(zip("xyz", values, strict=True))})
         for name, values in (("a", (1.0, 2.0, 3.0)), ("b", (1.0, 2.0, 6.0)))
     )
     assert difference(first, second)[0].change == 1

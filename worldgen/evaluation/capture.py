@@ -60,6 +60,13 @@ class Capture:
             )
         return (f"A pixel of these files is {self.scale:g} m, as was given; {plane}.", *pace)
 
+    @property
+    def remedy(self) -> str:
+        """The options that turn on checks which need metres."""
+        if self.scale is not None or self.from_gravity:
+            return ""
+        return "most need metres: give --scale with metres per pixel, or --scale g"
+
 
 def choose_capture(scale: str | None, gravity: float | None, rate: float | None) -> Capture:
     """What the command's options say.

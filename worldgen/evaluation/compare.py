@@ -23,7 +23,7 @@ Values = dict[tuple[str, str], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Report:
+class JudgedClips:
     """What a report.json says about the clips that it judged; controls and truth are left out."""
 
     name: str
@@ -82,7 +82,7 @@ def compare_reports(folders: Sequence[Path], out: Path) -> None:
         Console().print(_table(first, name, rows))
 
 
-def read_report(folder: Path, name: str) -> Report:
+def read_report(folder: Path, name: str) -> JudgedClips:
     """What a report says of each clip, from its report.json.
 
     Raises:
@@ -109,10 +109,10 @@ def read_report(folder: Path, name: str) -> Report:
         raise ValueError(
             f"{path} must be a report of worldgen evaluate; it cannot be read. Make it again."
         ) from error
-    return Report(name, frozenset(clips), values)
+    return JudgedClips(name, frozenset(clips), values)
 
 
-def difference(first: Report, second: Report) -> list[Difference]:
+def difference(first: JudgedClips, second: JudgedClips) -> list[Difference]:
     """Every quantity that applies to clips of both.
 
     Raises:
@@ -157,7 +157,7 @@ def _tell_apart(folders: Sequence[Path]) -> list[str]:
     raise ValueError(f"worldgen compare takes different reports; {folders[0]} came twice.")
 
 
-def _table(first: Report, name: str, rows: Sequence[Difference]) -> Table:
+def _table(first: JudgedClips, name: str, rows: Sequence[Difference]) -> Table:
     table = Table(title=f"{name} (B) against {first.name} (A); bold: the interval leaves out zero", box=None)
     table.add_column("mean over clips of both")
     for heading in ("A", "B", "B - A, paired", "95 % interval", "clips"):

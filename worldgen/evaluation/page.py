@@ -10,8 +10,8 @@ import torch
 from worldgen.data.media import write_video
 from worldgen.metrics.measure import Row
 from worldgen.report.cases import Case
-from worldgen.report.plots import plot_tracks
-from worldgen.report.terminal import print_rows
+from worldgen.report.report import Report
+from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.types import Clip
 
@@ -63,19 +63,18 @@ def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_fram
         "A control is there to show what a number can tell: a check that does not notice a frozen or a "
         "reversed world is no evidence by itself."
     )
-    page = write_report(
-        folder,
-        title=title,
-        introduction=introduction,
-        cases=verdict.cases,
-        summary=verdict.rows,
-        skipped=verdict.skipped,
+    report = Report(
+        title,
+        tuple(verdict.rows),
+        introduction,
+        tuple(verdict.cases),
+        tuple(verdict.skipped),
         notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
-        draw_tracks=plot_tracks,
     )
+    page = write_report(folder, report)
     if any(_is_pictured(case) for case in verdict.cases):
         write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
-    print_rows(verdict.rows)
+    print_report(report)
     if shown:
         print(shown)
     return page

@@ -17,7 +17,8 @@ from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
 from worldgen.metrics.tracking.files import SUFFIXES, read_tracks, write_tracks
 from worldgen.report.cases import Case, Exhibit
-from worldgen.report.plots import plot_tracks
+from worldgen.report.report import Report
+from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
 from worldgen.simulation.violations.graded import freeze, reverse
@@ -52,19 +53,17 @@ def evaluate_tracks(path: Path, out: Path, fps: float | None = None) -> Path:
     floor = _floor_of(tracks)
     case = Case(path.stem, "", 0, tuple(_exhibits(path.stem, clip, floor)))
     unit = "metres" if tracks.metric else "pixels without scale"
-    return write_report(
-        out,
-        title=f"Physics of the tracks in {path.name}",
-        introduction=(
-            f"{count} objects over {frames} frames, in {unit}. The same checks on the same tracks held still "
-            "and played backward stand beside them, and a simulation that starts as they do."
-        ),
-        cases=[case],
-        summary=[Row("objects", float(count)), Row("frames", float(frames))],
-        skipped=[],
+    report = Report(
+        f"Physics of the tracks in {path.name}",
+        (Row("objects", float(count)), Row("frames", float(frames))),
+        f"{count} objects over {frames} frames, in {unit}. The same checks on the same tracks held still "
+        "and played backward stand beside them, and a simulation that starts as they do.",
+        (case,),
         notes=NOTES,
-        draw_tracks=plot_tracks,
+        remedy="" if tracks.metric else "tracks in metres turn most of them on",
     )
+    print_report(report)
+    return write_report(out, report)
 
 
 def draw_tracks(tracks: Trajectory) -> torch.Tensor:

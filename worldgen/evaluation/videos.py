@@ -26,8 +26,9 @@ from worldgen.metrics.tracking.points import carried_noise
 from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
 from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Case, Exhibit
-from worldgen.report.plots import plot_tracks
-from worldgen.report.write import write_report, write_summary
+from worldgen.report.report import Report
+from worldgen.report.terminal import print_report
+from worldgen.report.write import write_report
 from worldgen.simulation.violations.graded import VIOLATIONS, freeze, reverse
 from worldgen.types import Clip, Trajectory
 
@@ -104,19 +105,15 @@ def evaluate_videos(
     skipped += beside.skipped
     if not cases:
         title = f"The videos in {folder.name}, of which none can be checked"
-        return write_summary(out, title, beside.rows, skipped, (SHRUNK, *beside.notes))
+        report = Report(title, beside.rows, skipped=(*skipped,), notes=(SHRUNK, *beside.notes))
+        print_report(report)
+        return write_report(out, report)
     more = dict(beside.measures)
     cases = [(path, replace(case, measures=case.measures + more.get(path.name, ()))) for path, case in cases]
     pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
-    return write_report(
-        out,
-        title=f"Physics of the videos in {folder.name}",
-        introduction=(
-            "Everything that moves against the background was tracked and its motion checked. The same "
-            "checks on the same tracks held still and played backward stand beside it."
-        ),
-        cases=pictured + [case for _, case in cases[PICTURED:]],
-        summary=[
+    report = Report(
+        f"Physics of the videos in {folder.name}",
+        (
             Row("videos judged", float(len(cases)), unit=f"of {len(paths)}"),
             Row(
                 "videos refused",
@@ -125,8 +122,11 @@ def evaluate_videos(
                 note="listed below with the reason",
             ),
             *beside.rows,
-        ],
-        skipped=skipped,
+        ),
+        "Everything that moves against the background was tracked and its motion checked. The same "
+        "checks on the same tracks held still and played backward stand beside it.",
+        (*pictured, *(case for _, case in cases[PICTURED:])),
+        (*skipped,),
         notes=(
             *how.notes,
             *tracking.notes,
@@ -134,8 +134,10 @@ def evaluate_videos(
             *beside.notes,
             *_camera_notes([case for _, case in cases]),
         ),
-        draw_tracks=plot_tracks,
+        remedy=how.remedy,
     )
+    print_report(report)
+    return write_report(out, report)
 
 
 def check_file(task: CheckTask, beat: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the html page says of each check, and its style sheet."""
+"""What a report says: of each check, of its numbers, and the style sheet of its page."""
 
 MEANING = {
     "motion": "how far the most mobile object gets; under one radius nothing else is judged",
@@ -32,6 +32,21 @@ MEANING = {
 }
 """What each check measures, in a few words."""
 
+SOURCES = {
+    "truth": "states read from the simulator",
+    "readout": "states tracked in the pixels of the clip",
+    "replay": "a simulation from the tracked first state, held against the rest of the track",
+}
+"""Where states come from."""
+
+TOLD = (
+    "A score speaks of the objects that were tracked, and of nothing else in the picture.",
+    "A low score means that a law was broken or that tracking failed: look at the tracks before you believe "
+    "it. A high score means that this check noticed nothing.",
+    "A check that does not apply is left out of every mean: it is neither good nor bad.",
+)
+"""Limits of all checks."""
+
 STYLE = """
 :root{color-scheme:light dark;--page:#fbfaf7;--ink:#22252a;--soft:#63676d;--line:#e2e0d9;
  --good:#0072b2;--bad:#b84f00;--shade:#f3f1eb;--mark:#e69f00}
@@ -40,9 +55,11 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 ui-sans-serif,system-ui,
  -apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;font-variant-numeric:tabular-nums}
-main{max-width:70rem;margin:0 auto;padding:3.5rem 1.25rem 5rem}
+main{max-width:70rem;margin:0 auto;padding:2rem 1.25rem 5rem}
 h1,h2,h3{font-weight:600;line-height:1.25;letter-spacing:-.01em;text-wrap:balance}
-h1{font-size:2rem;margin:0 0 .75rem}
+h1{font-size:1.15rem;color:var(--soft);margin:0 0 .5rem}
+.said{font-size:1.45rem;line-height:1.35;font-weight:500;max-width:58rem;margin:.25rem 0 1.25rem;
+ text-wrap:pretty}
 h2{font-size:1.3rem;margin:3.5rem 0 .75rem}
 h3{font-size:1.05rem;margin:2rem 0 .25rem}
 p,ul{margin:.5rem 0;max-width:46rem;overflow-wrap:break-word}
@@ -69,7 +86,6 @@ th.control,td.control{padding-left:.75rem}
 .bar span{display:block;height:100%;background:var(--good)}
 .low{color:var(--bad);font-weight:600}
 .low .bar span{background:var(--bad)}
-article{border-top:1px solid var(--line);margin-top:2.5rem}
 figure{margin:0}
 figcaption{font-size:.9rem;margin-top:.35rem}
 .players{display:flex;gap:1rem}
@@ -79,6 +95,15 @@ figcaption{font-size:.9rem;margin-top:.35rem}
 @keyframes play{from{background-position-x:0}80%,to{background-position-x:100%}}
 body:has(#pause:checked) .player{animation-play-state:paused}
 @media(prefers-reduced-motion:reduce){.player{animation-play-state:paused}}
+.stage{display:flex;flex-wrap:wrap;gap:1rem 1.75rem}
+.stage .players{gap:.5rem}.stage .player{--wide:160px}
+.tiles{list-style:none;display:grid;gap:1rem 1.5rem;
+ grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));max-width:none;padding:0;margin:1.25rem 0 0}
+.tiles li{border-top:2px solid var(--ink);padding-top:.5rem;margin:0}
+.tiles .name{display:block;font-size:.85rem}
+.tiles b{font-size:1.7rem;font-weight:600;line-height:1.2}
+details{border-top:1px solid var(--line);padding:.5rem 0}
+summary{cursor:pointer;font-weight:500}
 .pause{display:inline-flex;gap:.4rem;align-items:center;font-size:.9rem;color:var(--soft)}
 .strips{width:max-content}
 .strip{display:flex;align-items:center;gap:.75rem}
@@ -90,6 +115,35 @@ body:has(#pause:checked) .player{animation-play-state:paused}
 .plot svg text{font-family:inherit!important}
 pre{background:var(--shade);padding:.8rem 1rem;border-radius:4px;margin:0;width:max-content;min-width:100%;
  font:.88rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-@media(max-width:40rem){main{padding-top:2rem}h1{font-size:1.6rem}.strip>span{flex-basis:5rem}}
+@media(max-width:40rem){main{padding-top:1rem}.said{font-size:1.15rem}
+ .stage .player{--wide:min(42vw,160px)}.stage>div:nth-child(n+2){display:none}
+ .tiles{grid-template-columns:1fr 1fr}.strip>span{flex-basis:5rem}}
 @media print{.player,.pause{display:none}}
 """
+
+KEY_ROWS = (
+    "generated: median trajectory error",
+    "generated: object present",
+    "generated: free fall, a / g - 1",
+    "generated: PSNR on moving pixels",
+    "videos judged",
+    "objects",
+    "frames",
+)
+"""Lines of a summary that belong to the first view."""
+
+GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "What was judged",
+        ("videos judged", "videos refused", "clips refused", "files missing", "views adapted"),
+    ),
+    ("Replay in the simulator", ("replay",)),
+    ("The tracker's own error", ("tracker",)),
+    ("Baselines to beat", ("copy of the last frame", "constant velocity", "linear regression")),
+    ("What the codec alone costs", ("codec alone", "below the codec's")),
+    ("Physics-IQ beside a second take", ("IoU", "MSE", "Physics-IQ")),
+    ("Motion", ("trajectory", "free fall", "object present")),
+    ("Appearance, and no word about physics", ("PSNR", "SSIM", "LPIPS", "flicker", "dynamic degree")),
+    ("Other numbers", ()),
+)
+"""Headlines of the folded tables, and words of the lines under each: the first that fits."""

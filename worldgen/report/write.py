@@ -6,158 +6,86 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from worldgen.data.media import filmstrip
 from worldgen.files import write_together
-from worldgen.metrics.calibration.calibration import shipped_lines
-from worldgen.metrics.measure import Row
-from worldgen.report.case_page import DrawTracks, render_page
-from worldgen.report.cases import Case, Exhibit, ExhibitKind, Tally, check_names, kinds_of, tally
-from worldgen.report.provenance import read_provenance
-from worldgen.report.summary_page import render_summary_page
-from worldgen.types import Source, Trajectory
-
-__all__ = ["Case", "Exhibit", "Row", "write_report"]
+from worldgen.report.cases import Case, ExhibitKind, Tally
+from worldgen.report.page import render_page
+from worldgen.report.report import Report
+from worldgen.types import Trajectory
 
 _STRIPS = 6
 """Cases in filmstrip.png."""
 _STRIP_FRAMES = 12
 
 
-def write_report(
-    folder: Path,
-    *,
-    title: str,
-    introduction: str,
-    cases: Sequence[Case],
-    summary: Sequence[Row],
-    skipped: Sequence[tuple[str, str]],
-    notes: Sequence[str] = (),
-    draw_tracks: DrawTracks | None = None,
-) -> Path:
-    """Write report.html, .json, .tex, checks.csv and filmstrip.png; an older report stays if this one fails.
+def write_report(folder: Path, report: Report, beside: Mapping[str, bytes] | None = None) -> Path:
+    """Write report.html and .json, and of cases report.tex, checks.csv and filmstrip.png, all or none.
 
     Args:
         folder: Made if it is missing.
-        title: Headline of the page.
-        introduction: A few lines; each becomes a paragraph.
-        cases: What was judged; the page pictures the first 12, json and csv hold all.
-        summary: Lines of the first table.
-        skipped: Name and reason of each clip that could not be judged.
-        notes: What else a reader must know before believing the numbers.
-        draw_tracks: Draws labelled tracks and how many frames were given: `plots.plot_tracks`. No plots when
-            None.
+        report: What was found.
+        beside: Other files by name; one called report.json takes the place of ours.
 
     Returns:
         Path of report.html.
 
     Raises:
-        ValueError: There are no cases.
+        ValueError: There is nothing to say.
     """
-    if not cases:
+    if not (report.cases or report.summary):
+        skipped = report.skipped
         counted = f"; {len(skipped)} skipped, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise ValueError(f"A report needs at least one clip; got none{counted}. Check the folder of clips.")
-    made = read_provenance()
-    sources: list[Source] = sorted({item.report.source for case in cases for item in case.exhibits})
-    calibration = [line for source in sources for line in shipped_lines(source, check_names(cases))]
-    page = render_page(
-        title=title,
-        introduction=introduction,
-        cases=cases,
-        summary=summary,
-        skipped=skipped,
-        provenance=made,
-        notes=notes,
-        calibration=calibration,
-        draw_tracks=draw_tracks,
-    )
-    numbers = {
-        "title": title,
-        "command": made.command,
-        "versions": dict(made.versions),
-        "summary": [asdict(row) for row in summary],
-        "tally": [
-            _tally_numbers(tally(cases, name, kind))
-            for name in check_names(cases)
-            for kind in kinds_of(cases)
-        ],
-        "cases": [_case_numbers(case) for case in cases],
-        "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
-        "notes": list(notes),
-        "calibration": calibration,
-    }
-    files = {
-        "checks.csv": _checks_csv(cases).encode(),
-        "report.json": json.dumps(_finite(numbers), indent=1, allow_nan=False).encode(),
-        "report.tex": latex_table(cases).encode(),
-        "filmstrip.png": _filmstrip_png(cases),
-        "report.html": page.encode(),
-    }
+    files = {}
+    if report.cases:
+        files["checks.csv"] = _checks_csv(report.cases).encode()
+        files["report.tex"] = latex_table(report).encode()
+        files["filmstrip.png"] = _filmstrip_png(report.cases)
+    elif not report.sections:
+        files["missing.csv"] = _skipped_csv(report.skipped).encode()
+    files["report.json"] = report_json(report, _numbers(report))
+    files |= beside or {}
+    files["report.html"] = render_page(report).encode()
     write_together(folder, files)
     return Path(folder) / "report.html"
 
 
-def write_summary(
-    folder: Path,
-    title: str,
-    summary: Sequence[Row],
-    skipped: Sequence[tuple[str, str]],
-    notes: Sequence[str],
-) -> Path:
-    """Write report.html and .json, and missing.csv, where there are numbers and no case that could be shown.
+def report_json(report: Report, numbers: Mapping[str, object]) -> bytes:
+    """A report.json: what made it, and then the numbers."""
+    made = report.provenance
+    whole = {"title": report.title, "command": made.command, "versions": dict(made.versions), **numbers}
+    return json.dumps(_finite(whole), indent=1, allow_nan=False).encode()
 
-    Args:
-        folder: Made if it is missing.
-        title: Headline of the page.
-        summary: Lines of the only table.
-        skipped: Name and reason of each clip that could not be judged.
-        notes: What else a reader must know before believing the numbers.
 
-    Returns:
-        Path of report.html.
-    """
-    made = read_provenance()
-    page = render_summary_page(
-        title=title,
-        introduction="",
-        summary=summary,
-        sections=[],
-        missing=skipped,
-        blind=[],
-        notes=notes,
-        provenance=made,
-        files="All numbers: report.json.",
-    )
-    numbers = {
-        "title": title,
-        "command": made.command,
-        "versions": dict(made.versions),
-        "summary": [asdict(row) for row in summary],
-        "cases": [],
-        "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
-        "notes": list(notes),
-    }
+def _numbers(report: Report) -> dict[str, object]:
+    numbers: dict[str, object] = {"summary": [asdict(row) for row in report.summary]}
+    if report.cases:
+        numbers["tally"] = [_tally_numbers(item) for item in report.tallies]
+    numbers["cases"] = [_case_numbers(case) for case in report.cases]
+    numbers["skipped"] = [{"name": name, "reason": reason} for name, reason in report.skipped]
+    numbers["notes"] = list(report.notes)
+    if report.cases:
+        numbers["calibration"] = list(report.calibration)
+    return numbers
+
+
+def _skipped_csv(skipped: Sequence[tuple[str, str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *skipped])
-    files = {
-        "missing.csv": text.getvalue().encode(),
-        "report.json": json.dumps(_finite(numbers), indent=1, allow_nan=False).encode(),
-        "report.html": page.encode(),
-    }
-    write_together(folder, files)
-    return Path(folder) / "report.html"
+    return text.getvalue()
 
 
-def latex_table(cases: Sequence[Case]) -> str:
+def latex_table(report: Report) -> str:
     """A booktabs table: a row for each kind of exhibit, with each check's mean score and over how many.
 
     Checks that apply to nothing have no column.
     """
-    kinds = kinds_of(cases)
-    tallies = {name: [tally(cases, name, kind) for kind in kinds] for name in check_names(cases)}
+    kinds = report.kinds
+    tallies = {name: [item for item in report.tallies if item.check == name] for name in report.checks}
     names = [name for name, found in tallies.items() if any(item.applied for item in found)]
     heads = ["", *(escape_latex(name) for name in names)]
     lines = [

@@ -185,7 +185,7 @@ def test_a_number_that_counts_what_is_there_wins_the_pairs_it_should(likephys, t
     assert report["pairs"] == {"judged": 4, "expected": found.expected} and report["notes"] == ["note"]
     text = page.read_text()
     assert read_whole(text).tags.count("svg") == 1 and "http" not in text
-    holds_summary(text, [asdict(measure.row()) for measure in measures.values()], extra=2)
+    holds_summary(text, [asdict(measure.row()) for measure in measures.values()])
     assert "brightness" in text[text.index("<svg") :] and text.count("4 files are not there") == 1
     assert len(report["missing"]) == len(found.missing) == 4  # each scene has one of the two kinds
     with open(page.parent / "pairs.csv") as file:

@@ -19,7 +19,7 @@ from worldgen.evaluation.benchmarks.physics_iq import _read_judged, _Task, compa
 from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots
 from worldgen.evaluation.benchmarks.physics_iq_tables import complete_scenarios, official_table
 from worldgen.metrics.physics_iq.scores import physics_iq_score
-from worldgen.report.case_page import format_number
+from worldgen.report.markup import format_number
 
 RATE = 8
 

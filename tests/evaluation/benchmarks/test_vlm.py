@@ -14,7 +14,7 @@ from worldgen.cli import main as cli
 from worldgen.data.media import write_video
 from worldgen.evaluation.benchmarks.vlm import open_judge, read_phygenbench
 from worldgen.metrics.vlm.judge import RemoteJudge
-from worldgen.report.case_page import format_number
+from worldgen.report.markup import format_number
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def test_videophy2_from_folder_to_table(videos, tmp_path, capsys):
     assert "cannot be decoded" in reasons["broken.mp4"]
     page = (out / "report.html").read_text()
     read_whole(page)
-    measured = page[page.index("In short") : page.index("Video by video")]
+    measured = page[page.index("<header>") : page.index("Video by video")]
     for name, value, note in ((one["name"], one["value"], one["note"]) for one in report["measures"]):
         assert name in measured and f"<b>{format_number(value)}</b>" in measured and note in measured
     assert '<td>spin.mp4</td><td class="number">–</td><td class="number">4</td>' in page

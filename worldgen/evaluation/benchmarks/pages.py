@@ -1,17 +1,24 @@
-"""The html page beside the tables of a published benchmark: what was found, over how many, what misses."""
+"""What a published benchmark found, as a report: numbers, plots, over how many, and what misses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import asdict
 
-from worldgen.evaluation.benchmarks.physics_iq_tables import NOTES, SECOND_TAKE, Judged, view_row
-from worldgen.files import write_atomically
+from worldgen.evaluation.benchmarks.physics_iq_tables import (
+    NOTES,
+    SECOND_TAKE,
+    Judged,
+    complete_scenarios,
+    official_table,
+    view_row,
+    write_table,
+)
 from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness
 from worldgen.report.plots import Bar, Cloud, plot_clouds, plot_intervals
-from worldgen.report.provenance import read_provenance
-from worldgen.report.summary_page import Section, blind_spots, render_summary_page
+from worldgen.report.report import Headline, Report, Section, blind_spots
+from worldgen.report.write import report_json
 
 _OVERLAPS = ("time reversal", "shuffled frames", "which law was broken")
 _BLIND = (
@@ -27,14 +34,10 @@ _NUMBERS: tuple[tuple[str, Callable[[Closeness], float]], ...] = (
 )
 
 
-def write_physics_iq_page(
-    out: Path,
-    name: str,
-    rows: Sequence[Row],
-    judged: Sequence[Judged],
-    missing: Sequence[Missing],
-) -> Path:
-    """The page of Physics-IQ; its arguments are those of `write_tables`, and the summary that it returns."""
+def physics_iq_report(
+    name: str, rows: Sequence[Row], judged: Sequence[Judged], missing: Sequence[Missing]
+) -> Report:
+    """Physics-IQ; its summary, views and what misses."""
     clouds = [
         Cloud(
             what,
@@ -60,33 +63,50 @@ def write_physics_iq_page(
             lines=[tuple(row.values()) for row in views],
         ),
     ]
-    page = render_summary_page(
+    return Report(
         title=f"Physics-IQ of {name}",
         introduction=(
             "Each generated video was compared with two real takes of its scene: where, when and how much "
             "anything moves, and the error of the pixels.\nNone of these numbers names a law of physics, and "
             "no score of them should be read alone."
         ),
-        summary=rows,
-        sections=sections,
-        missing=[(one.file, one.reason) for one in missing],
+        summary=tuple(rows),
+        sections=tuple(sections),
+        skipped=_named(missing),
         blind=_BLIND,
         notes=NOTES,
-        provenance=read_provenance(),
+        said=Headline(_beside_second_take(name, rows), _first(rows, [what for what, _ in _NUMBERS])),
         files=f"All numbers: report.json; the official table: {name}.csv; a line per view: views.csv.",
     )
-    return _write(out, page)
 
 
-def write_pairs_page(
-    out: Path,
+def physics_iq_files(
+    report: Report, name: str, judged: Sequence[Judged], missing: Sequence[Missing]
+) -> dict[str, bytes]:
+    """The official table, called after the folder of the videos; our own; and what is missing."""
+    numbers = {
+        "summary": [asdict(row) for row in report.summary],
+        "views": [view_row(one) for one in judged],
+        "missing": [asdict(one) for one in missing],
+        "notes": NOTES,
+    }
+    views = [view_row(one) for one in judged]
+    return {
+        f"{name}.csv": official_table(complete_scenarios([one.view for one in judged])).encode(),
+        "views.csv": write_table(list(views[0]), views).encode(),
+        "missing.csv": write_table(["file", "reason"], map(asdict, missing)).encode(),
+        "report.json": report_json(report, numbers),
+    }
+
+
+def pairs_report(
     title: str,
     rows: Sequence[Row],
     measures: Sequence[Measure],
     missing: Sequence[Missing],
     notes: Sequence[str],
-) -> Path:
-    """The page of an encoder on pairs; its arguments are those of `write_pairs`, and what that found."""
+) -> Report:
+    """An encoder on pairs; the arguments are those of `write_pairs`, and what that found."""
     won = [(measure.name.partition(": pairs won")[::2], measure) for measure in measures if _drawn(measure)]
     whole = [Bar(name, one.value, one.low, one.high) for (name, kind), one in won if not kind]
     kinds = [
@@ -105,26 +125,24 @@ def write_pairs_page(
     if kinds:
         lead = "The same for each condition or violation apart: intervals are wider, as pairs are fewer."
         sections.append(Section("Condition by condition", lead, plot_intervals(kinds, unit, chance=0.5)))
-    page = render_summary_page(
+    return Report(
         title=title,
         introduction=(
             "A frozen encoder looked at videos of possible and of impossible worlds, each pair alike but for "
             "what is impossible in one of them.\nWhat is judged is the encoder, and no generator: whether "
             "its surprise, or the shape of its features, tells the two apart. Chance is one half."
         ),
-        summary=rows,
-        sections=sections,
-        missing=[(one.file, one.reason) for one in missing],
+        summary=tuple(rows),
+        sections=tuple(sections),
+        skipped=_named(missing),
         blind=blind_spots(measures),
-        notes=notes,
-        provenance=read_provenance(),
+        notes=tuple(notes),
+        said=Headline(_against_chance(measures), tuple(rows[:5])),
         files="All numbers: report.json; a line per pair and number: pairs.csv.",
     )
-    return _write(out, page)
 
 
-def write_opinions_page(
-    out: Path,
+def opinions_report(
     title: str,
     rows: Sequence[Row],
     measures: Sequence[Measure],
@@ -132,30 +150,67 @@ def write_opinions_page(
     verdicts: Sequence[Sequence[object]],
     missing: Sequence[Missing],
     notes: Sequence[str],
-) -> Path:
-    """The page of a judge on videos; its arguments are those of the tables, and the summary."""
+) -> Report:
+    """A judge on videos; the arguments are those of the tables, and the summary."""
     lead = "Empty where a reply was no clear answer."
-    page = render_summary_page(
+    return Report(
         title=title,
         introduction=(
             "A vision-language model was asked about every video, in the words of the benchmark. These are "
             "its opinions: neither measurements of physics nor of fidelity."
         ),
-        summary=rows,
-        sections=[Section("Video by video", lead, heads=tuple(heads), lines=verdicts)],
-        missing=[(one.file, one.reason) for one in missing],
+        summary=tuple(rows),
+        sections=(Section("Video by video", lead, heads=tuple(heads), lines=verdicts),),
+        skipped=_named(missing),
         blind=blind_spots(measures),
-        notes=notes,
-        provenance=read_provenance(),
+        notes=tuple(notes),
+        said=Headline(
+            "What a judge said of these videos: opinions, and no measurement of physics.", tuple(rows[:5])
+        ),
         files="All numbers: report.json; a line per video: verdicts.csv; every reply: replies.jsonl.",
     )
-    return _write(out, page)
 
 
 def _drawn(measure: Measure) -> bool:
     return ": pairs won" in measure.name and measure.value is not None
 
 
-def _write(out: Path, page: str) -> Path:
-    write_atomically(out / "report.html", page.encode())
-    return out / "report.html"
+def _beside_second_take(name: str, rows: Sequence[Row]) -> str:
+    """Where intervals overlap, neither is called closer."""
+    found = {row.name: row for row in rows}
+    farther, alike = [], []
+    for what, _ in _NUMBERS:
+        own, take = found[what], found[f"{what}: {SECOND_TAKE}"]
+        lower_is_better = what == "MSE"
+        ours, theirs = (take, own) if lower_is_better else (own, take)
+        apart = ours.high is not None and theirs.low is not None and ours.high < theirs.low
+        (farther if apart else alike).append(what)
+    if not farther:
+        return (
+            f"By none of the four numbers is {name} seen to be farther from the scene than a second take is."
+        )
+    tail = f"; by {', '.join(alike)} that is not seen" if alike else ""
+    return f"{name} is farther from the filmed scene than a second take is, by {', '.join(farther)}{tail}."
+
+
+def _against_chance(measures: Sequence[Measure]) -> str:
+    """Of the first share of pairs won, what its interval supports."""
+    first = next((one for one in measures if _drawn(one)), None)
+    if first is None or first.value is None or first.low is None or first.high is None:
+        return "No number applies to any of these pairs."
+    within = f"{100 * first.low:.0f} to {100 * first.high:.0f} %"
+    won = f"{100 * first.value:.0f} % of {first.n} pairs won ({within})"
+    name = first.name.partition(":")[0]
+    if first.low > first.limit:
+        return f"{name} tells impossible from possible videos better than chance: {won}."
+    if first.high < first.limit:
+        return f"{name} takes the possible videos for the impossible ones more often than chance: {won}."
+    return f"{name} cannot be told from chance: {won}."
+
+
+def _first(rows: Sequence[Row], names: Sequence[str]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if row.name in (*names, "Physics-IQ stable score"))
+
+
+def _named(missing: Sequence[Missing]) -> tuple[tuple[str, str], ...]:
+    return tuple((one.file, one.reason) for one in missing)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from worldgen.evaluation.benchmarks.pages import write_pairs_page
+from worldgen.evaluation.benchmarks.pages import pairs_report
 from worldgen.evaluation.benchmarks.pair_layouts import ViolationPair, ViolationPairs
-from worldgen.files import write_atomically
 from worldgen.metrics import geophys, surprise
 from worldgen.metrics.intervals import auroc, auroc_interval, pair_accuracy
 from worldgen.metrics.measure import Measure, Missing, Row
-from worldgen.report.provenance import read_provenance
-from worldgen.report.terminal import print_rows
+from worldgen.report.terminal import print_report
+from worldgen.report.write import report_json, write_report
 
 Scores = Mapping[str, float | None]
 """Numbers of one video by name; None where one does not apply."""
@@ -107,11 +105,8 @@ def write_pairs(
     measures = measure_pairs(whole, scored)
     rows = [Row("pairs judged", float(len(whole)), unit=f"of {found.expected}"), *(m.row() for m in measures)]
     rows.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
-    made = read_provenance()
-    report = {
-        "title": title,
-        "command": made.command,
-        "versions": dict(made.versions),
+    summary = pairs_report(title, rows, measures, missing, notes)
+    numbers = {
         "pairs": {"judged": len(whole), "expected": found.expected},
         "measures": [asdict(measure) for measure in measures],
         "missing": [asdict(one) for one in missing],
@@ -124,13 +119,13 @@ def write_pairs(
         if (values := _both(pair, scored, name)) is not None
     ]
     heads = ["kind", "scene", "possible", "impossible", "number", "value_possible", "value_impossible"]
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "pairs.csv", write_csv(heads, lines))
-    lost = ([one.file, one.reason] for one in missing)
-    write_atomically(out / "missing.csv", write_csv(["file", "reason"], lost))
-    write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
-    print_rows(rows)
-    return write_pairs_page(out, title, rows, measures, missing, notes)
+    files = {
+        "pairs.csv": write_csv(heads, lines),
+        "missing.csv": write_csv(["file", "reason"], ([one.file, one.reason] for one in missing)),
+        "report.json": report_json(summary, numbers),
+    }
+    print_report(summary)
+    return write_report(out, summary, files)
 
 
 def _accuracy(

@@ -32,11 +32,10 @@ from jaxtyping import UInt8
 from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.benchmarks.physics_iq_layout import FilledSlot, Take, find_pairs
-from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, write_tables
+from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, summarize
 from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.measure import Missing
 from worldgen.metrics.physics_iq.scores import Closeness, Comparison, View, quarter, watch
-from worldgen.report.terminal import print_rows
 
 SECONDS = 5
 SILENT_SECONDS = 300.0
@@ -102,11 +101,14 @@ def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int |
             f"None of {len(layout.slots)} views can be judged; the first: {missing[0].file}: "
             f"{missing[0].reason}."
         )
-    from worldgen.evaluation.benchmarks.pages import write_physics_iq_page
+    from worldgen.evaluation.benchmarks.pages import physics_iq_files, physics_iq_report
+    from worldgen.report.terminal import print_report
+    from worldgen.report.write import write_report
 
-    rows = write_tables(out, generated.name, judged, missing, len(layout.slots))
-    print_rows(rows)
-    return write_physics_iq_page(out, generated.name, rows, judged, missing)
+    rows = summarize(judged, missing, len(layout.slots))
+    report = physics_iq_report(generated.name, rows, judged, missing)
+    print_report(report)
+    return write_report(out, report, physics_iq_files(report, generated.name, judged, missing))
 
 
 def score_slot(task: _Task, beat: Callable[[], None]) -> None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
-from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Missing, Row
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
-from worldgen.report.provenance import read_provenance
 
 NOTES = (
     "Read the four numbers apart: played backward or in random order, a clip keeps the spatial and the "
@@ -39,43 +35,15 @@ class Judged:
     """What was adapted: size, rate, length."""
 
 
-def write_tables(
-    out: Path, name: str, judged: Sequence[Judged], missing: Sequence[Missing], expected: int
-) -> list[Row]:
-    """Write the tables; each appears whole or not at all.
-
-    Args:
-        out: Folder.
-        name: Of the generated videos' folder: the official table is called so.
-        judged: In order of their numbers.
-        missing: Files that are not there, or could not be judged.
-        expected: Views that there ought to be.
-
-    Returns:
-        The summary.
-    """
-    complete = complete_scenarios([one.view for one in judged])
-    rows = summarize_views([one.view for one in judged], complete, expected)
-    rows.append(
-        Row("files missing or refused", float(len(missing)), note="each with its reason in missing.csv")
-    )
+def summarize(judged: Sequence[Judged], missing: Sequence[Missing], expected: int) -> list[Row]:
+    """All numbers over views, and over how many of ``expected`` they are."""
+    views = [one.view for one in judged]
     adapted = sum(bool(one.notes) for one in judged)
-    rows.append(Row("views adapted", float(adapted), unit=f"of {len(judged)}", note="see notes in views.csv"))
-    made = read_provenance()
-    report = {
-        "title": f"Physics-IQ of {name}",
-        "command": made.command,
-        "versions": dict(made.versions),
-        "summary": [asdict(row) for row in rows],
-        "views": [view_row(one) for one in judged],
-        "missing": [asdict(one) for one in missing],
-        "notes": NOTES,
-    }
-    write_atomically(out / f"{name}.csv", official_table(complete).encode())
-    write_atomically(out / "views.csv", _csv(list(view_row(judged[0])), map(view_row, judged)).encode())
-    write_atomically(out / "missing.csv", _csv(["file", "reason"], map(asdict, missing)).encode())
-    write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
-    return rows
+    return [
+        *summarize_views(views, complete_scenarios(views), expected),
+        Row("files missing or refused", float(len(missing)), note="each with its reason in missing.csv"),
+        Row("views adapted", float(adapted), unit=f"of {len(judged)}", note="see notes in views.csv"),
+    ]
 
 
 def complete_scenarios(views: Sequence[View]) -> list[View]:
@@ -146,7 +114,7 @@ def official_table(views: Sequence[View]) -> str:
             row |= _official_columns(sides[side])
         rows.append(row)
     heads = list(rows[0]) if rows else ["scenario"]
-    return _csv(heads, rows)
+    return write_table(heads, rows)
 
 
 def _official_columns(view: View) -> dict[str, object]:
@@ -181,7 +149,8 @@ def view_row(one: Judged) -> dict[str, object]:
     return row | {"notes": "; ".join(one.notes)}
 
 
-def _csv(heads: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
+def write_table(heads: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
+    """A csv of rows by their columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, heads, lineterminator="\n")
     writer.writeheader()

@@ -22,9 +22,9 @@ from typing import TypeVar
 import yaml
 
 from worldgen.data.videos import VideoFolder, read_small, require_picture
-from worldgen.evaluation.benchmarks.pages import write_opinions_page
+from worldgen.evaluation.benchmarks.pages import opinions_report
 from worldgen.evaluation.benchmarks.pair_tables import write_csv
-from worldgen.files import progress_bar, write_atomically
+from worldgen.files import progress_bar
 from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.metrics.vlm.judge import Judge, LocalJudge, RemoteJudge, Transcript
 from worldgen.metrics.vlm.protocols import (
@@ -36,8 +36,8 @@ from worldgen.metrics.vlm.protocols import (
     measure_phygeneval,
     measure_videophy2,
 )
-from worldgen.report.provenance import read_provenance
-from worldgen.report.terminal import print_rows
+from worldgen.report.terminal import print_report
+from worldgen.report.write import report_json, write_report
 from worldgen.types import Clip
 
 BENCHMARKS = ("videophy2", "phygeneval")
@@ -213,21 +213,18 @@ def _write(
     rows: Sequence[Sequence[object]],
     missing: Sequence[Missing],
 ) -> Path:
-    made = read_provenance()
-    report = {
-        "title": title,
-        "command": made.command,
-        "versions": dict(made.versions),
+    summary = [measure.row() for measure in measures]
+    summary.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
+    report = opinions_report(title, summary, measures, heads, rows, missing, NOTES)
+    numbers = {
         "measures": [asdict(measure) for measure in measures],
         "missing": [asdict(one) for one in missing],
         "notes": list(NOTES),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "verdicts.csv", write_csv(heads, rows))
-    lost = ([one.file, one.reason] for one in missing)
-    write_atomically(out / "missing.csv", write_csv(["file", "reason"], lost))
-    write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False).encode())
-    summary = [measure.row() for measure in measures]
-    summary.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
-    print_rows(summary)
-    return write_opinions_page(out, title, summary, measures, heads, rows, missing, NOTES)
+    files = {
+        "verdicts.csv": write_csv(heads, rows),
+        "missing.csv": write_csv(["file", "reason"], ([one.file, one.reason] for one in missing)),
+        "report.json": report_json(report, numbers),
+    }
+    print_report(report)
+    return write_report(out, report, files)
