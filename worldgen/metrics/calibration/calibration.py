@@ -365,6 +365,8 @@ def _detection(
 
 def _monotony(name: str, own: Sequence[Observation], right: Sequence[Observation]) -> float | None:
     """Spearman's rank correlation of strength and badness in each world, the mean over worlds."""
+    from scipy.stats import rankdata  # takes longer to import than a report that only quotes us to write
+
     points: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for item in (*(item for item in right if item.violation == ORIGINAL), *own):
         check = _find(item, name)
