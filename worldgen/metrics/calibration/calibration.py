@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from worldgen.metrics.checks.scoring import PASSING
 from worldgen.metrics.intervals import auroc, auroc_interval, wilson_interval
