@@ -18,13 +18,14 @@ from tests.metrics.physics_iq.whole import (
     spatiotemporal_iou,
     weighted_spatial_iou,
 )
+from tests.models import perceiving
 from worldgen.cli import main as cli
 from worldgen.conditioning import Conditioner
 from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
-from worldgen.diffusion.codec import KLCodec
+from worldgen.diffusion.codec import IdentityCodec, KLCodec
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
@@ -52,7 +53,7 @@ from worldgen.tasks.measures import (
     require_own_names,
 )
 from worldgen.tasks.measures_encoded import GeometryMetric, SetDistanceMetric, SurpriseMetric
-from worldgen.tasks.validation import first_clips
+from worldgen.tasks.validation import first_clips, slot_sensitivities
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOWS = Windows(8, (4,))
@@ -440,3 +441,19 @@ def test_lists_may_not_be_empty():
     for kind, field in ((PlausibilityMetric, "checks"), (PreferenceMetric, "violations")):
         with pytest.raises(ValueError, match=f"{field} must be of .*; got none"):
             kind(())
+
+
+def test_validation_tells_which_slot_is_heeded(vjepa2_folder):
+    clip = simulate_clip("collide", 5, size=16, frames=8)
+    model = perceiving(vjepa2_folder)
+    other = simulate_clip("drop", 6, size=16, frames=8)
+    both = stack_clips([replace(one, masks=None, truth=None, depth=None) for one in (clip, other)])
+    model.codec = IdentityCodec()  # which needs no truth
+    model.denoiser = DiT(3, 6, 16, dim=24, depth=1, heads=2, patch=(1, 2, 2)).eval()
+    for part in (model.denoiser.to_patch, model.denoiser.blocks[0].cross_attention.out):
+        torch.nn.init.normal_(part.weight)
+    found = dict(slot_sensitivities(model, model.encode(both), 0))
+    assert found.keys() == {"text", "video"} and all(change > 1e-3 for change in found.values())
+    said = replace(both, prompts=(clip.prompts[0],) * 2)
+    found = dict(slot_sensitivities(model, model.encode(said), 0))
+    assert found["text"] == 0 and found["video"] > 1e-3
