@@ -87,10 +87,10 @@ def _build(folder: Path) -> WorldModel:
         raise ValueError(
             f"{folder / CONFIG_FILE} must have a section 'model'; it has none. Is it a run of `fit`?"
         )
-    refuse_moved(config["model"], str(folder / CONFIG_FILE))
+    own = {name: value for name, value in config["model"].items() if name not in TRAINING_KEYS}
+    refuse_moved(own, str(folder / CONFIG_FILE))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(WorldModel, "model")
-    own = {name: value for name, value in config["model"].items() if name not in TRAINING_KEYS}
     return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)}))["model"]
 
 
