@@ -9,7 +9,7 @@ import torch
 
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.appearance import fill_holes
-from worldgen.metrics.tracking.colors import count_spurious, pixel_tracks, track_and_count, track_objects
+from worldgen.metrics.tracking.colors import pixel_tracks, track_and_count, track_objects
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.violations.graded import VIOLATIONS, shuffle, teleport
 from worldgen.types import Clip, PhysicsReport
@@ -26,13 +26,13 @@ def pixels_only(clip: Clip) -> Clip:
 
 def report_of(clip: Clip, original: Clip) -> PhysicsReport:
     """Assessed from the frames alone; the original names the objects and is the reference."""
-    found = track_objects(pixels_only(clip), original)
+    found, spurious = track_and_count(pixels_only(clip), original)
     return assess(
         found,
         clip="test",
         source="readout",
         reference=original.truth,
-        spurious=count_spurious(pixels_only(clip), original)[0],
+        spurious=spurious[0],
     )
 
 
@@ -69,11 +69,11 @@ def test_blur_and_noise_do_not_lose_the_ball(width, limit):
         frames = (frames + 0.02 * torch.randn(frames.shape, generator=generator)).clamp(0, 1)
         frames[:, :1] = clip.frames[:, :1]
         soft = replace(pixels_only(clip), frames=frames)
-        found = track_objects(soft, clip)
+        found, spurious = track_and_count(soft, clip)
         assert found.present.all()
         error = pixel_tracks(found, clip.camera, 64, 64) - pixel_tracks(clip.truth, clip.camera, 64, 64)
         assert error.norm(dim=-1).max() < limit
-        assert count_spurious(soft, clip).sum() == 0
+        assert spurious.sum() == 0
 
 
 def test_truth_through_pixels_falls_as_it_must():
@@ -119,7 +119,7 @@ def test_a_vanished_ball_is_missed_and_a_copy_is_spurious():
     elsewhere = (clip.masks[0, :, 0] & clip.masks[0, :, 0].flip(-1)).sum(dim=(-1, -2)) == 0
     ball = clip.masks[:, :, 0].flip(-1)[:, :, None]
     doubled = replace(clip, frames=torch.where(ball, mirrored, clip.frames))
-    counts = count_spurious(pixels_only(doubled), clip)[0]
+    counts = track_and_count(pixels_only(doubled), clip)[1][0]
     assert elsewhere.sum() >= 8 and (counts[elsewhere] == 1).float().mean() > 0.7
     assert report_of(doubled, clip)["permanence"].score < 0.2
     assert report_of(doubled, clip)["free_fall"].value < 0.05  # the ball itself still falls
@@ -198,10 +198,9 @@ def test_bad_input_is_explained():
         teleport(clip, share=1.5)
 
 
-def test_one_look_tracks_and_counts_as_two_do():
+def test_counting_changes_no_track():
     clip = simulate_clip("collide", 3)
     shown = pixels_only(clip)
-    tracks, counts = track_and_count(shown, clip)
+    tracks, _ = track_and_count(shown, clip)
     alone = track_objects(shown, clip)
     assert torch.equal(tracks.position, alone.position) and torch.equal(tracks.present, alone.present)
-    assert torch.equal(counts, count_spurious(shown, clip))

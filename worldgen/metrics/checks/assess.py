@@ -65,7 +65,7 @@ def assess(
         gravity: g in m/s^2.
         expected: Where each object ought to be visible; everywhere that the reference has it, or everywhere,
             when None.
-        spurious: Objects seen per frame that belong to nobody (`colors.count_spurious`).
+        spurious: Objects seen per frame that belong to nobody (`colors.track_and_count`).
         excused: Where an object may come and go (`permanence.exits`); births are not judged when None.
         cut: Where it may be seen in part only: it is there, and no law is checked on its place.
         floor: Height of the floor in metres; None where it is unknown. Not used for pixels, nor for objects

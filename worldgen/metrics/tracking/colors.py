@@ -44,22 +44,12 @@ def track_objects(clip: Clip, reference: Clip | None = None) -> Trajectory:
     return _tracks(clip, reference, look, *_locate(clip, look))
 
 
-def count_spurious(clip: Clip, reference: Clip | None = None) -> Int[Tensor, "B T"]:
-    """Colored blobs per frame that belong to no object: at least 40 % of the smallest object's first area.
-
-    A second copy of an object is one too: each object owns only the neighborhood of its own densest blob.
-
-    Args:
-        clip: As in `track_objects`.
-        reference: As in `track_objects`.
-    """
-    reference = clip if reference is None else reference
-    look = read_appearance(clip, reference)
-    return _spurious(clip, look, _locate(clip, look)[0])
-
-
 def track_and_count(clip: Clip, reference: Clip) -> tuple[Trajectory, Int[Tensor, "B T"]]:
-    """`track_objects` and `count_spurious`, from one look at the frames."""
+    """`track_objects`, and colored blobs per frame that belong to no object, from one look at the frames.
+
+    A blob counts from 40 % of the smallest object's first area on. A second copy of an object is one too:
+    each object owns only the neighborhood of its own densest blob.
+    """
     look = read_appearance(clip, reference)
     center, area = _locate(clip, look)
     return _tracks(clip, reference, look, center, area), _spurious(clip, look, center)
