@@ -15,6 +15,10 @@ def square(values: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     return values.square(), os.getpid(), torch.get_num_threads()
 
 
+def write_down(text: str) -> bytes:
+    return text.encode()
+
+
 def end_oneself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -30,6 +34,12 @@ def test_results_and_errors_come_back(processes):
     elsewhere = {process != os.getpid() for _, process, _ in found}
     assert elsewhere == {processes > 1}
     assert processes == 1 or {threads for _, _, threads in found} == {1}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_bytes_come_back_as_they_were_made(processes):
+    with Crew(processes, __name__) as crew:
+        assert crew.submit(write_down, "made").result() == b"made"
 
 
 def test_a_process_that_is_killed_is_told_of_and_a_crew_has_somebody():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from worldgen.data.workers import die_with_parent
 
@@ -19,8 +19,8 @@ Made = TypeVar("Made")
 class Promise(Generic[Made]):
     """What a piece of work will have made."""
 
-    def __init__(self, future: Future[bytes | Made]) -> None:
-        self._future = future
+    def __init__(self, future: Future[Any], load: Callable[[Any], Made]) -> None:
+        self._future, self._load = future, load
 
     def result(self) -> Made:
         """What was made; waits for it.
@@ -30,8 +30,7 @@ class Promise(Generic[Made]):
             Exception: Whatever the work raised.
         """
         try:
-            made = self._future.result()
-            return pickle.loads(made) if isinstance(made, bytes) else made
+            return self._load(self._future.result())
         except BrokenProcessPool as error:
             raise ChildProcessError(
                 "A working process was killed, often for want of memory; give the command fewer --processes."
@@ -66,13 +65,13 @@ class Crew:
         """Have ``work``, a function of a module, called with what can be pickled."""
         # Bytes, because torch would hand over every tensor through a file of its own.
         if self._pool is not None:
-            return Promise(self._pool.submit(_run, pickle.dumps((work, arguments))))
-        done: Future[bytes | Made] = Future()
+            return Promise(self._pool.submit(_run, pickle.dumps((work, arguments))), pickle.loads)
+        done: Future[Made] = Future()
         try:
             done.set_result(work(*arguments))
         except Exception as error:
             done.set_exception(error)
-        return Promise(done)
+        return Promise(done, lambda made: made)
 
     def __enter__(self) -> Crew:
         return self
