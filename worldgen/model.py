@@ -115,8 +115,9 @@ class WorldModel(nn.Module):
         still = torch.stack(
             [encode_held(self.codec, clip, context_frames, frames) for context_frames in self.contexts], dim=1
         )
+        rows, columns = still.shape[-2:]
         motion = torch.stack(
-            [context_motion(clip, context_frames, still.shape[-2:]) for context_frames in self.contexts],
+            [context_motion(clip, context_frames, (rows, columns)) for context_frames in self.contexts],
             dim=1,
         )
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
@@ -224,7 +225,8 @@ class WorldModel(nn.Module):
         start = hold(context, context_frames, frames)
         with torch.no_grad():
             still = encode_held(self.codec, start, context_frames, frames)
-            motion = context_motion(start, context_frames, still.shape[-2:])
+            rows, columns = still.shape[-2:]
+            motion = context_motion(start, context_frames, (rows, columns))
             which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
             slots = self.encode_condition(context) if slots is None else slots
             given = partial(self._velocity, self._context(still, motion, which), slots, residuals)

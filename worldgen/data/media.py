@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def read_video(path: str | Path) -> tuple[UInt8[Tensor, "T 3 H W"], float]:
     return torch.stack(frames).permute(0, 3, 1, 2).contiguous(), mean_rate(times)
 
 
-def iterate_frames(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+def iterate_frames(path: str | Path) -> Generator[tuple[np.ndarray, float], None, None]:
     """Frame after frame as uint8 (H W 3) with its time in seconds; memory for one frame only.
 
     Raises:

@@ -123,12 +123,10 @@ def present_case(
     for violation in SHOWN_VIOLATIONS:
         broken = VIOLATIONS[violation](one.clip)
         shown[f"{violation} (control)"] = observe(broken, one.clip, one.name)
-    exhibits = [
-        Exhibit(label, seen.clip, seen.tracks, seen.report, is_violation="control" in label)
-        for label, seen in shown.items()
-    ]
-    if takes is not None:
-        exhibits = [_with_checks(item, takes.check(item.clip)) for item in exhibits]
+    exhibits = []
+    for label, seen in shown.items():
+        exhibit = Exhibit(label, seen.clip, seen.tracks, seen.report, is_violation="control" in label)
+        exhibits.append(exhibit if takes is None else _with_checks(exhibit, takes.check(seen.clip)))
     forecasts = {"truth": truth.forecast}
     exhibits += [
         _film(replayed(label, seen, one.clip, own, forecasts.get(label)), one.clip)

@@ -97,7 +97,9 @@ def compare_folders(videos: Path, against: Path, encoder: str, out: Path) -> Bes
 def extract_features(encoder: Encoder, mark: str, clip: Clip) -> Seen:
     """Features of a clip, and its surprise where the encoder predicts; ``mark`` names the encoder."""
     features = clip_features(encoder, [clip])[0]
-    window = fit_window(encoder, clip.frames.shape[1]) if isinstance(encoder, Foreseer) else None
+    if not isinstance(encoder, Foreseer):
+        return Seen(features, ())
+    window = fit_window(encoder, clip.frames.shape[1])
     if window is None:
         return Seen(features, ())
     stride = max(ceil((clip.frames.shape[1] - window.frames) / (MOST_WINDOWS - 1)), 1)

@@ -32,6 +32,7 @@ from worldgen.types import GRAVITY, Check, Clip, Trajectory
 MOVED = 48
 """Clips of which the dynamic degree is taken: matching frames costs more than the other numbers together."""
 _SSIM_WINDOW = 11
+_Values = Sequence[float] | Float[np.ndarray, " K"]
 _FIDELITY = "fidelity, not physics"
 FEWEST = 6
 """Samples of free flight from which an acceleration is fitted."""
@@ -62,6 +63,7 @@ def score_clip(truth: Clip, generated: Clip, tracks: Trajectory, context_frames:
         tracks: What the tracker saw in the continuation.
         context_frames: First frames that were given.
     """
+    assert truth.truth is not None, "score_clip needs the simulator's truth"
     height, width = truth.frames.shape[-2:]
     errors = trajectory_error_px(tracks, truth.truth, truth.camera, height, width, context_frames)
     moving = moving_psnr(generated.frames, truth.frames, context_frames)
@@ -80,7 +82,7 @@ def score_clip(truth: Clip, generated: Clip, tracks: Trajectory, context_frames:
 def measure(outcome: Outcome) -> tuple[Row, ...]:
     """The numbers of one clip, by which reports are compared clip by clip; None where one does not apply."""
 
-    def row(name: str, values: Sequence[float], statistic: Callable[[np.ndarray], float], unit: str) -> Row:
+    def row(name: str, values: _Values, statistic: Callable[[np.ndarray], float], unit: str) -> Row:
         finite = np.asarray(values, dtype=float)
         finite = finite[np.isfinite(finite)]
         return Row(name, float(statistic(finite)) if len(finite) else None, unit=unit)
@@ -103,6 +105,7 @@ def falls(
     The last known frame counts as a sample. Objects that were not seen throughout, or touch something within
     ``FEWEST`` frames, are left out.
     """
+    assert truth.contacts is not None, "falls needs to know when something is touched"
     errors = []
     contacts = truth.contacts[0]
     dt = float(truth.dt[0])
@@ -186,6 +189,7 @@ def baselines(truths: Sequence[Clip], groups: Sequence[str], regression: LinearR
     for name, predict in ways.items():
         errors = []
         for clip, group in zip(truths, groups, strict=True):
+            assert clip.truth is not None, "a baseline needs the simulator's truth"
             guess, (height, width) = predict(clip.truth, group), clip.frames.shape[-2:]
             off = trajectory_error_px(guess, clip.truth, clip.camera, height, width, context_frames)
             errors.append(off[0].double().numpy())
@@ -215,12 +219,15 @@ def look_at(made: Clip, true: Clip, context_frames: int, moves: bool = True) -> 
         moves: Whether to ask if they move at all, which costs more than all else.
     """
     ours, real = made.frames[:, context_frames:], true.frames[:, context_frames:]
-    both, several = ((ours, made.fps), (real, true.fps)), ours.shape[1] > 1
+    several = ours.shape[1] > 1
+    both = None
+    if several and moves:
+        both = (float(dynamic_degree(ours, made.fps)), float(dynamic_degree(real, true.fps)))
     return Look(
         float(psnr(ours, real)),
         float(ssim(ours, real)) if min(ours.shape[-2:]) >= _SSIM_WINDOW else None,
         (float(temporal_flicker(ours)), float(temporal_flicker(real))) if several else None,
-        tuple(float(dynamic_degree(*one)) for one in both) if several and moves else None,
+        both,
     )
 
 
@@ -306,7 +313,7 @@ def fit_regression(
 
 def _summarize(
     name: str,
-    values: Sequence[Sequence[float] | Float[np.ndarray, " K"]],
+    values: Sequence[_Values],
     statistic: Callable[[np.ndarray], float],
     unit: str,
     note: str = "",
@@ -320,7 +327,7 @@ def _summarize(
     return Row(name, float(statistic(finite)), low, high, unit, note)
 
 
-def _pad(values: Sequence[Sequence[float]]) -> Float[np.ndarray, "clips K"]:
+def _pad(values: Sequence[_Values]) -> Float[np.ndarray, "clips K"]:
     width = max([1, *(len(row) for row in values)])
     table = np.full((len(values), width), np.nan)
     for index, row in enumerate(values):

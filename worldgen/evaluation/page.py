@@ -72,7 +72,7 @@ def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_fram
         notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
     )
     page = write_report(folder, report)
-    if any(_is_pictured(case) for case in verdict.cases):
+    if any(_pictured_truth(case) for case in verdict.cases):
         write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
     print_report(report)
     if shown:
@@ -83,12 +83,13 @@ def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_fram
 def side_by_side(verdict: Evaluation, columns: int = 6) -> torch.Tensor:
     """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
     pairs = [
-        torch.cat([case.exhibits[0].clip.frames[0], made.frames[0]], dim=2)
+        torch.cat([truth.frames[0], made.frames[0]], dim=2)
         for case, made in zip(verdict.cases, verdict.generated, strict=True)
-        if _is_pictured(case)
+        if (truth := _pictured_truth(case))
     ][:columns]
     return torch.cat(pairs, dim=3)
 
 
-def _is_pictured(case: Case) -> bool:
-    return case.exhibits[0].label == "truth"
+def _pictured_truth(case: Case) -> Clip | None:
+    first = case.exhibits[0]
+    return first.clip if first.label == "truth" else None

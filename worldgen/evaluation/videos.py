@@ -278,5 +278,6 @@ def check_video(
     held, backward = tuple(one[:1].expand_as(one) for one in where), tuple(one.flip(0) for one in where)
     for name, violation, then in zip(SHOWN_VIOLATIONS, (freeze, reverse), (held, backward), strict=True):
         broken = violation(thing)
+        assert broken.truth is not None, "a violation keeps the tracks of its clip"
         exhibits.append(exhibit(_label(name), replace(broken, truth=None), broken.truth, then))
     return Case(path.stem, "", 0, tuple(exhibits), tuple(measures))

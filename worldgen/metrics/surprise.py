@@ -177,12 +177,18 @@ def expect(foreseer: Foreseer, window: Clip, context: int) -> Float[Tensor, "B L
     return foreseer.predict(known, context, window.frames.shape[1] - context).values
 
 
-def require_fit(foreseer: Foreseer, windows: Windows) -> None:
-    """Raise ValueError unless the model predicts, and can look at such windows whole."""
-    if not isinstance(foreseer, Foreseer):
+def require_foreseer(encoder: Encoder | Foreseer) -> Foreseer:
+    """The encoder, which predicts; ValueError where it does not."""
+    if not isinstance(encoder, Foreseer):
         raise ValueError(
-            f"Surprise needs an encoder that predicts, such as VJEPA2; {type(foreseer).__name__} does not."
+            f"Surprise needs an encoder that predicts, such as VJEPA2; {type(encoder).__name__} does not."
         )
+    return encoder
+
+
+def require_fit(encoder: Encoder | Foreseer, windows: Windows) -> None:
+    """Raise ValueError unless the model predicts, and can look at such windows whole."""
+    foreseer = require_foreseer(encoder)
     if windows.frames > foreseer.frames:
         raise ValueError(
             f"A window must be at most the encoder's {foreseer.frames} frames; got {windows.frames}. Use "

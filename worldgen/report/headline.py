@@ -88,7 +88,7 @@ def _beside_truth(whose: str, pairs: Sequence[tuple[list[float], list[float]]]) 
 
     failed, applied, failed_truth, applied_truth = map(sum, zip(*counts, strict=True))
     made, true = failed / applied, failed_truth / applied_truth
-    low, high = bootstrap_interval(counts, change)
+    low, high = bootstrap_interval(np.asarray(counts, dtype=np.float64), change)
     both = f"{100 * made:.0f} % against {100 * true:.0f} %, in {len(pairs)} clips"
     gap = f"difference {100 * (made - true):+.0f} points, {100 * low:+.0f} to {100 * high:+.0f}"
     if low > 0:

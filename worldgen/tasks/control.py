@@ -98,9 +98,10 @@ class ControlTask(LightningModule):
         """Run everything that does not learn over the training clips once."""
         if stage != "fit":
             return
-        data = self.trainer.datamodule
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         latents = precompute_latents(self.generator, data, self.cache, self.storage)
-        cells = latents[0][0].shape[-2:]
+        rows, columns = latents[0][0].shape[-2:]
+        cells = (rows, columns)
         drawn = precompute(
             data.train_source(skip=("scene",)),
             lambda clip: (self.control.draw(clip, cells),),
@@ -143,8 +144,9 @@ class ControlTask(LightningModule):
     def validation_step(self, clip: Clip, index: int) -> None:
         """Loss at fixed noise in each bin of noise levels: steered by the truth, and not steered."""
         latents = self.generator.encode(clip)
+        rows, columns = latents.z.shape[-2:]
         with self.average.applied():
-            residuals = self.control(self.control.draw(clip, latents.z.shape[-2:]))
+            residuals = self.control(self.control.draw(clip, (rows, columns)))
         for name, added in (("loss", residuals), ("loss_without_control", None)):
             loss = fixed_losses(self.generator, latents, index, added).mean()
             self.log(f"val/{name}", loss, prog_bar=True, batch_size=len(clip))

@@ -91,7 +91,7 @@ class WorldGenerator(LightningModule):
             ValueError: Measures of one name, or one that cannot judge the clips of validation.
         """
         require_own_names(self.measures)
-        data = self.trainer.datamodule
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         if self.sampled and self.measures and (stage == "test" or data.val is not None):
             truth = self._first_clips(stage)
             for warning in [measure.begin(self.model, truth) for measure in self.measures]:
@@ -166,7 +166,7 @@ class WorldGenerator(LightningModule):
                 self.log(f"{stage}/{measure.name}_{name}/n", float(n), batch_size=1)
 
     def _first_clips(self, stage: str) -> Clip:
-        data = self.trainer.datamodule
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         return first_clips(data.test_source() if stage == "test" else data.val_source(), self.sampled)
 
     # ---------------------------------------------------------------- files

@@ -18,7 +18,7 @@ from worldgen.encoders.base import Encoder
 from worldgen.metrics.circularity import circularity
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
-from worldgen.metrics.surprise import Windows, require_fit, surprise
+from worldgen.metrics.surprise import Windows, require_fit, require_foreseer, surprise
 from worldgen.model import WorldModel
 from worldgen.tasks.measures import Reading, ValidationMetric, mean_over
 from worldgen.types import Clip, to_device
@@ -82,7 +82,8 @@ class SurpriseMetric(EncodedMetric):
 
     def read(self, made: Clip, truth: Clip) -> Iterator[Reading]:
         """After each context: the surprise, the truth's, and the share of clips that surprise more."""
-        ours, real = (surprise(self.judge, clip, self.windows).average for clip in (made, truth))  # (B, K)
+        judge = require_foreseer(self.judge)
+        ours, real = (surprise(judge, clip, self.windows).average for clip in (made, truth))  # (B, K)
         for index, context in enumerate(self.windows.contexts):
             yield mean_over(f"after_{context}", ours[:, index].tolist())
             yield mean_over(f"after_{context}_of_truth", real[:, index].tolist())
@@ -132,8 +133,8 @@ class SetDistanceMetric(EncodedMetric):
 
     def read(self, made: Clip, truth: Clip) -> Iterator[Reading]:
         """Each distance, and its floor; neither of fewer than four clips."""
-        features = (clip_features(self.judge, [clip]) for clip in (made, truth))
-        for found in measure_distances(*features):
+        ours, real = (clip_features(self.judge, [clip]) for clip in (made, truth))
+        for found in measure_distances(ours, real):
             name = found.name.lower().replace(" ", "_")
             for suffix, value, n in (("", found.value, found.n), ("_floor", found.floor, found.n // 2)):
                 yield Reading(name + suffix, math.nan if value is None else value, 0 if value is None else n)

@@ -164,7 +164,7 @@ def read_recipes(folder: Path) -> dict[str, Recipe]:
     return recipes
 
 
-def describe_source(source: Sequence[Clip]) -> dict[str, str]:
+def describe_source(source: ClipSource) -> dict[str, str]:
     """How a source's clips are read: frames and size, where all have the same; rate and captions if set."""
     other: dict[str, str] = {}
     if isinstance(source, ShardedClips):

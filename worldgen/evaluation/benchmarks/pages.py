@@ -107,13 +107,17 @@ def pairs_report(
     notes: Sequence[str],
 ) -> Report:
     """An encoder on pairs; the arguments are those of `write_pairs`, and what that found."""
-    won = [(measure.name.partition(": pairs won")[::2], measure) for measure in measures if _drawn(measure)]
-    whole = [Bar(name, one.value, one.low, one.high) for (name, kind), one in won if not kind]
-    kinds = [
-        Bar(f"{kind.removeprefix(', ')}; {name}", one.value, one.low, one.high)
-        for (name, kind), one in sorted(won, key=lambda pair: pair[0][1])
-        if kind
-    ]
+    whole, by_kind = [], []
+    for measure in measures:
+        name, drawn, kind = measure.name.partition(": pairs won")
+        if not drawn or measure.value is None:
+            continue
+        if kind:
+            label = f"{kind.removeprefix(', ')}; {name}"
+            by_kind.append((kind, Bar(label, measure.value, measure.low, measure.high)))
+        else:
+            whole.append(Bar(name, measure.value, measure.low, measure.high))
+    kinds = [bar for _, bar in sorted(by_kind, key=lambda pair: pair[0])]
     unit = "share of pairs won, 95 % interval"
     sections = []
     if whole:
