@@ -10,16 +10,12 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from lightning import LightningModule, Trainer
 from safetensors.torch import save_file
 
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.diffusion.average import WeightAverage
 from worldgen.encoders.adapterhub import Bottleneck
-from worldgen.encoders.compositions import Saved
 from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
-from worldgen.tasks.adapters import AdapterSaver
 from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.control import ControlTask
 from worldgen.tasks.generator import WorldGenerator
@@ -156,23 +152,6 @@ def test_saved_adapters_act_together(how, saved_adapter, clip, tmp_path):
     learned = [weight for weight in text.trained().values() if weight.grad is not None]
     assert any(weight.grad.abs().max() > 0 for weight in learned)
     assert (loss - loss_of(build(*paths), clip)).abs().max() > 1e-3
-
-
-def test_what_an_adapter_learned_is_saved_at_the_end_of_a_fit(tmp_path, clip):
-    task = build_task(CONFIGS / "base.yaml", CONFIGS / "size" / "nano.yaml")
-    model = task.model
-    model.conditioner.text = T5(str(ROOT / "assets/nano/t5"), adapter=Bottleneck(name="first"))
-    for parameter in model.conditioner.text.trained().values():
-        torch.nn.init.normal_(parameter, std=0.5)
-    task.average = WeightAverage(model.parameters(), 0.9)
-    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
-    AdapterSaver().on_fit_end(trainer, task)
-    assert [folder.name for folder in (tmp_path / "adapters").iterdir()] == ["text"]
-    saved = Saved(name="first", source=str(tmp_path / "adapters/text"))
-    again = T5(str(ROOT / "assets/nano/t5"), adapter=saved)
-    assert torch.equal(again.encode(clip).values, model.conditioner.text.encode(clip).values)
-    with pytest.raises(ValueError, match="is a callback of fits of a WorldGenerator; got LightningModule"):
-        AdapterSaver().on_fit_end(trainer, LightningModule())
 
 
 def test_every_class_that_a_config_names_is_there():

@@ -23,7 +23,7 @@ from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
-from worldgen.runs.generate import open_controls, read_shard_clip, steer
+from worldgen.runs.generate import open_controls, steer
 from worldgen.runs.recipe import HOME
 from worldgen.tasks.control import ControlTask
 
@@ -130,13 +130,6 @@ def test_a_trained_control_steers_and_is_of_its_generator_alone(trained, shards)
         open_controls([out / "control"], generator(seed=1))
     with pytest.raises(ValueError, match="Each of 1 controls must have a scale; got 2"):
         steer(model, controls, [1.0, 1.0], start)
-
-
-def test_clips_of_shards_are_named_by_number(shards):
-    assert torch.equal(read_shard_clip(f"{shards}:3").frames, ShardedClips(shards)[3].frames)
-    for number in ("16", "-1", "x"):
-        with pytest.raises(ValueError, match=f"must be a number below 16; got '{number}'"):
-            read_shard_clip(f"{shards}:{number}")
 
 
 # ------------------------------------------------------------------- the command, with the shipped weights

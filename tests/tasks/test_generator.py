@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,14 +13,8 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from tests.models import build
-from worldgen.conditioning import Conditioner
-from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.data.sources import ShardedClips
-from worldgen.encoders.base import Encoder, Tokens
-from worldgen.model import Latents
 from worldgen.runs.folder import open_run
-from worldgen.tasks.encoding import unread_members
 from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,33 +149,3 @@ def test_bad_input_is_one_sentence_and_exit_code_2(shards, tmp_path, words, sent
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("worldgen: ") and sentence in last
     assert "Traceback" not in done.stderr
-
-
-class DepthSeen(Encoder):
-    """Says how far away the picture is on the mean; 0 where it is not told."""
-
-    dim, origins = 4, ("depth",)
-
-    def __init__(self):
-        super().__init__()
-        self.freeze()
-
-    def encode(self, clip):
-        far = torch.zeros(len(clip)) if clip.depth is None else clip.depth.mean(dim=(1, 2, 3, 4))
-        return Tokens(far[:, None, None].expand(-1, 1, 4), torch.ones(len(clip), 1, dtype=torch.bool))
-
-
-def test_an_encoder_that_looks_at_depth_is_told_it_in_training_as_in_evaluation(tmp_path):
-    simulate_shards(tmp_path / "clips", ("drop",), 2, size=16, frames=4, processes=1)
-    task = build(WorldGenerator, cache=tmp_path / "cache")
-    model = task.model
-    assert unread_members(model) == ("depth", "masks", "scene")
-    model.conditioner = Conditioner(multimodal=DepthSeen(), dim=16, queries=2)
-    data = ClipDataModule(train=tmp_path / "clips", batch_size=2)
-    task._trainer = SimpleNamespace(datamodule=data)  # all that setup asks of one
-    task.setup("fit")
-    kept = Latents.from_columns(next(iter(data.train_dataloader())))
-    seen = sorted(kept.slots[0].tokens.values[:, 0, 0].tolist())
-    whole = (model.encode(clip) for clip in map(ShardedClips(tmp_path / "clips").__getitem__, (0, 1)))
-    judged = sorted(float(latents.slots[0].tokens.values[0, 0, 0]) for latents in whole)
-    assert seen == pytest.approx(judged) and min(seen) > 1

@@ -1,113 +1,18 @@
 """Physics-IQ from folder to table: official names, nothing averaged over gaps, nothing done twice."""
 
-import ast
-import csv
-import hashlib
 import json
 import os
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
 
-from tests.report.pages import holds_summary, read_whole
+from tests.evaluation.benchmarks.filmed import RATE, film, make, real_name, rows_of, run, the_pair
 from worldgen.cli import main as cli
 from worldgen.data.media import video_timing, write_video
 from worldgen.evaluation.benchmarks.physics_iq import _read_judged, _Task, compare_pair, resample
-from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs, official_slots
-from worldgen.evaluation.benchmarks.physics_iq_tables import complete_scenarios, official_table
-from worldgen.metrics.physics_iq.scores import physics_iq_score
-from worldgen.report.markup import format_number
-
-RATE = 8
-
-
-def film(path: Path, offset: int = 0, frames: int = 5 * RATE, rate: float = RATE, side: int = 64, light=1.0):
-    """A bright square that slides to the right over a plain ground."""
-    video = torch.full((frames, 3, side, 96), 0.3)
-    for index in range(frames):
-        left = 4 + offset + index * 60 // frames
-        video[index, :, side // 3 : side // 3 + 20, left : left + 20] = 0.9
-    write_video(path, video * light, rate)
-
-
-def real_name(number, view, take, scenario, rate=30, kind="testing-videos"):
-    return f"{number:04d}_{kind}_{rate}FPS_{view}_take-{take}_trimmed-{scenario}.mp4"
-
-
-def make(root: Path, scenarios: int = 1, rate: int = RATE, views=VIEWS) -> tuple[Path, Path]:
-    """The first official scenarios, both takes and generated."""
-    made, real = root / "model", root / "physics-IQ-benchmark"
-    folder = real / "split-videos" / "testing" / f"{rate}FPS"
-    for index in range(scenarios):
-        for side, view in enumerate(VIEWS):
-            if view not in views:
-                continue
-            number, scenario = 3 * index + side + 1, SCENARIOS[index]
-            film(made / f"{number:04d}_{view}_trimmed-{scenario}.mp4", offset=3 + side)
-            film(folder / real_name(number, view, 1, scenario, rate), 0, 5 * rate, rate)
-            film(folder / real_name(number + 198, view, 2, scenario, rate), 2, 5 * rate, rate)
-    return made, real
-
-
-def run(made: Path, real: Path, out: Path, processes: int = 1) -> None:
-    words = ["evaluate", "--benchmark", "physics-iq", "--generated", str(made), "--real", str(real)]
-    cli.main([*words, "--out", str(out), "--processes", str(processes)])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def the_pair(made: Path, real: Path):
-    return find_pairs(made, real).pairs[0]
-
-
-def test_names_are_those_of_the_official_list():
-    """Lines 1, 198 and 361 of descriptions.csv; the checksum is of all its scenarios in order."""
-    assert len(set(SCENARIOS)) == 66
-    slots = list(official_slots())
-    assert slots[0].generated_name == "0001_perspective-left_trimmed-ball-and-block-fall.mp4"
-    assert (
-        slots[197].real_name(1, 198).startswith("0198_testing-videos_30FPS_perspective-right_take-1_trimmed")
-    )
-    siphon = next(slot for slot in slots if slot.scenario == "siphon")
-    assert siphon.number + 198 == 361 and siphon.view == "perspective-left"
-    assert hashlib.sha256("\n".join(SCENARIOS).encode()).hexdigest()[:16] == "c35336f3a2098ec3"
-
-
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
-    """Two scenarios, of which one lacks a view and one has a damaged video."""
-    root = tmp_path_factory.mktemp("benchmark")
-    made, real = make(root, scenarios=3)
-    (made / f"0004_{VIEWS[0]}_trimmed-{SCENARIOS[1]}.mp4").unlink()
-    (made / f"0008_{VIEWS[1]}_trimmed-{SCENARIOS[2]}.mp4").write_bytes(b"not a video")
-    (made / "0777_stray.mp4").write_bytes(b"nobody's")
-    run(made, real, root / "out", processes=2)
-    return made, real, root / "out"
-
-
-def test_the_official_table_holds_complete_scenarios_only(evaluated):
-    rows = rows_of(evaluated[2] / "model.csv")
-    assert [row["scenario"] for row in rows] == [f"trimmed-{SCENARIOS[0]}.mp4"]
-    names = (
-        "v1_mse",
-        "v2_mse",
-        "variance_spatial",
-        "variance_weighted_spatial",
-        "variance_spatiotemporal_iou",
-    )
-    names += ("variance_mse", "spatiotemporal_iou_v1", "spatiotemporal_iou_v2", "spatial_iou_v1")
-    names += ("spatial_iou_v2", "weighted_spatial_iou_v1", "weighted_spatial_iou_v2")
-    assert list(rows[0]) == ["scenario", *(f"{name}_{view}" for view in VIEWS for name in names)]
-    errors = ast.literal_eval(rows[0][f"v1_mse_{VIEWS[0]}"])
-    assert len(errors) == 5 * RATE and all(0 < error < 1 for error in errors)
-    # The generated square starts where take 2 does, one pixel further on: closer to it than to take 1.
-    assert float(rows[0][f"spatial_iou_v2_{VIEWS[0]}"]) > float(rows[0][f"spatial_iou_v1_{VIEWS[0]}"])
+from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs
 
 
 def test_what_is_missing_is_listed_and_counted(evaluated):
@@ -125,33 +30,6 @@ def test_what_is_missing_is_listed_and_counted(evaluated):
     assert "over 1 of 66 scenarios" in found["Physics-IQ score"]["note"]
     assert found["files missing or refused"]["value"] == len(missing)
     assert len(report["views"]) == len(rows_of(out / "views.csv")) == 7
-
-
-def test_scores_are_those_of_the_numbers(evaluated):
-    report = json.loads((evaluated[2] / "report.json").read_text())
-    found = {row["name"]: row["value"] for row in report["summary"]}
-    judged = [compare_pair(pair).view for pair in find_pairs(*evaluated[:2]).pairs if pair.slot.number != 8]
-    assert found["Physics-IQ score"] == physics_iq_score(complete_scenarios(judged))
-    assert found["spatial IoU"] == pytest.approx(np.mean([view.first.spatial for view in judged]))
-    assert found["MSE: second take"] == pytest.approx(np.mean([view.variance.mean_mse for view in judged]))
-    assert official_table(complete_scenarios(judged)) == (evaluated[2] / "model.csv").read_text()
-
-
-def test_the_page_holds_the_summary_every_view_and_what_is_missing(evaluated):
-    page = (evaluated[2] / "report.html").read_text()
-    report = json.loads((evaluated[2] / "report.json").read_text())
-    outline = read_whole(page)
-    holds_summary(page, report["summary"])
-    assert outline.tags.count("svg") == 1 and "http" not in page
-    table = page[page.index("View by view") : page.index("What is missing")]
-    assert table.count("<tr>") == 1 + 7
-    for view in report["views"]:
-        assert f"<td>{view['scenario']}</td><td>{view['view']}</td>" in table
-        assert format_number(view["mse"]) in table and format_number(view["spatial second take"]) in table
-    assert f"{len(report['missing'])} files are not there" in page
-    assert '<td>generated video missing</td><td class="number">190</td>' in page
-    assert "spatial and weighted spatial IoU</b> cannot see: time reversal, shuffled frames" in page
-    assert "worldgen evaluate --benchmark physics-iq --generated" in page
 
 
 def test_a_second_run_does_only_what_is_missing(evaluated, tmp_path):
