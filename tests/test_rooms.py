@@ -1,4 +1,4 @@
-"""The import table of the house plan, who may import whom; no circles, and no name twice."""
+"""The import table of the house plan, who may import whom; no circles, no name twice, no file untested."""
 
 import ast
 import re
@@ -18,6 +18,9 @@ FORBIDDEN = {
     "model.py": ("lightning",),
 }
 """Modules that a folder may not import, though its room may."""
+TESTS = PACKAGE.parent / "tests"
+OF_THE_WHOLE = {"test_readme.py", "test_configs.py", "test_rooms.py", "test_names.py"}
+"""Tests of no single file, as those of ``tests/chains`` are."""
 
 
 def table(plan: str) -> dict[str, set[str]]:
@@ -147,6 +150,35 @@ def twins(sources: dict[str, str]) -> list[str]:
     ]
 
 
+def unmirrored(modules: set[str], tests: set[str]) -> list[str]:
+    """A sentence for each file without its test, and for each test without its file.
+
+    Args:
+        modules: Files of the package, as in ``data/media.py``.
+        tests: Files of the tests, as in ``data/test_media.py``.
+    """
+    wanted = {
+        str(path.with_name(f"test_{path.name}")): module
+        for module in modules
+        if not (path := Path(module)).name.startswith("__")
+    }
+    mirrors = {
+        test
+        for test in tests
+        if Path(test).name.startswith("test_") and not test.startswith("chains/") and test not in OF_THE_WHOLE
+    }
+    return [
+        *(
+            f"worldgen/{wanted[test]} has no tests of its own; write tests/{test}."
+            for test in sorted(wanted.keys() - mirrors)
+        ),
+        *(
+            f"tests/{test} mirrors no file of worldgen/; move its tests to where what they test is."
+            for test in sorted(mirrors - wanted.keys())
+        ),
+    ]
+
+
 @pytest.fixture(scope="module")
 def sources() -> dict[str, str]:
     return {
@@ -162,6 +194,23 @@ def test_no_files_import_in_a_circle(sources):
 
 def test_no_public_class_name_stands_twice(sources):
     assert not twins(sources), "\n".join(twins(sources))
+
+
+def test_each_file_has_its_tests_and_each_test_its_file():
+    modules, tests = (
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")} for folder in (PACKAGE, TESTS)
+    )
+    assert not unmirrored(modules, tests), "\n".join(unmirrored(modules, tests))
+
+
+def test_a_file_without_tests_and_a_test_without_a_file_are_noticed():
+    modules = {"__init__.py", "model.py", "data/__init__.py", "data/media.py"}
+    tests = {"conftest.py", "test_model.py", "chains/test_all.py", "test_rooms.py", "data/films.py"}
+    assert unmirrored(modules, tests | {"data/test_media.py"}) == []
+    assert unmirrored(modules, tests | {"test_media.py"}) == [
+        "worldgen/data/media.py has no tests of its own; write tests/data/test_media.py.",
+        "tests/test_media.py mirrors no file of worldgen/; move its tests to where what they test is.",
+    ]
 
 
 @pytest.mark.parametrize(
