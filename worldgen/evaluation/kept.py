@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from worldgen.files import atomic_path, code_mark
 from worldgen.metrics.measure import Row
-from worldgen.model import WorldModel
 from worldgen.report.cases import Case, Exhibit
-from worldgen.runs.folder import CONFIG_FILE, WEIGHTS_FILE
 from worldgen.types import Check, Clip, PhysicsReport, Trajectory
+
+if TYPE_CHECKING:  # whoever judges videos needs no model
+    from worldgen.model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class ResumeCache:
 
 def stamp_run(run: Path, model: WorldModel, *how: object) -> str:
     """Names what a run generates with: its files, its frozen parts, the code, the device, how it is asked."""
+    from worldgen.runs.folder import CONFIG_FILE, WEIGHTS_FILE
+
     digest = hashlib.sha256(repr((*how, code_mark(), model.frozen_fingerprint(), model.device.type)).encode())
     for name in (CONFIG_FILE, WEIGHTS_FILE, "checkpoints/last.ckpt"):
         if (path := run / name).is_file():
