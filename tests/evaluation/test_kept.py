@@ -13,7 +13,7 @@ from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
 from worldgen.evaluation.cases import HeldOut
 from worldgen.evaluation.generator import evaluate_folder, evaluate_run
-from worldgen.evaluation.kept import ResumeCache, stamp_run
+from worldgen.evaluation.kept import Record, ResumeCache, stamp_of, stamp_run
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
@@ -117,3 +117,34 @@ def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
     loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
     with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
         evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=0, regression_clips=30)
+
+
+def test_a_record_is_what_was_written_in_the_same_way_or_nothing(tmp_path):
+    record = Record(tmp_path / "a" / "x.safetensors", "one")
+    assert record.read() is None
+    whole = torch.arange(6.0).reshape(2, 3)
+    record.write({"words": [1, None]}, {"column": whole[:, 1]})  # a view, which safetensors does not take
+    kept = record.read()
+    assert kept.words == {"words": [1, None]} and kept.tensors["column"].tolist() == [1, 4]
+    assert replace(record, stamp="two").read() is None
+    record.path.write_bytes(record.path.read_bytes()[:-3])
+    assert record.read() is None
+    record.write(None)
+    assert record.read() == (None, {}) and [path.name for path in record.path.parent.iterdir()] == [
+        "x.safetensors"
+    ]
+
+
+def test_a_stamp_changes_with_the_way_and_with_every_file(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"a")
+    two.write_bytes(b"b")
+    stamps = [
+        stamp_of("way", files=[one, two]),
+        stamp_of("other way", files=[one, two]),
+        stamp_of("way", files=[one]),
+    ]
+    assert stamp_of("way", files=[one, two]) == stamps[0]
+    two.write_bytes(b"bb")
+    stamps.append(stamp_of("way", files=[one, two]))
+    assert len(set(stamps)) == 4

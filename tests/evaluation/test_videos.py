@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from tests.data.videos import ball, write
 from worldgen.evaluation.capture import Capture, choose_capture
-from worldgen.evaluation.kept import Finding, read_finding, write_finding
+from worldgen.evaluation.kept import Finding, Record, read_finding, write_finding
 from worldgen.evaluation.videos import CAMERA, check_video, evaluate_videos
 from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Exhibit
@@ -69,14 +69,15 @@ def test_a_second_run_judges_only_what_changed_and_says_the_same(folder, judged,
 
 def test_a_finding_comes_back_as_it_was_but_for_its_frames(folder, tmp_path):
     case = check_video(folder / "ball02.mp4")
-    write_finding(tmp_path / "a" / "x.safetensors", Finding("ball02.mp4", case), "one")
-    kept = read_finding(tmp_path / "a" / "x.safetensors", "one").case
+    record = Record(tmp_path / "a" / "x.safetensors", "one")
+    write_finding(record, Finding("ball02.mp4", case))
+    kept = read_finding(record).case
     assert [item.report for item in kept.exhibits] == [item.report for item in case.exhibits]
     assert [item.is_violation for item in kept.exhibits] == [False, True, True]
     for item, own in zip(kept.exhibits, case.exhibits, strict=True):
         assert item.clip is None and item.frames == own.frames and item.fps == pytest.approx(own.fps)
         torch.testing.assert_close(item.tracks.position, own.tracks.position, atol=0, rtol=0)
-    assert read_finding(tmp_path / "a" / "x.safetensors", "two") is None
+    assert read_finding(replace(record, stamp="two")) is None
     assert set(load_file(tmp_path / "a" / "x.safetensors")) >= {"0.position", "2.present"}
 
 

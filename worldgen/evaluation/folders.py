@@ -5,7 +5,6 @@ What was seen of a video is kept in ``OUT/features``: a second run looks only at
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import ceil
@@ -13,14 +12,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from worldgen.data.videos import MOST_FRAMES, WIDEST, VideoFolder, read_small, require_picture
 from worldgen.encoders.base import Encoder, fingerprint, load_encoder
+from worldgen.evaluation.kept import Kept, Record, stamp_of
 from worldgen.evaluation.videos import Beside
-from worldgen.files import atomic_path, code_mark, progress_bar
+from worldgen.files import progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances
 from worldgen.metrics.measure import Row
@@ -123,9 +122,10 @@ def _look_at_all(
     with progress_bar("videos") as progress:
         bar = progress.add_task("Looking", total=len(paths))
         for path in paths:
-            record, status = records / f"{path.name}.safetensors", path.stat()
-            stamp = f"{status.st_size} {status.st_mtime_ns} {code_mark()} {WIDEST} {MOST_FRAMES} {mark}"
-            seen = _read_seen(record, stamp)
+            stamp = stamp_of(WIDEST, MOST_FRAMES, mark, files=[path])
+            record = Record(records / f"{path.name}.safetensors", stamp)
+            kept = record.read()
+            seen = None if kept is None else _read_seen(kept)
             if seen is None:
                 try:
                     seen = extract_features(encoder, mark, require_picture(read_small(path), path.name))
@@ -133,27 +133,13 @@ def _look_at_all(
                     lost.append((str(path), " ".join(str(error).split()) or type(error).__name__))
                 else:
                     with suppress(OSError, SafetensorError):  # a second run looks again
-                        _write_seen(record, seen, stamp)
+                        measures = [asdict(row) for row in seen.measures]
+                        record.write(measures, {"features": seen.features})
             if seen is not None:
                 found[path] = seen
             progress.advance(bar)
     return found, lost
 
 
-def _write_seen(record: Path, seen: Seen, stamp: str) -> None:
-    measures = json.dumps([asdict(row) for row in seen.measures])
-    with atomic_path(record) as partial:
-        save_file({"features": seen.features}, partial, metadata={"stamp": stamp, "measures": measures})
-
-
-def _read_seen(record: Path, stamp: str) -> Seen | None:
-    """What `_write_seen` kept; None where there is nothing, or something of another stamp."""
-    try:
-        with safe_open(record, framework="pt") as file:
-            notes = file.metadata() or {}
-            if notes.get("stamp") != stamp:
-                return None
-            measures = tuple(Row(**row) for row in json.loads(notes["measures"]))
-            return Seen(file.get_tensor("features"), measures)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):  # damaged: looked at anew
-        return None
+def _read_seen(kept: Kept) -> Seen:
+    return Seen(kept.tensors["features"], tuple(Row(**row) for row in kept.words))

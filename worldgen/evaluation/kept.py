@@ -1,13 +1,13 @@
-"""What was found about one video, kept on disk: a run that was stopped goes on, and workers hand it over."""
+"""What an evaluation found so far, kept on disk: a run that was stopped goes on, and workers hand it over."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,50 @@ if TYPE_CHECKING:  # whoever judges videos needs no model
     from worldgen.model import WorldModel
 
 
+class Kept(NamedTuple):
+    """What a record holds."""
+
+    words: Any
+    """What json can hold."""
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where one thing that was found is kept: a safetensors file, whole or not there.
+
+    What was found in another way, or is damaged, is as if it were not there.
+    """
+
+    path: Path
+    stamp: str
+    """Names what it is found in, and how; see `stamp_of`."""
+
+    def write(self, words: object, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Keep something; OSError or SafetensorError where the disk does not take it."""
+        whole = {name: value.contiguous().clone() for name, value in (tensors or {}).items()}
+        with atomic_path(self.path) as partial:
+            save_file(whole, partial, metadata={"stamp": self.stamp, "words": json.dumps(words)})
+
+    def read(self) -> Kept | None:
+        """What is kept, if it was found in this way."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                notes = file.metadata() or {}
+                if notes.get("stamp") != self.stamp:
+                    return None
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+                return Kept(json.loads(notes["words"]), tensors)
+        except (OSError, SafetensorError, ValueError, KeyError):
+            return None
+
+
+def stamp_of(*how: object, files: Iterable[Path] = ()) -> str:
+    """Names a way of finding, the code included, and the state of the files that it looks at."""
+    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr((*how, code_mark(), states)).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Finding:
     """A video that was judged, or why it was not."""
@@ -32,14 +76,8 @@ class Finding:
     reason: str = ""
 
 
-def write_finding(path: Path, finding: Finding, stamp: str) -> None:
-    """Keep a finding, but for its frames; it appears whole or not at all.
-
-    Args:
-        path: A safetensors file.
-        finding: What was found.
-        stamp: Names what it was found in, and how: `read_finding` wants the same.
-    """
+def write_finding(record: Record, finding: Finding) -> None:
+    """Keep a finding, but for its frames."""
     tensors: dict[str, Tensor] = {}
     exhibits = []
     for number, item in enumerate(finding.case.exhibits if finding.case is not None else ()):
@@ -50,7 +88,7 @@ def write_finding(path: Path, finding: Finding, stamp: str) -> None:
             for field in fields(Trajectory):
                 value = getattr(item.tracks, field.name)
                 if isinstance(value, Tensor):
-                    tensors[f"{number}.{field.name}"] = value.contiguous().clone()
+                    tensors[f"{number}.{field.name}"] = value
     words = {"name": finding.name, "reason": finding.reason, "exhibits": exhibits}
     if finding.case is not None:
         measures = [asdict(row) for row in finding.case.measures]
@@ -58,21 +96,15 @@ def write_finding(path: Path, finding: Finding, stamp: str) -> None:
             "case": [finding.case.name, finding.case.prompt, finding.case.context_frames],
             "measures": measures,
         }
-    with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={"stamp": stamp, "words": json.dumps(words)})
+    record.write(words, tensors)
 
 
-def read_finding(path: Path, stamp: str) -> Finding | None:
-    """What `write_finding` kept; None where there is nothing, or something of another stamp."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            notes = file.metadata() or {}
-            if notes.get("stamp") != stamp:
-                return None
-            words = json.loads(notes["words"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
-    except (OSError, SafetensorError, ValueError, KeyError):  # damaged: found anew
+def read_finding(record: Record) -> Finding | None:
+    """What `write_finding` kept; None where there is nothing of this stamp."""
+    kept = record.read()
+    if kept is None:
         return None
+    words, tensors = kept
     if "case" not in words:
         return Finding(words["name"], None, words["reason"])
     exhibits = []
@@ -105,15 +137,15 @@ class ResumeCache:
             truth: The clips that it continues; frames of others are not taken for theirs.
             generate: Makes the frames.
         """
-        path = self.folder / f"{number:05d}.safetensors"
         digest = hashlib.sha256(repr((self.stamp, truth.prompts)).encode())
         for name in ("frames", "fps", "depth", "sound", "imu"):  # whatever an encoder may look at
             value = getattr(truth, name)
             digest.update(b"none" if value is None else value.cpu().contiguous().numpy().tobytes())
-        frames = _read(path, digest.hexdigest())
-        if frames is None:
-            frames = generate()
-            _write(path, frames, digest.hexdigest())
+        record = Record(self.folder / f"{number:05d}.safetensors", digest.hexdigest())
+        if (kept := record.read()) is not None:
+            return kept.tensors["frames"]
+        frames = generate().cpu()
+        record.write(None, {"frames": frames})
         return frames
 
 
@@ -121,26 +153,10 @@ def stamp_run(run: Path, model: WorldModel, *how: object) -> str:
     """Names what a run generates with: its files, its frozen parts, the code, the device, how it is asked."""
     from worldgen.runs.folder import CONFIG_FILE, WEIGHTS_FILE
 
-    digest = hashlib.sha256(repr((*how, code_mark(), model.frozen_fingerprint(), model.device.type)).encode())
-    for name in (CONFIG_FILE, WEIGHTS_FILE, "checkpoints/last.ckpt"):
-        if (path := run / name).is_file():
-            status = path.stat()
-            digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
-    return digest.hexdigest()
+    names = (CONFIG_FILE, WEIGHTS_FILE, "checkpoints/last.ckpt")
+    files = [path for name in names if (path := run / name).is_file()]
+    return stamp_of(*how, model.frozen_fingerprint(), model.device.type, files=files)
 
 
 def _check(numbers: dict) -> Check:
     return Check(**{**numbers, "blind_to": tuple(numbers["blind_to"])})
-
-
-def _read(path: Path, stamp: str) -> Tensor | None:
-    try:
-        with safe_open(path, "pt") as file:
-            return file.get_tensor("frames") if (file.metadata() or {}).get("stamp") == stamp else None
-    except (OSError, SafetensorError):
-        return None
-
-
-def _write(path: Path, frames: Tensor, stamp: str) -> None:
-    with atomic_path(path) as partial:
-        save_file({"frames": frames.cpu().contiguous()}, partial, metadata={"stamp": stamp})

@@ -15,9 +15,9 @@ from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, find_videos, r
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
-from worldgen.evaluation.kept import Finding, read_finding, write_finding
+from worldgen.evaluation.kept import Finding, Record, read_finding, stamp_of, write_finding
 from worldgen.evaluation.tracker import Tracking
-from worldgen.files import code_mark, progress_bar
+from worldgen.files import progress_bar
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.checks.permanence import exits
 from worldgen.metrics.measure import Row
@@ -42,8 +42,7 @@ class CheckTask:
 
     video: Path
     filmed: Capture
-    record: Path
-    stamp: str
+    record: Record
     tracking: Tracking = Tracking()
 
 
@@ -150,7 +149,7 @@ def check_file(task: CheckTask, beat: Callable[[], None]) -> None:
     except Exception as error:  # whatever one video does, the others are judged
         finding = Finding(task.video.name, None, f"checking failed ({type(error).__name__}: {error})")
     with suppress(OSError, SafetensorError):  # the parent says that it could not be kept
-        write_finding(task.record, finding, task.stamp)
+        write_finding(task.record, finding)
 
 
 def _camera_notes(cases: list[Case]) -> list[str]:
@@ -167,18 +166,15 @@ def _check_all(
     paths: list[Path], records: Path, processes: int, how: Capture, tracking: Tracking
 ) -> list[Finding]:
     """Findings in the order of the videos, without their frames."""
-    tasks = [
-        CheckTask(path, how, records / f"{path.name}.safetensors", _stamp(path, how, tracking), tracking)
-        for path in paths
-    ]
-    found = {task.video: read_finding(task.record, task.stamp) for task in tasks}
+    tasks = [CheckTask(path, how, _record(records, path, how, tracking), tracking) for path in paths]
+    found = {task.video: read_finding(task.record) for task in tasks}
     waiting = [task for task in tasks if found[task.video] is None]
     with progress_bar("videos") as progress:
         bar = progress.add_task("Checking", total=len(tasks), completed=len(tasks) - len(waiting))
         for task, trouble in run_guarded(
             check_file, waiting, processes, tracking.seconds, tracking.megabytes
         ):
-            finding = None if trouble else read_finding(task.record, task.stamp)
+            finding = None if trouble else read_finding(task.record)
             lost = Finding(task.video.name, None, trouble or "what was found could not be kept")
             found[task.video] = finding or lost
             progress.advance(bar)
@@ -201,11 +197,10 @@ def _at_rate(clip: Clip, how: Capture) -> Clip:
     return clip if how.rate is None else replace(clip, fps=torch.full_like(clip.fps, how.rate))
 
 
-def _stamp(path: Path, how: Capture, tracking: Tracking) -> str:
-    """Names a video and the way it is judged."""
-    status = path.stat()
-    code = f"{code_mark()} {WIDEST} {MOST_FRAMES}"
-    return f"{status.st_size} {status.st_mtime_ns} {code} {how} {tracking}"
+def _record(folder: Path, path: Path, how: Capture, tracking: Tracking) -> Record:
+    """Where the finding of a video goes, by the way it is judged."""
+    stamp = stamp_of(WIDEST, MOST_FRAMES, how, tracking, files=[path])
+    return Record(folder / f"{path.name}.safetensors", stamp)
 
 
 def check_video(

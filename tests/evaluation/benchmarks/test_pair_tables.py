@@ -22,7 +22,7 @@ def test_a_number_that_counts_what_is_there_wins_the_pairs_it_should(likephys, t
     found = find_likephys(root.parent)
     pairs = found.pairs
     videos = [path for pair in pairs for path in (pair.possible, pair.impossible)]
-    scored = score_videos(videos, brightness, 1, tmp_path / "scores.jsonl", "mark")
+    scored = score_videos(videos, brightness, 1, tmp_path / "scores", "mark")
     measures = {measure.name: measure for measure in measure_pairs(pairs, scored)}
     won = measures["brightness: pairs won"]
     assert won.value == 0.75 and won.n == 4 and won.low < 0.75 < won.high and won.limit == 0.5

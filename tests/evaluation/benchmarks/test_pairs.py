@@ -26,16 +26,17 @@ def test_what_was_scored_is_not_scored_again(likephys, tmp_path):
         count.append(1)
         return brightness(clip)
 
-    file = tmp_path / "scores.jsonl"
-    first = score_videos(videos, score, 1, file, "mark")
+    folder = tmp_path / "scores"
+    first = score_videos(videos, score, 1, folder, "mark")
     assert len(count) == len(videos) == 8
-    with open(file, "a") as lines:
-        lines.write('{"key": "cut o')  # the run was killed here
-    assert score_videos(videos, score, 1, file, "mark") == first and len(count) == 8
-    score_videos(videos[:2], score, 1, file, "another mark")
+    assert score_videos(videos, score, 1, folder, "mark") == first and len(count) == 8
+    count.pop()
+    next(folder.iterdir()).write_bytes(b"cut o")
+    assert score_videos(videos, score, 1, folder, "mark") == first and len(count) == 8
+    score_videos(videos[:2], score, 1, folder, "another mark")
     assert len(count) == 10
     write_mp4(videos[0], THERE, 0.4)
-    assert score_videos(videos, score, 1, file, "mark") != first and len(count) == 11
+    assert score_videos(videos, score, 1, folder, "mark") != first and len(count) == 11
 
 
 def evaluate(capsys, *words):

@@ -13,6 +13,7 @@ from worldgen.cli import main as cli
 from worldgen.data.media import video_timing, write_video
 from worldgen.evaluation.benchmarks.physics_iq import _read_judged, _Task, compare_pair, resample
 from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs
+from worldgen.evaluation.kept import Record
 
 
 def test_what_is_missing_is_listed_and_counted(evaluated):
@@ -35,15 +36,15 @@ def test_what_is_missing_is_listed_and_counted(evaluated):
 def test_a_second_run_does_only_what_is_missing(evaluated, tmp_path):
     made, real, out = evaluated
     stamps = {path.name: path.stat().st_mtime_ns for path in (out / "pairs").iterdir()}
-    assert "0008.json" not in stamps and len(stamps) == 7
+    assert "0008.safetensors" not in stamps and len(stamps) == 7
     film(made / f"0004_{VIEWS[0]}_trimmed-{SCENARIOS[1]}.mp4", offset=3)
     changed = made / f"0001_{VIEWS[0]}_trimmed-{SCENARIOS[0]}.mp4"
     film(changed, offset=9)
-    (out / "pairs" / "0002.json").write_text("{")  # cut off
+    (out / "pairs" / "0002.safetensors").write_text("{")  # cut off
     run(made, real, out)
     again = {path.name: path.stat().st_mtime_ns for path in (out / "pairs").iterdir()}
     redone = {name for name, stamp in again.items() if stamps.get(name) != stamp}
-    assert redone == {"0001.json", "0002.json", "0004.json"}
+    assert redone == {"0001.safetensors", "0002.safetensors", "0004.safetensors"}
     assert len(rows_of(out / "model.csv")) == 2
 
 
@@ -173,8 +174,8 @@ def test_bad_words_get_one_sentence(words, sentence, capsys):
 
 def test_a_file_of_other_inputs_does_not_count(tmp_path):
     made, real = make(tmp_path, views=VIEWS[:1])
-    task = _Task(the_pair(made, real), tmp_path / "0001.json", "print")
-    task.file.write_text(json.dumps({"fingerprint": "other", "error": "x"}))
+    task = _Task(the_pair(made, real), Record(tmp_path / "0001", "print"))
+    Record(tmp_path / "0001", "other").write({"error": "x"})
     assert _read_judged(task) is None
-    task.file.write_text(json.dumps({"fingerprint": "print", "error": "x"}))
+    task.record.write({"error": "x"})
     assert _read_judged(task) == "x"

@@ -6,13 +6,12 @@ What is written::
     OUT/report.json        the summary, each number with how many pairs it is over
     OUT/pairs.csv          one line per pair and number
     OUT/missing.csv        what is not there or could not be judged, and why; averaged over nowhere
-    OUT/scores.jsonl       one line per video, so that a second run does only what is missing
+    OUT/scores/            one file per video, so that a second run does only what is missing
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from worldgen.data.videos import frame_files, read_movie
 from worldgen.encoders.base import Encoder, fingerprint, load_encoder
 from worldgen.evaluation.benchmarks.pair_layouts import LAYOUTS
 from worldgen.evaluation.benchmarks.pair_tables import Scored, Scores, write_pairs
+from worldgen.evaluation.kept import Record, stamp_of
 from worldgen.files import progress_bar
 from worldgen.metrics.geophys import SIGNALS, clip_geometry, count_moments
 from worldgen.metrics.surprise import Foreseer, Standstill, Windows, fit_windows, require_fit, surprise
@@ -70,7 +70,7 @@ def evaluate_pairs(benchmark: str, folder: Path, out: Path, encoder: str, window
     videos = list(dict.fromkeys(path for pair in found.pairs for path in (pair.possible, pair.impossible)))
     out.mkdir(parents=True, exist_ok=True)
     scored = score_videos(
-        videos, lambda clip: score_clip(loaded, clip, windows), windows.skip, out / "scores.jsonl", mark
+        videos, lambda clip: score_clip(loaded, clip, windows), windows.skip, out / "scores", mark
     )
     title = f"{benchmark} by {type(loaded).__name__} {encoder}"
     return write_pairs(out, title, found, scored, (f"Encoder and windows: {mark}.", *NOTES))
@@ -101,30 +101,28 @@ def score_clip(encoder: Encoder, clip: Clip, windows: Windows) -> Scores:
 
 
 def score_videos(
-    videos: Sequence[Path], score: Score, skip: int, file: Path, mark: str
+    videos: Sequence[Path], score: Score, skip: int, folder: Path, mark: str
 ) -> dict[Path, Scored]:
-    """Numbers of every video; those that ``file`` has already, made in the same way, are not made again.
+    """Numbers of every video; those that ``folder`` has already, made in the same way, are not made again.
 
     Args:
         videos: Files, or folders of frames.
         score: What to measure.
         skip: Every so many frames one is looked at.
-        file: Grows by one line per video.
+        folder: Where they are kept.
         mark: Names the way of measuring.
     """
-    known = _read_scores(file)
     found: dict[Path, Scored] = {}
     with progress_bar("videos") as progress:
         task = progress.add_task("Watching", total=len(videos))
         for path in videos:
-            key = _key(path, mark)
-            if key not in known:
-                known[key] = _watch(path, score, skip)
-                if not known[key].error:
-                    line = json.dumps({"key": key, "file": str(path), **asdict(known[key])})
-                    with open(file, "a", encoding="utf-8") as lines:
-                        lines.write(f"\n{line}\n")  # a new line first: the last one may have been cut off
-            found[path] = known[key]
+            record = _record(folder, path, mark)
+            if (kept := record.read()) is not None:
+                found[path] = Scored(**kept.words)
+            else:
+                found[path] = _watch(path, score, skip)
+                if not found[path].error:
+                    record.write(asdict(found[path]))
             progress.advance(task)
     return found
 
@@ -138,19 +136,8 @@ def _watch(path: Path, score: Score, skip: int) -> Scored:
         return Scored({}, "", " ".join(str(error).split()))
 
 
-def _key(path: Path, mark: str) -> str:
+def _record(folder: Path, path: Path, mark: str) -> Record:
+    """Where the numbers of a video go: videos of many scenes have the same name."""
+    name = hashlib.blake2b(f"{path} {mark}".encode(), digest_size=16).hexdigest()
     files = frame_files(path) if path.is_dir() else [path]
-    marks = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.blake2b(json.dumps([mark, marks]).encode(), digest_size=16).hexdigest()
-
-
-def _read_scores(file: Path) -> dict[str, Scored]:
-    """What an earlier run found; lines that were cut off are left out."""
-    found = {}
-    for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        try:
-            line = json.loads(text)
-            found[line["key"]] = Scored(dict(line["scores"]), str(line["picture"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+    return Record(folder / f"{name}.safetensors", stamp_of(mark, files=files))

@@ -7,7 +7,7 @@ What is written::
     OUT/missing.csv        what is not there or could not be judged, and why; averaged over nowhere
     OUT/report.html        the same to read, with a plot
     OUT/report.json        the numbers of the summary, each with how many views it is over
-    OUT/pairs/0001.json    one view, so that a second run does only what is missing
+    OUT/pairs/0001.safetensors  one view, so that a second run does only what is missing
 
 As in the official code, five seconds are compared; real videos of another rate are interpolated between
 frames; everything is resized to a quarter of the first take. Unlike there, a video shorter than five seconds
@@ -16,8 +16,6 @@ is compared as far as it goes (and listed), masks and interpolated videos do not
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +31,8 @@ from worldgen.data.media import iterate_frames, video_timing
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.benchmarks.physics_iq_layout import FilledSlot, Take, find_pairs
 from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, summarize
-from worldgen.files import progress_bar, write_atomically
+from worldgen.evaluation.kept import Record, stamp_of
+from worldgen.files import progress_bar
 from worldgen.metrics.measure import Missing
 from worldgen.metrics.physics_iq.scores import Closeness, Comparison, View, quarter, watch
 
@@ -42,14 +41,12 @@ SILENT_SECONDS = 300.0
 """A child is killed when no frame was read for so long."""
 MEGABYTES = 6144
 _SAME_RATE = 1e-2
-_FORMAT = "worldgen.physics-iq.v1"
 
 
 @dataclass(frozen=True)
 class _Task:
     pair: FilledSlot
-    file: Path
-    fingerprint: str
+    record: Record
 
 
 def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int | None = None) -> Path:
@@ -74,7 +71,7 @@ def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int |
     layout = find_pairs(generated, real)
     (out / "pairs").mkdir(parents=True, exist_ok=True)
     tasks = [
-        _Task(pair, out / "pairs" / f"{pair.slot.number:04d}.json", _fingerprint(pair))
+        _Task(pair, Record(out / "pairs" / f"{pair.slot.number:04d}.safetensors", _stamp(pair)))
         for pair in layout.pairs
     ]
     waiting = [task for task in tasks if _read_judged(task) is None]
@@ -85,7 +82,7 @@ def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int |
             score_slot, waiting, min(processes, max(len(waiting), 1)), SILENT_SECONDS, MEGABYTES
         ):
             if trouble is not None:
-                failed[task.file] = trouble
+                failed[task.record.path] = trouble
             progress.advance(bar)
     judged, missing = [], list(layout.missing)
     for task in tasks:
@@ -93,9 +90,11 @@ def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int |
         if isinstance(found, Judged):
             judged.append(found)
         else:
-            missing.append(Missing(task.pair.generated.name, failed.get(task.file, found or "not judged")))
+            missing.append(
+                Missing(task.pair.generated.name, failed.get(task.record.path, found or "not judged"))
+            )
         if isinstance(found, str):
-            task.file.unlink()  # so that a second run tries again
+            task.record.path.unlink()  # so that a second run tries again
     if not judged:
         raise ValueError(
             f"None of {len(layout.slots)} views can be judged; the first: {missing[0].file}: "
@@ -113,13 +112,12 @@ def evaluate_physics_iq(generated: Path, real: Path, out: Path, processes: int |
 
 def score_slot(task: _Task, beat: Callable[[], None]) -> None:
     """Compare one pair and write its file; what is wrong with a video becomes the sentence in there."""
-    row: dict[str, object] = {"fingerprint": task.fingerprint}
     try:
         judged = compare_pair(task.pair, beat)
-        row |= {"view": asdict(judged.view), "number": judged.number, "notes": list(judged.notes)}
+        row = {"view": asdict(judged.view), "number": judged.number, "notes": list(judged.notes)}
     except (ValueError, OSError) as error:
-        row["error"] = str(error)
-    write_atomically(task.file, json.dumps(row).encode())
+        row = {"error": str(error)}
+    task.record.write(row)
 
 
 def compare_pair(pair: FilledSlot, beat: Callable[[], None] = lambda: None) -> Judged:
@@ -231,32 +229,28 @@ def _shape(path: Path) -> tuple[int, int]:
         return next(frames)[0].shape[:2]
 
 
-def _fingerprint(pair: FilledSlot) -> str:
+def _stamp(pair: FilledSlot) -> str:
     """Changes with every file that the numbers are made of."""
-    files = [pair.generated]
-    files += [path for take in pair.takes for one in take for path in (one.video, one.mask) if path]
-    marks = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.blake2b(json.dumps([_FORMAT, marks]).encode(), digest_size=16).hexdigest()
+    files = [path for take in pair.takes for one in take for path in (one.video, one.mask) if path]
+    return stamp_of(files=[pair.generated, *files])
 
 
 def _read_judged(task: _Task) -> Judged | str | None:
     """What was found earlier: numbers, or why there are none; None where nothing (valid) is there."""
-    try:
-        row = json.loads(task.file.read_text(encoding="utf-8"))
-        if row["fingerprint"] != task.fingerprint:
-            return None
-        if "error" in row:
-            return str(row["error"])
-        pairs = {
-            name: Closeness(
-                row["view"][name]["spatial"],
-                tuple(row["view"][name]["spatiotemporal"]),
-                row["view"][name]["weighted_spatial"],
-                tuple(row["view"][name]["mse"]),
-            )
-            for name in ("first", "second", "variance")
-        }
-        view = View(row["view"]["scenario"], row["view"]["view"], **pairs)
-        return Judged(row["number"], view, tuple(row["notes"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    kept = task.record.read()
+    if kept is None:
         return None
+    row = kept.words
+    if "error" in row:
+        return str(row["error"])
+    pairs = {
+        name: Closeness(
+            row["view"][name]["spatial"],
+            tuple(row["view"][name]["spatiotemporal"]),
+            row["view"][name]["weighted_spatial"],
+            tuple(row["view"][name]["mse"]),
+        )
+        for name in ("first", "second", "variance")
+    }
+    view = View(row["view"]["scenario"], row["view"]["view"], **pairs)
+    return Judged(row["number"], view, tuple(row["notes"]))
