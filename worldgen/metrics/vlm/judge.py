@@ -192,7 +192,7 @@ class Transcript(Judge):
     """Another judge, every question and reply of which is written down, and not asked again.
 
     One line of json per reply, appended as it comes, the frames by a digest of them. A run that was stopped
-    and is started again reads what is there.
+    and is started again reads what is there. It is a file for people to read, and no record of an evaluation.
 
     Args:
         judge: Who is asked.
