@@ -94,7 +94,8 @@ class ClipCutter(Generic[Frame]):
     """Takes frames with their times, gives clips of frames at a constant rate.
 
     Sample k of an unbroken stretch is the frame nearest in time to ``begin + k / fps``. Clips begin every
-    ``stride`` samples. Frames are made into pictures only when a clip wants them.
+    ``stride`` samples. Frames are made into pictures only when a clip wants them. The last frame is nearest
+    for half the time that it is shown: what comes later belongs to a frame that is not there.
     """
 
     fps: float
@@ -106,6 +107,8 @@ class ClipCutter(Generic[Frame]):
     _begin: float = 0.0
     _samples: int = 0
     _last: tuple[float, Frame] | None = None
+    _step: float = math.inf
+    """Seconds between the last two frames."""
     _taken: list[UInt8[np.ndarray, "H W 3"]] = field(default_factory=list)
     _skip: int = 0
 
@@ -135,13 +138,16 @@ class ClipCutter(Generic[Frame]):
             self._last = (seconds, frame)
             return []
         clips = self._sample_until((self._last[0] + seconds) / 2)
+        if seconds > self._last[0]:
+            self._step = seconds - self._last[0]
         self._last = (seconds, frame)
         return clips
 
     def cut(self) -> list[tuple[float, UInt8[np.ndarray, "T H W 3"]]]:
         """End the stretch; its counts stay readable until `begin_stretch`. Returns as `feed` does."""
-        clips = [] if self._last is None else self._sample_until(self._last[0] + 0.5 / self.fps)
-        self._last = None
+        shown = min(self._step, 1 / self.fps)
+        clips = [] if self._last is None else self._sample_until(self._last[0] + shown / 2)
+        self._last, self._step = None, math.inf
         return clips
 
     def begin_stretch(self) -> None:

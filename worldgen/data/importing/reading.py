@@ -191,7 +191,7 @@ def _decode(
     shown = _Shown(rule, stream)
     cutter = ClipCutter(fps, rule.frames, rule.stride, shown.picture)
     zero = recording.begin or 0.0
-    half = 0.5 / fps
+    half = 0.5 / max(fps, float(stream.average_rate or 0))  # of the video's own period: neighbors begin there
     whole, broken, count = True, False, 0
 
     def end(why: str | None) -> Iterator[CutClip | Drop]:
@@ -299,7 +299,7 @@ def _decoder_of(stream: VideoStream) -> av.VideoCodecContext:
 
 def _seek(container: InputContainer, stream: VideoStream, recording: Recording) -> None:
     if recording.begin and stream.time_base:
-        container.seek(int(recording.begin / stream.time_base), stream=stream)
+        container.seek(round(recording.begin / stream.time_base), stream=stream)  # begin is a sum of floats
 
 
 def _scan(
