@@ -5,6 +5,7 @@ Heavy imports live inside: the help must be instant.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +133,13 @@ def run(
     Example:
         worldgen evaluate run assets/nano/generator --data data/test --out report/
     """
-    from worldgen.evaluation.generator import evaluate_folder
+    from worldgen.data.crew import Crew
 
-    _print(evaluate_folder(run, data, out, context_frames, seed, clips, encoder, lpips))
+    with Crew(os.cpu_count() or 1, "worldgen.evaluation.cases") as crew:  # they import while we do
+        from worldgen.evaluation.generator import evaluate_folder
+
+        page = evaluate_folder(run, data, out, context_frames, seed, clips, encoder, lpips, crew)
+    _print(page)
 
 
 def videos(

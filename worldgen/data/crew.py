@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -58,13 +59,15 @@ class Crew:
         if "forkserver" in methods:
             context.set_forkserver_preload([module])
         self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare)
-        for _ in range(processes):
-            self._pool.submit(_run, pickle.dumps((str, ())))  # they start now
+        # They start now, while the caller goes on: a process is there when it has imported the module.
+        self._started = Thread(target=self._start, args=(self._pool,), daemon=True)
+        self._started.start()
 
     def submit(self, work: Callable[..., Made], *arguments: object) -> Promise[Made]:
         """Have ``work``, a function of a module, called with what can be pickled."""
         # Bytes, because torch would hand over every tensor through a file of its own.
         if self._pool is not None:
+            self._started.join()
             return Promise(self._pool.submit(_run, pickle.dumps((work, arguments))), pickle.loads)
         done: Future[Made] = Future()
         try:
@@ -80,7 +83,12 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
+            self._started.join()
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def _start(self, pool: ProcessPoolExecutor) -> None:
+        for _ in range(self.processes):
+            pool.submit(_run, pickle.dumps((str, ())))
 
 
 def _prepare() -> None:

@@ -15,6 +15,7 @@ from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Row
 from worldgen.metrics.physics_iq.second_take import NAMES, Takes
 from worldgen.metrics.tracking.colors import track_objects
+from worldgen.report.case_page import draw_tracks
 from worldgen.report.cases import Case, Exhibit
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.replay.replay import NotReplayable, Replay, replay
@@ -88,6 +89,7 @@ def judge_clip(
         case = count_case(one, seen, context_frames, takes, own)
     else:
         case = present_case(one, truth, seen, context_frames, takes, own)
+        case = replace(case, plots=draw_tracks(case))  # here, where several processes share it
     outcome = score_clip(one.clip, made, seen.tracks, context_frames)
     return ClipFindings(
         replace(case, measures=measure(outcome)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +19,6 @@ from worldgen.data.shards.shards import ShardEntry
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import load_encoder
-from worldgen.evaluation import cases
 from worldgen.evaluation.cases import (
     ClipFindings,
     HeldOut,
@@ -124,22 +122,22 @@ def evaluate_folder(
     count: int | None,
     encoder: str | None = None,
     lpips: Path | None = None,
+    crew: Crew | None = None,
 ) -> Path:
     """Judge a run on a folder of simulated shards, and write the report.
 
     With an encoder (see `load_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
-    weights (see `PerceptualDistance`) also by LPIPS.
+    weights (see `PerceptualDistance`) also by LPIPS. The crew judges; the caller alone when None.
     """
-    with Crew(os.cpu_count() or 1, cases.__name__) as crew:
-        loaded = None if encoder is None else load_encoder(encoder)
-        perceived = None if lpips is None else PerceptualDistance(lpips)
-        model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
-        source = ShardedClips(data)
-        held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
-        unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
-        found = evaluate_run(
-            model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived, crew=crew
-        )
+    loaded = None if encoder is None else load_encoder(encoder)
+    perceived = None if lpips is None else PerceptualDistance(lpips)
+    model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
+    source = ShardedClips(data)
+    held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
+    unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
+    found = evaluate_run(
+        model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived, crew=crew
+    )
     if loaded is not None:
         from worldgen.evaluation.features import measure_features  # opens ImageBind's library
 

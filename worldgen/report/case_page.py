@@ -54,6 +54,11 @@ def render_cases(report: Report) -> CasePages:
     return CasePages(_render_stage(shown, pictures), body, style)
 
 
+def draw_tracks(case: Case) -> tuple[str, ...]:
+    """What was tracked over time, as html: the exhibits themselves, and their replays where there are any."""
+    return tuple(_render_plot(part) for part in _apart(case))
+
+
 def _render_stage(cases: tuple[Case, ...], pictures: list[list[ClipPictures | None]]) -> str:
     """Truth beside what is judged of the first cases; neither controls nor replays."""
     groups = []
@@ -147,8 +152,8 @@ def _render_case(case: Case, number: int, pictures: list[ClipPictures | None]) -
         if case.context_frames
         else "nothing given"
     )
-    parts = _apart(case)
-    plots, tables = "".join(map(_render_plot, parts)), "".join(map(_check_table, parts))
+    plots = "".join(case.plots or draw_tracks(case))
+    tables = "".join(map(_check_table, _apart(case)))
     return (
         f'<article id="case{number}">\n<p>{prompt} <span class="soft">({given})</span></p>\n'
         f'<div class="scroll players">{players}</div>\n'

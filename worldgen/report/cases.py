@@ -69,6 +69,8 @@ class Case:
     exhibits: tuple[Exhibit, ...]
     measures: tuple[Row, ...] = ()
     """What else was measured of the clip that is judged, such as its error in pixels."""
+    plots: tuple[str, ...] = ()
+    """Its tracks as svg, by `case_page.draw_tracks`; the page draws them where there are none."""
 
     def __post_init__(self) -> None:
         labels = [exhibit.label for exhibit in self.exhibits]

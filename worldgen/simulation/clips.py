@@ -117,7 +117,7 @@ def _play(
     judged = max(frames, round(_HORIZON * fps) + 1)
     for attempt in range(_ATTEMPTS):
         scene = draw_scene(family, seed, attempt, split=split)
-        played = rollout(scene, judged, fps)
+        played = rollout(scene, judged, fps, start=frames)
         if _is_watchable(scene, played):
             break
     else:
@@ -126,17 +126,18 @@ def _play(
             "ask for fewer frames."
         )
     if take:
-        scene, played = _play_again(scene, take, judged, fps)
-    if judged == frames and gravity is None:
-        return scene, played
-    return scene, rollout(scene, frames, fps, gravity)
+        scene, played = _play_again(scene, take, judged, fps, frames)
+    if gravity is not None:
+        return scene, rollout(scene, frames, fps, gravity)
+    assert played.start is not None, "it was asked for"
+    return scene, played.start
 
 
-def _play_again(first: Scene, take: int, judged: int, fps: float) -> tuple[Scene, Rollout]:
+def _play_again(first: Scene, take: int, judged: int, fps: float, frames: int) -> tuple[Scene, Rollout]:
     """A repetition of a watchable scene, watchable too."""
     for attempt in range(_ATTEMPTS):
         scene = retake(first, take, attempt)
-        played = rollout(scene, judged, fps)
+        played = rollout(scene, judged, fps, start=frames)
         if _is_watchable(scene, played):
             return scene, played
     raise ValueError(

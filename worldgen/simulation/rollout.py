@@ -28,6 +28,8 @@ class Rollout:
     """The MJCF that was simulated."""
     model: mujoco.MjModel
     """The same, compiled, with the step fitted to the frame rate."""
+    start: Rollout | None = None
+    """Its first frames alone, as if the simulation had ended there; where they were asked for."""
 
     @cached_property
     def camera(self) -> Camera:
@@ -35,7 +37,9 @@ class Rollout:
         return camera_of(self.model)
 
 
-def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None) -> Rollout:
+def rollout(
+    scene: Scene, frames: int, fps: float, gravity: float | None = None, start: int | None = None
+) -> Rollout:
     """Simulate a scene and read it off at every frame.
 
     The step is ``1 / (fps n)``, with the whole number n that brings it near the scene's own, so that
@@ -46,6 +50,7 @@ def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None)
         frames: How many frames, the first at time zero.
         fps: Frames per second.
         gravity: m/s^2, downward, in place of the scene's own.
+        start: Frames of ``Rollout.start``; it has none when None.
 
     Raises:
         ValueError: Fewer than one frame, or a rate that is not positive.
@@ -57,10 +62,17 @@ def rollout(scene: Scene, frames: int, fps: float, gravity: float | None = None)
         model.opt.gravity[:] = 0, 0, -gravity
     data = mujoco.MjData(model)
     data.qvel[:] = scene.velocity
-    return play(xml, model, data, frames, fps)
+    return play(xml, model, data, frames, fps, start)
 
 
-def play(xml: str, model: mujoco.MjModel, data: mujoco.MjData, frames: int, fps: float) -> Rollout:
+def play(
+    xml: str,
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    frames: int,
+    fps: float,
+    start: int | None = None,
+) -> Rollout:
     """Simulate from the state that ``data`` is in, and read it off at every frame.
 
     Args:
@@ -69,20 +81,25 @@ def play(xml: str, model: mujoco.MjModel, data: mujoco.MjData, frames: int, fps:
         data: The state of the first frame; it ends in that of the last.
         frames: How many frames.
         fps: Frames per second.
+        start: Frames of ``Rollout.start``, at most as many; it has none when None.
     """
     steps = fit_timestep(model, fps)
     probe = mujoco.MjData(model)
     bodies = object_bodies(model)
     observer = _ContactObserver(model, bodies)
     states = _States(model, bodies, frames)
-    states.read(0, data, probe)
-    for frame in range(1, frames):
-        for _ in range(steps):
+    first = None
+    for frame in range(frames):
+        for _ in range(steps if frame else 0):
             before = data.qvel.copy()
             mujoco.mj_step(model, data)
             observer.watch(data, before)
         states.read(frame, data, probe)
-    return Rollout(states.trajectory(1 / fps, observer.contacts()), states.energy, states.qpos, xml, model)
+        if start is not None and frame + 1 == start:
+            begun = states.trajectory(1 / fps, observer.contacts(), start)
+            first = Rollout(begun, states.energy[:start], states.qpos[:start], xml, model)
+    whole = states.trajectory(1 / fps, observer.contacts(), frames)
+    return Rollout(whole, states.energy, states.qpos, xml, model, first)
 
 
 def fit_timestep(model: mujoco.MjModel, fps: float) -> int:
@@ -121,11 +138,12 @@ class _States:
             self.spin[frame, index], self.velocity[frame, index] = motion[:3], motion[3:]
             self.position[frame, index], self.rotation[frame, index] = probe.xipos[body], probe.xquat[body]
 
-    def trajectory(self, dt: float, contacts: Contacts) -> Trajectory:
+    def trajectory(self, dt: float, contacts: Contacts, frames: int) -> Trajectory:
+        """Of the first so many frames."""
         model, bodies = self.model, self.bodies
         extent = [model.geom_aabb[model.body_geomadr[body], 3:] for body in bodies]
         position, rotation, velocity, spin = (
-            torch.from_numpy(states)[None]
+            torch.from_numpy(states[:frames].copy())[None]
             for states in (self.position, self.rotation, self.velocity, self.spin)
         )
         return Trajectory(
