@@ -17,6 +17,7 @@ from worldgen.files import (
     Partial,
     atomic_folder,
     atomic_path,
+    decode_text,
     remove_leftovers,
     replaced_folder,
     write_atomically,
@@ -231,3 +232,27 @@ def test_a_replaced_folder_holds_nothing_of_the_old_and_an_error_leaves_the_old(
     with replaced_folder(tmp_path / "model") as partial:
         (partial / "shard-1").write_bytes(b"new")
     assert names(tmp_path / "model") == ["shard-1"] and names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_text_in_any_encoding_of_the_west(encoding: str) -> None:
+    for text in ("A ball falls.", "Größe, naïveté, \u201cfür 5 \u20ac\u201d", "x\ny\tz\r\n"):
+        assert decode_text(text.encode(encoding), "a.txt") == text
+    if encoding.startswith("utf"):
+        for text in ("мяч падает\n", "球落下 5 次"):
+            assert decode_text(text.encode(encoding), "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "мяч падает".encode("cp1251"),
+        "球落下来了".encode("gbk"),
+        "Größe".encode() + b" and \xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"\0\0\0\x18ftypmp42",
+    ],
+)
+def test_what_is_no_text_is_not_made_up(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"a\.txt must be text in UTF-8 or UTF-16; .* Save it as UTF-8"):
+        decode_text(data, "a.txt")

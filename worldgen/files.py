@@ -7,9 +7,11 @@ folder holds a lock while its maker lives, by which `remove_leftovers` tells wha
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -33,6 +35,12 @@ import worldgen
 _LOCK = "lock"
 _LONGEST_NAME = 255
 """Bytes of a file's name."""
+_NO_TEXT = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""Control characters that no text file holds."""
+_UTF_8 = re.compile(rb"[\xc2-\xde][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}")
+"""Letters of it, which make no sense in another encoding."""
+_MOST_ACCENTS = 0.4
+"""Share of western text that is beyond ASCII; Cyrillic or Chinese in an encoding of its own has more."""
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -153,6 +161,31 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
                 _remove(path, lock)
             finally:
                 lock.close()
+
+
+def decode_text(data: bytes, path: str | Path) -> str:
+    """The text of a file that anybody wrote: UTF-8, UTF-16 with or without its mark, else western Windows'.
+
+    Args:
+        data: Its bytes.
+        path: For the error.
+
+    Raises:
+        ValueError: It is no text, in another encoding, or UTF-8 with damage.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        names = ("utf-16",)
+    elif b"\0" in data:  # every second byte of its blanks and line ends is 0
+        names = ("utf-16-le" if data[1::2].count(0) >= data[::2].count(0) else "utf-16-be",)
+    else:
+        names = ("utf-8-sig", "cp1252")
+    for name in names:
+        with suppress(UnicodeDecodeError):
+            text = data.decode(name)
+            foreign = sum(not letter.isascii() for letter in text) > _MOST_ACCENTS * len(text)
+            if not _NO_TEXT.search(text) and (name != "cp1252" or not (foreign or _UTF_8.search(data))):
+                return text
+    raise ValueError(f"{path} must be text in UTF-8 or UTF-16; it is something else. Save it as UTF-8.")
 
 
 @cache

@@ -68,8 +68,8 @@ def test_clips_and_tracks_are_exported(tmp_path, capsys):
         compile(script.read_text(), script.name, "exec")
     cli.main(["export", str(tmp_path / "data"), "--out", str(tmp_path / "all")])
     assert len(list((tmp_path / "all").iterdir())) == 12
-    again = read_tracks(out / "throw.tracks.csv")
-    assert torch.equal(again.position, read_tracks(path).position)
+    again = read_tracks(out / "throw.tracks.csv").tracks
+    assert torch.equal(again.position, read_tracks(path).tracks.position)
 
 
 def test_bad_words_are_explained(tmp_path, capsys):

@@ -45,21 +45,22 @@ def evaluate_tracks(path: Path, out: Path, fps: float | None = None) -> Path:
         FileNotFoundError: No such file.
         ValueError: A file that cannot be read, or tracks of fewer than three frames.
     """
-    tracks = read_tracks(path, fps)
+    found = read_tracks(path, fps)
+    tracks = found.tracks
     frames, count = tracks.position.shape[1:3]
     if frames < _SHORTEST:
         raise ValueError(f"{path} must hold tracks of {_SHORTEST} frames or more to be judged; got {frames}.")
     clip = Clip(draw_tracks(tracks), 1 / tracks.dt.float(), ("",), truth=tracks)
     floor = _floor_of(tracks)
     case = Case(path.stem, "", 0, tuple(_exhibits(path.stem, clip, floor)))
-    unit = "metres" if tracks.metric else "pixels without scale"
+    rate, unit = 1 / float(tracks.dt[0]), "metres" if tracks.metric else "pixels without scale"
     report = Report(
         f"Physics of the tracks in {path.name}",
         (Row("objects", float(count)), Row("frames", float(frames))),
-        f"{count} objects over {frames} frames, in {unit}. The same checks on the same tracks held still "
-        "and played backward stand beside them, and a simulation that starts as they do.",
+        f"{count} objects over {frames} frames, {rate:.4g} a second, in {unit}. The same checks on the same "
+        "tracks held still and played backward stand beside them, and a simulation that starts as they do.",
         (case,),
-        notes=NOTES,
+        notes=(*found.notes, *NOTES),
         remedy="" if tracks.metric else "tracks in metres turn most of them on",
     )
     print_report(report)
@@ -125,7 +126,7 @@ def write_exports(clips: list[Path], out: Path, most: int | None = None) -> list
 
 def _opened(path: Path, most: int | None) -> Iterator[tuple[str, Trajectory, Clip | None]]:
     if path.suffix.lower() in SUFFIXES:
-        yield path.stem, read_tracks(path), None
+        yield path.stem, read_tracks(path).tracks, None
         return
     shard = path.suffix == ".tar"
     if shard and not path.is_file():

@@ -278,7 +278,7 @@ def test_what_does_not_apply_says_why():
 
 @pytest.mark.skipif(not REAL.is_file(), reason="the real hand track is not here")
 def test_a_real_toss_goes_on_as_it_began():
-    toss = read_trk(REAL)
+    toss = read_trk(REAL).tracks
     report, again = assess_replay(toss, clip="toss", floor=None)
     assert again is not None and report["replay_misfit"].score > 0.5
     assert report["replay_error"].score > 0.5 and report["replay_horizon"].value == 1

@@ -14,7 +14,7 @@ needs_real = pytest.mark.skipif(
 
 @needs_real
 def test_the_hand_track_of_a_real_toss_falls_with_g():
-    report = assess(read_trk(REAL / "ball_toss_real.trk"), clip="toss", source="readout")
+    report = assess(read_trk(REAL / "ball_toss_real.trk").tracks, clip="toss", source="readout")
     assert report["free_fall"].value < 0.06
     assert "a = 10.269" in report["free_fall"].note
     assert report["ballistic_residual"].value < 0.005
@@ -43,10 +43,14 @@ def test_tracker_files_are_read_in_their_own_axes(tmp_path):
     path = tmp_path / "throw.trk"
     points = "".join(POINT.format(frame=f, x=100 + f, y=150) for f in (4, 6, 10))
     path.write_text(TRK.format(step=20.0, tracks=TRACK.format(points=points)))
-    found = read_trk(path)
+    found = read_trk(path).tracks
     assert found.position.shape == (1, 4, 1, 3) and found.mass.item() == pytest.approx(0.3)
     assert found.dt.item() == pytest.approx(0.04)
     assert found.present[0, :, 0].tolist() == [True, True, False, True]
+    points += POINT.format(frame=5, x=9, y=9) + POINT.format(frame=0, x=9, y=9)  # beside the clip's steps
+    path.write_text(TRK.format(step=20.0, tracks=TRACK.format(points=points)))
+    assert torch.equal(read_trk(path).tracks.position, found.position)
+    assert read_trk(path, fps=100).tracks.dt.item() == pytest.approx(0.02)  # whoever gives a rate means it
     # Axes turned by 90 degrees: x points up in the image, z to the left.
     torch.testing.assert_close(found.position[0, 0, 0], torch.tensor([1.0, 0.0, -0.08]).double())
 
@@ -65,4 +69,7 @@ def test_bad_tracker_files_are_explained(tmp_path):
     points = POINT.format(frame=4, x=100, y=150)
     path.write_text(TRK.format(step=0.0, tracks=TRACK.format(points=points)))
     with pytest.raises(ValueError, match="it lacks a time step"):
+        read_trk(path)
+    path.write_text(TRK.format(step=33333.0, tracks=TRACK.format(points=points)))
+    with pytest.raises(ValueError, match=r"delta_t must be in seconds; got 33\.33 from frame to frame"):
         read_trk(path)

@@ -9,43 +9,45 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from worldgen.files import write_atomically
-from worldgen.metrics.tracking.colors import pixel_tracks, trajectory_of
+from worldgen.files import decode_text, write_atomically
+from worldgen.metrics.tracking.colors import pixel_tracks
+from worldgen.metrics.tracking.sightings import (
+    Sightings,
+    TrackFile,
+    assemble,
+    believable_rate,
+    frame_of,
+    given_rate,
+    is_unseen,
+    rate_of,
+    real_of,
+)
 from worldgen.metrics.tracking.tracker_xml import read_trk, trk_of
 from worldgen.types import Camera, Trajectory
 
 SUFFIXES = (".csv", ".json", ".trk")
-_MOST = 100_000
-"""Frames of a track, at most: a table with times where frames belong must not fill the memory."""
 _UNITS = ("m", "px")
+_SAME_TIME = 1e-6
+_FRAME_KEYS = ("frame_id", "frame_index", "frame_number", "frame")
 
 
-@dataclass
-class _Object:
-    """One track while it is read: centers by frame, half sizes, and mass."""
-
-    name: str
-    points: dict[int, tuple[float, float, float]] = field(default_factory=dict)
-    sizes: list[tuple[float, float, float]] = field(default_factory=list)
-    mass: float = 1.0
-
-
-def read_tracks(path: str | Path, fps: float | None = None) -> Trajectory:
+def read_tracks(path: str | Path, fps: float | None = None) -> TrackFile:
     """The tracks of a file: ``.csv``, ``.json`` (COCO style) or ``.trk`` (Tracker).
 
     Args:
         path: The file.
-        fps: Frames per second, where the file does not say; its own count when None.
+        fps: Frames per second by the file's own numbers of frames, where it does not say (or says it wrong).
 
     Returns:
         B = 1, float64, from the first frame that shows an object to the last; ``present`` where a point is.
+        Where only every n-th frame is marked, those are the frames; a note says so.
 
     Raises:
         FileNotFoundError: No such file.
@@ -54,7 +56,7 @@ def read_tracks(path: str | Path, fps: float | None = None) -> Trajectory:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No track file at {path}. Check the path.")
-    readers = {".csv": _read_csv, ".json": _read_coco, ".trk": lambda file, _: read_trk(file)}
+    readers = {".csv": _read_csv, ".json": _read_coco, ".trk": read_trk}
     if path.suffix.lower() not in readers:
         raise ValueError(
             f"A track file must end in {', '.join(SUFFIXES)}; got {path.name}. Convert it first."
@@ -166,35 +168,38 @@ def coco_of(
     )
 
 
-def _read_csv(path: Path, fps: float | None) -> Trajectory:
+def _read_csv(path: Path, fps: float | None) -> TrackFile:
     """Columns frame, object, x and z or y (or both); time, unit (m or px), half_x/y/z and mass where known.
 
-    A table of pixels may call its row coordinate y, downward; in metres y points away and z up.
+    A table of pixels may call its row coordinate y, downward; in metres y points away and z up. A row whose
+    coordinates are all empty (or nan) says that its object is not seen.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [name.strip().lower() for name in reader.fieldnames or []]
-        missing = [name for name in ("frame", "object", "x") if name not in columns]
-        if missing or not {"y", "z"} & set(columns):
-            lacking = missing[0] if missing else "z"
-            raise ValueError(
-                f"{path} must have columns frame, object, x and z (or y, pixels downward); "
-                f"it lacks {lacking}."
-            )
-        reader.fieldnames = columns
-        rows = list(reader)
-    units = {(row.get("unit") or "m").strip() for row in rows} or {"m"}
+    reader = csv.DictReader(io.StringIO(decode_text(path.read_bytes(), path), newline=""))
+    columns = [name.strip().lower() for name in reader.fieldnames or []]
+    missing = [name for name in ("frame", "object", "x") if name not in columns]
+    if missing or not {"y", "z"} & set(columns):
+        lacking = missing[0] if missing else "z"
+        raise ValueError(
+            f"{path} must have columns frame, object, x and z (or y, pixels downward), between commas; "
+            f"it lacks {lacking}."
+        )
+    reader.fieldnames = columns
+    places = [name for name in ("x", "y", "z") if name in columns]
+    rows = [(line, row) for line, row in enumerate(reader, start=2) if not _is_empty(row, columns)]
+    units = {row["unit"].strip() for _, row in rows if not is_unseen(row.get("unit"))} or {"m"}
     if len(units) > 1 or units - set(_UNITS):
         raise ValueError(f"{path} must have one unit, m or px; got {', '.join(sorted(units))}.")
     metric = units == {"m"}
-    objects: dict[str, _Object] = {}
+    if metric and rows and "z" not in columns:
+        raise ValueError(f"{path}: metres need a column z, upward; got y alone. Rename it, or say unit px.")
+    objects: dict[str, Sightings] = {}
     times: dict[int, float] = {}
     last: dict[str, int] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         where = f"{path}, line {line}"
-        frame = _frame(row["frame"], where)
+        frame = frame_of(row["frame"], where)
         name = (row["object"] or "").strip()
-        if not name:
+        if is_unseen(name):
             raise ValueError(f"{where} must name its object; the column object is empty.")
         if frame <= last.get(name, -1):
             said = "twice" if frame == last[name] else f"after frame {last[name]}"
@@ -202,154 +207,137 @@ def _read_csv(path: Path, fps: float | None) -> Trajectory:
                 f"{where}: frames of an object must rise; object {name} has frame {frame} {said}."
             )
         last[name] = frame
-        one = objects.setdefault(name, _Object(name))
-        x = _real(row["x"], "x", where)
-        if metric and "z" not in columns:
-            raise ValueError(
-                f"{where}: metres need a column z, upward; got y alone. Rename it, or say unit px."
-            )
-        y = _real(row["y"], "y", where) if "y" in columns else 0.0
-        one.points[frame] = (x, y, _real(row["z"], "z", where)) if "z" in columns else (x, 0.0, -y)
-        if row.get("time"):
-            times[frame] = _real(row["time"], "time", where)
-        half = [_real(row[key], key, where) for key in ("half_x", "half_y", "half_z") if row.get(key)]
+        if not is_unseen(row.get("time")):
+            time = real_of(row["time"], "time", where)
+            if abs(times.setdefault(frame, time) - time) > _SAME_TIME:
+                raise ValueError(
+                    f"{where}: a frame has one time; frame {frame} has {times[frame]:g} and {time:g}."
+                )
+        one = objects.setdefault(name, Sightings(name))
+        if all(is_unseen(row[key]) for key in places):
+            one.missed.add(frame)
+            continue
+        x, *others = (real_of(row[key], key, where) for key in places)
+        y = others[0] if "y" in columns else 0.0
+        one.points[frame] = (x, y, others[-1]) if "z" in columns else (x, 0.0, -y)
+        half = [
+            real_of(row[key], key, where)
+            for key in ("half_x", "half_y", "half_z")
+            if not is_unseen(row.get(key))
+        ]
         if half:
             one.sizes.append((half[0], half[len(half) // 2], half[-1]))
-        if row.get("mass"):
-            one.mass = _real(row["mass"], "mass", where)
+        if not is_unseen(row.get("mass")):
+            one.mass = real_of(row["mass"], "mass", where)
     if not objects:
         raise ValueError(f"{path} must hold a row per object and frame; it has none.")
-    return _assemble(path, list(objects.values()), _rate(path, times, fps), metric)
+    return assemble(path, list(objects.values()), rate_of(path, times, fps), metric)
 
 
-def _read_coco(path: Path, fps: float | None) -> Trajectory:
+def _is_empty(row: dict[str, str], columns: Sequence[str]) -> bool:
+    """Rows of a table where nothing at all is said, as some programs leave them."""
+    return all(is_unseen(row.get(name)) for name in columns)
+
+
+def _read_coco(path: Path, fps: float | None) -> TrackFile:
     """Boxes with ``track_id`` (or ``instance_id``) over the images of one video."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        images, annotations = document["images"], document["annotations"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        document = json.loads(decode_text(path.read_bytes(), path))
+        images, annotations = list(document["images"]), list(document["annotations"])
+        videos = document.get("videos") or [{}]
+        films = {image.get("video_id") for image in images}
+        about = document.get("info") or {}
+        rate = fps or videos[0].get("fps") or about.get("fps")
+        order = _frames_of_images(path, images)
+        notes = [
+            (note.get("id", number), note.get("image_id"), note.get("bbox"), _track_of(note))
+            for number, note in enumerate(annotations)
+        ]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} must be COCO-style json with images and annotations; {type(error).__name__}: {error}."
         ) from None
-    videos = document.get("videos") or [{}]
-    if len(videos) > 1:
+    if max(len(videos), len(films)) > 1:
         raise ValueError(
-            f"{path} must hold the tracks of one video; got {len(videos)}. Split it by video_id."
+            f"{path} must hold the tracks of one video; got {max(len(videos), len(films))}. Split it by "
+            "video_id."
         )
-    order = {}
-    for place, image in enumerate(images):
-        order[image["id"]] = int(image.get("frame_id", image.get("frame_index", place)))
-    objects: dict[str, _Object] = {}
-    for number, note in enumerate(annotations):
-        where = f"{path}, annotation {note.get('id', number)}"
-        name = note.get("track_id", note.get("instance_id"))
+    objects: dict[str, Sightings] = {}
+    for number, image, box, name in notes:
+        where = f"{path}, annotation {number}"
         if name is None:
             raise ValueError(
                 f"{where} must have a track_id; it has none. Detections must be linked to tracks."
             )
-        if note.get("image_id") not in order:
-            raise ValueError(
-                f"{where} must belong to an image; there is none with id {note.get('image_id')!r}."
-            )
-        box = note.get("bbox")
+        if image not in order:
+            raise ValueError(f"{where} must belong to an image; there is none with id {image!r}.")
         if not isinstance(box, list) or len(box) != 4:
             raise ValueError(f"{where} must have a bbox [x, y, width, height]; got {box!r}.")
-        x, y, wide, high = (_real(part, "bbox", where) for part in box)
-        if wide < 0 or high < 0:
-            raise ValueError(f"{where} must have a bbox of positive size; got {wide:g} x {high:g}.")
-        one, frame = objects.setdefault(str(name), _Object(str(name))), order[note["image_id"]]
-        _frame(str(frame), where)
-        if frame in one.points:
+        one, frame = objects.setdefault(name, Sightings(name)), order[image]
+        if frame in one.points or frame in one.missed:
             raise ValueError(
                 f"{where}: a track has one box per image; track {name} has two in frame {frame}."
             )
+        if all(is_unseen(part) for part in box):
+            one.missed.add(frame)
+            continue
+        x, y, wide, high = (real_of(part, "bbox", where) for part in box)
+        if wide < 0 or high < 0:
+            raise ValueError(f"{where} must have a bbox of positive size; got {wide:g} x {high:g}.")
         one.points[frame] = (x + wide / 2 - 0.5, 0.0, -(y + high / 2 - 0.5))
         one.sizes.append((wide / 2, wide / 2, high / 2))
     if not objects:
         raise ValueError(f"{path} must hold annotations with a track_id; it has none.")
-    rate = fps or videos[0].get("fps") or document.get("info", {}).get("fps")
     if rate is None:
         raise ValueError(f"{path} does not say its frames per second; give --fps.")
-    return _assemble(path, list(objects.values()), _positive(rate, "fps", str(path)), metric=False)
+    rate = real_of(rate, "fps", str(path))
+    rate = believable_rate(rate, f"{path}: fps") if fps is None else given_rate(rate, str(path))
+    return assemble(path, list(objects.values()), rate, metric=False)
 
 
-def _assemble(path: Path, objects: Sequence[_Object], fps: float, metric: bool) -> Trajectory:
-    first = min(min(one.points) for one in objects)
-    frames = 1 + max(max(one.points) for one in objects) - first
-    if frames > _MOST:
-        raise ValueError(f"{path} must hold at most {_MOST} frames; got {frames}. Are these times?")
-    position = torch.zeros(1, frames, len(objects), 3, dtype=torch.float64)
-    present = torch.zeros(1, frames, len(objects), dtype=torch.bool)
-    extent = torch.zeros(1, len(objects), 3, dtype=torch.float64)
-    for number, one in enumerate(objects):
-        for frame, point in one.points.items():
-            position[0, frame - first, number] = torch.tensor(point, dtype=torch.float64)
-            present[0, frame - first, number] = True
-        if one.sizes:
-            extent[0, number] = torch.tensor(one.sizes, dtype=torch.float64).median(dim=0).values
-    return trajectory_of(
-        _held(position, present),
-        present,
-        torch.tensor([1 / fps], dtype=torch.float64),
-        extent=extent,
-        mass=torch.tensor([[one.mass for one in objects]], dtype=torch.float64),
-        metric=metric,
-    )
+def _track_of(note: dict) -> str | None:
+    name = note.get("track_id", note.get("instance_id"))
+    name = (note.get("attributes") or {}).get("track_id") if name is None else name  # CVAT
+    return None if name is None else str(name)
 
 
-def _held(position: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Unseen frames take the last seen place, and those before any the first: nothing leaps to the origin."""
-    place = torch.arange(position.shape[1])[None, :, None]
-    latest = torch.where(present, place, -1).cummax(dim=1).values
-    earliest = present.int().argmax(dim=1, keepdim=True)
-    index = torch.where(latest < 0, earliest, latest)
-    return position.gather(1, index[..., None].expand_as(position))
-
-
-def _rate(path: Path, times: dict[int, float], fps: float | None) -> float:
-    if fps is not None:
-        return _positive(fps, "fps", str(path))
-    if len(times) < 2:
-        raise ValueError(f"{path} has no column time to tell frames per second from; give --fps.")
-    frames = sorted(times)
-    span = times[frames[-1]] - times[frames[0]]
-    if span <= 0:
+def _frames_of_images(path: Path, images: Sequence[dict]) -> dict[object, int]:
+    """The frame of each image's id: as it says itself, else the number in its name, else the ids' order."""
+    ids = [image["id"] for image in images]
+    said = [next((image[key] for key in _FRAME_KEYS if image.get(key) is not None), None) for image in images]
+    if all(frame is not None for frame in said):
+        frames = [frame_of(frame, f"{path}, image {id!r}") for id, frame in zip(ids, said, strict=True)]
+    elif any(frame is not None for frame in said):
         raise ValueError(
-            f"{path}: times must rise with frames; they go from {times[frames[0]]:g} s by {span:g} s."
+            f"{path} must have a frame_id in all images or in none; image {ids[said.index(None)]!r} has none."
         )
-    rate = (frames[-1] - frames[0]) / span
-    off = max(abs(times[frame] - times[frames[0]] - (frame - frames[0]) / rate) for frame in frames)
-    if off > 0.5 / rate:
+    else:
+        found = _numbers_in([str(image.get("file_name") or "") for image in images])
+        if found is None:
+            whole = all(isinstance(id, int) for id in ids)
+            if not whole or (ids and sorted(ids) != [*range(min(ids), min(ids) + len(ids))]):
+                raise ValueError(
+                    f"{path} must say which frame each image is: by a frame_id, by one number in its "
+                    f"file_name, or by ids without gaps; got image {ids[0]!r} to {ids[-1]!r} without."
+                )
+            found = [id - min(ids) for id in ids]
+        frames = found
+    if len(set(frames)) < len(frames) or len(set(ids)) < len(ids):
         raise ValueError(
-            f"{path} must have equally spaced times; one is {off:.3g} s off. Resample it to a constant rate."
+            f"{path} must have one image to a frame and an id; two have the same. Is it one video?"
         )
-    return rate
+    return dict(zip(ids, frames, strict=True))
 
 
-def _frame(text: str, where: str) -> int:
-    try:
-        frame = int(text)
-    except (TypeError, ValueError):
-        raise ValueError(f"{where}: frames must be whole numbers from 0 on; got {text!r}.") from None
-    if frame < 0:
-        raise ValueError(f"{where}: frames must be whole numbers from 0 on; got {frame}.")
-    return frame
-
-
-def _real(text: object, name: str, where: str) -> float:
-    try:
-        value = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(
-            f"{where}: {name} must be a finite number; got {text!r}. Leave the row out where nothing is seen."
-        )
-    return value
-
-
-def _positive(value: object, name: str, where: str) -> float:
-    number = _real(value, name, where)
-    if number <= 0:
-        raise ValueError(f"{where}: {name} must be positive; got {number:g}.")
-    return number
+def _numbers_in(names: Sequence[str]) -> list[int] | None:
+    """The number in which file names of one video differ: ``7`` of ``cup-7.rf.81.jpg``; None without one."""
+    parts = [re.split(r"(\d+)", name) for name in names]
+    if len(parts) == 1:
+        return [int(parts[0][-2])] if len(parts[0]) > 1 else None
+    for place in range(min(map(len, parts), default=0)):
+        values = {part[place] for part in parts}
+        if len(values) > 1:
+            # Text stands at even places, digits at odd ones.
+            numbers = [int(part[place]) for part in parts] if place % 2 else []
+            return numbers if len(set(numbers)) == len(names) else None
+    return None

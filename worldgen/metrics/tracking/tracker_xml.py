@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-import torch
-from torch import Tensor
-
-from worldgen.metrics.tracking.colors import trajectory_of
+from worldgen.metrics.tracking.sightings import Sightings, TrackFile, assemble, believable_rate, given_rate
 from worldgen.types import Trajectory
 
 _SCALE = 100.0
@@ -56,15 +53,17 @@ _POINT = """<property name="[{frame}]" type="object">
 """
 
 
-def read_trk(path: str | Path) -> Trajectory:
+def read_trk(path: str | Path, fps: float | None = None) -> TrackFile:
     """The point masses of a Tracker file (Open Source Physics, XML), in its own axes and scale.
 
     Args:
         path: A .trk file with a video clip, a coordinate system and at least one point mass.
+        fps: Frames per second of its video, if it is not as the file says.
 
     Returns:
         B = 1, one object per point mass, from the first marked step to the last; x to the right and z up in
-        metres, y = 0, extent 0 (points), ``present`` where a point was marked.
+        metres, y = 0, extent 0 (points), ``present`` where a point was marked. Where only every n-th step is
+        marked, those are the frames; a note says so.
 
     Raises:
         ValueError: The file is not a Tracker file, lacks one of these parts, or holds what is no number.
@@ -82,32 +81,20 @@ def read_trk(path: str | Path) -> Trajectory:
     if axes is None or not tracks or seconds <= 0:
         lacking = "axes" if axes is None else "a point mass with points" if not tracks else "a time step"
         raise ValueError(f"{path} must hold axes, a time step and point masses; it lacks {lacking}.")
-    start, stride = int(_number(clip, "startframe", 0)), int(_number(clip, "stepsize", 1))
-    steps = [
-        {
-            (int(name.strip("[]")) - start) // stride: _to_world(
-                _number(point, "x", 0), _number(point, "y", 0), axes
-            )
-            for name, point in _named(track, "framedata")
-        }
-        for track in tracks
-    ]
-    first = min(min(points) for points in steps)
-    frames = 1 + max(max(points) for points in steps) - first
-    position = torch.zeros(1, frames, len(tracks), 3, dtype=torch.float64)
-    present = torch.zeros(1, frames, len(tracks), dtype=torch.bool)
-    for index, points in enumerate(steps):
-        for step, point in points.items():
-            position[0, step - first, index] = point
-            present[0, step - first, index] = True
-    return trajectory_of(
-        position,
-        present,
-        torch.tensor([seconds * stride], dtype=torch.float64),
-        extent=torch.zeros(1, len(tracks), 3, dtype=torch.float64),
-        mass=torch.tensor([[_number(track, "mass", 1.0) for track in tracks]], dtype=torch.float64),
-        metric=root.findtext("property[@name='length_unit']") != "px",
-    )
+    start, stride = int(_number(clip, "startframe", 0)), max(int(_number(clip, "stepsize", 1)), 1)
+    rate = believable_rate(1 / seconds, f"{path}: delta_t") if fps is None else given_rate(fps, str(path))
+    objects = []
+    for number, track in enumerate(tracks):
+        one = Sightings(
+            track.findtext("property[@name='name']") or f"object {number}", mass=_number(track, "mass", 1.0)
+        )
+        for name, point in _named(track, "framedata"):
+            step, between = divmod(int(name.strip("[]")) - start, stride)
+            if step >= 0 and not between:  # Tracker hides what was marked outside its steps
+                one.points[step] = _to_world(_number(point, "x", 0), _number(point, "y", 0), axes)
+        objects.append(one)
+    metric = root.findtext("property[@name='length_unit']") != "px"
+    return assemble(path, objects, rate / stride, metric)
 
 
 def trk_of(tracks: Trajectory) -> str:
@@ -138,17 +125,14 @@ def trk_of(tracks: Trajectory) -> str:
     )
 
 
-def _to_world(x: float, y: float, axes: ElementTree.Element) -> Tensor:
+def _to_world(x: float, y: float, axes: ElementTree.Element) -> tuple[float, float, float]:
     """Pixels (y down) to metres (z up) in Tracker's axes, turned counterclockwise by ``angle`` degrees."""
     right, up = x - _number(axes, "xorigin", 0), _number(axes, "yorigin", 0) - y
     angle = math.radians(_number(axes, "angle", 0))
-    return torch.tensor(
-        [
-            (math.cos(angle) * right + math.sin(angle) * up) / _number(axes, "xscale", 1),
-            0.0,
-            (-math.sin(angle) * right + math.cos(angle) * up) / _number(axes, "yscale", 1),
-        ],
-        dtype=torch.float64,
+    return (
+        (math.cos(angle) * right + math.sin(angle) * up) / _number(axes, "xscale", 1),
+        0.0,
+        (-math.sin(angle) * right + math.cos(angle) * up) / _number(axes, "yscale", 1),
     )
 
 
