@@ -54,9 +54,11 @@ def test_a_second_run_generates_only_what_is_missing(generated, tmp_path):
         evaluate_folder(RUN, tmp_path / "data", out, 2, 0, None)
     assert len(calls) == 1 and len(list((out / "unfinished").iterdir())) == 1
     stop_at.clear()
+    other = out / "unfinished" / "00007.safetensors"
+    Record(other, "of somebody else").write("mine", {})
     evaluate_folder(RUN, tmp_path / "data", out, 2, 0, None)
     assert len(calls) == 2, "the first batch was kept"
-    assert not (out / "unfinished").exists()
+    assert list((out / "unfinished").iterdir()) == [other], "only what was generated is removed"
     found = {row["name"]: row["value"] for row in json.loads((out / "report.json").read_text())["summary"]}
     for row in whole.rows:
         if row.name.startswith("generated: ") and "replay" not in row.name:

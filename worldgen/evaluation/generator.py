@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -144,7 +143,7 @@ def evaluate_folder(
         rows = measure_features(loaded, model, found.truth, found.generated)
         found = replace(found, rows=found.rows + rows)
     page = write_evaluation(found, out, f"{Path(run).name} on {Path(data).name}", context_frames)
-    shutil.rmtree(unfinished.folder, ignore_errors=True)
+    unfinished.forget()
     return page
 
 

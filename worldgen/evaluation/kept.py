@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,9 @@ from worldgen.types import Check, Clip, PhysicsReport, Trajectory
 
 if TYPE_CHECKING:  # whoever judges videos needs no model
     from worldgen.model import WorldModel
+
+
+_FRAMES = "generated frames "
 
 
 class Kept(NamedTuple):
@@ -137,16 +141,25 @@ class ResumeCache:
             truth: The clips that it continues; frames of others are not taken for theirs.
             generate: Makes the frames.
         """
-        digest = hashlib.sha256(repr((self.stamp, truth.prompts)).encode())
+        digest = hashlib.sha256(repr((_FRAMES, self.stamp, truth.prompts)).encode())
         for name in ("frames", "fps", "depth", "sound", "imu"):  # whatever an encoder may look at
             value = getattr(truth, name)
             digest.update(b"none" if value is None else value.cpu().contiguous().numpy().tobytes())
-        record = Record(self.folder / f"{number:05d}.safetensors", digest.hexdigest())
+        record = Record(self.folder / f"{number:05d}.safetensors", f"{_FRAMES}{digest.hexdigest()}")
         if (kept := record.read()) is not None:
             return kept.tensors["frames"]
         frames = generate().cpu()
         record.write(None, {"frames": frames})
         return frames
+
+    def forget(self) -> None:
+        """Remove the frames that are kept here, of this run or another, and nothing else."""
+        for path in self.folder.glob("*.safetensors"):
+            with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get("stamp", "").startswith(_FRAMES):
+                    path.unlink()
+        with suppress(OSError):  # something of somebody else's is in there
+            self.folder.rmdir()
 
 
 def stamp_run(run: Path, model: WorldModel, *how: object) -> str:

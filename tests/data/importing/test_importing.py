@@ -137,7 +137,8 @@ def test_shards_that_are_gone_or_of_a_killed_run(folder: Path, shards: Path, tmp
     out = tmp_path / "shards"
     shutil.copytree(shards, out)
     shutil.copy(out / "8x56x72/shard-000000.tar", out / "8x56x72/shard-000001.tar")
-    (out / "8x56x72/.shard-000002.tar.77.partial").touch()
+    (out / "8x56x72/.shard-000001.tar.77.partial").touch()
+    (out / "parts/begun").write_text("8x56x72/shard-000000.tar\n8x56x72/shard-000001.tar\n")
     (out / "8x72x56/shard-000000.tar").unlink()
     done = import_videos(folder, out, frames=8, processes=1)
     assert (done.clips, done.imported) == (11, 7)

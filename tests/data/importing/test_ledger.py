@@ -36,12 +36,38 @@ def test_what_is_done_is_remembered_and_the_rest_waits(tmp_path: Path, out: Path
 def test_shards_and_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     bucket = tmp_path / "8x64x64"
     bucket.mkdir()
+    (tmp_path / "parts").mkdir()
+    ledger = Ledger(tmp_path)
+    for number in (0, 1):
+        ledger.begin(f"8x64x64/shard-{number:06d}.tar")
     for name in ("shard-000000.tar", "shard-000000.index.jsonl", "notes.txt"):
         (bucket / name).touch()
     (bucket / ".shard-000001.tar.0.partial").mkdir()
     (bucket / ".shard-000001.tar.0.partial" / "partial").write_bytes(b"half")
     Ledger(tmp_path)
     assert [path.name for path in bucket.iterdir()] == ["notes.txt"]
+    assert not (tmp_path / "parts" / "begun").exists()
+
+
+def test_what_no_import_wrote_stays(out: Path) -> None:
+    others = ["test/shard-000000.tar", "test/shard-000000.index.jsonl", "8x64x64/.shard-000003.tar.0.partial"]
+    for name in others:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"somebody's")
+    (out / "parts").mkdir()
+    (out / "parts" / "begun").write_text("../test/shard-000000.tar\n8x64x64/shard-000001.tar\n8x64x64/sh")
+    Ledger(out)
+    assert [(out / name).read_bytes() for name in others] == [b"somebody's"] * 3
+    (out / "8x64x64" / "shard-000000.tar").write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match=r"shard-000000\.tar is none of it.*Move it, or choose another"):
+        Ledger(out)
+    assert (out / "8x64x64" / "shard-000000.tar").exists()
+
+
+def test_a_part_names_shards_of_its_folder_only(out: Path) -> None:
+    Ledger(out).add(Part(0, (), (("../other/shard-000000.tar", 1),)))
+    with pytest.raises(ValueError, match=r"part-000000\.json is damaged.*names no shard.*Delete it"):
+        Ledger(out)
 
 
 def test_a_recording_that_changed_is_read_again_only_if_it_gave_no_clip(tmp_path: Path, out: Path) -> None:

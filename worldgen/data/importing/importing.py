@@ -183,6 +183,7 @@ class _PartWriter:
         if bucket not in self._open:
             taken = [number_of(name) for name, _ in self._shards if name.startswith(bucket)]
             number = max(taken, default=self.ledger.next_shard(bucket) - 1) + 1
+            self.ledger.begin(shard_paths(Path(bucket), number)[0].as_posix())
             self._open[bucket] = (ShardWriter(self.out / bucket, number), number)
         writer, _ = self._open[bucket]
         members = clip.members

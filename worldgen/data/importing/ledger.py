@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 from worldgen.data.importing.recordings import Drop, Recording
 from worldgen.data.shards.shards import find_shards, read_index
 from worldgen.files import remove_leftovers, write_atomically
+
+_SHARD = re.compile(r"\d+x\d+x\d+/shard-\d{6,}\.tar")
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,31 @@ class Part:
 
 
 class Ledger:
-    """What earlier runs have done to a folder of imported shards."""
+    """What earlier runs have done to a folder of imported shards.
+
+    A shard is written down before its first byte is: so of a run that was killed its own shards are removed,
+    and nothing else that the folder or a folder below holds.
+
+    Raises:
+        ValueError: A part is damaged, or the folder holds shards that no import has written.
+    """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.parts = [_read_part(path) for path in sorted((out / "parts").glob("part-*.json"))]
-        named = {out / name for part in self.parts for name, _ in part.shards}
-        for path in [*find_shards(out), *out.glob("*/*.index.jsonl")]:
-            if path.with_name(path.name.split(".")[0] + ".tar") not in named:
-                path.unlink()  # of a run that was killed
-        for bucket in out.glob("*x*x*"):
-            remove_leftovers(bucket, "shard-*")
+        self._begun = out / "parts" / "begun"
+        named = {name for part in self.parts for name, _ in part.shards}
+        for name in _read_begun(self._begun):
+            remove_leftovers((out / name).parent, Path(name).stem)
+            if name not in named:  # of a run that was killed
+                _remove_shard(out / name)
+        self._begun.unlink(missing_ok=True)
+        strangers = [path for path in find_shards(out) if path.relative_to(out).as_posix() not in named]
+        if strangers:
+            raise ValueError(
+                f"{out} must hold only what imports have written, and {strangers[0]} is none of it: whoever "
+                "reads the folder would take its clips for imported ones. Move it, or choose another folder."
+            )
 
     @property
     def done(self) -> dict[str, DoneRecording]:
@@ -72,8 +90,7 @@ class Ledger:
                 )
             _part_path(self.out, part.number).unlink()  # first: shards without a part do not count
             for name, _ in part.shards:
-                (self.out / name).unlink(missing_ok=True)
-                (self.out / name).with_suffix(".index.jsonl").unlink(missing_ok=True)
+                _remove_shard(self.out / name)
             self.parts.remove(part)
         done, waiting = self.done, []
         for item in recordings:
@@ -88,10 +105,18 @@ class Ledger:
             waiting.append(item)
         return waiting
 
+    def begin(self, shard: str) -> None:
+        """Write down a shard, by its path within the folder, before it is written."""
+        with open(self._begun, "a", encoding="utf-8") as file:
+            file.write(f"{shard}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
     def add(self, part: Part) -> None:
         """Remember a part, now that its shards are in place."""
         text = json.dumps(asdict(part), indent=1) + "\n"
         write_atomically(_part_path(self.out, part.number), text.encode())
+        self._begun.unlink(missing_ok=True)  # every shard that was begun belongs to it
         self.parts.append(part)
 
     def next_part(self) -> int:
@@ -108,6 +133,18 @@ class Ledger:
             return len(read_index(self.out / name)) == count
         except (ValueError, OSError):
             return False
+
+
+def _read_begun(path: Path) -> list[str]:
+    """Shards that were begun; a line that names none, as when the power failed, is passed over."""
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text(errors="replace").splitlines() if _SHARD.fullmatch(line)]
+
+
+def _remove_shard(tar: Path) -> None:
+    tar.with_suffix(".index.jsonl").unlink(missing_ok=True)
+    tar.unlink(missing_ok=True)
 
 
 def fingerprint_of(recording: Recording) -> str:
@@ -135,7 +172,10 @@ def _read_part(path: Path) -> Part:
             )
             for item in row["recordings"]
         )
-        return Part(row["number"], recordings, tuple((name, count) for name, count in row["shards"]))
+        foreign = [name for name, _ in row["shards"] if not _SHARD.fullmatch(name)]
+        if foreign:
+            raise ValueError(f"{foreign[0]!r} names no shard")
+        return Part(int(row["number"]), recordings, tuple((name, count) for name, count in row["shards"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is damaged ({error!r}). Delete it, and its recordings are read again."
