@@ -158,7 +158,7 @@ def import_data(
         frames: Frames per clip.
         fps: Frames per second of clips; else each video's own.
         stride: Frames from clip to clip; as many as one has when left out.
-        captions: Table (csv, jsonl) of file and caption; else NAME.txt beside NAME.mp4, captions.* or
+        captions: Table (csv, tsv, jsonl, json) of file and caption; else NAME.txt beside NAME.mp4, captions.* or
             metadata.* in the folder.
         square: Crop everything to squares, for models of one size.
         images: Take pictures too, as clips of one frame.
@@ -177,6 +177,7 @@ def import_data(
     sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
     losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)
     print(f"{done.clips} clips ({sizes}) of {done.recordings} recordings in {out}, {done.imported} read now.")
+    print(f"{done.captioned} of {done.clips} clips have a caption. {done.captions}")
     print(f"Left out: {losses or 'nothing'}; see {out}/dropped.csv. {done.seconds:.0f} s.")
 
 

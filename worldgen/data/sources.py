@@ -5,7 +5,9 @@ Each source is a map-style dataset: ``len(source)``, ``source[i]`` a Clip of B =
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -131,7 +133,8 @@ def open_source(
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: Both or neither kind; size or frames missing, or not those of the shards.
+        ValueError: Both or neither kind; size or frames missing, or not those of the shards; captions of
+            videos that cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -144,7 +147,10 @@ def open_source(
     if videos:
         if size is None or frames is None:
             raise ValueError(f"{folder} holds videos; say the size and frames that they are to be read with.")
-        return VideoFolder(folder, size, frames)
+        source = VideoFolder(folder, size, frames)
+        if multiprocessing.parent_process() is None:
+            _say(f"{folder}: {source.captions.describe('videos')}")
+        return source
     source = ShardedClips(folder, skip, caption_member)
     for entry in source.index.entries:
         time, height, width = entry.shape
@@ -154,3 +160,9 @@ def open_source(
                 f"{height}x{width}. Make them so, name the folder of one size, or leave size and frames out."
             )
     return source
+
+
+@cache
+def _say(sentence: str) -> None:
+    """Once, however often a folder is opened."""
+    print(sentence)

@@ -246,7 +246,10 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path, capsys: pytest
 def test_the_command_line(folder: Path, shards: Path, capsys: pytest.CaptureFixture) -> None:
     cli.main(["data", "import", str(folder), "--out", str(shards), "--frames", "8"])
     lines = capsys.readouterr().out.strip().splitlines()
-    assert "11 clips (8x56x72: 10, 8x72x56: 1) of 4 recordings in" in lines[-2] and "0 read now" in lines[-2]
+    assert "11 clips (8x56x72: 10, 8x72x56: 1) of 4 recordings in" in lines[-3] and "0 read now" in lines[-3]
+    assert lines[-2] == (
+        "8 of 11 clips have a caption. 2 of 7 recordings have a caption: 2 by files beside them."
+    )
     assert "Left out: empty 1" in lines[-1] and "dropped.csv" in lines[-1]
     cli.main(["data", "--help"])
     assert "import" in capsys.readouterr().out

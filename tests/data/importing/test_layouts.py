@@ -90,11 +90,45 @@ def test_webdataset_tars(tmp_path: Path) -> None:
         "x.tar!000/a.mp4": "from json",
         "x.tar!000/b.view.webm": "beside",
         "x.tar!c.jpg": "",
-        "x.tar!e.mp4": "",
     }
     for item in listing.recordings:
         assert item.read_head() == members[item.name.partition("!")[2]]
-    assert listing.drops == ()
+    [drop] = listing.drops
+    assert drop.file == "x.tar!e.mp4" and drop.reason.startswith("caption: x.tar/e.json must be json")
+
+
+def test_names_with_dots_keep_their_captions_in_tars(tmp_path: Path) -> None:
+    """WebDataset's key ends at the first dot: ``ball_v1`` for both of the first two."""
+
+    def captions(*names: str) -> list[str]:
+        write_tar(tmp_path / "x.tar", {name: name.encode() for name in names})
+        return [item.caption.removeprefix("x.tar/") for item in find_recordings(tmp_path).recordings]
+
+    balls = ["ball_v1.0_blue", "ball_v1.5_red", "cube_v1.0_blue", "cube_v1.5_red"]
+    whole = [f"{name}{suffix}" for name in balls for suffix in (".txt", ".mp4")]
+    assert captions(*whole) == [f"{name}.txt" for name in balls]
+    assert captions(*reversed(whole)) == [f"{name}.txt" for name in reversed(balls)]
+    assert captions(*(name for name in whole if name != "ball_v1.5_red.txt")) == [
+        "ball_v1.0_blue.txt",
+        "",
+        "cube_v1.0_blue.txt",
+        "cube_v1.5_red.txt",
+    ]
+    assert captions("ball_v1.5_red.mp4", "ball_v1.0_blue.txt") == [""], "another's"
+    assert captions("a.5.mp4", "b.5.mp4", "a.0.txt", "b.0.txt", "c.0.mp4") == ["", "", ""]
+    # Samples of WebDataset: several views of one text, and texts with a word more.
+    assert captions("7.left.mp4", "7.right.mp4", "7.txt") == ["7.txt", "7.txt"]
+    assert captions("7.mp4", "7.caption.txt", "8.mp4") == ["7.caption.txt", ""]
+    assert captions("7.view.mp4", "7.said.txt", "8.view.mp4", "8.said.txt") == ["7.said.txt", "8.said.txt"]
+    assert captions("7.mp4", "7.mp4.txt") == ["7.mp4.txt"]
+
+
+def test_a_table_in_a_tar(tmp_path: Path) -> None:
+    table = b"file,caption\nvideos/a.mp4,falls\n"
+    write_tar(tmp_path / "x.tar", {"d/metadata.csv": table, "d/videos/a.mp4": b"", "d/videos/b.mp4": b""})
+    listing = find_recordings(tmp_path)
+    assert [item.caption for item in listing.recordings] == ["falls", ""]
+    assert listing.captions == "1 of 2 recordings have a caption: 1 by x.tar/d/metadata.csv."
 
 
 def test_a_damaged_tar_gives_what_is_before_the_damage(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from worldgen.data.importing.recordings import Drop, Listing, Recording
 from worldgen.data.media import BACKGROUND
 from worldgen.data.shards.captioners import Captioner, load_captioner
 from worldgen.data.shards.members import CAPTION, decode_clip
-from worldgen.data.shards.shards import ShardWriter, find_shards, shard_paths
+from worldgen.data.shards.shards import ShardWriter, find_shards, read_index, shard_paths
 from worldgen.data.workers import run_guarded
 from worldgen.files import progress_bar, write_atomically
 
@@ -63,6 +63,10 @@ class ImportSummary:
     """Rows of ``dropped.csv`` per kind of reason, the most frequent first."""
     imported: int
     """Recordings read in this run; those of earlier runs were kept."""
+    captioned: int
+    """Clips with a caption."""
+    captions: str
+    """How many recordings have one, and from where."""
     seconds: float
     folder: Path
 
@@ -124,7 +128,8 @@ def import_videos(
         for part in _import_parts(out, ledger, waiting, rule, processes, words):
             ledger.add(part)
             _write_dropped(out, ledger, listing)
-        summary = _summarize(out, ledger, listing, len(waiting), time.monotonic() - begun)
+        said = listing.captions if captioner is None else f"Captions were written by {captioner}."
+        summary = _summarize(out, ledger, listing, len(waiting), said, time.monotonic() - begun)
         _write_dropped(out, ledger, listing)
     if summary.clips == 0:
         reasons = ", ".join(f"{kind} {count}" for kind, count in summary.dropped)
@@ -290,19 +295,25 @@ def _drops(ledger: Ledger, listing: Listing) -> list[Drop]:
     return sorted(drops, key=lambda drop: (drop.file, drop.start or 0.0))
 
 
-def _summarize(out: Path, ledger: Ledger, listing: Listing, imported: int, seconds: float) -> ImportSummary:
+def _summarize(
+    out: Path, ledger: Ledger, listing: Listing, imported: int, said: str, seconds: float
+) -> ImportSummary:
     buckets: Counter[str] = Counter()
     for part in ledger.parts:
         for name, count in part.shards:
             buckets[name.partition("/")[0]] += count
     dropped = Counter(drop.kind for drop in _drops(ledger, listing))
     usable = sum(bool(item.starts) for item in ledger.done.values())
+    shards = [out / name for part in ledger.parts for name, _ in part.shards]
+    captioned = sum(bool(entry.caption) for shard in shards for entry in read_index(shard))
     return ImportSummary(
         buckets.total(),
         usable,
         tuple(sorted(buckets.items())),
         tuple(dropped.most_common()),
         imported,
+        captioned,
+        said,
         seconds,
         out,
     )

@@ -6,12 +6,21 @@ what is said about it. Nothing is decoded here.
 
 from __future__ import annotations
 
+import re
 import tarfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from worldgen.data.caption_files import FolderCaptions, caption_beside, caption_in
+from worldgen.data.caption_files import (
+    BESIDE,
+    TEXT_SUFFIXES,
+    Caption,
+    FolderCaptions,
+    caption_beside,
+    caption_in,
+)
 from worldgen.data.importing.recordings import Drop, Listing, Recording
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from worldgen.data.shards.shards import find_shards
@@ -22,7 +31,8 @@ def find_recordings(
 ) -> Listing:
     """Every recording below a folder.
 
-    `FolderCaptions` says where captions are looked up; beside a member of a tar is the member of that name.
+    `FolderCaptions` says where captions are looked up; a member of a tar has that of the member of its
+    name. A recording whose caption cannot be read is left out.
 
     Args:
         folder: Loose files and WebDataset tars, at any depth; or a LeRobot v3 dataset.
@@ -47,16 +57,27 @@ def find_recordings(
         return find_episodes(folder)
     if (folder / "config.json").is_file() and find_shards(folder):
         raise ValueError(f"{folder} holds shards of worldgen already; train on them as they are.")
-    said = FolderCaptions(folder, captions)
     recordings, drops = [], []
+    said: dict[str, Caption] = {}
+    texts: dict[str, bytes | None] = {}
     for path in sorted(_walk(folder, outside)):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() == ".tar":
-            members, left_out = _members_of(path, name)
-            recordings += members
-            drops += left_out
+            found = _members_of(path, name)
+            recordings += found.recordings
+            drops += found.drops
+            said |= found.said
+            texts |= found.texts
         elif path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            recordings.append(Recording(name, path, caption_beside(path)))
+            try:
+                said[name] = caption_beside(path)
+            except ValueError as error:
+                drops.append(Drop(name, None, f"caption: {error}"))
+            else:
+                recordings.append(Recording(name, path))
+        elif path.suffix.lower() in TEXT_SUFFIXES:
+            texts[name] = None
+    known = FolderCaptions(folder, [item.name for item in recordings], said, texts, captions)
     if not images:
         drops += [
             Drop(item.name, None, "picture: not asked for, see --images")
@@ -69,7 +90,9 @@ def find_recordings(
             f"{folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}), WebDataset tars or a LeRobot "
             "dataset; got none. Check the path."
         )
-    return Listing(_with_captions(recordings, said), tuple(drops))
+    captioned = tuple(replace(item, caption=known.find(item.name).text) for item in recordings)
+    told = known.describe("recordings", [item.name for item in recordings])
+    return Listing(captioned, tuple(drops), told)
 
 
 def _walk(folder: Path, outside: Path | None) -> Iterator[Path]:
@@ -83,45 +106,108 @@ def _walk(folder: Path, outside: Path | None) -> Iterator[Path]:
             yield path
 
 
-def _members_of(path: Path, name: str) -> tuple[list[Recording], list[Drop]]:
-    """The videos and pictures of a tar, each with the caption among the members of the same key."""
-    found: list[tuple[str, Recording]] = []
-    said: dict[str, str] = {}
-    drops: list[Drop] = []
+@dataclass
+class _Members:
+    """What a tar holds."""
+
+    recordings: list[Recording] = field(default_factory=list)
+    said: dict[str, Caption] = field(default_factory=dict)
+    """By the names of recordings."""
+    texts: dict[str, bytes | None] = field(default_factory=dict)
+    """Tables, by their paths."""
+    drops: list[Drop] = field(default_factory=list)
+
+
+def _members_of(path: Path, name: str) -> _Members:
+    """The videos and pictures of a tar, each with the caption among the members that belong to it."""
+    found = _Members()
+    beside: dict[str, bytes] = {}
+
+    def damaged(why: object) -> Drop:
+        return Drop(name, None, f"damaged tar: {why}, after {len(found.recordings)} videos and pictures")
+
     try:
         size = path.stat().st_size
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if member.offset_data + member.size > size:
-                    drops.append(
-                        Drop(name, None, f"damaged tar: cut off, after {len(found)} videos and pictures")
-                    )
+                    found.drops.append(damaged("cut off"))
                     break
-                key, dot, suffix = member.name.rpartition("/")[2].partition(".")
-                key = f"{member.name.rpartition('/')[0]}/{key}"
-                suffix = "." + suffix.rpartition(".")[2].lower()
-                if not member.isfile() or not dot:
+                suffix = Path(member.name).suffix.lower()
+                if not member.isfile() or not suffix:
                     continue
                 if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
                     item = Recording(f"{name}!{member.name}", path, "", member.offset_data, member.size)
-                    found.append((key, item))
-                elif suffix in (".txt", ".json"):
+                    found.recordings.append(item)
+                elif suffix in TEXT_SUFFIXES:
                     data = tar.extractfile(member)
-                    text = caption_in(data.read(), suffix) if data is not None else ""
-                    said[key] = text if suffix == ".txt" or key not in said else said[key]
+                    texts = beside if suffix in BESIDE else found.texts
+                    texts[f"{name}/{member.name}"] = b"" if data is None else data.read()
     except (tarfile.TarError, OSError, ValueError) as error:
-        drops.append(Drop(name, None, f"damaged tar: {error}, after {len(found)} videos and pictures"))
-    if not drops and size % tarfile.BLOCKSIZE:  # which tarfile takes for the end
-        drops.append(Drop(name, None, f"damaged tar: cut off, after {len(found)} videos and pictures"))
-    return [replace(item, caption=said.get(key, "")) for key, item in found], drops
+        found.drops.append(damaged(error))
+    if not found.drops and size % tarfile.BLOCKSIZE:  # which tarfile takes for the end
+        found.drops.append(damaged("cut off"))
+    _share_out(found, beside)
+    return found
 
 
-def _with_captions(recordings: list[Recording], said: FolderCaptions) -> tuple[Recording, ...]:
-    unnamed = all(said.row(item.name) is None for item in recordings)
-    if said.table is not None and recordings and unnamed:
-        raise ValueError(
-            f"None of the {len(said.rows)} captions of {said.table} names a file of the folder, such as "
-            f"{recordings[0].name!r}; got {next(iter(said.rows), 'no rows')!r}. "
-            "Write paths within the folder."
-        )
-    return tuple(replace(item, caption=said.find(item.name, item.caption)) for item in recordings)
+def _share_out(found: _Members, beside: dict[str, bytes]) -> None:
+    """Give each recording of a tar the text that is about it; what is about none may be a table.
+
+    WebDataset takes what stands before the first dot of a name for the key of a sample, but people write
+    versions and numbers there (``ball_v1.5_red``). So a text is that of the recording of its whole name;
+    else of those whose names go on where its own ends, at a dot (``7.left.mp4`` and ``7.txt``), or of the one
+    where its own goes on with a word (``7.mp4`` and ``7.said.txt``). Names that part (``7.view.mp4`` and
+    ``7.said.txt``) are one sample if other keys go on in both ways, each only for its kind of member.
+    """
+    stems = {item.name: item.name.replace("!", "/").rpartition(".")[0] for item in found.recordings}
+    whole = {*stems.values()}
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for text in sorted(beside, key=lambda text: BESIDE.index(Path(text).suffix.lower())):
+        by_key[_key_of(text)].append(text)
+    shown = Counter(map(_middle_of, whole))
+    told = Counter(map(_middle_of, {_stem_of(text) for text in beside}))
+    used = set()
+    for item in list(found.recordings):
+        stem, mine = stems[item.name], _middle_of(stems[item.name])
+        texts = by_key.get(_key_of(stem), [])
+        free = [text for text in texts if _stem_of(text) not in whole]
+        exact = [text for text in texts if _stem_of(text) in (stem, item.name.replace("!", "/"))]
+        shorter = [text for text in free if stem.startswith(f"{_stem_of(text)}.")]
+        words = [
+            text
+            for text in free
+            if (mine == "" and not re.search(r"\d", _middle_of(_stem_of(text))))
+            or _is_a_pair(mine, _middle_of(_stem_of(text)), shown, told)
+        ]
+        try:
+            for text in exact or shorter or words:
+                used.add(text)
+                said = caption_in(beside[text], text)
+                if said.text:
+                    found.said[item.name] = said
+                    break
+        except ValueError as error:
+            found.recordings.remove(item)
+            found.drops.append(Drop(item.name, None, f"caption: {error}"))
+    found.texts |= {text: data for text, data in beside.items() if text not in used}
+
+
+def _is_a_pair(mine: str, other: str, shown: Counter[str], told: Counter[str]) -> bool:
+    """Whether keys of the tar go on thus for videos, and thus for texts, again and again."""
+    return shown[mine] > 1 and told[other] > 1 and not told[mine] and not shown[other]
+
+
+def _stem_of(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _key_of(path: str) -> str:
+    """WebDataset's: up to the first dot of the name."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def _middle_of(stem: str) -> str:
+    """What follows on the key, before the ending."""
+    return stem.removeprefix(_key_of(stem))

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from worldgen.data.caption_files import Caption, describe_captions
 from worldgen.data.importing.recordings import Drop, Listing, Recording
 
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -46,7 +47,8 @@ def find_episodes(folder: Path) -> Listing:
                 drops.append(Drop(name, None, "no such file: the table names a video that is not there"))
     if not recordings and not drops:
         raise ValueError(f"{folder} must hold at least one episode; its tables hold none. Download it again.")
-    return Listing(tuple(recordings), tuple(drops))
+    said = describe_captions([Caption(item.caption, "LeRobot's tasks") for item in recordings], "recordings")
+    return Listing(tuple(recordings), tuple(drops), said)
 
 
 def _read_info(folder: Path) -> tuple[list[str], str]:

@@ -82,3 +82,5 @@ class Listing:
     """In order of names."""
     drops: tuple[Drop, ...]
     """Files that need no second look to be left out."""
+    captions: str = ""
+    """How many recordings have a caption, and from where."""

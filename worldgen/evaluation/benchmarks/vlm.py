@@ -88,9 +88,11 @@ def evaluate_vlm(
     """
     if benchmark not in BENCHMARKS:
         raise ValueError(f"--benchmark with --judge takes {', '.join(BENCHMARKS)}; got {benchmark!r}.")
+    said = ""
     asked = Transcript(judge, out / "replies.jsonl")
     if benchmark == "videophy2":
         folder, protocol = VideoFolder(videos, size=1), _reword(VideoPhy2(), words)
+        said = folder.captions.describe("videos")
         rules = _read_rules(videos / "rules.csv")
         captions = {path: folder.caption(index) for index, path in enumerate(folder.paths)}
         why = "has no caption to be held against"
@@ -115,7 +117,7 @@ def evaluate_vlm(
         measures = (measure_phygeneval(list(graded.values())),)
         heads = ["video", "single", "multi", "video_grade", "grade"]
         rows = [[path.name, one.single, one.multi, one.video, one.grade] for path, one in graded.items()]
-    return _write(out, f"{benchmark} of {videos.name} by {judge.name}", measures, heads, rows, missing)
+    return _write(out, f"{benchmark} of {videos.name} by {judge.name}", measures, heads, rows, missing, said)
 
 
 def read_phygenbench(folder: Path) -> list[PhyGenItem]:
@@ -212,14 +214,16 @@ def _write(
     heads: Sequence[str],
     rows: Sequence[Sequence[object]],
     missing: Sequence[Missing],
+    said: str = "",
 ) -> Path:
+    notes = (*NOTES, said) if said else NOTES
     summary = [measure.row() for measure in measures]
     summary.append(Row("files missing or refused", float(len(missing)), note="with reasons in missing.csv"))
-    report = opinions_report(title, summary, measures, heads, rows, missing, NOTES)
+    report = opinions_report(title, summary, measures, heads, rows, missing, notes)
     numbers = {
         "measures": [asdict(measure) for measure in measures],
         "missing": [asdict(one) for one in missing],
-        "notes": list(NOTES),
+        "notes": list(notes),
     }
     files = {
         "verdicts.csv": write_csv(heads, rows),
