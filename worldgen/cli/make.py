@@ -158,8 +158,8 @@ def import_data(
         frames: Frames per clip.
         fps: Frames per second of clips; else each video's own.
         stride: Frames from clip to clip; as many as one has when left out.
-        captions: Table (csv, tsv, jsonl, json) of file and caption; else NAME.txt beside NAME.mp4, captions.* or
-            metadata.* in the folder.
+        captions: Table (csv, tsv, jsonl, json) of file and caption; else NAME.txt beside NAME.mp4, captions.*
+            or metadata.* in the folder.
         square: Crop everything to squares, for models of one size.
         images: Take pictures too, as clips of one frame.
         background: Gray level, 0 to 255, behind transparent pixels.
