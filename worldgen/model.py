@@ -231,8 +231,9 @@ class WorldModel(nn.Module):
             slots = self.encode_condition(context) if slots is None else slots
             given = partial(self._velocity, self._context(still, motion, which), slots, residuals)
             velocity = self.sampler.guide(given, self.conditioner.present)
-        noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(seed)).to(still)
-        for x in self.sampler.sample(velocity, noise):
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(still.shape, generator=generator).to(still)
+        for x in self.sampler.sample(velocity, noise, generator):
             yield x * self.latent_std + still
 
     @torch.no_grad()

@@ -35,13 +35,96 @@ def test_sampler_lands_on_the_data_when_the_velocity_is_true():
     assert_close(latents[-1], x.float(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("scheduler", [diffusers.FlowMatchHeunDiscreteScheduler(shift=3.0)])
-def test_other_schedulers_of_diffusers_land_there_too(scheduler):
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+SCHEDULERS = {
+    "euler": lambda shift: diffusers.FlowMatchEulerDiscreteScheduler(shift=shift),
+    "heun": lambda shift: diffusers.FlowMatchHeunDiscreteScheduler(shift=shift),
+    "lcm": lambda shift: diffusers.FlowMatchLCMScheduler(shift=shift),
+    "dpm": lambda shift: diffusers.DPMSolverMultistepScheduler(flow_shift=shift, **FLOW),
+    "dpm single": lambda shift: diffusers.DPMSolverSinglestepScheduler(flow_shift=shift, **FLOW),
+    "unipc": lambda shift: diffusers.UniPCMultistepScheduler(flow_shift=shift, **FLOW),
+}
+STEPS = (1, 2, 8, 50, 150)
+
+
+@pytest.mark.parametrize("shift", [1.0, 30.0])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_network_is_told_the_schedulers_own_sigmas(name, steps, shift):
+    """Also where whole times repeat, which is so of many steps with a large shift."""
     x, eps, _ = draw()
-    *_, last = Sampler(steps=4, scheduler=scheduler).sample(
-        lambda x_sigma, sigma: (eps - x).float(), eps.float()
-    )
-    assert_close(last, x.float(), atol=1e-4, rtol=1e-4)
+    told = []
+
+    def velocity(x_sigma, sigma):
+        told.append(sigma)
+        return (x_sigma - x.float()) / sigma[:, None, None]
+
+    sampler = Sampler(steps, scheduler=SCHEDULERS[name](shift))
+    *_, ours = sampler.sample(velocity, eps.float(), torch.Generator().manual_seed(1))
+    assert_close(ours, x.float(), atol=1e-4, rtol=1e-4)
+
+    scheduler = SCHEDULERS[name](shift)
+    scheduler.set_timesteps(steps)
+    scheduler.set_begin_index(0)
+    assert_close(torch.stack(told), scheduler.sigmas[: len(told), None].expand(-1, len(x)), atol=0, rtol=1e-6)
+    theirs, generator = eps.float(), torch.Generator().manual_seed(1)
+    chance = {"generator": generator} if name == "lcm" else {}
+    for index, time in enumerate(scheduler.timesteps):
+        sigma = scheduler.sigmas[index].expand(len(x))
+        theirs = scheduler.step(velocity(theirs, sigma), time, theirs, **chance).prev_sample
+    assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "name, order", [("euler", 1), ("heun", 2), ("dpm", 2), ("dpm single", 2), ("unipc", 2)]
+)
+def test_more_steps_come_closer_to_the_true_path(name, order):
+    """Data of spread s: ``v = (sigma - (1 - sigma) s^2) / ((1 - sigma)^2 s^2 + sigma^2) x`` ends at s eps."""
+    _, eps, _ = draw()
+    s = 0.5
+
+    def velocity(x, sigma):
+        rate = (sigma - (1 - sigma) * s**2) / ((1 - sigma) ** 2 * s**2 + sigma**2)
+        return rate[:, None, None] * x
+
+    def miss(steps):
+        *_, end = Sampler(steps, scheduler=SCHEDULERS[name](1.0)).sample(velocity, eps)
+        return float((end - s * eps).abs().max() / eps.abs().max())
+
+    start = 1e-3 if name in ("dpm", "dpm single", "unipc") else 0.0  # they begin at sigma .999
+    errors = [miss(steps) for steps in (8, 50, 150)]
+    assert errors[2] < errors[1] < errors[0] < 0.1
+    assert errors[2] < start + 40 * 150.0**-order
+
+
+def test_a_scheduler_that_adds_noise_draws_it_from_the_seed():
+    _, eps, _ = draw()
+
+    def run(seed):
+        sampler = Sampler(8, scheduler=SCHEDULERS["lcm"](3.0))
+        return list(sampler.sample(lambda x, sigma: 0.5 * x, eps, torch.Generator().manual_seed(seed)))[-1]
+
+    assert_close(run(0), run(0), atol=0, rtol=0)
+    assert not torch.allclose(run(0), run(1))
+
+
+@pytest.mark.parametrize(
+    "scheduler, reason",
+    [
+        (diffusers.DDPMScheduler(), "stops with AttributeError"),
+        (diffusers.EulerDiscreteScheduler(), "goes from sigma 157 to 0 "),
+        (diffusers.DPMSolverMultistepScheduler(), "ends at -1.5"),
+        (diffusers.DEISMultistepScheduler(**FLOW), "to 0.125 and ends at"),
+        (diffusers.UniPCMultistepScheduler(**FLOW, final_sigmas_type="sigma_min"), "to 0.126 and"),
+        (diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "to 1 and ends at -inf"),
+        (diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), "stops with ValueError: `mu`"),
+    ],
+    ids=["ddpm", "euler of noise scale", "epsilon", "no last step", "sigma min", "inverted", "no mu"],
+)
+def test_a_scheduler_that_does_not_lead_to_the_data_is_refused(scheduler, reason):
+    with pytest.raises(ValueError, match="Sampler.scheduler must lead along flow velocities") as caught:
+        Sampler(8, scheduler=scheduler)
+    assert reason in str(caught.value)
 
 
 def toy(counts, weights={"text": 3.0, "video": 5.0, "multimodal": 7.0}):  # noqa: B006

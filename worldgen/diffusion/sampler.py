@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
@@ -13,6 +14,8 @@ from torch import Tensor
 
 Velocity = Callable[[Float[Tensor, "B ..."], Float[Tensor, " B"]], Float[Tensor, "B ..."]]
 """``v(x_sigma, sigma)``, the direction from data to noise."""
+_CLOSE = 0.01
+"""To the data, of what lies 2 away from the noise; solvers of diffusers start at sigma 0.999."""
 
 
 @final
@@ -21,13 +24,15 @@ class Sampler:
 
     Args:
         steps: Evaluations of the scheduler.
-        scheduler: Any diffusers scheduler that takes flow velocities and counts time as ``1000 sigma``. When
-            None, Euler's with most steps at high noise, where it is decided how things move.
+        scheduler: Any diffusers scheduler that takes flow velocities and ends without noise: of the
+            ``FlowMatch`` ones, or a solver with ``prediction_type: flow_prediction`` and ``use_flow_sigmas:
+            true``. When None, Euler's with most steps at high noise, where it is decided how things move.
         guidance: Scale of the condition, or of each slot of it by name, as `guide` uses it; 1 is plain
             conditioning, also for slots that are not named, and 0 leaves a slot out.
 
     Raises:
-        ValueError: No steps, or a guidance below 0.
+        ValueError: No steps, a guidance below 0, or a scheduler that does not lead from noise to the data
+            where the velocity is true.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class Sampler:
         self.steps, self.guidance = steps, guidance
         # What all schedulers have is not declared by their common class.
         self.scheduler: Any = scheduler or FlowMatchEulerDiscreteScheduler(shift=8.0)
+        if scheduler is not None:
+            self._require_flow()
 
     def guide(self, given: Callable[[frozenset[str]], Velocity], slots: Sequence[str]) -> Velocity:
         """The velocity with classifier-free guidance of several conditions.
@@ -81,12 +88,47 @@ class Sampler:
 
         return velocity
 
-    def sample(self, velocity: Velocity, noise: Float[Tensor, "B ..."]) -> Iterator[Float[Tensor, "B ..."]]:
-        """Yields the latent after each step; the last one is clean."""
+    def sample(
+        self,
+        velocity: Velocity,
+        noise: Float[Tensor, "B ..."],
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Float[Tensor, "B ..."]]:
+        """Yields the latent after each step; the last one is clean.
+
+        Args:
+            velocity: What to integrate.
+            noise: Where to start.
+            generator: Of what a scheduler draws that adds noise on its way; others draw nothing.
+        """
         self.scheduler.set_timesteps(self.steps, device=noise.device)
+        # Solvers cut times to whole numbers: they are not 1000 sigma, and may repeat where steps lie close.
+        self.scheduler.set_begin_index(0)
+        draws = "generator" in inspect.signature(self.scheduler.step).parameters
+        chance = {"generator": generator} if draws else {}
         x = noise
-        for time in self.scheduler.timesteps:
-            sigma = (time / self.scheduler.config.num_train_timesteps).to(x).expand(len(x))
+        for time, sigma in zip(self.scheduler.timesteps, self.scheduler.sigmas.to(x), strict=False):
             with torch.no_grad():  # not around the yield: who takes x may want gradients of something else
-                x = self.scheduler.step(velocity(x, sigma), time, x).prev_sample
+                x = self.scheduler.step(velocity(x, sigma.expand(len(x))), time, x, **chance).prev_sample
             yield x
+
+    def _require_flow(self) -> None:
+        """From noise at -1 to data that are 1 everywhere, where the velocity is known."""
+        name = type(self.scheduler).__name__
+        try:
+            start = -torch.ones(1, 1, 1, 1)
+            *_, end = self.sample(lambda x, sigma: (x - 1) / sigma, start, torch.Generator().manual_seed(0))
+            first, last = float(self.scheduler.sigmas.max()), float(self.scheduler.sigmas[-1])
+            found = f"{name} goes from sigma {first:.3g} to {last:.3g} and ends at {float(end):.3g}"
+            wrong = first > 1 or last != 0 or not abs(float(end) - 1) < _CLOSE
+        except Exception as error:  # diffusers has errors of many kinds for this
+            found, wrong = (
+                f"{name} stops with {type(error).__name__}: {' '.join(str(error).split())[:200]}",
+                True,
+            )
+        if wrong:
+            raise ValueError(
+                "Sampler.scheduler must lead along flow velocities from sigma 1 to 0, and from noise at -1 "
+                f"to data at 1; {found.rstrip('.')}. Take FlowMatchEulerDiscreteScheduler, or a solver with "
+                "prediction_type: flow_prediction, use_flow_sigmas: true and final_sigmas_type: zero."
+            )
