@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,3 +253,15 @@ def test_noise_is_added_to_training_clips_alone(tmp_path: Path, make_clip: MakeC
     clean, noisy = data.val_source()[1], data.train_source()[1]
     torch.testing.assert_close(noisy.frames, noise(clean, data.val_source().name(1)).frames)
     assert 0.005 < (noisy.frames - clean.frames).std() < 0.025
+
+
+def test_a_run_goes_on_with_the_same_clips_only(tmp_path: Path, make_clip: MakeClip) -> None:
+    for seed, name in enumerate(("one", "other")):
+        write_shards((make_clip(10 * seed + number) for number in range(4)), tmp_path / name)
+    shutil.copytree(tmp_path / "one", tmp_path / "moved")
+    state = ClipDataModule(tmp_path / "one", batch_size=2).train_dataloader().state_dict()
+    ClipDataModule(tmp_path / "moved", batch_size=2).train_dataloader().load_state_dict(state)
+    other = ClipDataModule(tmp_path / "other", batch_size=2).train_dataloader()
+    with pytest.raises(ValueError, match=r"needs the same batches: clips was \w+ and is \w+\. Change it back"):
+        other.load_state_dict(state)
+    other.load_state_dict({name: value for name, value in state.items() if name != "clips"})  # an older one

@@ -39,6 +39,7 @@ class BucketLoader(ResumableLoader[Item, Batch]):
         workers: Reading processes, 0 to read in this one.
         shuffle: Draw an order; else go by number.
         partial: Give the incomplete batch of each shape too.
+        mark: Names what the items are.
 
     Raises:
         ValueError: Another number of shapes than of items; without ``partial``, a shape of fewer items than
@@ -55,6 +56,7 @@ class BucketLoader(ResumableLoader[Item, Batch]):
         workers: int = 0,
         shuffle: bool = True,
         partial: bool = False,
+        mark: str = "",
     ) -> None:
         self.shapes, self.partial = list(shapes), partial
         self._counts = Counter(self.shapes)
@@ -70,7 +72,7 @@ class BucketLoader(ResumableLoader[Item, Batch]):
                 f"{self._counts[rare[0]]}, which would never be seen. Lower batch_size, leave them out, or "
                 "allow partial batches."
             )
-        super().__init__(dataset, batch_size, collate, seed, workers, shuffle)
+        super().__init__(dataset, batch_size, collate, seed, workers, shuffle, mark)
 
     def order_of(self, epoch: int) -> list[list[int]]:
         """The item numbers of each batch of an epoch, of all processes; equally many in every epoch."""

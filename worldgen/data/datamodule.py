@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader, Shaped
+from worldgen.data.cache.cache import identify_clips
 from worldgen.data.loader import ResumableLoader
 from worldgen.data.shards.members import CAPTION
 from worldgen.data.sources import ShardedClips, open_source
@@ -97,9 +99,11 @@ class ClipDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled, full batches only; of one shape each where the clips have several."""
         dataset, collate = self._instead or (self.train_source(), stack_clips)
+        mark = _mark(self._open(self.train, "train"))
+        how = (self.batch_size, collate, self.seed, self.workers)
         if isinstance(dataset, Shaped) and len(set(dataset.shapes)) > 1:
-            return BucketLoader(dataset, dataset.shapes, self.batch_size, collate, self.seed, self.workers)
-        return ResumableLoader(dataset, self.batch_size, collate, self.seed, self.workers)
+            return BucketLoader(dataset, dataset.shapes, *how, mark=mark)
+        return ResumableLoader(dataset, *how, mark=mark)
 
     def val_dataloader(self) -> DataLoader[Clip] | list[DataLoader[Clip]]:
         """In order; nothing where no folder was named."""
@@ -122,3 +126,12 @@ class ClipDataModule(LightningDataModule):
         if folder is None:
             raise ValueError(f"The data module needs a folder to {name} on; set data.{name}.")
         return open_source(folder, self.size, self.frames, skip, self.caption_member)
+
+
+def _mark(source: ShardedClips | VideoFolder) -> str:
+    """Names the clips of a folder, wherever it lies: shards by their contents, videos by names and sizes."""
+    if isinstance(source, ShardedClips):
+        clips = identify_clips(source)
+    else:
+        clips = [f"{path.relative_to(source.folder)} {path.stat().st_size}" for path in source.paths]
+    return hashlib.sha256("\n".join(clips).encode(errors="surrogateescape")).hexdigest()[:12]

@@ -33,6 +33,7 @@ class ResumableLoader(Generic[Item, Batch]):
         seed: Of the order.
         workers: Reading processes, 0 to read in this one.
         shuffle: Draw an order; else go by number.
+        mark: Names what the items are; a checkpoint of other ones is refused.
 
     Raises:
         ValueError: Fewer items than one batch wants.
@@ -46,6 +47,7 @@ class ResumableLoader(Generic[Item, Batch]):
         seed: int = 0,
         workers: int = 0,
         shuffle: bool = True,
+        mark: str = "",
     ) -> None:
         if batch_size < 1 or workers < 0 or seed < 0:
             raise ValueError(
@@ -53,7 +55,7 @@ class ResumableLoader(Generic[Item, Batch]):
                 f"got {batch_size}, {workers} and {seed}."
             )
         self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
-        self.seed, self.workers, self.shuffle = seed, workers, shuffle
+        self.seed, self.workers, self.shuffle, self.mark = seed, workers, shuffle, mark
         self._epoch = 0
         self._given = 0  # batches of the epoch, of all processes
         self._resumed = False
@@ -113,11 +115,13 @@ class ResumableLoader(Generic[Item, Batch]):
         Raises:
             ValueError: The loader of the checkpoint gave other batches.
         """
+        # Older checkpoints do not say which clips.
+        before = {"clips": self.mark, **state}
         changed = {
-            name: (state.get(name), now) for name, now in self._identity().items() if state.get(name) != now
+            name: (before.get(name), now) for name, now in self._identity().items() if before.get(name) != now
         }
         if changed:
-            text = ", ".join(f"{name} was {before} and is {now}" for name, (before, now) in changed.items())
+            text = ", ".join(f"{name} was {then} and is {now}" for name, (then, now) in changed.items())
             raise ValueError(
                 f"Going on in mid-run needs the same batches: {text}. Change it back, or start a new run "
                 "from the checkpoint's weights."
@@ -138,6 +142,7 @@ class ResumableLoader(Generic[Item, Batch]):
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            "clips": self.mark,
         }
 
 
