@@ -6,7 +6,8 @@ import torch
 
 from worldgen.data.media import write_video
 from worldgen.data.shards.shards import write_shards
-from worldgen.data.sources import ShardedClips, SimulatedClips, open_source
+from worldgen.data.shards.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips, SimulatedClips, count_shared, open_source
 from worldgen.data.videos import VideoFolder
 from worldgen.types import Clip
 
@@ -58,3 +59,11 @@ def test_open_source(folder: Path, tmp_path: Path, make_clip: MakeClip) -> None:
     (shards / "film.mp4").touch()
     with pytest.raises(ValueError, match="either shards .* or videos; got both"):
         open_source(shards)
+
+
+def test_scenes_are_shared_whatever_their_size(tmp_path: Path) -> None:
+    simulate_shards(tmp_path / "train", ("drop",), 3, size=16, frames=3, processes=1)
+    simulate_shards(tmp_path / "same", ("drop", "bounce"), 4, size=8, frames=2, processes=1)
+    simulate_shards(tmp_path / "split", ("drop",), 3, size=8, frames=2, split="id", processes=1)
+    train = ShardedClips(tmp_path / "train")
+    assert [count_shared(ShardedClips(tmp_path / name), train) for name in ("same", "split")] == [2, 0]

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.tiny import random_alexnet
 from worldgen.cli import main as cli
 from worldgen.data.shards.shards import ShardIndex
 from worldgen.data.shards.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips
+from worldgen.evaluation import generator
 from worldgen.evaluation.cases import HeldOut
 from worldgen.evaluation.generator import evaluate_run
 from worldgen.runs.folder import open_run
@@ -97,3 +100,15 @@ def test_intervals_hold_the_value(model):
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 0
     for row in verdict.rows[:-1]:
         assert row.low <= row.value <= row.high or np.isclose(row.low, row.high), row
+
+
+def test_clips_that_were_trained_on_are_told(tmp_path):
+    simulate_shards(tmp_path / "train", ("drop",), 3, seed=8, processes=1)
+    simulate_shards(tmp_path / "test", ("drop", "collide"), 4, seed=8, processes=1)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump({"data": {"train": str(tmp_path / "train")}}))
+    [row] = generator._seen_in_training(run, ShardedClips(tmp_path / "test"))
+    assert (row.value, row.unit) == (2, "of 4") and "not of held-out clips" in row.note
+    (run / "config.yaml").write_text(yaml.safe_dump({"data": {"train": "elsewhere"}}))
+    assert generator._seen_in_training(run, ShardedClips(tmp_path / "test")) == []

@@ -67,7 +67,11 @@ def test_plan_fit_show_verify(words: list[str], tmp_path: Path, capsys: pytest.C
     main(["cache", "plan", *words, "--model.codec.init_args.length", "0.25"])
     assert "24 clips; weights of StateCodec (codec) changed." in capsys.readouterr().out
     main(["cache", "plan", *words])
-    assert "24 of them in" in capsys.readouterr().out
+    plan = capsys.readouterr().out
+    assert "24 of them in" in plan and "trained on" not in plan
+    shards = yaml.safe_load(Path(words[-1]).read_text())["data"]["train"]
+    main(["cache", "plan", *words, "--data.val", shards])
+    assert "24 of 24 clips of data.val are trained on: simulate others." in capsys.readouterr().out
 
 
 def test_verify_finds_what_is_wrong(

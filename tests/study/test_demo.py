@@ -21,7 +21,7 @@ def test_scenes_are_taken_in_turn_and_go_to_the_report(tmp_path, monkeypatch):
     assert asked["known"] == demo.KNOWN and asked["seed"] == 3 and asked["pictured"] == 4
     scenes = [load() for load in asked["held_out"]]
     assert [one.family for one in scenes] == ["drop", "bounce", "collide", "drop"]
-    assert scenes[0].name == "drop-77000000" and scenes[3].name == "drop-77000003"
+    assert scenes[0].name == "drop-777000000" and scenes[3].name == "drop-777000003"
     again = scenes[0].retake()
     assert again.prompts == scenes[0].clip.prompts
     assert not torch.equal(again.frames, scenes[0].clip.frames)

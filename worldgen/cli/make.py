@@ -21,6 +21,7 @@ def simulate(
     engine: str = "local",
     shards: str | None = None,
     captioner: str | None = None,
+    held_out: bool = False,
 ) -> None:
     """Simulate, film and caption scenes into shards; a second run goes on.
 
@@ -31,13 +32,14 @@ def simulate(
         size: Rows and columns in pixels.
         frames: Frames per clip.
         fps: Frames per second.
-        seed: Same seed, same bits.
+        seed: Same seed, same bits; 500 to 999 are held out.
         processes: Simulating processes; all cores when left out.
         split: train, id or ood:FACTOR: mass, friction, restitution, gravity, speed, size, count, color,
             camera, light, lighting, background or camera_motion is held out.
         engine: local (processes of this machine) or ray (a Ray cluster).
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
         captioner: Captioning model of transformers (folder or id) that writes the prompts.
+        held_out: Take a seed that is kept for scenes to test on.
 
     Example:
         worldgen simulate --families drop bounce --clips 512 --out data/train
@@ -61,6 +63,7 @@ def simulate(
         engine=maker,
         shards=shards,
         captioner=captioner,
+        held_out=held_out,
     )
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 

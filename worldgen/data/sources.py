@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from worldgen.data.shards.members import CAPTION
-from worldgen.data.shards.shards import ShardIndex, find_shards
+from worldgen.data.shards.shards import ShardEntry, ShardIndex, find_shards
 from worldgen.data.shards.simulate import SimulationConfig
 from worldgen.data.videos import VideoFolder, _check_index, find_videos
 from worldgen.types import Clip
@@ -166,3 +166,14 @@ def open_source(
 def _say(sentence: str) -> None:
     """Once, however often a folder is opened."""
     print(sentence)
+
+
+def count_shared(test: ShardedClips, train: ShardedClips) -> int:
+    """How many clips of one folder show a scene that is in another one too, whatever its size and length."""
+    seen = {scene for entry in train.index.entries if (scene := _scene_of(entry)) is not None}
+    return sum(_scene_of(entry) in seen for entry in test.index.entries)
+
+
+def _scene_of(entry: ShardEntry) -> tuple[str, str, int] | None:
+    """Family, name (which tells the split) and seed of a simulated clip; None of others."""
+    return None if entry.seed is None else (entry.family, entry.id, entry.seed)

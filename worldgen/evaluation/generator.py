@@ -14,8 +14,8 @@ from torch import Tensor
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.crew import Crew, Promise
-from worldgen.data.shards.shards import ShardEntry
-from worldgen.data.sources import ShardedClips
+from worldgen.data.shards.shards import ShardEntry, find_shards
+from worldgen.data.sources import ShardedClips, count_shared
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import load_encoder
 from worldgen.evaluation.cases import (
@@ -45,7 +45,7 @@ from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.measure import Row
 from worldgen.model import WorldModel
-from worldgen.runs.folder import open_run
+from worldgen.runs.folder import open_run, training_folder
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.types import Clip, to_device
 
@@ -137,6 +137,7 @@ def evaluate_folder(
     found = evaluate_run(
         model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived, crew=crew
     )
+    found = replace(found, rows=[*found.rows, *_seen_in_training(run, source)])
     if loaded is not None:
         from worldgen.evaluation.features import measure_features  # opens ImageBind's library
 
@@ -145,6 +146,16 @@ def evaluate_folder(
     page = write_evaluation(found, out, f"{Path(run).name} on {Path(data).name}", context_frames)
     unfinished.forget()
     return page
+
+
+def _seen_in_training(run: Path, test: ShardedClips) -> list[Row]:
+    """How many of the clips show scenes that the run was trained on, if its training clips are here."""
+    train = training_folder(run)
+    if train is None or not find_shards(train):
+        return []
+    shared = count_shared(test, ShardedClips(train))
+    note = f"they are in {train}: the numbers are not of held-out clips" if shared else f"none is in {train}"
+    return [Row("clips seen in training", float(shared), unit=f"of {len(test)}", note=note)]
 
 
 def _read(source: ShardedClips, index: int) -> HeldOut:

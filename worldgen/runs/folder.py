@@ -76,13 +76,25 @@ def open_run(folder: str | Path) -> WorldModel:
     return model.eval()
 
 
+def training_folder(folder: Path) -> Path | None:
+    """The folder that a run was trained on, by its config; None where it names none, or it is gone."""
+    config = _read_config(folder)
+    data = config.get("data") if isinstance(config, dict) else None
+    named = data.get("train") if isinstance(data, dict) else None
+    return Path(named) if isinstance(named, str) and Path(named).is_dir() else None
+
+
+def _read_config(folder: Path) -> Any:
+    try:
+        return yaml.safe_load((folder / CONFIG_FILE).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{folder / CONFIG_FILE} must be yaml; it cannot be read. Copy it again.") from error
+
+
 def _build(folder: Path) -> WorldModel:
     from jsonargparse import ArgumentParser
 
-    try:
-        config = yaml.safe_load((folder / CONFIG_FILE).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{folder / CONFIG_FILE} must be yaml; it cannot be read. Copy it again.") from error
+    config = _read_config(folder)
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(
             f"{folder / CONFIG_FILE} must have a section 'model'; it has none. Is it a run of `fit`?"

@@ -17,7 +17,8 @@ from worldgen.data.cache.cache import explain_miss, find_differences, open_cache
 from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, storage_errors
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.sources import ClipSource
+from worldgen.data.shards.shards import find_shards
+from worldgen.data.sources import ClipSource, ShardedClips, count_shared
 from worldgen.model import Latents
 from worldgen.tasks.encoding import encoding_recipe, unread_members
 from worldgen.tasks.generator import WorldGenerator
@@ -49,6 +50,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
             examples[shape] = model.encode(source[number]).columns()
         counts[shape] = counts.get(shape, 0) + 1
     print(f"{len(cache)} clips in {data.train}, {len(cache) - len(missing)} of them in {cache.store.folder}.")
+    _say_shared(data)
     if not missing:
         return
     print(f"To encode: {len(missing)} clips; {explain_miss(folder, recipe)}.")
@@ -70,6 +72,16 @@ def plan_cache(arguments: Sequence[str]) -> None:
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     kept, free = type(cache.storage).__name__, shutil.disk_usage(parent).free
     print(f"A fit keeps them as {kept}; {free:,} bytes are free there.")
+
+
+def _say_shared(data: ClipDataModule) -> None:
+    """Whether clips to validate or test on show scenes that are trained on."""
+    folders = {name: Path(folder) for name in ("train", "val", "test") if (folder := getattr(data, name))}
+    opened = {name: ShardedClips(folder) for name, folder in folders.items() if find_shards(folder)}
+    for name in opened.keys() - {"train"}:
+        shared = count_shared(opened[name], opened["train"]) if "train" in opened else 0
+        if shared:
+            print(f"{shared} of {len(opened[name])} clips of data.{name} are trained on: simulate others.")
 
 
 def verify_cache(arguments: Sequence[str]) -> None:

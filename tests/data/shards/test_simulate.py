@@ -275,3 +275,12 @@ def test_the_command_killed_at_twenty_moments_gives_the_same_bytes(tmp_path: Pat
             killed += 1
     subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
     assert killed >= 5 and contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("seed", [500, 777, 999])
+def test_seeds_of_held_out_scenes_want_a_word(seed: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"are kept for scenes .* the demo's; got {seed}\..*--held-out"):
+        simulate_shards(tmp_path, ("drop",), 1, size=8, frames=2, seed=seed, processes=1)
+    assert not any(tmp_path.iterdir())
+    done = simulate_shards(tmp_path, ("drop",), 1, size=8, frames=2, seed=seed, processes=1, held_out=True)
+    assert done.clips == 1

@@ -32,6 +32,8 @@ from worldgen.simulation.scenes.families import FAMILIES
 from worldgen.types import Clip
 
 CLIPS_PER_SEED = 1_000_000
+HELD_OUT = range(500, 1000)
+"""Base seeds of scenes that nothing is trained on: those of the demo, the baselines and the calibration."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def simulate_shards(
     engine: Engine | None = None,
     shards: str | None = None,
     captioner: str | None = None,
+    held_out: bool = False,
 ) -> SimulationSummary:
     """Fill a folder with simulated clips; shards that are there already are kept.
 
@@ -146,16 +149,22 @@ def simulate_shards(
         shards: Only these, such as "7" or "0:100" (the last not included); all when None.
         captioner: Checkpoint of a model that writes the prompts, one copy in each process; the scenes' own
             words when None.
+        held_out: Whether the seed may be one of `HELD_OUT`: never for clips to train on.
 
     Raises:
         FileNotFoundError: No captioner in that folder.
-        ValueError: Bad arguments; ``out`` holds clips of another configuration; no clip of a shard could be
-            simulated.
+        ValueError: Bad arguments; a seed that is held out; ``out`` holds clips of another configuration; no
+            clip of a shard could be simulated.
         OSError: The disk failed, or simulating processes were killed time and again.
     """
     begun = time.monotonic()
     renderer_name()  # one that was asked for and is not to be had is refused before any work
     engine = engine or LocalEngine(processes)
+    if seed in HELD_OUT and not held_out:
+        raise ValueError(
+            f"Seeds {HELD_OUT[0]} to {HELD_OUT[-1]} are kept for scenes that nothing is trained on, such as "
+            f"the demo's; got {seed}. Choose another, or say --held-out for clips to test on."
+        )
     if captioner is not None:
         load_captioner(captioner)  # likewise
     config = SimulationConfig(
