@@ -189,23 +189,33 @@ def tracks(tracks: Path, out: Path = Path("report"), fps: float | None = None) -
 
 
 def physics_iq(
-    benchmark: str, generated: Path, real: Path, out: Path = Path("report"), processes: int | None = None
+    benchmark: str,
+    generated: Path,
+    real: Path,
+    out: Path = Path("report"),
+    processes: int | None = None,
+    masks: str = "plain",
 ) -> None:
     """Compare generated videos with both takes of real scenes; a second run goes on.
 
     Args:
         benchmark: physics-iq.
-        generated: Folder of generated videos, named with Physics-IQ's numbers.
+        generated: Folder of generated videos, named with Physics-IQ's numbers; or of folders, one a seed.
         real: Physics-IQ's folder of real videos.
         out: Folder of the report.
         processes: Comparing processes; all cores when left out.
+        masks: plain, or official: through a lossy video first, for numbers beside published ones.
 
     Example:
         worldgen evaluate benchmark physics-iq --generated my_videos/ --real physics-IQ-benchmark/
     """
+    if masks not in ("plain", "official"):
+        raise ValueError(f"--masks must be plain or official; got {masks!r}.")
     from worldgen.evaluation.benchmarks.physics_iq import evaluate_physics_iq
+    from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 
-    _print(evaluate_physics_iq(generated, real, out, processes))
+    codec = Mpeg4() if masks == "official" else None
+    _print(evaluate_physics_iq(generated, real, out, processes, codec))
 
 
 def pairs(

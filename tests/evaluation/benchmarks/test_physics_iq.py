@@ -14,6 +14,7 @@ from worldgen.data.media import video_timing, write_video
 from worldgen.evaluation.benchmarks.physics_iq import _read_judged, _Task, compare_pair, resample
 from worldgen.evaluation.benchmarks.physics_iq_layout import SCENARIOS, VIEWS, find_pairs
 from worldgen.evaluation.kept import Record
+from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 
 
 def test_what_is_missing_is_listed_and_counted(evaluated):
@@ -179,3 +180,80 @@ def test_a_file_of_other_inputs_does_not_count(tmp_path):
     assert _read_judged(task) is None
     task.record.write({"error": "x"})
     assert _read_judged(task) == "x"
+
+
+def test_which_five_seconds_of_eight_are_meant_is_not_guessed(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    generated = next(made.iterdir())
+    film(generated, frames=5 * RATE + 1)
+    assert compare_pair(the_pair(made, real)).notes == ("the last 1 of 41 frames are not compared",)
+    film(generated, frames=8 * RATE)
+    with pytest.raises(
+        ValueError, match=r"must last 5 s; it lasts 8\.00 s, .* without the 3 s .* -sseof -5 "
+    ):
+        compare_pair(the_pair(made, real))
+    film(generated)
+    take = next(real.rglob("*take-2*"))
+    film(take, frames=8 * RATE)
+    with pytest.raises(ValueError, match=r"take-2.* must last 5 s; it lasts 8\.00 s"):
+        compare_pair(the_pair(made, real))
+
+
+def test_masks_of_a_longer_video_are_refused(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    path = real / "video-masks" / "real" / real_name(1, VIEWS[0], 1, SCENARIOS[0], RATE, "video-masks")
+    write_video(path, torch.ones(8 * RATE, 3, 64, 96), RATE)
+    with pytest.raises(ValueError, match="a mask for each of its video's 40 frames; it has 64, and of which"):
+        compare_pair(the_pair(made, real))
+
+
+def test_masks_are_plain_unless_official_ones_are_asked_for(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    plain, lossy = (compare_pair(the_pair(made, real), codec=codec) for codec in (None, Mpeg4()))
+    assert plain.view.first.mse == lossy.view.first.mse, "frames do not pass through it"
+    for name in ("spatial", "weighted_spatial", "mean_spatiotemporal"):
+        assert getattr(lossy.view.first, name) == pytest.approx(getattr(plain.view.first, name), rel=0.3)
+    assert lossy.view.first.weighted_spatial != plain.view.first.weighted_spatial
+    run(made, real, tmp_path / "plain")
+    words = ["evaluate", "benchmark", "physics-iq", "--generated", str(made), "--real", str(real)]
+    cli.main(
+        [*words, "--out", str(tmp_path / "plain"), "--masks", "official"]
+    )  # kept ones are of the other kind
+    report = json.loads((tmp_path / "plain" / "report.json").read_text())
+    found = {row["name"]: row["value"] for row in report["summary"]}
+    assert found["weighted spatial IoU"] == lossy.view.first.weighted_spatial
+    assert any("passed through MPEG-4" in note for note in report["notes"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--masks", "lossy"])
+    assert stop.value.code == 2
+
+
+def test_official_masks_beside_plain_ones_are_said(tmp_path):
+    made, real = make(tmp_path, views=VIEWS[:1])
+    for take, number in ((1, 1), (2, 199)):
+        path = real / "video-masks" / real_name(number, VIEWS[0], take, SCENARIOS[0], RATE, "video-masks")
+        write_video(path, torch.ones(40, 3, 64, 96), RATE)
+    [note] = compare_pair(the_pair(made, real)).notes
+    assert "beside plain ones: see --masks official" in note
+    assert compare_pair(the_pair(made, real), codec=Mpeg4()).notes == ()
+
+
+def test_folders_of_seeds_are_averaged(tmp_path):
+    made, real = make(tmp_path)
+    for seed in range(3):
+        folder = tmp_path / "seeds" / f"seed-{seed}"
+        for path in sorted(made.iterdir()):
+            film(folder / path.name, offset=3 + seed)
+    next((tmp_path / "seeds" / "seed-2").iterdir()).unlink()
+    run(tmp_path / "seeds", real, tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    rows = {row["name"]: row for row in report["summary"]}
+    each = [json.loads((tmp_path / "out" / f"seed-{n}" / "report.json").read_text()) for n in range(3)]
+    values = [{row["name"]: row["value"] for row in one["summary"]} for one in each]
+    overlaps = [one["spatial IoU"] for one in values]
+    assert rows["spatial IoU"]["value"] == pytest.approx(np.mean(overlaps))
+    said = f"mean of n = 3 of 3 runs; sd {np.std(overlaps, ddof=1):.3g}; seed-0 {overlaps[0]:.4g}"
+    assert rows["spatial IoU"]["note"].startswith(said)
+    assert rows["Physics-IQ score"]["note"].startswith("mean of n = 2 of 3 runs")  # one lacks a view
+    assert len(rows_of(tmp_path / "out" / "seed-1" / "views.csv")) == 3
+    assert report["runs"] == ["seed-0", "seed-1", "seed-2"]

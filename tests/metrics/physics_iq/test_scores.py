@@ -92,7 +92,8 @@ def test_a_comparison_in_passing_equals_the_four_functions():
     found = comparison.closeness()
     small = [np.stack([shrink(frame, (16, 24)) for frame in video]) for video in (made, real)]
     masks = [
-        np.stack([shrink_mask(mask.view(np.uint8), (16, 24)) for mask in motion_masks(video)]) > 0
+        np.stack([shrink_mask(mask.view(np.uint8) * np.uint8(255), (16, 24)) for mask in motion_masks(video)])
+        > 0
         for video in (made, real)
     ]
     assert found.spatial == spatial_iou(*masks)
@@ -104,7 +105,7 @@ def test_a_comparison_in_passing_equals_the_four_functions():
 
 def test_masks_that_are_given_are_used():
     made = moving_square(4, 32, 32)
-    given_masks = [np.ones((32, 32), np.uint8)] * 4
+    given_masks = [np.full((32, 32), 128, np.uint8)] * 4
     assert all(moment.mask.all() for moment in watch(iter(made), (8, 8), iter(given_masks)))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from worldgen.evaluation.benchmarks.physics_iq_tables import (
-    NOTES,
     SECOND_TAKE,
     Judged,
     complete_scenarios,
+    mean_over_runs,
     official_table,
     view_row,
     write_table,
@@ -35,9 +35,13 @@ _NUMBERS: tuple[tuple[str, Callable[[Closeness], float]], ...] = (
 
 
 def physics_iq_report(
-    name: str, rows: Sequence[Row], judged: Sequence[Judged], missing: Sequence[Missing]
+    name: str,
+    rows: Sequence[Row],
+    judged: Sequence[Judged],
+    missing: Sequence[Missing],
+    notes: Sequence[str],
 ) -> Report:
-    """Physics-IQ; its summary, views and what misses."""
+    """Physics-IQ; its summary, views, what misses and what must be known."""
     clouds = [
         Cloud(
             what,
@@ -74,7 +78,7 @@ def physics_iq_report(
         sections=tuple(sections),
         skipped=_named(missing),
         blind=_BLIND,
-        notes=NOTES,
+        notes=(*notes,),
         said=Headline(_beside_second_take(name, rows), _first(rows, [what for what, _ in _NUMBERS])),
         files=f"All numbers: report.json; the official table: {name}.csv; a line per view: views.csv.",
     )
@@ -88,7 +92,7 @@ def physics_iq_files(
         "summary": [asdict(row) for row in report.summary],
         "views": [view_row(one) for one in judged],
         "missing": [asdict(one) for one in missing],
-        "notes": NOTES,
+        "notes": report.notes,
     }
     views = [view_row(one) for one in judged]
     return {
@@ -97,6 +101,27 @@ def physics_iq_files(
         "missing.csv": write_table(["file", "reason"], map(asdict, missing)).encode(),
         "report.json": report_json(report, numbers),
     }
+
+
+def physics_iq_runs(name: str, runs: Sequence[tuple[str, Report]]) -> tuple[Report, dict[str, bytes]]:
+    """Physics-IQ of several runs of one model: the means of what each report found, and its json."""
+    rows = mean_over_runs([(run, report.summary) for run, report in runs])
+    report = Report(
+        title=f"Physics-IQ of {name}, over {len(runs)} runs",
+        introduction=(
+            f"Each of {', '.join(run for run, _ in runs)} was judged by itself, and has its report in the "
+            "folder of its name; here are the means of their numbers.\nThe spread is that between runs: how "
+            "much one of them owes to chance, not how much the choice of scenes matters."
+        ),
+        summary=(*rows,),
+        skipped=tuple((f"{run}/{file}", why) for run, one in runs for file, why in one.skipped),
+        blind=_BLIND,
+        notes=runs[0][1].notes,
+        files="All numbers: report.json; each run's: RUN/report.json.",
+    )
+    names = [run for run, _ in runs]
+    numbers = {"summary": [asdict(row) for row in rows], "runs": names, "notes": report.notes}
+    return report, {"report.json": report_json(report, numbers)}
 
 
 def pairs_report(

@@ -8,10 +8,12 @@ has the number N + 198. Names of the scenarios: google-deepmind/physics-IQ-bench
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from worldgen.data.media import VIDEO_SUFFIXES
 from worldgen.metrics.measure import Missing
 
 VIEWS = ("perspective-left", "perspective-center", "perspective-right")
@@ -37,7 +39,9 @@ RATE = 30
 _REAL = re.compile(
     r"(\d{4})_(testing-videos|video-masks)_(\d+)FPS_(perspective-\w+)_take-([12])_trimmed-(.+)\.mp4"
 )
-_NUMBER = re.compile(r"(\d{4})_")
+_NUMBER = re.compile(r"\d{4}_")
+_VIEW = re.compile(r"perspective-[a-z]+")
+_SCENARIO = re.compile(r"trimmed-([a-z0-9-]*[a-z0-9])")
 
 
 @dataclass(frozen=True)
@@ -104,15 +108,16 @@ def find_pairs(generated: Path, real: Path) -> Layout:
             f"{real} must hold real videos named as {Slot(1, SCENARIOS[0], VIEWS[0]).real_name(1, 1)}; "
             "got none. Give the folder physics-IQ-benchmark."
         )
-    made = {int(match[1]): path for path in _mp4s(generated) if (match := _NUMBER.match(path.name))}
-    if not made:
+    slots = tuple(_slots(names))
+    made, missing = _find_generated(generated, {slot.number: slot for slot in slots})
+    refused = {one.file[:5] for one in missing}
+    if not made and not any(map(_NUMBER.match, refused)):
         raise ValueError(
             f"{generated} must hold videos named as {Slot(1, SCENARIOS[0], VIEWS[0]).generated_name}; got "
             "none. Name them with the benchmark's numbers."
         )
-    slots = tuple(_slots(names))
     half = len(slots)
-    pairs, missing = [], []
+    pairs = []
     for slot in slots:
         takes = []
         for take in TAKES:
@@ -125,17 +130,76 @@ def find_pairs(generated: Path, real: Path) -> Layout:
                 number = slot.number + half * (take - 1)
                 missing.append(Missing(slot.real_name(take, number), "real video missing"))
             takes.append(found)
-        if slot.number not in made:
-            missing.append(Missing(slot.generated_name, "generated video missing"))
-        elif all(takes):
+        if slot.number in made and all(takes):
             pairs.append(FilledSlot(slot, made[slot.number], (takes[0], takes[1])))
-    known = {slot.number for slot in slots}
-    missing += [
-        Missing(path.name, f"no real video has the number {number:04d}")
-        for number, path in sorted(made.items())
-        if number not in known
-    ]
+        elif slot.number not in made and f"{slot.number:04d}_" not in refused:
+            missing.append(Missing(slot.generated_name, "generated video missing"))
     return Layout(tuple(pairs), slots, tuple(missing))
+
+
+def find_runs(generated: Path) -> tuple[Path, ...]:
+    """The folder itself; or its sub-folders, where it has no videos and they have: a run, or seed, each."""
+    if not generated.is_dir() or _videos_in(generated):
+        return (generated,)
+    inner = sorted(path for path in generated.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return tuple(path for path in inner if any(map(_is_numbered, _videos_in(path)))) or (generated,)
+
+
+def _find_generated(generated: Path, slots: dict[int, Slot]) -> tuple[dict[int, Path], list[Missing]]:
+    """Videos by number, and why the others are not judged."""
+    paths = _videos_in(generated)
+    counts = Counter(path.name[:4] for path in paths if _is_numbered(path))
+    made: dict[int, Path] = {}
+    missing = []
+    for path in paths:
+        why = _refusal(path, slots, counts[path.name[:4]])
+        if why:
+            missing.append(Missing(path.name, why))
+        else:
+            made[int(path.name[:4])] = path
+    folders = sorted(path for path in generated.iterdir() if path.is_dir())
+    missing += [
+        Missing(f"{folder.name}/", "not looked into: there are videos beside it")
+        for folder in folders
+        if paths and any(map(_is_numbered, _videos_in(folder)))
+    ]
+    return made, missing
+
+
+def _refusal(path: Path, slots: dict[int, Slot], count: int) -> str:
+    """Why a generated video is not judged; "" where it is."""
+    if not _is_numbered(path):
+        return "its name must begin with a number of the benchmark, as 0001_"
+    if path.suffix.lower() != ".mp4":
+        return "generated videos must be .mp4; convert it"
+    number = int(path.name[:4])
+    if number not in slots:
+        first = number - len(slots)
+        official = len(slots) == len(SCENARIOS) * len(VIEWS)
+        if official and first in slots:
+            return f"{number:04d} is the second take of {first:04d}, whose number generated videos have"
+        return f"no real video has the number {number:04d}"
+    if count > 1:
+        return (
+            f"{count} videos have the number {number:04d}; keep one, or give each seed a folder of its own, "
+            "with the same names"
+        )
+    slot = slots[number]
+    view, scenario = _VIEW.search(path.name), _SCENARIO.search(path.name)
+    said = [part for part in (view and view[0], scenario and scenario[1]) if part]
+    if all(part in (slot.view, slot.scenario) for part in said):
+        return ""
+    return f"it is named {' of '.join(said)}, but {number:04d} is {slot.view} of {slot.scenario}"
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    )
+
+
+def _is_numbered(path: Path) -> bool:
+    return _NUMBER.match(path.name) is not None
 
 
 def _find_real(
@@ -150,13 +214,18 @@ def _find_real(
         if match is None:
             continue
         number, kind, rate, view, take, scenario = match.groups()
+        if kind != "testing-videos" and "generated" in path.relative_to(real).parts:
+            continue
         key = (scenario, view, int(take), int(rate))
-        if kind == "testing-videos":
-            videos[key] = path
-            if take == "1":
-                numbers.setdefault(scenario, {})[view] = int(number)
-        elif "generated" not in path.relative_to(real).parts:
-            masks[key] = path
+        found = videos if kind == "testing-videos" else masks
+        if key in found:
+            raise ValueError(
+                f"{real} must hold each video once; {found[key].relative_to(real)} and "
+                f"{path.relative_to(real)} are of one scene, view, take and rate. Move one away."
+            )
+        found[key] = path
+        if kind == "testing-videos" and take == "1":
+            numbers.setdefault(scenario, {})[view] = int(number)
     return videos, masks, numbers
 
 
@@ -174,7 +243,3 @@ def _slots(names: dict[str, dict[str, int]]) -> Iterator[Slot]:
     for scenario, views in sorted(names.items(), key=lambda item: min(item[1].values())):
         for view, number in sorted(views.items(), key=lambda item: item[1]):
             yield Slot(number, scenario, view)
-
-
-def _mp4s(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".mp4" and path.is_file())

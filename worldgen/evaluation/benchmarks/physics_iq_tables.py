@@ -13,6 +13,7 @@ import numpy as np
 from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Missing, Row
+from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
 
 NOTES = (
@@ -20,7 +21,15 @@ NOTES = (
     "weighted overlap; only the spatiotemporal one notices. They compare pixels, and name no law.",
     "Score and verified score take only scenarios of which all three views were judged, as the official "
     "table does; the four numbers take every view that was judged. Nothing is filled in for the others.",
-    "Motion masks are made from the decoded frames; the official ones pass through a lossy mp4 first.",
+)
+_PLAIN = (
+    "Motion masks are made from the decoded frames and compared as they are, which is the default. The "
+    "official code passes them through a lossy mp4 first, which changes S and WS most: for numbers beside "
+    "published ones give --masks official."
+)
+_LOSSY = (
+    "Motion masks passed through MPEG-4 before they were compared, as in the official code (--masks "
+    "official): these numbers stand beside published ones."
 )
 SECOND_TAKE = "second take"
 
@@ -44,6 +53,28 @@ def summarize(judged: Sequence[Judged], missing: Sequence[Missing], expected: in
         Row("files missing or refused", float(len(missing)), note="each with its reason in missing.csv"),
         Row("views adapted", float(adapted), unit=f"of {len(judged)}", note="see notes in views.csv"),
     ]
+
+
+def notes_of(codec: Mpeg4 | None) -> tuple[str, ...]:
+    """What a reader must know of numbers whose masks passed through the codec, or through none."""
+    return (*NOTES, _PLAIN if codec is None else _LOSSY)
+
+
+def mean_over_runs(runs: Sequence[tuple[str, Sequence[Row]]]) -> list[Row]:
+    """Each number's mean over runs (seeds of one model), with its standard deviation and each one's value."""
+    rows = []
+    for place, row in enumerate(runs[0][1]):
+        values = [found[place].value for _, found in runs]
+        known = [value for value in values if value is not None]
+        each = ", ".join(
+            f"{name} {'-' if value is None else f'{value:.4g}'}"
+            for (name, _), value in zip(runs, values, strict=True)
+        )
+        spread = f"sd {np.std(known, ddof=1):.3g}; " if len(known) > 1 else ""
+        mean = float(np.mean(known)) if known else None
+        note = f"mean of n = {len(known)} of {len(runs)} runs; {spread}{each}"
+        rows.append(Row(row.name, mean, unit=row.unit, note=note))
+    return rows
 
 
 def complete_scenarios(views: Sequence[View]) -> list[View]:

@@ -4,7 +4,7 @@ Gray, a 5 x 5 binomial blur, a running average that takes in 3/10 of each new fr
 10 gray levels, then opening and closing by 5 x 5 squares (google-deepmind/physics-IQ-benchmark,
 ``binary_mask_generator.py``, 2025). Integers and rounding are OpenCV's, as its sources have them: 15-bit
 weights of gray, a blur rounded half up, an average in double precision that is rounded to single before it
-is rounded half to even. The official masks then pass through a lossy mp4; these do not.
+is rounded half to even. The official masks then pass through a lossy mp4: `mask_codec.Mpeg4`.
 """
 
 from __future__ import annotations

@@ -31,10 +31,8 @@ def shrink(image: UInt8[np.ndarray, "H W *C"], size: tuple[int, int]) -> UInt8[n
 
 
 def shrink_mask(mask: UInt8[np.ndarray, "H W"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
-    """A mask of 0 and 1 of another size: 1 where white on black would be brighter than 127 of 255."""
-    if mask.shape == size:
-        return mask
-    return (shrink(mask * np.uint8(255), size) > 127).view(np.uint8)
+    """A mask of gray levels at another size: 1 where it is then brighter than 127 of 255."""
+    return (shrink(mask, size) > 127).view(np.uint8)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ clips beat every model on the official leaderboards. Only the spatiotemporal ove
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ import numba
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 from worldgen.metrics.physics_iq.motion_masks import iterate_masks
 from worldgen.metrics.physics_iq.resize import shrink, shrink_mask
 
@@ -75,23 +76,32 @@ def watch(
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     size: tuple[int, int] | None = None,
     masks: Iterable[UInt8[np.ndarray, "H W"]] | None = None,
+    codec: Mpeg4 | None = None,
+    rate: float = 30.0,
 ) -> Iterator[Moment]:
     """Frames and motion masks at the size of comparison, one after the other; memory for a few frames only.
 
     Args:
         frames: 8-bit RGB.
         size: Rows and columns; a quarter of the frames' own when None.
-        masks: Masks of 0 and 1 that are already known; made here when None.
+        masks: Masks, 0 to 255, that are already known; made here when None.
+        codec: What masks that are made here pass through, as the official ones do; nothing when None.
+        rate: Frames per second, for the codec.
     """
-    kept: list[UInt8[np.ndarray, "H W 3"]] = []
+    kept: deque[UInt8[np.ndarray, "H W 3"]] = deque()
 
     def handed_on() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         for frame in frames:
             kept.append(frame)
             yield frame
 
-    pairs = ((kept.pop(), mask) for mask in iterate_masks(handed_on()))
-    for frame, mask in pairs if masks is None else zip(frames, masks, strict=False):
+    if masks is None:
+        masks = (mask * np.uint8(255) for mask in iterate_masks(handed_on()))
+        masks = masks if codec is None else codec.pass_through(masks, rate)
+        pairs = ((kept.popleft(), mask) for mask in masks)
+    else:
+        pairs = zip(frames, masks, strict=False)
+    for frame, mask in pairs:
         size = size or quarter(frame.shape[:2])
         yield Moment(shrink(frame, size), shrink_mask(mask, size))
 
