@@ -2,6 +2,7 @@ import copy
 
 import peft
 import pytest
+import torch
 from torch.testing import assert_close
 
 from tests.encoders.networks import Fused, clip_vision, made, plain, run, t5, train, vjepa2
@@ -69,3 +70,50 @@ def test_a_lora_with_other_depth_is_refused_whole(tmp_path):
     with pytest.raises(ValueError, match="which are 6; it holds 4. It belongs to another encoder."):
         SavedLora(start=str(tmp_path)).attach(deeper)
     assert not any("lora" in name for name in deeper.state_dict())
+
+
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        ({"use_dora": True}, "its settings say use_dora: True"),
+        ({"modules_to_save": ["layer_norm"]}, r"its settings say modules_to_save: \['layer_norm'\]"),
+        ({"bias": "lora_only"}, "its settings say bias: lora_only"),
+        ({"bias": "all"}, "its settings say bias: all"),
+        ({"lora_bias": True}, "its settings say lora_bias: True"),
+        ({"init_lora_weights": "pissa"}, "pissa, which changes the network's own weights"),
+        ({"init_lora_weights": "olora"}, "olora, which changes the network's own weights"),
+        ({"trainable_token_indices": [1, 2]}, r"its settings say trainable_token_indices: \[1, 2\]"),
+        ({"target_modules": ["q", "shared"]}, "it holds .*shared.lora_embedding_A, too"),
+    ],
+)
+def test_what_peft_calls_a_lora_and_is_more_is_refused_for_what_it_is(settings, reason, tmp_path):
+    network, target = made(t5), made(t5)
+    config = peft.LoraConfig(**{"r": 2, "target_modules": ["q", "v"], **settings})
+    peft.get_peft_model(network, config).save_pretrained(tmp_path)
+    before = run(target)
+    with pytest.raises(ValueError, match=f"must be an A and a B beside linear maps.*{reason}.*Merge it"):
+        SavedLora(start=str(tmp_path)).attach(target)
+    assert torch.equal(run(target), before) and not any("lora" in name for name in target.state_dict())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_rslora": True},
+        {"rank_pattern": {"block.0.layer.0.SelfAttention.q": 3}, "alpha_pattern": {"v": 5}},
+        {"layers_to_transform": [1], "layers_pattern": "block"},
+        {"target_modules": r".*SelfAttention\.(q|o)", "init_lora_weights": "gaussian"},
+        {"exclude_modules": ["v"], "target_modules": "all-linear"},
+    ],
+    ids=["rslora", "ranks", "one layer", "gaussian", "all but one"],
+)
+def test_a_lora_of_peft_alone_acts_as_it_does_there(settings, tmp_path):
+    network, target = made(t5), made(t5)
+    config = peft.LoraConfig(**{"r": 2, "target_modules": ["q", "v"], **settings})
+    theirs = peft.get_peft_model(network, config).eval()
+    for name, weight in theirs.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    theirs.save_pretrained(tmp_path)
+    SavedLora(start=str(tmp_path)).attach(target)
+    assert_close(run(target), run(theirs.base_model.model), atol=0, rtol=0)

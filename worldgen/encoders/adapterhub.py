@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from worldgen.encoders.adapters import Adapter
+from worldgen.encoders.adapters import Adapter, silence
+from worldgen.encoders.lora import bare_maps
 from worldgen.files import atomic_folder
 
 
@@ -32,7 +33,8 @@ class HubAdapter(Adapter):
         return (self,)
 
     def attach(self, network: Any) -> None:
-        init_network(network)
+        with bare_maps(network):
+            init_network(network)
         taken = {leaf.name for leaf in self.leaves} & set(network.adapters_config)
         if taken:
             raise ValueError(
@@ -40,7 +42,8 @@ class HubAdapter(Adapter):
             )
         before = set(network.adapters_config)
         try:
-            block = self.add(network)
+            with bare_maps(network):
+                block = self.add(network)
         except Exception:
             for name in set(network.adapters_config) - before:
                 network.delete_adapter(name)
@@ -49,12 +52,11 @@ class HubAdapter(Adapter):
 
     def activate(self, network: Any) -> None:
         self._require_attached(network)
+        silence(network)
         self._open(network, self.block())
 
     def deactivate(self, network: Any) -> None:
-        if hasattr(network, "adapters_config"):
-            network.set_active_adapters(None)
-            network.freeze_model(True)
+        silence(network)
 
     def merge(self, network: Any) -> None:
         raise ValueError(
@@ -70,7 +72,7 @@ class HubAdapter(Adapter):
 
     def save(self, network: Any, folder: Path) -> None:
         self._require_attached(network)
-        with atomic_folder(folder) as partial:
+        with atomic_folder(folder) as partial, bare_maps(network):
             network.save_adapter(str(partial), self.name, use_safetensors=not has_prefix(self, network))
 
     def parts(self, network: Any) -> tuple[nn.Module, ...]:

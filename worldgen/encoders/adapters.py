@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -32,6 +33,9 @@ class Adapter(ABC):
     @abstractmethod
     def attach(self, network: nn.Module) -> None:
         """Add the adapter's weights, and let them act and, where it `trains`, learn.
+
+        Those that are there keep their weights. Of one library the last one attached acts; a LoRA and an
+        adapter of AdapterHub act together, in whichever order, until one of them is activated.
 
         Raises:
             ValueError: If one of this name is there, or the network has no place for it.
@@ -85,3 +89,17 @@ class Adapter(ABC):
                 f"Adapter {self.name!r} must be attached to {type(network).__name__}; it is not. "
                 "Attach it first."
             )
+
+
+def silence(network: nn.Module) -> None:
+    """Let no adapter of any library act: the network computes what its own weights say."""
+    if hasattr(network, "peft_config"):
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for layer in network.modules():
+            if isinstance(layer, BaseTunerLayer):
+                layer.set_adapter([])
+    hub: Any = network
+    if hasattr(network, "adapters_config"):
+        hub.set_active_adapters(None)
+        hub.freeze_model(True)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from worldgen.encoders.adapterhub import HubAdapter, has_prefix
+from worldgen.encoders.lora import bare_maps
 from worldgen.files import atomic_folder
 
 _CONFIG, _WEIGHTS = "adapter_config.json", ("adapter.safetensors", "pytorch_adapter.bin")
@@ -207,7 +208,7 @@ def _foreign(source: str, network: Any, reason: str) -> str:
 
 def _save_setup(block: Stack | Fuse, network: Any, folder: Path) -> None:
     block._require_attached(network)
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder) as partial, bare_maps(network):
         network.save_adapter_setup(
             str(partial), block.block(), use_safetensors=not has_prefix(block, network)
         )

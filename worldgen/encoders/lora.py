@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from worldgen.encoders.adapters import Adapter
+from worldgen.encoders.adapters import Adapter, silence
 from worldgen.files import atomic_folder
 
 _USUAL = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q", "to_v"), ("fc1", "fc2"))
@@ -19,6 +22,17 @@ _USUAL = (("q", "v"), ("query", "value"), ("q_proj", "v_proj"), ("qkv",), ("to_q
 _BESIDE = ("predictor", "decoder")
 """Parts of a network that encoding does not run: weights there would get no gradient."""
 _WEIGHTS, _CONFIG, _PREFIX = "adapter_model.safetensors", "adapter_config.json", "base_model.model."
+_HUB = ("adapters", "adapter_fusion_layer", "loras", "prefix_tunings")
+"""Where AdapterHub keeps its weights: no maps of the network."""
+_PLAIN = frozenset(
+    "r target_modules exclude_modules lora_alpha lora_dropout fan_in_fan_out use_rslora init_lora_weights "
+    "layers_to_transform layers_pattern rank_pattern alpha_pattern runtime_config loftq_config eva_config "
+    "corda_config lora_ga_config qalora_group_size megatron_core ensure_weight_tying peft_type task_type "
+    "auto_mapping base_model_name_or_path revision peft_version inference_mode".split()
+)
+"""Settings of peft that leave a LoRA an A and a B beside a linear map; others change more than that."""
+_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Ways to draw A and B that leave the network's own weights as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +95,21 @@ class Lora(Adapter):
 
     def activate(self, network: nn.Module) -> None:
         self._require_attached(network)
+        silence(network)
         for _, layer in _tuner_layers(network):
             layer.set_adapter([self.name], inference_mode=not self.trains)
 
     def deactivate(self, network: nn.Module) -> None:
-        for _, layer in _tuner_layers(network):
-            layer.set_adapter([])
+        silence(network)
 
     def merge(self, network: nn.Module) -> None:
         self._require_attached(network)
+        scaled = [path for path, layer in _tuner_layers(network) if getattr(layer.get_base_layer(), "loras", ())]
+        if scaled:
+            raise ValueError(
+                f"A LoRA must be merged while its maps carry nothing else; another adapter changes {scaled[0]}, "
+                "and would change the LoRA with it. Eject that one first."
+            )
         weights = [weight for part in self.parts(network) for weight in part.parameters()]
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             raise ValueError(f"A LoRA must be finite to be merged; {self.name!r} holds nan or inf. Eject it.")
@@ -153,6 +173,24 @@ class SavedLora(Lora):
         return False
 
 
+@contextmanager
+def bare_maps(network: nn.Module) -> Iterator[None]:
+    """The network's own maps in their places, without the LoRAs around them; these come back at the end.
+
+    AdapterHub replaces the maps of a network by its own ones that weigh the same, and writes its files by
+    their names: a LoRA that lies around a map would be thrown away, and end up in the names.
+    """
+    around = _tuner_layers(network)
+    for path, layer in around:
+        network.set_submodule(path, layer.get_base_layer())
+    try:
+        yield
+    finally:
+        for path, layer in around:
+            layer.base_layer = network.get_submodule(path)
+            network.set_submodule(path, layer)
+
+
 def _require_peft() -> None:
     try:
         import peft  # noqa: F401
@@ -200,6 +238,12 @@ def _inject(network: nn.Module, config: Any, name: str, trains: bool) -> None:
 
     if name in _configs_of(network):
         raise ValueError(f"An adapter's name must be new to its network; {name!r} is there. Choose another.")
+    if hasattr(network, "adapters_config"):
+        hub = rf".*\.({'|'.join(_HUB)})\..*"
+        others = config.exclude_modules or []
+        if not isinstance(others, str):
+            others = "|".join(rf"(.*\.)?{re.escape(path)}" for path in others)
+        config.exclude_modules = f"{others}|{hub}" if others else hub
     try:
         with warnings.catch_warnings(action="ignore"):  # it warns where a second one is attached
             inject_adapter_in_model(config, network, name)
@@ -235,17 +279,42 @@ def _load_lora(network: nn.Module, folder: Path, name: str, trains: bool) -> Non
             f"{folder} must hold a LoRA; peft says that it holds {config.peft_type}. Train a LoRA."
         )
     weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
+    _require_plain(config, weights, folder)
     _require_fit(network, weights, folder)
     config.inference_mode = not trains
+    before = {path: list(layer.active_adapters) for path, layer in _tuner_layers(network)}
     _inject(network, config, name, trains)
     own = sum(name in layer.lora_A for _, layer in _tuner_layers(network))
     if 2 * own != len(weights):  # an A and a B each
         Lora(name=name).eject(network)
+        for path, layer in _tuner_layers(network):
+            layer.set_adapter(before[path])
         raise ValueError(
             f"The LoRA in {folder} must change every map that its targets name in {type(network).__name__}, "
             f"which are {own}; it holds {len(weights) // 2}. It belongs to another encoder."
         )
     set_peft_model_state_dict(network, weights, adapter_name=name)
+
+
+def _require_plain(config: Any, weights: dict[str, Tensor], folder: Path) -> None:
+    """Of what peft calls a LoRA, that which is one: an A and a B beside linear maps, and nothing else."""
+    usual = type(config)()
+    more = [
+        f"{field.name}: {value}"
+        for field in fields(config)
+        if field.name not in _PLAIN
+        and (value := getattr(config, field.name, None)) != getattr(usual, field.name, None)
+        and value  # an empty list asks for nothing
+    ]
+    if config.init_lora_weights not in _STARTS:
+        more.append(f"init_lora_weights: {config.init_lora_weights}, which changes the network's own weights")
+    others = sorted(key for key in weights if not key.endswith((".lora_A.weight", ".lora_B.weight")))
+    if more or others:
+        found = f"its settings say {more[0]}" if more else f"it holds {others[0]}, too"
+        raise ValueError(
+            f"The LoRA in {folder} must be an A and a B beside linear maps and nothing else; {found[:200]}. "
+            "Merge it into its network with peft and load that, or train a plain LoRA."
+        )
 
 
 def _require_fit(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
