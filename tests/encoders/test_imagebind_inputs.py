@@ -1,5 +1,6 @@
 import gzip
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import CLIPTokenizer
 
 from worldgen.encoders.imagebind_inputs import (
     bpe_tokenizer,
+    clean_text,
     prepare_audio,
     prepare_depth,
     prepare_imu,
@@ -162,9 +164,38 @@ def test_tokens_equal_transformers(clip_folder, tmp_path):
     assert len(prepare_text(("red ball",), tokenizer, 40)[0].nonzero()) == 4, "merges are used"
 
 
-def test_html_is_unescaped():
+CLEAN = {
+    "a &amp;amp; b": "a & b",
+    "\u201cIt\u2019s\u201d a \u2018ball\u2019": "\"it's\" a 'ball'",
+    "the \ufb01rst \ufb02ash": "the first flash",
+    "\uff32\uff25\uff24 \uff42\uff41\uff4c\uff4c\uff11": "red ball1",
+    "&lt;b&gt;ball&lt;/b&gt; &quot;x&quot;": '<b>ball</b> "x"',
+    "caf\u00c3\u00a9": "caf\u00e9",
+    "schÃ¶n â€” rund": "schön — rund",
+    "cafe\u0301 <e&#769;>": "caf\u00e9 <e\u0301>",
+    " a\u3000b\x1cc\r\nd\u00a0 e\u2028f ": "a bc d e f",
+    "\x1b[31mred\x1b[0m": "red",
+    "ΟΔΟΣ İ": "οδος i\u0307",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", CLEAN)
+def test_text_is_cleaned_as_the_authors_clean_it(text):
+    assert clean_text(text) == CLEAN[text]
     tokenizer = bpe_tokenizer(MERGES)
-    assert torch.equal(prepare_text(("a &amp;amp; b",), tokenizer, 9), prepare_text(("a & b",), tokenizer, 9))
+    plain = tokenizer.encode(CLEAN[text], add_special_tokens=False).ids
+    assert prepare_text((text,), tokenizer, 40)[0].tolist()[1 : len(plain) + 1] == plain
+
+
+def test_tokens_equal_the_official_ones(official, tmp_path):
+    merges = write_merges(tmp_path / "bpe.txt.gz")
+    theirs, ours = official.inputs.SimpleTokenizer(str(merges)), read_tokenizer(merges, VOCABULARY)
+    drawn = random.Random(0)
+    letters = "aE 1'.\u2019\u201c\ufb01\uff32\u00e9\u0301\u00c3\u00a9&;<\u3000\n\u00ad\u0130\u03a3日🎾"
+    for text in [*CLEAN, *("".join(drawn.choices(letters, k=12)) for _ in range(300))]:
+        if not text.startswith("\u0301"):
+            assert prepare_text((text,), ours, 77)[0].tolist() == theirs(text).tolist(), repr(text)
 
 
 def test_long_prompts_and_wrong_tokenizers_are_refused(clip_folder, tmp_path):

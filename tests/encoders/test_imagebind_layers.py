@@ -1,6 +1,4 @@
-import importlib.util
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -81,22 +79,6 @@ def _with_bias_kv(block, tower, x, mask):
     x = x + block.attn.out_proj((weights @ v).transpose(1, 2).flatten(2))
     y = F.layer_norm(x, (tower.dim,), block.norm_2.weight, block.norm_2.bias, 1e-6)
     return x + block.mlp.fc2(F.gelu(block.mlp.fc1(y)))
-
-
-@pytest.fixture(scope="module")
-def official():
-    """The authors' model module; the package around it would import what is long gone."""
-    spec = importlib.util.find_spec("imagebind")
-    if spec is None:
-        pytest.skip("the official package is not here: see the group imagebind-parity in pyproject.toml")
-    shell = types.ModuleType("imagebind")
-    shell.__path__ = list(spec.submodule_search_locations)
-    sys.modules["imagebind"] = shell
-    from imagebind.models import imagebind_model, multimodal_preprocessors
-
-    yield types.SimpleNamespace(model=imagebind_model, inputs=multimodal_preprocessors)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
-        del sys.modules[name]
 
 
 def test_parity_with_the_official_package(official):

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldgen.encoders.base import Encoder, Tokens, require_folder
+from worldgen.encoders.imagebind_inputs import clean_text
 from worldgen.types import Clip
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class CLIP(Encoder):
         bare = [index for index, prompt in enumerate(clip.prompts) if not prompt.strip()]
         if bare:
             raise ValueError(f"Every clip must have a prompt to be scored; clip {bare[0]} has none.")
-        text = self.processor.tokenizer(list(clip.prompts), padding=True, return_tensors="pt")
+        prompts = [clean_text(prompt) for prompt in clip.prompts]
+        text = self.processor.tokenizer(prompts, padding=True, return_tensors="pt")
         longest = text["input_ids"].shape[1]
         if longest > self.length:
             raise ValueError(

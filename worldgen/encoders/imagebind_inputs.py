@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import html
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -149,11 +150,23 @@ def prepare_text(prompts: tuple[str, ...], tokenizer: Tokenizer, context: int) -
     start, end = tokenizer.token_to_id(_START), tokenizer.token_to_id(_END)
     ids = torch.zeros(len(prompts), context, dtype=torch.long)
     for row, prompt in zip(ids, prompts, strict=True):
-        words = tokenizer.encode(_clean(prompt), add_special_tokens=False).ids
+        words = tokenizer.encode(clean_text(prompt), add_special_tokens=False).ids
         if len(words) + 2 > context:
             raise ValueError(f"A prompt must be at most {context - 2} tokens; got {len(words)}. Shorten it.")
         row[: len(words) + 2] = torch.tensor([start, *words, end])
     return ids
+
+
+def clean_text(text: str) -> str:
+    """Text as CLIP and ImageBind were given it.
+
+    Mended by ftfy, html resolved twice, one space between words, lower case: curly quotes become straight,
+    ligatures and full-width forms plain letters, wrongly decoded bytes what they were meant to be.
+    """
+    from ftfy import fix_text
+
+    text = html.unescape(html.unescape(fix_text(text)))
+    return re.sub(r"\s+", " ", text).strip().lower()
 
 
 def read_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
@@ -186,6 +199,7 @@ def read_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
         raise ValueError(
             f"{name!r} must be CLIP's vocabulary file, or a CLIP tokenizer (id or folder): {reason}"
         ) from error
+    tokenizer.normalizer = _normalizer()  # the authors compose no letters that html resolved
     tokenizer.no_padding()
     tokenizer.no_truncation()
     # The text tower reads the prompt off the highest id.
@@ -204,9 +218,7 @@ def bpe_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     pieces += [first + second for first, second in merges] + [_START, _END]
     tokens = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.BPE(tokens, merges, end_of_word_suffix="</w>", fuse_unk=False))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
+    tokenizer.normalizer = _normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
@@ -215,6 +227,11 @@ def bpe_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _normalizer() -> normalizers.Sequence:
+    """What `clean_text` does, as far as a tokenizer can, for whoever uses its file alone."""
+    return normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
 
 
 def _read_merges(path: Path, vocabulary: int) -> Tokenizer:
@@ -237,10 +254,6 @@ def _byte_letters() -> list[str]:
         *range(ord("®"), ord("ÿ") + 1),
     ]
     return [chr(byte) for byte in printable] + [chr(256 + k) for k in range(256 - len(printable))]
-
-
-def _clean(text: str) -> str:
-    return html.unescape(html.unescape(text)).strip()
 
 
 def _ends(start: float, fps: float, count: int) -> tuple[int, int]:

@@ -24,11 +24,11 @@ _BESIDE = ("predictor", "decoder")
 _WEIGHTS, _CONFIG, _PREFIX = "adapter_model.safetensors", "adapter_config.json", "base_model.model."
 _HUB = ("adapters", "adapter_fusion_layer", "loras", "prefix_tunings")
 """Where AdapterHub keeps its weights: no maps of the network."""
-_PLAIN = frozenset(
+_PLAIN = (
     "r target_modules exclude_modules lora_alpha lora_dropout fan_in_fan_out use_rslora init_lora_weights "
     "layers_to_transform layers_pattern rank_pattern alpha_pattern runtime_config loftq_config eva_config "
     "corda_config lora_ga_config qalora_group_size megatron_core ensure_weight_tying peft_type task_type "
-    "auto_mapping base_model_name_or_path revision peft_version inference_mode".split()
+    "auto_mapping base_model_name_or_path revision peft_version inference_mode"
 )
 """Settings of peft that leave a LoRA an A and a B beside a linear map; others change more than that."""
 _STARTS = (True, False, "gaussian", "eva", "orthogonal")
@@ -104,12 +104,12 @@ class Lora(Adapter):
 
     def merge(self, network: nn.Module) -> None:
         self._require_attached(network)
-        scaled = [path for path, layer in _tuner_layers(network) if getattr(layer.get_base_layer(), "loras", ())]
-        if scaled:
-            raise ValueError(
-                f"A LoRA must be merged while its maps carry nothing else; another adapter changes {scaled[0]}, "
-                "and would change the LoRA with it. Eject that one first."
-            )
+        for path, layer in _tuner_layers(network):
+            if getattr(layer.get_base_layer(), "loras", ()):
+                raise ValueError(
+                    "A LoRA must be merged while its maps carry nothing else; another adapter changes "
+                    f"{path}, and would change the LoRA with it. Eject that one first."
+                )
         weights = [weight for part in self.parts(network) for weight in part.parameters()]
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             raise ValueError(f"A LoRA must be finite to be merged; {self.name!r} holds nan or inf. Eject it.")
@@ -302,7 +302,7 @@ def _require_plain(config: Any, weights: dict[str, Tensor], folder: Path) -> Non
     more = [
         f"{field.name}: {value}"
         for field in fields(config)
-        if field.name not in _PLAIN
+        if field.name not in _PLAIN.split()
         and (value := getattr(config, field.name, None)) != getattr(usual, field.name, None)
         and value  # an empty list asks for nothing
     ]

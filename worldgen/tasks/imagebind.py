@@ -250,7 +250,7 @@ def train_bpe_tokenizer(captions: list[str], vocabulary: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    learner.train_from_iterator(captions, trainer)
+    learner.train_from_iterator(map(imagebind_inputs.clean_text, captions), trainer)
     learned = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     wanted = vocabulary - 514
     if not 0 < wanted <= len(learned):

@@ -1,5 +1,9 @@
 """Pair folders in the published layouts, and what can miss in them."""
 
+import shutil
+
+from PIL import Image
+
 from worldgen.evaluation.benchmarks.pair_layouts import find_intphys, find_intphys2, find_likephys
 
 
@@ -20,6 +24,20 @@ def test_intphys_scenes_that_are_not_whole_are_listed(intphys):
     assert "movies 1 and 3 begin alike and are both of one kind" in find_intphys(intphys).missing[1].reason
     (intphys / "O3" / "01" / "1" / "status.json").write_text("{}")
     assert "no header.is_possible, as in the unlabeled test set" in find_intphys(intphys).missing[1].reason
+
+
+def test_movies_that_all_part_at_one_frame_are_no_fault_of_their_labels(intphys):
+    scene = intphys / "O1" / "01"
+    for movie in "234":
+        shutil.rmtree(scene / movie / "scene")
+        shutil.copytree(scene / "1" / "scene", scene / movie / "scene")
+        for picture in sorted((scene / movie / "scene").iterdir())[3:]:
+            Image.open(picture).point(lambda value, n=int(movie): (value + 20 * n) % 256).save(picture)
+    found = find_intphys(intphys)
+    assert {pair.scene for pair in found.pairs} == {"O3/01"}
+    assert [(one.file, one.reason) for one in found.missing] == [
+        ("O1/01", "its frames do not say which movies belong together, all four part after frame 3")
+    ]
 
 
 def test_intphys2_pairs_come_from_its_table(intphys2):

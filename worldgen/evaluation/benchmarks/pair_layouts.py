@@ -83,9 +83,7 @@ def find_intphys(root: Path) -> ViolationPairs:
             continue
         try:
             labels = [_read_status(movie / "status.json") for movie in movies]
-            for one, two in _match([movie / "scene" for movie in movies]):
-                if labels[one] == labels[two]:
-                    raise ValueError(f"movies {one + 1} and {two + 1} begin alike and are both of one kind")
+            for one, two in _match([movie / "scene" for movie in movies], labels):
                 possible, impossible = (one, two) if labels[one] else (two, one)
                 pairs.append(
                     ViolationPair(
@@ -195,12 +193,23 @@ LAYOUTS: dict[str, Callable[[Path], ViolationPairs]] = {
 }
 
 
-def _match(movies: Sequence[Path]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The two pairs among four movies: the first, that which is like it for longest, and the other two."""
-    lengths = [_alike(movies[0], movie) for movie in movies[1:]]
-    partner = 1 + int(np.argmax(lengths))
-    others = [index for index in (1, 2, 3) if index != partner]
-    return (0, partner), (others[0], others[1])
+def _match(movies: Sequence[Path], labels: Sequence[bool]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The two pairs among four movies: those that are alike for longest.
+
+    Raises:
+        ValueError: If the frames do not say which belong together, or pair movies of one kind.
+    """
+    alike = {(i, k): _alike(movies[i], movies[k]) for i in range(4) for k in range(i + 1, 4)}
+    ways = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
+    frames = [alike[one] + alike[two] for one, two in ways]
+    if frames.count(max(frames)) > 1:
+        when = f", all four part after frame {alike[0, 1]}" if len(set(alike.values())) == 1 else ""
+        raise ValueError(f"its frames do not say which movies belong together{when}")
+    pairs = ways[frames.index(max(frames))]
+    for one, two in pairs:
+        if labels[one] == labels[two]:
+            raise ValueError(f"movies {one + 1} and {two + 1} begin alike and are both of one kind")
+    return pairs
 
 
 def _alike(one: Path, two: Path) -> int:
