@@ -163,8 +163,9 @@ def _value(option: Option, values: list[str]) -> object:
         raise ValueError(f"{option.name} takes a value behind it; it has none.")
     if not option.many:
         return option.convert(values[0])
-    if len(values) == 1 and values[0].startswith("[") and values[0].endswith("]"):
-        values = [part.strip().strip("'\"") for part in values[0][1:-1].split(",") if part.strip()]
+    listed = " ".join(values)  # without quotes the shell parts it
+    if listed.startswith("[") and listed.endswith("]"):
+        values = [part.strip().strip("'\"") for part in listed[1:-1].split(",") if part.strip()]
     return [option.convert(value) for value in values]
 
 
