@@ -86,6 +86,23 @@ def test_a_fusion_learns_whom_to_listen_to(saved_pair, tmp_path):
     assert torch.equal(run(network), before)
 
 
+@pytest.mark.parametrize("kind", [Bottleneck, IA3, "stack", "fuse"])
+def test_ejecting_one_leaves_another_acting_and_learning(kind):
+    network = made(t5)
+    first = Bottleneck(reduction=4.0, name="first")
+    first.attach(network)
+    train(network, first)
+    expected = run(network).detach()
+    pair = (Bottleneck(reduction=4.0, name="a"), Bottleneck(reduction=4.0, name="b"))
+    made_of = {"stack": Stack(name="second", layers=pair), "fuse": Fuse(name="second", members=pair)}
+    second = made_of[kind] if isinstance(kind, str) else kind(name="second")
+    second.attach(network)
+    first.activate(network)
+    second.eject(network)
+    assert torch.equal(run(network), expected)
+    assert first.count(network) > 0
+
+
 class Bomb:
     def __init__(self, path):
         self.path = path

@@ -66,9 +66,14 @@ class HubAdapter(Adapter):
 
     def eject(self, network: Any) -> None:
         self._require_attached(network)
-        network.set_active_adapters(None)
-        for leaf in self.leaves:
-            network.delete_adapter(leaf.name)
+        active = network.active_adapters
+        if active and {leaf.name for leaf in self.leaves} & active.flatten():
+            network.set_active_adapters(None)
+        self.remove(network)
+
+    def remove(self, network: Any) -> None:
+        """Delete the weights of what does not act."""
+        network.delete_adapter(self.name)
 
     def save(self, network: Any, folder: Path) -> None:
         self._require_attached(network)

@@ -82,11 +82,9 @@ class Stack(HubAdapter):
     def parts(self, network: Any) -> tuple[nn.Module, ...]:
         return tuple(part for layer in self.layers for part in layer.parts(network))
 
-    def eject(self, network: Any) -> None:
-        self._require_attached(network)
-        network.set_active_adapters(None)
+    def remove(self, network: Any) -> None:
         for layer in self.layers:
-            layer.eject(network)
+            layer.remove(network)
 
     def save(self, network: Any, folder: Path) -> None:
         _save_setup(self, network, folder)
@@ -145,12 +143,10 @@ class Fuse(HubAdapter):
             layer.adapter_fusion_layer[name] for layer in layers if name in layer.adapter_fusion_layer
         )
 
-    def eject(self, network: Any) -> None:
-        self._require_attached(network)
-        network.set_active_adapters(None)
+    def remove(self, network: Any) -> None:
         network.delete_adapter_fusion(self.block())
         for member in self.members:
-            member.eject(network)
+            member.remove(network)
 
     def save(self, network: Any, folder: Path) -> None:
         _save_setup(self, network, folder)
