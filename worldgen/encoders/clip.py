@@ -35,10 +35,12 @@ class CLIP(Encoder):
 
         require_folder(checkpoint, "A CLIP", "Give another path or a hub id.")
         try:
-            config = AutoConfig.from_pretrained(checkpoint)
+            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             if config.model_type != "clip":
                 raise ValueError(f"its config.json says {config.model_type!r}")
-            self.processor: Any = CLIPProcessor.from_pretrained(checkpoint, use_fast=True)
+            self.processor: Any = CLIPProcessor.from_pretrained(
+                checkpoint, use_fast=True, trust_remote_code=False
+            )
             self.model, found = CLIPModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 checkpoint, output_loading_info=True, dtype=torch.float32
             )

@@ -39,15 +39,20 @@ class T5(AdaptableEncoder):
 
         place, file = _split_checkpoint(checkpoint)
         try:
-            config = AutoConfig.from_pretrained(place, gguf_file=file)
+            config = AutoConfig.from_pretrained(place, gguf_file=file, trust_remote_code=False)
             if config.model_type not in _KINDS:
                 raise ValueError(f"it is of type {config.model_type!r}, not one of {', '.join(_KINDS)}")
             if file is not None:
                 # transformers reads every GGUF T5 as gated, but by ReLU; v1.1 and later are gated by GELU.
                 config.dense_act_fn = "gelu_new"
-            self.tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+            self.tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file, trust_remote_code=False)
             self.model, found = AutoModelForTextEncoding.from_pretrained(
-                place, config=config, gguf_file=file, output_loading_info=True, dtype=torch.float32
+                place,
+                config=config,
+                gguf_file=file,
+                output_loading_info=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
             )
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = str(error).strip().split("\n")[0]

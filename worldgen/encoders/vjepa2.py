@@ -50,7 +50,7 @@ class VJEPA2(AdaptableEncoder):
             raise ValueError(f"frames must be at least 1; got {frames}.")
         require_folder(checkpoint, "A V-JEPA 2", "Give another path or an id.")
         try:
-            config = AutoConfig.from_pretrained(checkpoint)
+            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             if config.model_type != "vjepa2":
                 raise ValueError(f"its config.json says {config.model_type!r}")
             config.crop_size = side = int(config.crop_size if size is None else size)

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
+from worldgen.runs.checkpoints import write_whole
 from worldgen.runs.folder import save_weights
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.tasks.generator import WorldGenerator
@@ -27,7 +28,10 @@ _KNOWN_WARNINGS = (
 
 
 class KeepRun(Callback):
-    """Writes the averaged weights beside the run's config when training ends."""
+    """Writes checkpoints whole, and the averaged weights beside the run's config when training ends."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        write_whole(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.log_dir and isinstance(pl_module, WorldGenerator):

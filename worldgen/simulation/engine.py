@@ -5,12 +5,17 @@ what draws with OpenGL (`gl`) makes its own context when asked, so it is off unl
 """
 
 import os
+import re
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
 import mujoco  # noqa: E402
 
 __all__ = ["mujoco"]
+
+_OUTSIDE = re.compile(
+    r"<(include|extension|plugin|model|attach)\b|\bfile\w*\s*=|<!(DOCTYPE|ENTITY)\b", re.IGNORECASE
+)
 
 
 def model_of(xml: str) -> mujoco.MjModel:
@@ -19,7 +24,32 @@ def model_of(xml: str) -> mujoco.MjModel:
     Raises:
         ValueError: The text is not valid MJCF; the message carries MuJoCo's reason.
     """
+    require_closed(xml)
     return mujoco.MjModel.from_xml_string(xml)
+
+
+def spec_of(xml: str) -> mujoco.MjSpec:
+    """An MJCF text as what can be changed and compiled again.
+
+    Raises:
+        ValueError: As `model_of`.
+    """
+    require_closed(xml)
+    return mujoco.MjSpec.from_string(xml)
+
+
+def require_closed(xml: str) -> None:
+    """A scene comes from whoever wrote the shard: it says everything itself, opens no file and runs no code.
+
+    Raises:
+        ValueError: It includes a file, refers to one, or asks for a plugin.
+    """
+    found = _OUTSIDE.search(xml)
+    if found is not None:
+        raise ValueError(
+            f"A scene must hold everything itself, without files and plugins; it has {found[0].strip()!r}. "
+            "Write its parts into it."
+        )
 
 
 def freed_model_of(xml: str) -> mujoco.MjModel:
@@ -33,7 +63,7 @@ def freed_model_of(xml: str) -> mujoco.MjModel:
     model = model_of(xml)
     if (model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).all():
         return model
-    spec = mujoco.MjSpec.from_string(xml)
+    spec = spec_of(xml)
     for body in spec.bodies:
         if body.joints and body.joints[0].type != mujoco.mjtJoint.mjJNT_FREE:
             if body.parent != spec.worldbody:

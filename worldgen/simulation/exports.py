@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from worldgen.simulation.engine import mujoco, object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies, spec_of
 from worldgen.types import Camera, Trajectory
 
 _AWAY = -1000.0
@@ -175,7 +175,7 @@ def _spec_of(
                 f"an export needs finite states; the {name} of object {number} is not in frame {frame}. "
                 "Mark it as not present."
             )
-    spec = _plain_spec(trajectory, floor) if scene is None else mujoco.MjSpec.from_string(scene)
+    spec = _plain_spec(trajectory, floor) if scene is None else spec_of(scene)
     for key in list(spec.keys):
         spec.delete(key)
     bodies = [body for body in spec.bodies if body.joints]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco, object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies, spec_of
 from worldgen.simulation.violations.dynamics import set_state
 from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.types import Trajectory, first_objects
@@ -73,7 +73,7 @@ def inertial_signal(scene: str, truth: Trajectory, body: int = 0) -> Float[Tenso
 
 def _instrumented(scene: str, body: int) -> tuple[mujoco.MjModel, int, int]:
     """The scene's model with sensors on an object, and where their readings begin in ``sensordata``."""
-    spec = mujoco.MjSpec.from_string(scene)
+    spec = spec_of(scene)
     plain = spec.compile()
     number = object_bodies(plain)[body]
     carrier = next(one for one in spec.bodies if one.id == number)

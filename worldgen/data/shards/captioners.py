@@ -51,11 +51,11 @@ class Captioner:
             raise FileNotFoundError(f"No captioning model (config.json) in {name}. Check the path.")
         try:
             self.model, found = AutoModelForImageTextToText.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-                name, output_loading_info=True, dtype=torch.float32
+                name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
             )
-            self.images = AutoImageProcessor.from_pretrained(name)
-            self.tokenizer = AutoTokenizer.from_pretrained(name)
-            self.chat = AutoProcessor.from_pretrained(name)
+            self.images = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+            self.tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            self.chat = AutoProcessor.from_pretrained(name, trust_remote_code=False)
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"{name!r} must be an image-to-text model (id or folder): {reason}") from error

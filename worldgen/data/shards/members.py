@@ -29,6 +29,7 @@ from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from worldgen import __version__
+from worldgen.simulation.engine import require_closed
 from worldgen.simulation.rendering.backends import renderer_name
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
@@ -100,6 +101,7 @@ def decode_clip(
             masks = torch.from_numpy(_unpack_masks(bits, count))[None]  # (1, T, N, H, W)
         if "scene.xml.zst" in members:
             scenes = (decompress(members["scene.xml.zst"]).decode(),)
+            require_closed(scenes[0])
         descriptions = None
         if "description.txt" in members:
             descriptions = (bytes(members["description.txt"]).decode(),)

@@ -67,10 +67,12 @@ class PretrainedDetector:
         require_folder(checkpoint, "A detector's", "Give another path or a hub id.")
         try:
             self.model, found = AutoModelForObjectDetection.from_pretrained(
-                checkpoint, output_loading_info=True, dtype=torch.float32
+                checkpoint, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
             )
             # The fast one of YOLOS takes a sigmoid where that model has a softmax (transformers 4.57.6).
-            self.processor = AutoImageProcessor.from_pretrained(checkpoint, use_fast=False)
+            self.processor = AutoImageProcessor.from_pretrained(
+                checkpoint, use_fast=False, trust_remote_code=False
+            )
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = " ".join(str(error).split()).split(". ")[0][:300]
             raise ValueError(f"{checkpoint!r} must be an object detector (id or folder): {reason}") from error

@@ -69,9 +69,9 @@ class LocalJudge(Judge):
             raise FileNotFoundError(f"No vision-language model (config.json) in {self.name}. Check the path.")
         try:
             self.model, found = AutoModelForImageTextToText.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-                self.name, output_loading_info=True, dtype="auto"
+                self.name, output_loading_info=True, dtype="auto", trust_remote_code=False
             )
-            self.processor = AutoProcessor.from_pretrained(self.name)
+            self.processor = AutoProcessor.from_pretrained(self.name, trust_remote_code=False)
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = " ".join(str(error).split()).split(". ")[0][:300]
             raise ValueError(

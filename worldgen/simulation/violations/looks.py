@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from worldgen.simulation.engine import mujoco, object_bodies
+from worldgen.simulation.engine import mujoco, object_bodies, spec_of
 from worldgen.simulation.rendering.render import Footage, film_states
 from worldgen.simulation.violations.refilm import require_scenes, take_frames, take_states
 from worldgen.types import Clip, select
@@ -81,7 +81,7 @@ def _growth(clip: Clip, rows: torch.Tensor) -> torch.Tensor:
 def _film(clip: Clip, item: int, rows: torch.Tensor, change: Callable[[mujoco.MjsGeom], None]) -> Footage:
     """Some frames of a clip, with each shape of its first object changed."""
     assert clip.scenes is not None and clip.truth is not None
-    spec = mujoco.MjSpec.from_string(clip.scenes[item])
+    spec = spec_of(clip.scenes[item])
     for geom in spec.bodies[object_bodies(spec.compile())[0]].geoms:
         change(geom)
     one, truth = take_frames(clip[item], rows), select(clip.truth, slice(item, item + 1))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.simulation.engine import mujoco, object_bodies
+from worldgen.simulation.engine import object_bodies, spec_of
 from worldgen.simulation.violations.patches import dilate, fill_holes, shift
 from worldgen.simulation.violations.refilm import NotViolable, refilm, require_scenes
 from worldgen.types import Camera, Clip, Trajectory, select
@@ -199,7 +199,7 @@ def _step_aside(
 
 def _with_copy(scene: str) -> str:
     """The scene with one body more, free to move: the shapes of its first object."""
-    spec = mujoco.MjSpec.from_string(scene)
+    spec = spec_of(scene)
     model = spec.compile()
     source = spec.bodies[object_bodies(model)[0]]
     body = spec.worldbody.add_body(name="copy", pos=source.pos, quat=source.quat)
