@@ -39,9 +39,7 @@ def test_a_scene_opens_no_file_and_no_plugin(parts, open_scene, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.xml").write_text('<mujoco><geom type="sphere" size="1"/></mujoco>')
     text = SCENE.format(**{"asset": "", "body": "", "end": "", **parts})
-    with pytest.raises(
-        ValueError, match="A scene must hold everything itself, without files and plugins"
-    ):
+    with pytest.raises(ValueError, match="A scene must hold everything itself, without files and plugins"):
         open_scene(text)
     assert open_scene(SCENE.format(asset="", body="", end=""))
 
