@@ -18,6 +18,7 @@ from worldgen.files import (
     atomic_folder,
     atomic_path,
     decode_text,
+    path_within,
     remove_leftovers,
     replaced_folder,
     write_atomically,
@@ -256,3 +257,10 @@ def test_text_in_any_encoding_of_the_west(encoding: str) -> None:
 def test_what_is_no_text_is_not_made_up(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"a\.txt must be text in UTF-8 or UTF-16; .* Save it as UTF-8"):
         decode_text(data, "a.txt")
+
+
+def test_a_name_from_a_file_stays_in_its_folder(tmp_path: Path) -> None:
+    assert path_within(tmp_path, "a/b..c.mp4") == tmp_path / "a/b..c.mp4"
+    for name in ("../a.mp4", "a/../../b.mp4", "/etc/passwd", "", "a\0b"):
+        with pytest.raises(ValueError, match="must be named by a path that stays there; got"):
+            path_within(tmp_path, name)

@@ -188,6 +188,17 @@ def decode_text(data: bytes, path: str | Path) -> str:
     raise ValueError(f"{path} must be text in UTF-8 or UTF-16; it is something else. Save it as UTF-8.")
 
 
+def path_within(folder: Path, name: str) -> Path:
+    """The path that a name leads to, which a file tells: it stays in the folder, whoever wrote the file.
+
+    Raises:
+        ValueError: An absolute path, or one that leads out.
+    """
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise ValueError(f"A file within {folder} must be named by a path that stays there; got {name!r}.")
+    return folder / name
+
+
 @cache
 def code_mark() -> str:
     """Twelve hex digits of the sources of all rooms."""

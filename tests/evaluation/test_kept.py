@@ -150,3 +150,13 @@ def test_a_stamp_changes_with_the_way_and_with_every_file(tmp_path):
     two.write_bytes(b"bb")
     stamps.append(stamp_of("way", files=[one, two]))
     assert len(set(stamps)) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 243 + ".safetensors", "caf\udce9.mp4.safetensors", "a\nb.safetensors"]
+)
+def test_a_record_of_any_name_is_kept(tmp_path: Path, name: str) -> None:
+    record, other = Record(tmp_path / name, "stamp"), Record(tmp_path / f"y{name[1:]}", "stamp")
+    record.write({"a": 1})
+    found = Record(tmp_path / name, "stamp").read()
+    assert found is not None and found.words == {"a": 1} and other.read() is None

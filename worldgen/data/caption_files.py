@@ -199,7 +199,7 @@ class _Files:
         self.parts = {name: name.replace("!", "/").split("/") for name in names}
         self.by_last: dict[str, list[str]] = defaultdict(list)
         self.folders = {""}
-        for name, parts in self.parts.items():
+        for name, parts in self.parts.items():  # once, though a tar may hold two of a name
             for key in {parts[-1], parts[-1].rpartition(".")[0]}:
                 self.by_last[key].append(name)
             self.folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # whoever judges videos needs no model
 
 
 _FRAMES = "generated frames "
+_LONGEST_NAME = 200
+"""Bytes of a record's name: the disk takes 255, and a hidden folder beside it has a few more."""
 
 
 class Kept(NamedTuple):
@@ -45,6 +48,13 @@ class Record:
     path: Path
     stamp: str
     """Names what it is found in, and how; see `stamp_of`."""
+
+    def __post_init__(self) -> None:
+        """A name that the disk or the format does not take, as that of a video may be, becomes its digest."""
+        name = os.fsencode(self.path.name)
+        if len(name) > _LONGEST_NAME or not self.path.name.isprintable():
+            digest = hashlib.blake2b(name, digest_size=16).hexdigest()
+            object.__setattr__(self, "path", self.path.with_name(f"{digest}{self.path.suffix}"))
 
     def write(self, words: object, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Keep something; OSError or SafetensorError where the disk does not take it."""

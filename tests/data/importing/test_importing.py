@@ -204,6 +204,15 @@ def test_pictures_and_squares(tmp_path: Path) -> None:
     assert done.buckets == (("1x32x32", 1), ("8x32x32", 1)) and done.dropped == ()
 
 
+def test_a_name_that_is_not_utf_8_is_imported_like_any_other(tmp_path: Path) -> None:
+    write(tmp_path / "in/a.mp4", ball(8))
+    os.rename(tmp_path / "in/a.mp4", os.fsencode(tmp_path / "in") + b"/caf\xe9.mp4")
+    write(tmp_path / "in/b.mp4", ball(8))
+    done = import_videos(tmp_path / "in", tmp_path / "out", frames=8, processes=1)
+    again = import_videos(tmp_path / "in", tmp_path / "out", frames=8, processes=1)
+    assert done.clips == again.clips == 2 and again.imported == 0
+
+
 def test_lerobot_becomes_clips(tmp_path: Path) -> None:
     write_lerobot(tmp_path / "in")
     done = import_videos(tmp_path / "in", tmp_path / "out", frames=8, processes=1)

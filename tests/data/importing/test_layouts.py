@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -121,6 +122,26 @@ def test_names_with_dots_keep_their_captions_in_tars(tmp_path: Path) -> None:
     assert captions("7.mp4", "7.caption.txt", "8.mp4") == ["7.caption.txt", ""]
     assert captions("7.view.mp4", "7.said.txt", "8.view.mp4", "8.said.txt") == ["7.said.txt", "8.said.txt"]
     assert captions("7.mp4", "7.mp4.txt") == ["7.mp4.txt"]
+
+
+def test_what_would_stop_an_import_is_listed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "pipe.tar")
+    os.mkfifo(tmp_path / "captions.csv")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for data in (b"first", b"second"):
+            info = tarfile.TarInfo("a.mp4")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    listing = find_recordings(tmp_path)
+    assert [(item.name, item.read_head()) for item in listing.recordings] == [("x.tar!a.mp4", b"first")]
+    assert sorted((drop.file, drop.kind) for drop in listing.drops) == [
+        ("gone.mp4", "no file"),
+        ("pipe.mp4", "no file"),
+        ("pipe.tar", "no file"),
+        ("x.tar!a.mp4 (again)", "twice in its tar"),
+    ]
 
 
 def test_a_table_in_a_tar(tmp_path: Path) -> None:

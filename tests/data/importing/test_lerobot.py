@@ -52,6 +52,13 @@ def test_lerobot_episodes(tmp_path: Path) -> None:
         find_recordings(tmp_path, tmp_path / "t.csv")
 
 
+def test_lerobot_of_files_elsewhere(tmp_path: Path) -> None:
+    write_lerobot(tmp_path / "in", video_path="../{video_key}/file-{file_index:03d}.mp4")
+    listing = find_recordings(tmp_path / "in")
+    assert not listing.recordings and len(listing.drops) == 3
+    assert all("must be named by a path that stays there" in drop.reason for drop in listing.drops)
+
+
 def test_lerobot_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lerobot(tmp_path / "old", "v2.1")
     with pytest.raises(ValueError, match=r"LeRobot dataset of version v2\.1; convert it to v3"):

@@ -165,8 +165,35 @@ def test_index_without_shard_does_not_count(folder: Path) -> None:
 def test_damaged_index(folder: Path) -> None:
     path = folder / "shard-000000.index.jsonl"
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match=r"Line 2 of .*shard-000000\.index\.jsonl is damaged\. Delete it"):
+    with pytest.raises(ValueError, match=r"Line 2 of .*shard-000000\.index\.jsonl is damaged .* Delete it"):
         ShardIndex(folder)
+
+
+@pytest.mark.parametrize(
+    "changes, why",
+    [
+        ({"id": "../../out"}, "A clip id must be 1 to 80 bytes without dots and slashes; got '../../out'"),
+        ({"id": "/etc/passwd"}, "without dots and slashes"),
+        ({"id": "a\\b"}, "without dots and slashes"),
+        ({"id": "a\nb"}, "without dots and slashes"),
+        ({"id": "x" * 81}, "1 to 80 bytes"),
+        ({"id": ""}, "1 to 80 bytes"),
+        ({"id": 7}, "is damaged"),
+        ({"family": None}, "is damaged"),
+        ({"members": {"video.u8.zst": ["0", 1, 2]}}, "whole numbers from 0 on must be there"),
+        ({"members": {"video.u8.zst": [-512, 1, 2]}}, "whole numbers from 0 on must be there"),
+        ({"members": {"video.u8.zst": [1, 2]}}, "three numbers must be there"),
+        ({"members": []}, "is damaged"),
+        ({"shape": [0, 4, 4]}, "whole numbers from 1 on must be there"),
+    ],
+)
+def test_an_index_is_not_believed(folder: Path, changes: dict, why: str) -> None:
+    path = folder / "shard-000000.index.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), **changes}), *others]))
+    with pytest.raises(ValueError, match=r"Line 1 of .*shard-000000\.index\.jsonl is damaged") as error:
+        ShardIndex(folder)
+    assert why in str(error.value)
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

@@ -50,9 +50,11 @@ def test_intphys2_pairs_come_from_its_table(intphys2):
     (intphys2 / "Main" / "Videos" / "0-1_Possible.mp4").unlink()
     with open(intphys2 / "Main" / "metadata.csv", "a") as file:
         file.write("Videos/odd.mp4,2,x,Perhaps,solidity,Easy\n")
+        file.write("../../out.mp4,3,x,1_Possible,solidity,Easy\n")
     found = find_intphys2(intphys2)
     assert (len(found.pairs), found.expected) == (3, 4)
     reasons = {one.file: one.reason for one in found.missing}
+    assert "by a path that stays there; got '../../out.mp4'" in reasons.pop("../../out.mp4")
     assert reasons == {
         "Videos/0-1_Possible.mp4": "missing",
         "Videos/odd.mp4": "type 'Perhaps' is not N_Possible",

@@ -40,6 +40,8 @@ def test_unequal_steps_are_refused():
         assemble(PATH, [seen(0, 10, 20, 31, 41)], 30, True)
     with pytest.raises(ValueError, match="ball is marked in every 2nd only. Mark it in the others too"):
         assemble(PATH, [seen(*range(10)), seen(0, 2, 4, 6, 8)], 30, True)
+    with pytest.raises(ValueError, match="ball is marked in every 10th only"):
+        assemble(PATH, [seen(0, 10, 20), seen(5, 15, 25)], 30, True)
     blinks = seen(0, 2, 4, 6, 8, missed=(1, 3, 5, 7, 9))
     assert int(assemble(PATH, [seen(*range(10)), blinks], 30, True).tracks.present[0, :, 1].sum()) == 5
 

@@ -159,7 +159,7 @@ class _PartWriter:
         starts: list[float] = []
         drops: list[Drop] = []
         slug = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(recording.name.partition("#")[0]).stem)[:40]
-        key = hashlib.blake2b(recording.name.encode(), digest_size=5).hexdigest()
+        key = hashlib.blake2b(os.fsencode(recording.name), digest_size=5).hexdigest()
         for piece in read_spool(spool):
             if isinstance(piece, Drop):
                 drops.append(piece)

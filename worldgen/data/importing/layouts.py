@@ -62,7 +62,10 @@ def find_recordings(
     texts: dict[str, bytes | None] = {}
     for path in sorted(_walk(folder, outside)):
         name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() == ".tar":
+        if not path.is_file():  # to open a pipe waits for whoever writes to it
+            if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES | {".tar"}:
+                drops.append(Drop(name, None, "no file: a pipe, or a link that leads nowhere"))
+        elif path.suffix.lower() == ".tar":
             found = _members_of(path, name)
             recordings += found.recordings
             drops += found.drops
@@ -122,6 +125,8 @@ def _members_of(path: Path, name: str) -> _Members:
     """The videos and pictures of a tar, each with the caption among the members that belong to it."""
     found = _Members()
     beside: dict[str, bytes] = {}
+    names: set[str] = set()
+    whole = True
 
     def damaged(why: object) -> Drop:
         return Drop(name, None, f"damaged tar: {why}, after {len(found.recordings)} videos and pictures")
@@ -132,11 +137,17 @@ def _members_of(path: Path, name: str) -> _Members:
             for member in tar:
                 if member.offset_data + member.size > size:
                     found.drops.append(damaged("cut off"))
+                    whole = False
                     break
                 suffix = Path(member.name).suffix.lower()
                 if not member.isfile() or not suffix:
                     continue
-                if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+                if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES and member.name in names:
+                    found.drops.append(
+                        Drop(f"{name}!{member.name} (again)", None, "twice in its tar: the first is taken")
+                    )
+                elif suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+                    names.add(member.name)
                     item = Recording(f"{name}!{member.name}", path, "", member.offset_data, member.size)
                     found.recordings.append(item)
                 elif suffix in TEXT_SUFFIXES:
@@ -145,7 +156,8 @@ def _members_of(path: Path, name: str) -> _Members:
                     texts[f"{name}/{member.name}"] = b"" if data is None else data.read()
     except (tarfile.TarError, OSError, ValueError) as error:
         found.drops.append(damaged(error))
-    if not found.drops and size % tarfile.BLOCKSIZE:  # which tarfile takes for the end
+        whole = False
+    if whole and size % tarfile.BLOCKSIZE:  # which tarfile takes for the end
         found.drops.append(damaged("cut off"))
     _share_out(found, beside)
     return found

@@ -13,6 +13,7 @@ from typing import Any
 
 from worldgen.data.caption_files import Caption, describe_captions
 from worldgen.data.importing.recordings import Drop, Listing, Recording
+from worldgen.files import path_within
 
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
@@ -36,10 +37,11 @@ def find_episodes(folder: Path) -> Listing:
                 begin = float(row[f"videos/{camera}/from_timestamp"])
                 end = float(row[f"videos/{camera}/to_timestamp"])
                 episode, tasks = int(row["episode_index"]), row.get("tasks") or []
-            except (TypeError, ValueError, KeyError, IndexError) as error:
+                path = path_within(folder, file)
+            except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
                 drops.append(Drop(f"row {number}#{camera}", None, f"damaged table: {error!r}"))
                 continue
-            name, path = f"{file}#episode-{episode:06d}", folder / file
+            name = f"{file}#episode-{episode:06d}"
             caption = ", then ".join([tasks] if isinstance(tasks, str) else tasks)
             if path.is_file():
                 recordings.append(Recording(name, path, caption, begin=begin, end=end))

@@ -95,8 +95,7 @@ class ShardWriter:
         Raises:
             ValueError: An id that cannot name tar members or is taken.
         """
-        if not id or len(id.encode()) > 80 or not set(id).isdisjoint("./\\\0"):
-            raise ValueError(f"A clip id must be 1 to 80 bytes without dots and slashes; got {id!r}.")
+        require_id(id)
         if id in self._ids:
             raise ValueError(f"Clip ids must be unique in a shard; {id!r} came twice.")
         places = {}
@@ -271,32 +270,57 @@ def shard_paths(folder: str | Path, number: int) -> tuple[Path, Path]:
     return stem.with_suffix(".tar"), stem.with_suffix(".index.jsonl")
 
 
+def require_id(id: str) -> None:
+    """What names a clip also names files that are made of it: of 1 to 80 bytes, and no path.
+
+    Raises:
+        ValueError: Another id.
+    """
+    if (
+        not 0 < len(id.encode(errors="replace")) <= 80
+        or not id.isprintable()
+        or not set(id).isdisjoint("./\\")
+    ):
+        raise ValueError(f"A clip id must be 1 to 80 bytes without dots and slashes; got {id[:100]!r}.")
+
+
 def read_index(shard: Path) -> list[ShardEntry]:
     """The entries of one shard.
 
     Raises:
-        ValueError: The index cannot be read, or the tar ends before its last clip does.
+        ValueError: The index cannot be read, an id is none, or the tar ends before its last clip does.
     """
     index = shard.with_suffix(".index.jsonl")
     entries = []
     try:
         for line in index.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            members = {suffix: (place[0], place[1], place[2]) for suffix, place in row["members"].items()}
-            shape = (row["shape"][0], row["shape"][1], row["shape"][2])
-            entries.append(
-                ShardEntry(shard, row["id"], row["family"], row["seed"], row["caption"], shape, members)
-            )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+            members = {suffix: _whole_numbers(place) for suffix, place in row["members"].items()}
+            shape, seed = _whole_numbers(row["shape"], least=1), row["seed"]
+            words = (row["id"], row["family"], row["caption"])
+            if not all(isinstance(word, str) for word in words) or not isinstance(seed, int | None):
+                raise TypeError(f"{words} and seed {seed!r}")
+            require_id(row["id"])
+            entries.append(ShardEntry(shard, row["id"], row["family"], seed, row["caption"], shape, members))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"Line {len(entries) + 1} of {index} is damaged. Delete it and {shard.name}, and write the "
-            "shard again."
+            f"Line {len(entries) + 1} of {index} is damaged ({error}). Delete it and {shard.name}, and write "
+            "the shard again."
         ) from error
     length = shard.stat().st_size
     for entry in entries:
         if any(offset + size > length for offset, size, _ in entry.members.values()):
             raise ValueError(_damage(shard, entry.id, f"is cut off at byte {length}"))
     return entries
+
+
+def _whole_numbers(found: Any, least: int = 0) -> tuple[int, int, int]:
+    """Three whole numbers, none below ``least``."""
+    if not isinstance(found, list) or len(found) != 3:
+        raise ValueError(f"three numbers must be there; got {found!r}")
+    if not all(type(one) is int and one >= least for one in found):
+        raise ValueError(f"whole numbers from {least} on must be there; got {found!r}")
+    return found[0], found[1], found[2]
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:

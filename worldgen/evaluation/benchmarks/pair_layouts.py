@@ -24,6 +24,7 @@ import numpy as np
 
 from worldgen.data.media import iterate_frames
 from worldgen.data.videos import find_videos, frame_files
+from worldgen.files import path_within
 from worldgen.metrics.measure import Missing
 
 _QUADRUPLET = ("1", "2", "3", "4")
@@ -128,7 +129,11 @@ def find_intphys2(root: Path) -> ViolationPairs:
                 Missing(row["file_name"] or f"line {line}", f"type {row['type']!r} is not N_Possible")
             )
             continue
-        path = table.parent / row["file_name"]
+        try:
+            path = path_within(table.parent, row["file_name"])
+        except ValueError as error:
+            missing.append(Missing(row["file_name"], str(error)))
+            continue
         slot = videos.setdefault((row["condition"], row["SceneIndex"], number), {})
         if kind in slot:
             missing.append(Missing(row["file_name"], f"a second {row['type']} of scene {row['SceneIndex']}"))

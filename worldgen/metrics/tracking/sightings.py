@@ -22,8 +22,8 @@ _SLOWEST, _FASTEST = 0.5, 1e6
 """Frames per second that a file may claim; slower ones are rather times in another unit."""
 _OFF = 0.25
 """Of a frame's duration: so far a time may be from its place in a constant rate."""
-_FEW = 5
-"""Sightings from which on equal steps are no chance."""
+_FEW, _FEWER = 5, 3
+"""Sightings from which on equal steps are no chance: in tracks of each frame, and of every n-th."""
 _UNSEEN = frozenset({"", "nan", "na", "n/a", "<na>", "null", "none"})
 """How tables write what is not there, in lower case."""
 
@@ -199,7 +199,7 @@ def _step(path: Path, objects: Sequence[Sightings], first: int, last: int) -> in
         )
     for one in objects:
         own = set(_differences({*one.points, *one.missed}))
-        if len(one.points) >= _FEW and len(own) == 1 and own != {step}:
+        if len(one.points) >= (_FEWER if step > 1 else _FEW) and len(own) == 1 and own != {step}:
             every = own.pop()
             raise ValueError(
                 f"{path} must have all objects marked in the same frames; {one.name} is marked in every "
