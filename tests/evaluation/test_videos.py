@@ -50,6 +50,21 @@ def test_every_video_is_judged_or_listed_with_a_reason(judged):
     )  # the ball goes four pixels a frame
 
 
+def test_captions_are_shown_counted_and_judge_nothing(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / "in" / f"{name}.mp4", list(ball(48, width=128))[::4])
+    (tmp_path / "in" / "captions.csv").write_text("file,caption\na.mp4,a ball rolls\n")
+    evaluate_videos(tmp_path / "in", tmp_path / "out", processes=1)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [case["prompt"] for case in report["cases"]] == ["a ball rolls", ""]
+    assert "1 of 2 videos have a caption: 1 by captions.csv." in report["notes"]
+    (tmp_path / "in" / "captions.csv").write_text("who,what\na.mp4,a ball rolls\n")
+    evaluate_videos(tmp_path / "in", tmp_path / "out", processes=1)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [case["prompt"] for case in report["cases"]] == ["", ""]
+    assert any(note.startswith("Captions are not shown: Every row of") for note in report["notes"])
+
+
 def test_the_page_pictures_the_first_and_counts_them_all(judged):
     page = (judged / "report.html").read_text()
     assert page.count("<article") == PICTURED and "13 cases" in page

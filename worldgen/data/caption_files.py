@@ -144,6 +144,18 @@ class FolderCaptions:
         return decode_text(path.read_bytes() if data is None else data, path)
 
 
+def captions_of(folder: Path, names: Sequence[str]) -> FolderCaptions:
+    """The captions of files that lie in a folder itself, none deeper.
+
+    Raises:
+        ValueError: Captions that cannot be read.
+    """
+    beside = {name: caption_beside(folder / name) for name in names}
+    files = [path for path in folder.iterdir() if path.is_file()]
+    texts = {path.name: None for path in files if path.suffix.lower() in TEXT_SUFFIXES}
+    return FolderCaptions(folder, names, beside, texts)
+
+
 def describe_captions(captions: Sequence[Caption], what: str, unread: Sequence[str] = ()) -> str:
     """A sentence, such as ``9 of 10 videos have a caption: 8 by captions.csv, 1 by files beside them``."""
     sources = Counter(said.source for said in captions if said.text)

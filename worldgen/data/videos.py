@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from worldgen.data.caption_files import TEXT_SUFFIXES, FolderCaptions, caption_beside
+from worldgen.data.caption_files import captions_of
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames, mean_rate
 from worldgen.types import Clip
 
@@ -143,10 +143,7 @@ class VideoFolder(Dataset[Clip]):
                 f"{self.folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}); got none. "
                 "Check the path."
             )
-        beside = {path.name: caption_beside(path) for path in self.paths}
-        files = [path for path in self.folder.iterdir() if path.is_file()]
-        texts = {path.name: None for path in files if path.suffix.lower() in TEXT_SUFFIXES}
-        self.captions = FolderCaptions(self.folder, [path.name for path in self.paths], beside, texts)
+        self.captions = captions_of(self.folder, [path.name for path in self.paths])
 
     def __len__(self) -> int:
         return len(self.paths)

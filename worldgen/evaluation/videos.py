@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from worldgen.data.caption_files import captions_of
 from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, find_videos, read_small
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Capture
@@ -109,6 +110,7 @@ def evaluate_videos(
         return write_report(out, report)
     more = dict(beside.measures)
     cases = [(path, replace(case, measures=case.measures + more.get(path.name, ()))) for path, case in cases]
+    cases, captions = _with_captions(folder, paths, cases)
     pictured = [_picture(case, path, how) for path, case in cases[:PICTURED]]
     report = Report(
         f"Physics of the videos in {folder.name}",
@@ -132,6 +134,7 @@ def evaluate_videos(
             SHRUNK,
             *beside.notes,
             *_camera_notes([case for _, case in cases]),
+            captions,
         ),
         remedy=how.remedy,
     )
@@ -150,6 +153,18 @@ def check_file(task: CheckTask, beat: Callable[[], None]) -> None:
         finding = Finding(task.video.name, None, f"checking failed ({type(error).__name__}: {error})")
     with suppress(OSError, SafetensorError):  # the parent says that it could not be kept
         write_finding(task.record, finding)
+
+
+def _with_captions(
+    folder: Path, paths: list[Path], cases: list[tuple[Path, Case]]
+) -> tuple[list[tuple[Path, Case]], str]:
+    """The cases with their captions, which nothing is judged by; and how many of the videos have one."""
+    try:
+        captions = captions_of(folder, [path.name for path in paths])
+    except ValueError as error:
+        return cases, f"Captions are not shown: {error}"
+    shown = [(path, replace(case, prompt=captions.find(path.name).text)) for path, case in cases]
+    return shown, captions.describe("videos")
 
 
 def _camera_notes(cases: list[Case]) -> list[str]:
