@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli import make, study
-from worldgen.cli.options import argument_texts, did_you_mean, either, read_options, read_words
+from worldgen.cli import evaluate, make, study
+from worldgen.cli.options import LIMITS, argument_texts, did_you_mean, either, read_options, read_words
 
 
 @dataclass(frozen=True)
@@ -114,3 +114,39 @@ def test_what_is_alike_is_named_and_else_everything():
     assert did_you_mean("fti", ["fit", "test"]) == ". Did you mean fit?"
     assert did_you_mean("zzz", ["fit", "test"]) == "; it has fit, test."
     assert either(["a"]) == "a" and either(["a", "b", "c"]) == "a, b or c"
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--clips", "0"], "--clips must be from 1 to 1,000,000,000; got 0"),
+        (["--clips=-1"], "--clips must be from 1 to 1,000,000,000; got -1"),
+        (["--seed", "-1"], "--seed must be from 0 to 4,294,967,295; got -1"),
+        (["--fps", "1e-6"], "--fps must be from 0.001 to 1,000,000; got 1e-6"),
+        (["--fps", "nan"], "--fps must be from 0.001 to 1,000,000; got nan"),
+        (["--fps", "inf"], "--fps must be from 0.001 to 1,000,000; got inf"),
+        (["--processes", "0"], "--processes must be from 1 to 1,024; got 0"),
+    ],
+)
+def test_numbers_have_limits(words: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{said}\.$"):
+        read_words(make.simulate, "simulate", ["--out", "x", *words])
+
+
+def test_every_number_of_a_command_has_a_limit() -> None:
+    """A new option is thought about once; scores and the like are unbounded on purpose."""
+    commands = [
+        function
+        for room in (evaluate, make, study)
+        for function in vars(room).values()
+        if inspect.isfunction(function)
+        and function.__module__ == room.__name__
+        and not function.__name__.startswith("_")
+    ]
+    numbers = {
+        option.place[-1]
+        for function in commands
+        for option in read_options(function)
+        if option.kind in (int, float)
+    }
+    assert len(commands) > 10 and numbers == LIMITS.keys()

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -33,3 +34,9 @@ def test_applied_swaps_in_and_out_bit_by_bit():
         assert not torch.equal(weight, live)
     assert torch.equal(weight, live)
     assert torch.equal(next(average.buffers()), kept)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_decay_that_is_no_weight_is_refused(decay):
+    with pytest.raises(ValueError, match="decay must be from 0 to below 1; got "):
+        WeightAverage([], decay)

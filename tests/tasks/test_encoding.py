@@ -5,11 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.models import build
+from tests.models import NANO, build
 from worldgen.conditioning import Conditioner
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
+from worldgen.diffusion.codec import load_codec
+from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.process import CleanFlowMatching
+from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.model import Latents
 from worldgen.tasks.encoding import unread_members
@@ -44,3 +48,32 @@ def test_an_encoder_that_looks_at_depth_is_told_it_in_training_as_in_evaluation(
     whole = (model.encode(clip) for clip in map(ShardedClips(tmp_path / "clips").__getitem__, (0, 1)))
     judged = sorted(float(latents.slots[0].tokens.values[0, 0, 0]) for latents in whole)
     assert seen == pytest.approx(judged) and min(seen) > 1
+
+
+def test_what_cannot_be_trained_on_is_refused_before_anything_is_encoded(tmp_path):
+    """Clips of a shape that leaves patches cut through, or fewer clips than a batch."""
+    simulate_shards(tmp_path / "good", ("drop",), 2, size=16, processes=1)
+    simulate_shards(tmp_path / "odd", ("drop",), 2, size=24, processes=1)
+    task = WorldGenerator(
+        load_codec(str(NANO / "codec")),
+        Conditioner(dim=16, queries=2),
+        lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 2, 2)),
+        CleanFlowMatching(),
+        Sampler(steps=2),
+        cache=tmp_path / "cache",
+    )
+
+    def setup(folder, batch_size):
+        data = ClipDataModule(train=tmp_path / folder, batch_size=batch_size)
+        task._trainer = SimpleNamespace(datamodule=data)
+        task.setup("fit")
+
+    with pytest.raises(ValueError, match=r"Clips of 16 frames of 24 x 24 pixels .*odd cannot be trained on"):
+        setup("odd", 2)
+    with pytest.raises(ValueError, match=r"Training needs a full batch of 3"):
+        setup("good", 3)
+    assert not (tmp_path / "cache").exists()
+    before = torch.get_rng_state()
+    setup("good", 2)
+    assert torch.equal(torch.get_rng_state(), before), "a trial draws nothing"
+    assert (tmp_path / "cache").exists()

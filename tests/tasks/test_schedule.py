@@ -1,5 +1,6 @@
 """The learning rate's curve, and what a step draws at random."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from tests.tasks.judged import generator
-from worldgen.tasks.schedule import draw_step, step_generator, warm_then_decay
+from worldgen.tasks.schedule import draw_step, require_training, step_generator, warm_then_decay
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero():
@@ -40,3 +41,21 @@ def test_a_step_draws_the_same_again_and_no_two_steps_do(truth):
     assert all(torch.equal(one, again) for one, again in zip(first, drawn(), strict=True))
     for change in ({"global_step": 4}, {"global_rank": 1}, {"seed": 1}, {"index": 1}):
         assert not torch.equal(drawn(**change)[2], eps), change
+
+
+def test_numbers_of_an_optimizer_have_limits() -> None:
+    require_training(0.0, 0, 0.0)
+    for numbers, said in (
+        ((-1.0, 1), "model.lr"),
+        ((1.0, -1), "model.warmup"),
+        ((1.0, 1, math.nan), "model.weight"),
+    ):
+        with pytest.raises(ValueError, match=rf"{said}\w* must be at least 0; got "):
+            require_training(*numbers)
+
+
+def test_no_warmup_is_the_peak_at_once() -> None:
+    weight = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    warm_then_decay(optimizer, 0, 10)
+    assert optimizer.param_groups[0]["lr"] == 1.0

@@ -36,7 +36,7 @@ def simulate(
         processes: Simulating processes; all cores when left out.
         split: train, id or ood:FACTOR: mass, friction, restitution, gravity, speed, size, count, color,
             camera, light, lighting, background or camera_motion is held out.
-        engine: local (processes of this machine) or ray (a Ray cluster).
+        engine: local (own processes) or ray (a cluster).
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
         captioner: Captioning model of transformers (folder or id) that writes the prompts.
         held_out: Take a seed that is kept for scenes to test on.
@@ -151,13 +151,14 @@ def import_data(
     background: int = 255,
     processes: int | None = None,
     captioner: str | None = None,
+    multiple: int = 16,
 ) -> None:
     """Cut a folder of real videos into shards; a second run does only what is missing.
 
     Args:
         folder: Videos, WebDataset tars at any depth, or a LeRobot v3 set.
         out: Folder of the shards; dropped.csv says what was left out.
-        size: Rows and columns of square clips, by 8; others have as many pixels.
+        size: Rows and columns of square clips; others have as many pixels.
         frames: Frames per clip.
         fps: Frames per second of clips; else each video's own.
         stride: Frames from clip to clip; as many as one has when left out.
@@ -168,6 +169,7 @@ def import_data(
         background: Gray level, 0 to 255, behind transparent pixels.
         processes: Reading processes; all cores when left out.
         captioner: Captioning model of transformers (folder or id) for every caption.
+        multiple: Rows and columns are multiples of this.
 
     Example:
         worldgen data import my_videos/ --out shards/
@@ -175,7 +177,19 @@ def import_data(
     from worldgen.data.importing.importing import import_videos
 
     done = import_videos(
-        folder, out, size, frames, fps, stride, captions, square, images, background, processes, captioner
+        folder,
+        out,
+        size,
+        frames,
+        fps,
+        stride,
+        captions,
+        square,
+        images,
+        background,
+        processes,
+        captioner,
+        multiple,
     )
     sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
     losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 import types
 import typing
@@ -19,6 +20,25 @@ from typing import Any
 
 RENAMED = {"--known": "--context-frames"}
 """Options of before, by what they are called now."""
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "background": (0, 255),
+    "clips": (1, 10**9),
+    "context_frames": (0, 10**5),
+    "contexts": (1, 10**5),
+    "control_scale": (-100, 100),
+    "fps": (1e-3, 1e6),
+    "frames": (1, 10**5),
+    "gravity": (0, 1000),
+    "multiple": (1, 4096),
+    "processes": (1, 1024),
+    "rate": (1e-3, 1e9),
+    "seed": (0, 2**32 - 1),
+    "size": (1, 4096),
+    "skip": (1, 10**5),
+    "stride": (1, 10**5),
+    "window": (2, 10**5),
+}
+"""Least and most of a number, by the parameter's name: one word means one thing in every command."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 _SHOWN = {int: "N", float: "X", bool: "", Path: "PATH"}
 
@@ -53,11 +73,15 @@ class Option:
                 raise ValueError(f"{self.name} takes true or false; got {word!r}.")
             return word == "true"
         try:
-            return self.kind(word)
+            value = self.kind(word)
         except ValueError:
             raise ValueError(
                 f"{self.name} takes {_KINDS.get(self.kind, 'another value')}; got {word!r}."
             ) from None
+        least, most = LIMITS.get(self.place[-1], (-math.inf, math.inf))
+        if self.kind in (int, float) and not (least <= value <= most and math.isfinite(value)):
+            raise ValueError(f"{self.name} must be from {least:,.10g} to {most:,.10g}; got {word}.")
+        return value
 
     @property
     def usage(self) -> str:

@@ -56,6 +56,9 @@ class ClipDataModule(LightningDataModule):
         caption_member: str = CAPTION,
     ) -> None:
         super().__init__()
+        for key, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
+            if value < least:
+                raise ValueError(f"data.{key} must be at least {least}; got {value}.")
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size, self.frames, self.noise = size, frames, noise

@@ -17,10 +17,15 @@ class WeightAverage(nn.Module):
     Args:
         parameters: What to follow; those without gradient are left out.
         decay: Weight of the past once training has gone on for a while.
+
+    Raises:
+        ValueError: A weight that is not from 0 to below 1.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
         super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"An average's decay must be from 0 to below 1; got {decay}.")
         self.decay = decay
         self._followed = [parameter for parameter in parameters if parameter.requires_grad]
         for index, parameter in enumerate(self._followed):

@@ -13,6 +13,9 @@ from worldgen.simulation.rendering.film import camera_of
 from worldgen.simulation.scenes.staging import Scene
 from worldgen.types import Camera, Contacts, Trajectory
 
+LONGEST = 600
+"""Seconds of a scene."""
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -115,6 +118,11 @@ def check_timing(frames: int, fps: float) -> None:
         raise ValueError(f"frames must be at least 1; got {frames}.")
     if not 0 < fps < float("inf"):
         raise ValueError(f"fps must be a positive number of frames per second; got {fps}.")
+    if frames / fps > LONGEST:
+        raise ValueError(
+            f"A scene is simulated for at most {LONGEST} s; got {frames} frames at {fps:g} per second, which "
+            f"is {frames / fps:.3g} s. Ask for fewer frames, or more of them a second."
+        )
 
 
 class _States:

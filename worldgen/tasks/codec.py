@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from worldgen.diffusion.codec import KLCodec
-from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.schedule import require_training, scheduled
 from worldgen.types import Clip
 
 
@@ -42,6 +42,7 @@ class CodecTask(LightningModule):
         steps_seen: int = 3,
     ) -> None:
         super().__init__()
+        require_training(lr, warmup)
         self.codec = codec
         self.lr, self.warmup, self.kl, self.moving, self.steps_seen = lr, warmup, kl, moving, steps_seen
 

@@ -24,7 +24,7 @@ from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
 from worldgen.model import Latents, WorldModel
 from worldgen.tasks.encoding import precompute_latents
-from worldgen.tasks.schedule import draw_step, scheduled, step_generator
+from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import fixed_losses
 from worldgen.types import Clip
 
@@ -69,6 +69,7 @@ class ControlTask(LightningModule):
         storage: Storage = EXACT,
     ) -> None:
         super().__init__()
+        require_training(lr, warmup, weight_decay)
         self.generator = generator.requires_grad_(False).eval()
         denoiser = generator.denoiser
         self.control = Control(

@@ -6,7 +6,10 @@ import hashlib
 import inspect
 from pathlib import Path
 
+import torch
+
 from worldgen.conditioning import SLOTS
+from worldgen.data.buckets import Shaped
 from worldgen.data.cache.cache import Precomputed, Recipe, precompute
 from worldgen.data.cache.precision import Storage
 from worldgen.data.datamodule import ClipDataModule
@@ -14,6 +17,8 @@ from worldgen.diffusion import context as context_code
 from worldgen.diffusion import optical_flow as flow_code
 from worldgen.encoders.base import fingerprint
 from worldgen.model import WorldModel
+from worldgen.tasks.schedule import draw_step
+from worldgen.types import to_device
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
 """What was computed once by other code is computed again."""
@@ -25,6 +30,28 @@ def precompute_latents(model: WorldModel, data: ClipDataModule, cache: Path, sto
     return precompute(
         source, lambda clip: model.encode(clip).columns(), cache, encoding_recipe(model), storage
     )
+
+
+@torch.no_grad()
+def try_shapes(model: WorldModel, data: ClipDataModule) -> None:
+    """Take the loss of one clip of each shape, so that what cannot be trained on is refused at once.
+
+    Raises:
+        ValueError: The codec or the denoiser cannot take clips of some shape.
+    """
+    source = data.train_source(unread_members(model))
+    shapes = source.shapes if isinstance(source, Shaped) else [None]  # videos are all read as one
+    with torch.random.fork_rng():
+        for shape in dict.fromkeys(shapes):
+            try:
+                latents = model.encode(to_device(source[shapes.index(shape)], model.device))
+                model.loss(latents, *draw_step(model, latents, torch.Generator(model.device).manual_seed(0)))
+            except (ValueError, RuntimeError) as error:
+                form = "Videos" if shape is None else "Clips of {} frames of {} x {} pixels".format(*shape)
+                raise ValueError(
+                    f"{form} in {data.train} cannot be trained on: {error} Import with another --size or "
+                    "--multiple, or name the folder of one size."
+                ) from error
 
 
 def unread_members(model: WorldModel) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.model import Latents, WorldModel
-from worldgen.tasks.encoding import precompute_latents
+from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
-from worldgen.tasks.schedule import draw_step, scheduled, step_generator
+from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import (
     NOISE_BINS,
     continue_clips,
@@ -76,6 +76,7 @@ class WorldGenerator(LightningModule):
         measures: list[ValidationMetric] = [],  # noqa: B006 never written to
     ) -> None:
         super().__init__()
+        require_training(lr, warmup, weight_decay)
         self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts)
         self.average = WeightAverage(self.model.parameters(), average)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
@@ -99,6 +100,8 @@ class WorldGenerator(LightningModule):
                     rank_zero_warn(warning)
         if stage != "fit":
             return
+        data.train_dataloader()  # too few clips for a batch are refused before any is encoded
+        try_shapes(self.model, data)
         latents = precompute_latents(self.model, data, self.cache, self.storage)
         data.train_on(latents, stack_columns)
         first = (latents[index] for index in range(min(256, len(latents))))

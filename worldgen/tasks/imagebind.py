@@ -27,7 +27,7 @@ from worldgen.encoders import imagebind_inputs
 from worldgen.encoders.imagebind_files import save_imagebind
 from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel
 from worldgen.simulation import inertial
-from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.schedule import require_training, scheduled
 from worldgen.types import Clip
 
 DEPTH_FRAMES = 3
@@ -64,6 +64,7 @@ class ImageBindTask(LightningModule):
         cache: Path = Path("outputs/cache"),
     ) -> None:
         super().__init__()
+        require_training(lr, warmup, weight_decay)
         self.bound: tuple[str, ...] = tuple(name for name in config.modalities if name != "vision")
         if not self.bound or "thermal" in self.bound:
             raise ValueError(

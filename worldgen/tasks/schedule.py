@@ -27,9 +27,22 @@ def warm_then_decay(
     """
 
     def factor(step: int) -> float:
-        return min(1.0, (step + 1) / warmup, max(0.0, (total - step) / max(1.0, decay * total)))
+        return min(1.0, (step + 1) / max(1, warmup), max(0.0, (total - step) / max(1.0, decay * total)))
 
     return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor), "interval": "step"}
+
+
+def require_training(lr: float, warmup: int, weight_decay: float = 0.0) -> None:
+    """Raise ValueError where an optimizer cannot work so.
+
+    Args:
+        lr: Peak of the rate.
+        warmup: Steps.
+        weight_decay: AdamW's.
+    """
+    for name, value, least in (("lr", lr, 0), ("warmup", warmup, 0), ("weight_decay", weight_decay, 0)):
+        if not least <= value < math.inf:
+            raise ValueError(f"model.{name} must be at least {least}; got {value}.")
 
 
 def scheduled(optimizer: torch.optim.Optimizer, warmup: int, trainer: Trainer) -> dict[str, object]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from worldgen.files import replaced_folder
-from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.schedule import require_training, scheduled
 
 SENTINELS = 16
 PAD, END = 0, 1
@@ -47,6 +47,7 @@ class T5Task(LightningModule):
         warmup: int = 50,
     ) -> None:
         super().__init__()
+        require_training(lr, warmup)
         self.hidden, self.span, self.lr, self.warmup = hidden, span, lr, warmup
         self.vocabulary = vocabulary
         self.model = T5ForConditionalGeneration(

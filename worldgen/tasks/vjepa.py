@@ -19,7 +19,7 @@ from worldgen.encoders.vjepa2 import predict_hidden, read_visible
 from worldgen.files import replaced_folder
 from worldgen.tasks.codec import moving_pixels
 from worldgen.tasks.masking import Masking, Split
-from worldgen.tasks.schedule import scheduled
+from worldgen.tasks.schedule import require_training, scheduled
 from worldgen.types import Clip
 
 SHORT, LONG = Masking(blocks=8, share=0.15), Masking(blocks=2, share=0.7)
@@ -90,6 +90,7 @@ class VJEPATask(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_training(lr, warmup, weight_decay)
         if size % patch or size < 2 * patch:
             raise ValueError(f"size must be a multiple, 2 or more, of patch ({patch} pixels); got {size}.")
         if frames % tubelet or frames < 2 * tubelet:

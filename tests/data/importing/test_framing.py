@@ -9,21 +9,26 @@ from worldgen.data.videos import crop_and_resize
 
 
 @pytest.mark.parametrize("size", [64, 128, 256, 480])
-def test_buckets_have_about_equal_areas_and_sides_of_eight(size: int) -> None:
-    sizes = bucket_sizes(size)
-    assert sizes[2] == (size, size) and len(set(sizes)) == 5
+@pytest.mark.parametrize("multiple", [8, 16])
+def test_buckets_have_about_equal_areas_and_sides_that_divide(size: int, multiple: int) -> None:
+    sizes = bucket_sizes(size, multiple=multiple)
+    middle = len(sizes) // 2
+    assert sizes[middle] == (size, size) and len(set(sizes)) == len(sizes) >= 3
     for rows, columns in sizes:
-        assert rows % 8 == 0 and columns % 8 == 0
-        assert abs(rows * columns / size**2 - 1) < 0.04
-    assert sizes[3:] == tuple((rows, columns) for columns, rows in sizes[1::-1])
-    assert bucket_sizes(size, square=True) == ((size, size),)
+        assert rows % multiple == 0 and columns % multiple == 0
+        assert abs(rows * columns / size**2 - 1) < 0.07
+    assert sizes[middle + 1 :] == tuple((rows, columns) for columns, rows in sizes[middle - 1 :: -1])
+    assert bucket_sizes(size, square=True, multiple=multiple) == ((size, size),)
 
 
 def test_buckets_at_64() -> None:
-    assert bucket_sizes(64) == ((88, 48), (72, 56), (64, 64), (56, 72), (48, 88))
-    for size in (0, -8, 60):
-        with pytest.raises(ValueError, match=rf"size must be a positive multiple of 8; got {size}\."):
+    assert bucket_sizes(64, multiple=8) == ((88, 48), (72, 56), (64, 64), (56, 72), (48, 88))
+    assert bucket_sizes(64) == ((80, 48), (64, 64), (48, 80)), "two aspect ratios have one bucket"
+    for size in (0, -16, 72):
+        with pytest.raises(ValueError, match=rf"size must be a positive multiple of 16.*; got {size}\. Cho"):
             bucket_sizes(size)
+    with pytest.raises(ValueError, match="multiple must be at least 1; got 0"):
+        bucket_sizes(64, multiple=0)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_buckets_at_64() -> None:
     ],
 )
 def test_the_nearest_bucket_is_chosen(shape: tuple[int, int], wanted: tuple[int, int]) -> None:
-    assert choose_bucket(shape[1] / shape[0], bucket_sizes(64)) == wanted
+    assert choose_bucket(shape[1] / shape[0], bucket_sizes(64, multiple=8)) == wanted
 
 
 def test_a_square_frame_is_fitted_as_a_video_folder_does_it() -> None:

@@ -60,13 +60,13 @@ def shards(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "shards"
     done = import_videos(folder, out, frames=8, processes=2)
     assert (done.clips, done.recordings, done.imported) == (11, 4, 7)
-    assert done.buckets == (("8x56x72", 10), ("8x72x56", 1))
+    assert done.buckets == (("8x48x80", 10), ("8x80x48", 1))
     assert dict(done.dropped) == {"empty": 1, "not a video": 1, "too short": 1, "picture": 1}
     return out
 
 
 def test_clips_are_in_order_of_names_with_their_captions(shards: Path, folder: Path) -> None:
-    source = ShardedClips(shards / "8x56x72")
+    source = ShardedClips(shards / "8x48x80")
     names = [source.name(index).rsplit("-", 2)[0] for index in range(10)]
     assert names == ["a"] * 5 + ["b"] * 2 + ["x_tar_c"] * 3
     assert [entry.caption for entry in source.index.entries] == ["a ball moves"] * 5 + [""] * 2 + [
@@ -74,10 +74,10 @@ def test_clips_are_in_order_of_names_with_their_captions(shards: Path, folder: P
     ] * 3
     frames, fps = read_video(folder / "a.mp4")
     clip = source[2]
-    assert clip.frames.shape == (1, 8, 3, 56, 72) and float(clip.fps[0]) == fps == 25
+    assert clip.frames.shape == (1, 8, 3, 48, 80) and float(clip.fps[0]) == fps == 25
     wanted = torch.nn.functional.interpolate(
-        frames[16:24].float() / 255, (56, 75), mode="bilinear", antialias=True, align_corners=False
-    )[..., 1:73]  # 64 x 48 pixels at 7/6, the middle
+        frames[16:24].float() / 255, (60, 80), mode="bilinear", antialias=True, align_corners=False
+    )[..., 6:54, :]  # 64 x 48 pixels at 5/4, the middle
     assert (clip.frames[0] - wanted).abs().mean() < 0.005
     assert (source[3].frames[0] - wanted).abs().mean() > 0.02, "another moment"
 
@@ -93,16 +93,16 @@ def test_every_loss_is_listed(shards: Path) -> None:
 
 
 def test_a_bucket_feeds_the_data_module(shards: Path) -> None:
-    data = ClipDataModule(train=shards / "8x56x72", val=shards / "8x72x56", batch_size=4)
+    data = ClipDataModule(train=shards / "8x48x80", val=shards / "8x80x48", batch_size=4)
     batch = next(iter(data.train_dataloader()))
-    assert batch.frames.shape == (4, 8, 3, 56, 72) and len(set(batch.prompts)) > 1
-    assert next(iter(data.val_dataloader())).frames.shape == (1, 8, 3, 72, 56)
+    assert batch.frames.shape == (4, 8, 3, 48, 80) and len(set(batch.prompts)) > 1
+    assert next(iter(data.val_dataloader())).frames.shape == (1, 8, 3, 80, 48)
 
 
 def test_the_whole_folder_opens_and_asks_for_one_size(shards: Path) -> None:
     whole = open_source(shards)
-    assert len(whole) == 11 and {tuple(whole[i].frames.shape[-2:]) for i in range(11)} == {(56, 72), (72, 56)}
-    with pytest.raises(ValueError, match=r"holds 8 frames of 56x72\. .* name the folder of one size"):
+    assert len(whole) == 11 and {tuple(whole[i].frames.shape[-2:]) for i in range(11)} == {(48, 80), (80, 48)}
+    with pytest.raises(ValueError, match=r"holds 8 frames of 48x80\. .* name the folder of one size"):
         open_source(shards, size=64)
 
 
@@ -136,14 +136,14 @@ def test_the_number_of_processes_changes_no_byte(folder: Path, shards: Path, tmp
 def test_shards_that_are_gone_or_of_a_killed_run(folder: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     shutil.copytree(shards, out)
-    shutil.copy(out / "8x56x72/shard-000000.tar", out / "8x56x72/shard-000001.tar")
-    (out / "8x56x72/.shard-000001.tar.77.partial").touch()
-    (out / "parts/begun").write_text("8x56x72/shard-000000.tar\n8x56x72/shard-000001.tar\n")
-    (out / "8x72x56/shard-000000.tar").unlink()
+    shutil.copy(out / "8x48x80/shard-000000.tar", out / "8x48x80/shard-000001.tar")
+    (out / "8x48x80/.shard-000001.tar.77.partial").touch()
+    (out / "parts/begun").write_text("8x48x80/shard-000000.tar\n8x48x80/shard-000001.tar\n")
+    (out / "8x80x48/shard-000000.tar").unlink()
     done = import_videos(folder, out, frames=8, processes=1)
     assert (done.clips, done.imported) == (11, 7)
     assert contents(out) == contents(shards)
-    (out / "8x56x72/shard-000000.tar").write_bytes(b"")
+    (out / "8x48x80/shard-000000.tar").write_bytes(b"")
     lost = tmp_path / "fewer"
     lost.mkdir()
     shutil.copy(folder / "a.mp4", lost)
@@ -161,7 +161,7 @@ def test_small_parts_and_shards(folder: Path, tmp_path: Path, monkeypatch: pytes
     assert done.clips == 11 and len(parts) == 2
     names = [tuple(shard) for part in parts for shard in part["shards"]]
     assert len(set(names)) == len(names) and sum(count for _, count in names) == 11
-    assert [len(ShardedClips(tmp_path / "out" / size)) for size in ("8x56x72", "8x72x56")] == [10, 1]
+    assert [len(ShardedClips(tmp_path / "out" / size)) for size in ("8x48x80", "8x80x48")] == [10, 1]
 
 
 def test_what_is_there_is_not_mixed_with_something_else(folder: Path, shards: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path, capsys: pytest
 def test_the_command_line(folder: Path, shards: Path, capsys: pytest.CaptureFixture) -> None:
     cli.main(["data", "import", str(folder), "--out", str(shards), "--frames", "8"])
     lines = capsys.readouterr().out.strip().splitlines()
-    assert "11 clips (8x56x72: 10, 8x72x56: 1) of 4 recordings in" in lines[-3] and "0 read now" in lines[-3]
+    assert "11 clips (8x48x80: 10, 8x80x48: 1) of 4 recordings in" in lines[-3] and "0 read now" in lines[-3]
     assert lines[-2] == (
         "8 of 11 clips have a caption. 2 of 7 recordings have a caption: 2 by files beside them."
     )

@@ -15,7 +15,8 @@ STEP = 56 / 48
 
 def rule(**changes: object) -> CutRule:
     return CutRule(
-        **{"size": 64, "frames": 8, "fps": None, "stride": 8, "square": False, "background": 255, **changes}
+        **{"size": 64, "frames": 8, "fps": None, "stride": 8, "square": False, "background": 255}
+        | {"multiple": 8, **changes}
     )
 
 
@@ -238,7 +239,7 @@ def test_a_part_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"size": 60}, "size must be a positive multiple of 8; got 60"),
+        ({"size": 60}, "size must be a positive multiple of 8"),
         ({"frames": 0}, "frames must be positive; got 0"),
         ({"fps": 0.0}, "fps must be positive; got 0.0"),
         ({"fps": float("nan")}, "fps must be positive; got nan"),

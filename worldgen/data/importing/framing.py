@@ -14,28 +14,38 @@ from torch.nn import functional
 
 ASPECT_RATIOS = (9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9)
 """Columns over rows that a bucket is made for."""
-MULTIPLE = 8
-"""Rows and columns of a bucket are multiples of this, as codecs want it."""
+MULTIPLE = 16
+"""Rows and columns of a bucket are multiples of this: a codec's factor 8 times a denoiser's patch 2."""
 GAP = 1.5
 """Frames further apart than this many sampling periods are a gap that no clip goes over."""
 
 Frame = TypeVar("Frame")
 
 
-def bucket_sizes(size: int, square: bool = False) -> tuple[tuple[int, int], ...]:
-    """The (rows, columns) that clips come in: near ``size`` squared pixels, one per aspect ratio.
+def bucket_sizes(size: int, square: bool = False, multiple: int = MULTIPLE) -> tuple[tuple[int, int], ...]:
+    """The (rows, columns) that clips come in: near ``size`` squared pixels, at most one per aspect ratio.
 
     Args:
-        size: Rows and columns of the square one, a multiple of 8.
+        size: Rows and columns of the square one, a multiple of ``multiple``.
         square: The square one only.
+        multiple: What all rows and columns are multiples of.
 
     Raises:
-        ValueError: A size that is no positive multiple of 8.
+        ValueError: A size that is no positive multiple of ``multiple``.
     """
-    if size < MULTIPLE or size % MULTIPLE:
-        raise ValueError(f"size must be a positive multiple of {MULTIPLE}; got {size}.")
+    if multiple < 1:
+        raise ValueError(f"multiple must be at least 1; got {multiple}.")
+    if size < multiple or size % multiple:
+        raise ValueError(
+            f"size must be a positive multiple of {multiple}, which is a codec's factor times a denoiser's "
+            f"patch; got {size}. Choose another, or another --multiple."
+        )
+
+    def fit(side: float) -> int:
+        return max(multiple, round(side / multiple) * multiple)
+
     ratios = (1.0,) if square else ASPECT_RATIOS
-    return tuple((_round(size / math.sqrt(ratio)), _round(size * math.sqrt(ratio))) for ratio in ratios)
+    return tuple(dict.fromkeys((fit(size / ratio**0.5), fit(size * ratio**0.5)) for ratio in ratios))
 
 
 def choose_bucket(ratio: float, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -172,7 +182,3 @@ class ClipCutter(Generic[Frame]):
                 self._skip = max(self.stride - self.frames, 0)
                 del self._taken[: self.stride]
         return clips
-
-
-def _round(length: float) -> int:
-    return max(MULTIPLE, MULTIPLE * round(length / MULTIPLE))

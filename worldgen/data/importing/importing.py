@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from worldgen.data.importing.framing import MULTIPLE
 from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.importing.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
 from worldgen.data.importing.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
@@ -84,6 +85,7 @@ def import_videos(
     background: int = BACKGROUND,
     processes: int | None = None,
     captioner: str | None = None,
+    multiple: int = MULTIPLE,
 ) -> ImportSummary:
     """Cut the videos of a folder into clips and write them as shards; what is there already is kept.
 
@@ -102,6 +104,7 @@ def import_videos(
         background: Gray level, 0 to 255, under transparent pixels.
         processes: Reading processes; all cores when None.
         captioner: Checkpoint of a model that writes every caption anew, see `Captioner`.
+        multiple: Rows and columns of all clips are multiples of this: a codec's factor times a patch.
 
     Raises:
         FileNotFoundError: No such folder, table or captioner.
@@ -119,6 +122,7 @@ def import_videos(
         frames if stride is None else stride,
         square,
         background,
+        multiple,
     )
     words = None if captioner is None else load_captioner(captioner)
     listing = find_recordings(folder, None if captions is None else Path(captions), images, outside=out)

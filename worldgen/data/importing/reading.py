@@ -25,7 +25,14 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image
 
-from worldgen.data.importing.framing import ClipCutter, bucket_sizes, choose_bucket, fit_frame, natural_rate
+from worldgen.data.importing.framing import (
+    MULTIPLE,
+    ClipCutter,
+    bucket_sizes,
+    choose_bucket,
+    fit_frame,
+    natural_rate,
+)
 from worldgen.data.importing.recordings import Drop, Recording
 from worldgen.data.media import frame_seconds, frame_to_rgb, picture_to_rgb
 from worldgen.data.shards.members import encode_clip
@@ -59,9 +66,11 @@ class CutRule:
     """Only the square bucket."""
     background: int
     """Gray level under transparent pixels."""
+    multiple: int = MULTIPLE
+    """Rows and columns of every bucket are multiples of this."""
 
     def __post_init__(self) -> None:
-        bucket_sizes(self.size)
+        bucket_sizes(self.size, multiple=self.multiple)
         for name in ("frames", "fps", "stride"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -269,7 +278,7 @@ class _Shown:
         upright = round(frame.rotation / 90) % 2 == 0
         ratio = self.pixel_ratio if upright else 1 / self.pixel_ratio
         if self.bucket is None:
-            sizes = bucket_sizes(self.rule.size, self.rule.square)
+            sizes = bucket_sizes(self.rule.size, self.rule.square, self.rule.multiple)
             self.bucket = choose_bucket(image.shape[1] * ratio / image.shape[0], sizes)
         return fit_frame(image, self.bucket, ratio)
 
@@ -390,6 +399,6 @@ def _read_picture(recording: Recording, rule: CutRule) -> CutClip:
         raise _Unusable(f"too large: {error}") from error
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise _Unusable(f"not a picture: {error}") from error
-    sizes = bucket_sizes(rule.size, rule.square)
+    sizes = bucket_sizes(rule.size, rule.square, rule.multiple)
     bucket = choose_bucket(image.shape[1] / image.shape[0], sizes)
     return CutClip(0.0, 1.0, fit_frame(image, bucket)[None])

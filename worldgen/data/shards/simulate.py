@@ -27,6 +27,7 @@ from worldgen.data.shards.shards import ShardWriter, read_index, shard_paths
 from worldgen.files import progress_bar, remove_leftovers, write_atomically
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.backends import renderer_name
+from worldgen.simulation.rollout import check_timing
 from worldgen.simulation.scenes.factors import check_split
 from worldgen.simulation.scenes.families import FAMILIES
 from worldgen.types import Clip
@@ -65,6 +66,7 @@ class SimulationConfig:
         for name in ("clips", "size", "frames", "fps", "clips_per_shard"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+        check_timing(self.frames, self.fps)
         if self.clips > CLIPS_PER_SEED:
             raise ValueError(
                 f"One seed makes at most {CLIPS_PER_SEED} clips; got {self.clips}. "
