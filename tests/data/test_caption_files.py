@@ -109,6 +109,20 @@ def test_a_table_is_about_its_own_folder(tmp_path: Path) -> None:
     assert above == ["above", "in x", "in y", "in the tar", "in meta"], "its own path before another's end"
 
 
+def test_texts_in_a_folder_beside_that_of_the_videos(tmp_path: Path) -> None:
+    texts = {
+        "captions/a.v1.txt": b"falls",
+        "k/Prompts/s/b.json": b'{"text": "rolls"}',
+        "labels/c.txt": b"0 1",
+    }
+    names = ("videos/a.v1.mp4", "k/clips/s/b.mp4", "videos/c.mp4", "other/s/b.mp4")
+    assert found(tmp_path, *names, **texts) == ["falls", "rolls", "", ""]
+    with pytest.raises(
+        ValueError, match=r"captions/a\.txt must be about one file; it fits x/a\.mp4 and y/a\.mp4"
+    ):
+        found(tmp_path, "x/a.mp4", "y/a.mp4", **{"captions/a.txt": b"which"})
+
+
 def test_a_row_that_may_mean_two_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("file,caption\na.mp4,which\n")
     with pytest.raises(

@@ -21,6 +21,10 @@ PROMPT_LINES = ("prompts.txt", "prompt.txt", "captions.txt")
 VIDEO_LINES = ("videos.txt", "video.txt")
 BESIDE = (".txt", ".caption", ".json")
 """Endings of a file that is about the one of the same name."""
+_TEXT_FOLDERS = frozenset(
+    {"captions", "caption", "prompts", "prompt", "texts", "text", "txt", "descriptions"}
+)
+"""Folders whose texts are about the videos of their names in the folder beside."""
 _OTHER_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 TEXT_SUFFIXES = frozenset({*BESIDE, *_OTHER_TABLES})
 
@@ -42,7 +46,8 @@ class FolderCaptions:
 
     A file's caption is that of ``table``, where one is named; else the text of NAME.txt or NAME.caption, or
     the caption in NAME.json beside it; else that of the first table which has a row for it: of its own folder
-    first, in the order of `CAPTION_FILES`, then the lines of prompts.txt beside those of videos.txt; else "".
+    first, in the order of `CAPTION_FILES`, then the lines of prompts.txt beside those of videos.txt; else
+    that of captions/NAME.txt for videos/NAME.mp4; else "".
 
     A row names a file by its path within the table's folder, with or without ending; by the end of that path;
     or by a longer path, absolute or from elsewhere, which ends in it.
@@ -112,6 +117,11 @@ class FolderCaptions:
             for source, rows in self._rows(place, groups[place]):
                 self._found = files.match(rows, source, str(self._folder / source), above) | self._found
 
+        for path in sorted(self._texts):
+            for name in files.beside_folder(path):
+                if name not in self._found:
+                    self._found[name] = caption_in(self._bytes(path), str(self._folder / path))
+
     def _rows(self, place: str, there: set[str]) -> Iterator[tuple[str, list[CaptionRow]]]:
         """The tables of one folder, by their paths."""
         prefix = f"{place}/" if place else ""
@@ -139,9 +149,11 @@ class FolderCaptions:
         ]
 
     def _read(self, name: str) -> str:
+        return decode_text(self._bytes(name), self._folder / name)
+
+    def _bytes(self, name: str) -> bytes:
         data = self._texts[name]
-        path = self._folder / name
-        return decode_text(path.read_bytes() if data is None else data, path)
+        return (self._folder / name).read_bytes() if data is None else data
 
 
 def captions_of(folder: Path, names: Sequence[str]) -> FolderCaptions:
@@ -273,6 +285,26 @@ class _Files:
             for name, some in exact.items()
             if (texts := [text for row in some for text in row.texts])
         }
+
+    def beside_folder(self, text: str) -> list[str]:
+        """The file that a text in a folder of texts is about: of its path, but for that folder's name."""
+        *folders, last = text.split("/")
+        place = next((n for n in reversed(range(len(folders))) if folders[n].lower() in _TEXT_FOLDERS), None)
+        stem, _, suffix = last.rpartition(".")
+        if place is None or f".{suffix.lower()}" not in BESIDE or stem in ("captions", "metadata", "prompts"):
+            return []
+        above, below = folders[:place], [*folders[place + 1 :], stem]
+        named = []
+        for name in self.by_last.get(stem, ()):
+            parts = [*self.parts[name][:-1], stem]
+            inner = parts[len(above) :]
+            if parts[: len(above)] == above and (inner == below or inner[1:] == below):
+                named.append(name)
+        if len(named) > 1:
+            raise ValueError(
+                f"{text} must be about one file; it fits {named[0]} and {named[1]}. Put it beside its file."
+            )
+        return named
 
 
 def _parts_of(file: str) -> list[str]:

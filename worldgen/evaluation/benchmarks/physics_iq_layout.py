@@ -185,8 +185,8 @@ def _refusal(path: Path, slots: dict[int, Slot], count: int) -> str:
             "with the same names"
         )
     slot = slots[number]
-    view, scenario = _VIEW.search(path.name), _SCENARIO.search(path.name)
-    said = [part for part in (view and view[0], scenario and scenario[1]) if part]
+    scenarios = [part for part in re.split(r"[_.]|trimmed-", path.name) if part in SCENARIOS]
+    said = [*_VIEW.findall(path.name), *(_SCENARIO.findall(path.name) or scenarios)]
     if all(part in (slot.view, slot.scenario) for part in said):
         return ""
     return f"it is named {' of '.join(said)}, but {number:04d} is {slot.view} of {slot.scenario}"
