@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldgen.encoders.adapters import Adapter
+from worldgen.hub import require_hub
 from worldgen.types import Clip
 
 _DEFAULT = "worldgen.encoders.vjepa2.VJEPA2"
@@ -142,6 +143,7 @@ def require_folder(checkpoint: str, kind: str, advice: str) -> None:
     looks_like_path = checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1
     if looks_like_path and not (Path(checkpoint) / "config.json").is_file():
         raise FileNotFoundError(f"{kind} folder must hold config.json; {checkpoint} does not. {advice}")
+    require_hub(checkpoint)
 
 
 def fingerprint(module: nn.Module) -> str:

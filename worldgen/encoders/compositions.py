@@ -12,6 +12,7 @@ from torch import nn
 from worldgen.encoders.adapterhub import HubAdapter, has_prefix
 from worldgen.encoders.lora import bare_maps
 from worldgen.files import atomic_folder
+from worldgen.hub import require_hub
 
 _CONFIG, _WEIGHTS = "adapter_config.json", ("adapter.safetensors", "pytorch_adapter.bin")
 
@@ -166,6 +167,7 @@ def _find(source: str) -> Path:
     if not folder.is_dir() and not source.startswith((".", "/", "~")) and source.count("/") == 1:
         from adapters.utils import resolve_adapter_path
 
+        require_hub(source)
         try:
             folder = Path(resolve_adapter_path(source))
         except Exception as error:  # of the hub, the network, or the library

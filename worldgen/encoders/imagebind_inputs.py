@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
+from worldgen.hub import require_hub
 from worldgen.types import Clip
 
 WINDOW = 2.0
@@ -185,6 +186,7 @@ def read_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
     name = str(path)
     if name.endswith((".gz", ".txt", ".json")) and not Path(path).is_file():
         raise FileNotFoundError(f"The tokenizer must be a file that exists; {path} does not.")
+    require_hub(name)
     try:
         if name.endswith((".gz", ".txt")):
             tokenizer = _read_merges(Path(path), vocabulary)

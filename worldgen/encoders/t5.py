@@ -12,6 +12,7 @@ import torch
 
 from worldgen.encoders.adapters import Adapter
 from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
+from worldgen.hub import require_hub
 from worldgen.types import Clip
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _split_checkpoint(checkpoint: str) -> tuple[str, str | None]:
     place, _, file = checkpoint.rpartition("/")
     if not Path(checkpoint).is_file() and (Path(place).is_dir() or place.count("/") != 1):
         raise FileNotFoundError(f"A GGUF checkpoint must be a file that exists; {checkpoint} does not.")
+    if place:
+        require_hub(place)
     from transformers.utils.import_utils import is_gguf_available
 
     if not is_gguf_available():

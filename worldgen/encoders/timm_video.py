@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from worldgen.encoders.base import Encoder, Tokens
+from worldgen.hub import require_hub
 from worldgen.types import Clip
 
 
@@ -41,6 +42,9 @@ class TimmVideo(Encoder):
 
         if stride < 1:
             raise ValueError(f"stride must be at least 1 frame; got {stride}.")
+        config = timm.models.get_pretrained_cfg(model)
+        if checkpoint is None and config is not None and config.hf_hub_id:
+            require_hub(config.hf_hub_id)
         try:
             # With its classes: timm forgives tensors that miss when it is asked for another number of them.
             fetched = checkpoint is None

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from worldgen.hub import require_hub
 from worldgen.types import Clip
 
 
@@ -49,6 +50,7 @@ class Captioner:
         name = str(checkpoint)
         if name.startswith((".", "/", "~")) and not (Path(name) / "config.json").is_file():
             raise FileNotFoundError(f"No captioning model (config.json) in {name}. Check the path.")
+        require_hub(name)
         try:
             self.model, found = AutoModelForImageTextToText.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False

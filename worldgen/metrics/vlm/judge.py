@@ -22,6 +22,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from worldgen.hub import require_hub
+
 
 class Judge(ABC):
     """Answers a question about a video."""
@@ -67,6 +69,7 @@ class LocalJudge(Judge):
         self.name = str(checkpoint)
         if self.name.startswith((".", "/", "~")) and not (Path(self.name) / "config.json").is_file():
             raise FileNotFoundError(f"No vision-language model (config.json) in {self.name}. Check the path.")
+        require_hub(self.name)
         try:
             self.model, found = AutoModelForImageTextToText.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 self.name, output_loading_info=True, dtype="auto", trust_remote_code=False
