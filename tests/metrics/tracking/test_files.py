@@ -191,6 +191,8 @@ def note(**values) -> dict:
         ({"images": []}, "COCO-style json with images and annotations; KeyError: 'annotations'"),
         ({"annotations": [note(track_id=None)]}, "annotation 5 must have a track_id"),
         ({"annotations": [note(image_id=7)]}, "there is none with id 7"),
+        ({"annotations": [note(image_id={"a": 1})]}, "there is none with id {'a': 1}"),
+        ({"annotations": [note(bbox=[10**400, 1, 1, 1])]}, "bbox must be a finite number; got 1000"),
         ({"annotations": [note(bbox=[1, 2])]}, "bbox [x, y, width, height]; got [1, 2]"),
         ({"annotations": [note(bbox=[1, 2, None, 1])]}, "bbox must be a finite number; got None"),
         ({"annotations": [note(bbox=[1, 2, -1, 1])]}, "a bbox of positive size; got -1 x 1"),

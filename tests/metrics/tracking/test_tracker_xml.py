@@ -70,6 +70,9 @@ def test_bad_tracker_files_are_explained(tmp_path):
     path.write_text(TRK.format(step=0.0, tracks=TRACK.format(points=points)))
     with pytest.raises(ValueError, match="it lacks a time step"):
         read_trk(path)
+    path.write_text(TRK.format(step=20.0, tracks=TRACK.format(points=points.replace("[4]", "[four]"))))
+    with pytest.raises(ValueError, match="object 0: frames must be whole numbers from 0 on; got 'four'"):
+        read_trk(path)
     path.write_text(TRK.format(step=33333.0, tracks=TRACK.format(points=points)))
     with pytest.raises(ValueError, match=r"delta_t must be in seconds; got 33\.33 from frame to frame"):
         read_trk(path)

@@ -269,10 +269,10 @@ def _read_coco(path: Path, fps: float | None) -> TrackFile:
             raise ValueError(
                 f"{where} must have a track_id; it has none. Detections must be linked to tracks."
             )
-        if image not in order:
-            raise ValueError(f"{where} must belong to an image; there is none with id {image!r}.")
+        if not isinstance(image, int | str) or image not in order:
+            raise ValueError(f"{where} must belong to an image; there is none with id {image!r:.60}.")
         if not isinstance(box, list) or len(box) != 4:
-            raise ValueError(f"{where} must have a bbox [x, y, width, height]; got {box!r}.")
+            raise ValueError(f"{where} must have a bbox [x, y, width, height]; got {box!r:.60}.")
         one, frame = objects.setdefault(name, Sightings(name)), order[image]
         if frame in one.points or frame in one.missed:
             raise ValueError(

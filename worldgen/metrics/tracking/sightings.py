@@ -158,7 +158,7 @@ def frame_of(value: object, where: str) -> int:
     except (TypeError, ValueError, OverflowError):
         number = frame = -1
     if isinstance(value, bool) or frame != number or frame < 0:
-        raise ValueError(f"{where}: frames must be whole numbers from 0 on; got {value!r}.")
+        raise ValueError(f"{where}: frames must be whole numbers from 0 on; got {value!r:.60}.")
     return frame
 
 
@@ -170,12 +170,12 @@ def real_of(value: object, name: str, where: str) -> float:
     """
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= _FARTHEST:
         most = f" of at most {_FARTHEST:g}" if math.isfinite(number) else ""
         raise ValueError(
-            f"{where}: {name} must be a finite number{most}; got {value!r}. Leave the row out where nothing "
+            f"{where}: {name} must be a finite number{most}; got {value!r:.60}. Leave the row out where nothing "
             "is seen."
         )
     return number

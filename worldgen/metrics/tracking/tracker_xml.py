@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from worldgen.metrics.tracking.sightings import Sightings, TrackFile, assemble, believable_rate, given_rate
+from worldgen.metrics.tracking.sightings import (
+    Sightings,
+    TrackFile,
+    assemble,
+    believable_rate,
+    frame_of,
+    given_rate,
+)
 from worldgen.types import Trajectory
 
 _SCALE = 100.0
@@ -89,7 +96,7 @@ def read_trk(path: str | Path, fps: float | None = None) -> TrackFile:
             track.findtext("property[@name='name']") or f"object {number}", mass=_number(track, "mass", 1.0)
         )
         for name, point in _named(track, "framedata"):
-            step, between = divmod(int(name.strip("[]")) - start, stride)
+            step, between = divmod(frame_of(name.strip("[]"), f"{path}, {one.name}") - start, stride)
             if step >= 0 and not between:  # Tracker hides what was marked outside its steps
                 one.points[step] = _to_world(_number(point, "x", 0), _number(point, "y", 0), axes)
         objects.append(one)
