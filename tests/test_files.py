@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from worldgen import files
 from worldgen.files import (
     Partial,
     atomic_folder,
@@ -264,3 +267,16 @@ def test_a_name_from_a_file_stays_in_its_folder(tmp_path: Path) -> None:
     for name in ("../a.mp4", "a/../../b.mp4", "/etc/passwd", "", "a\0b"):
         with pytest.raises(ValueError, match="must be named by a path that stays there; got"):
             path_within(tmp_path, name)
+
+
+def test_progress_in_a_log_is_lines_with_the_time(monkeypatch, capsys):
+    monkeypatch.setattr(files, "LINE_SECONDS", 0.05)
+    with files.progress_bar("videos") as progress:
+        first, _ = progress.add_task("Checking [b]", total=4), progress.add_task("Waiting", total=None)
+        progress.advance(first)
+        time.sleep(0.3)
+        progress.advance(first, 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d Checking \[b\] 1/4 videos in 0:00:00", lines[0])
+    assert len(lines) >= 6 and "Checking [b] 4/4 videos" in lines[-2] and "Waiting 0/? videos" in lines[-1]
+    assert not any("4/4" in line for line in lines[:-2])

@@ -14,17 +14,21 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from functools import cache
 from glob import escape
 from pathlib import Path
+from threading import Event, Thread
 from typing import BinaryIO
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -32,6 +36,8 @@ from rich.progress import (
 
 import worldgen
 
+LINE_SECONDS = 30.0
+"""Between two lines of progress in a log file."""
 _LOCK = "lock"
 _LONGEST_NAME = 255
 """Bytes of a file's name."""
@@ -209,9 +215,14 @@ def code_mark() -> str:
 
 
 def progress_bar(what: str = "clips") -> Progress:
-    """A bar that counts clips, or what is named, with an estimate; use as a context manager."""
+    """A bar that counts clips, or what is named, with an estimate; use as a context manager.
+
+    Where nobody watches, as in a log file, it is a line with the time every `LINE_SECONDS` and at the end.
+    """
+    if not Console().is_terminal:
+        return _ProgressLines(what)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(what),
@@ -219,6 +230,37 @@ def progress_bar(what: str = "clips") -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+
+
+class _ProgressLines(Progress):
+    """Progress for a log file."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(disable=True)
+        self._what = what
+        self._ended = Event()
+        self._thread = Thread(target=self._tell_on, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._tell(self.tasks)
+
+    def _tell_on(self) -> None:
+        while not self._ended.wait(LINE_SECONDS):
+            self._tell([task for task in self.tasks if not task.finished])
+
+    def _tell(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            elapsed, left = timedelta(seconds=int(task.elapsed or 0)), ""
+            if task.time_remaining is not None and not task.finished:
+                left = f", about {timedelta(seconds=int(task.time_remaining))} left"
+            counted = f"{task.completed:.0f}/{'?' if task.total is None else f'{task.total:.0f}'}"
+            now = f"{datetime.now():%H:%M:%S}"
+            print(f"{now} {task.description} {counted} {self._what} in {elapsed}{left}", flush=True)
 
 
 def _make_scratch(beside: Path) -> tuple[Path, BinaryIO]:

@@ -190,15 +190,12 @@ def _generate(
     unfinished: ResumeCache | None,
 ) -> Iterator[tuple[Clip, Clip]]:
     """Every clip's continuation, and the clip as the codec gives it back, batch by batch."""
-    with progress_bar() as progress:
-        task = progress.add_task("Generating", total=len(clips))
-        for number, begin in enumerate(range(0, len(clips), BATCH)):
-            truth = stack_clips([one.clip for one in clips[begin : begin + BATCH]])
-            make = partial(_continue, model, truth, context_frames, seed)
-            frames = unfinished.recall(number, truth, make) if unfinished else make()
-            made, coded = _clip_of(truth, context_frames, frames), _code(model, truth)
-            yield from ((made[index], coded[index]) for index in range(len(truth)))
-            progress.advance(task, len(truth))
+    for number, begin in enumerate(range(0, len(clips), BATCH)):
+        truth = stack_clips([one.clip for one in clips[begin : begin + BATCH]])
+        make = partial(_continue, model, truth, context_frames, seed)
+        frames = unfinished.recall(number, truth, make) if unfinished else make()
+        made, coded = _clip_of(truth, context_frames, frames), _code(model, truth)
+        yield from ((made[index], coded[index]) for index in range(len(truth)))
 
 
 def _judge(
@@ -226,18 +223,23 @@ def _judge(
             failed.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
 
     own = None
-    for number, (one, (made, coded)) in enumerate(zip(clips, generated, strict=True)):
-        if number == 0:  # the model was at work meanwhile
-            seen = [promise.result() for promise in truths]
-            own = tracker_error(seen)
-        truth = seen[number] if number < len(seen) else None
-        made, coded = _alone(made), _alone(coded)
-        promise = crew.submit(judge_clip, one, made, coded, first_judged, truth, number < MOVED, own)
-        waiting.append((one, made, promise))
-        if len(waiting) > 2 * BATCH:  # enough to do while the next batch is generated, and no more in memory
+    with progress_bar() as progress:
+        bars = [progress.add_task(words, total=len(clips)) for words in ("Generating", "Judging")]
+        for number, (one, (made, coded)) in enumerate(zip(clips, generated, strict=True)):
+            progress.advance(bars[0])
+            if number == 0:  # the model was at work meanwhile
+                seen = [promise.result() for promise in truths]
+                own = tracker_error(seen)
+            truth = seen[number] if number < len(seen) else None
+            made, coded = _alone(made), _alone(coded)
+            promise = crew.submit(judge_clip, one, made, coded, first_judged, truth, number < MOVED, own)
+            waiting.append((one, made, promise))
+            if len(waiting) > 2 * BATCH:  # enough to do during the next batch, and no more in memory
+                take(*waiting.popleft())
+                progress.advance(bars[1])
+        while waiting:
             take(*waiting.popleft())
-    while waiting:
-        take(*waiting.popleft())
+            progress.advance(bars[1])
     if not judged:
         raise ValueError(f"None of {len(clips)} clips can be checked; the first: {failed[0][1]}")
     return judged, failed, own

@@ -71,6 +71,7 @@ def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_fram
         tuple(verdict.skipped),
         notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
     )
+    print(f"Writing the report to {folder}.", flush=True)
     page = write_report(folder, report)
     if any(_pictured_truth(case) for case in verdict.cases):
         write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)

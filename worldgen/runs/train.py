@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningCLI
 from worldgen.runs.checkpoints import write_whole
 from worldgen.runs.folder import save_weights
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
+from worldgen.runs.telling import TellInLog
 from worldgen.tasks.generator import WorldGenerator
 
 SUBCOMMANDS = ("fit", "validate", "test")
@@ -89,7 +90,10 @@ class _CLI(LightningCLI):
             data,
             args=list(words),
             seed_everything_default=0,
-            trainer_defaults={"callbacks": [KeepRun(), StopSafely()], "enable_model_summary": False},
+            trainer_defaults={
+                "callbacks": [KeepRun(), StopSafely(), TellInLog()],
+                "enable_model_summary": False,
+            },
             save_config_kwargs={"overwrite": True},
             parser_kwargs={**strict, **{name: strict for name in SUBCOMMANDS}},
         )
