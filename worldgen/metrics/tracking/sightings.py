@@ -175,8 +175,8 @@ def real_of(value: object, name: str, where: str) -> float:
     if not abs(number) <= _FARTHEST:
         most = f" of at most {_FARTHEST:g}" if math.isfinite(number) else ""
         raise ValueError(
-            f"{where}: {name} must be a finite number{most}; got {value!r:.60}. Leave the row out where nothing "
-            "is seen."
+            f"{where}: {name} must be a finite number{most}; got {value!r:.60}. Leave the row out where "
+            "nothing is seen."
         )
     return number
 
