@@ -161,6 +161,21 @@ def test_energy_equals_mujocos_sensor(family):
     torch.testing.assert_close(ours, torch.from_numpy(played.energy), rtol=1e-9, atol=0)
 
 
+def test_a_cubic_tells_how_much_the_acceleration_changes():
+    t = torch.arange(21, dtype=torch.float64)
+    path = torch.stack([2 * t, 0 * t, -0.5 * t**2 + 0.01 * t**3], dim=-1)
+    found = laws.fit_cubic(path)
+    # From -1 to -1 + .06 * 20 = .2 per sample squared, about a mean of -.4.
+    assert found.change.item() == pytest.approx(-1.2 / 0.4)
+    assert found.noise.item() < 1e-7
+    left = laws.fit_parabola(path, 1.0).residual.square().sum(dim=-1).mean().sqrt()
+    assert found.strayed.item() == pytest.approx(left.item())
+    shaken = path + 0.05 * random(21, 3, seed=4)
+    assert laws.fit_cubic(shaken).change.item() == pytest.approx(
+        -3, abs=4 * laws.fit_cubic(shaken).noise.item()
+    )
+
+
 def random(*shape: int, seed: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -172,6 +187,7 @@ LAWS = {
     "fit_parabola": (lambda x: laws.fit_parabola(x, DT).acceleration, random(2, 5, 3)),
     "gravity_residual": (laws.gravity_residual, random(4, 3)),
     "ballistic_residual": (laws.ballistic_residual, random(2, 6, 3)),
+    "fit_cubic": (lambda x: laws.fit_cubic(x).change, random(2, 7, 3)),
     "fall_acceleration": (laws.fall_acceleration, random(3), 1 + random(3).abs()),
     "galileo_ratio": (laws.galileo_ratio, 1 + random(3, 2).abs(), 1 + random(3, 2, seed=2).abs()),
     "energy": (lambda x, v: laws.energy(make_trajectory(x, v)), random(1, 4, 2, 3), random(1, 4, 2, 3)),

@@ -28,6 +28,18 @@ class ParabolaFit:
     """Measured minus fitted positions."""
 
 
+@dataclass(frozen=True)
+class CubicFit:
+    """What a cubic adds to the parabola through a window of positions."""
+
+    change: Float[Tensor, ...]
+    """Of the acceleration from first sample to last, in shares of it; below zero where it dies away."""
+    strayed: Float[Tensor, ...]
+    """Root mean square of the cubic part, in the positions' unit."""
+    noise: Float[Tensor, ...]
+    """Standard deviation of the change from what the cubic leaves over."""
+
+
 def central_velocity(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
     """Velocity by central differences of position, exact for parabolas: ``(x[t+1] - x[t-1]) / (2 dt)``.
 
@@ -91,6 +103,30 @@ def ballistic_residual(position: Float[Tensor, "... W 3"]) -> Float[Tensor, ...]
     strayed = fit_parabola(position, 1.0).residual.norm(dim=(-2, -1)) / position.shape[-2] ** 0.5
     span = (position.amax(dim=-2) - position.amin(dim=-2)).norm(dim=-1)
     return strayed / span.clamp(min=1e-12)
+
+
+def fit_cubic(position: Float[Tensor, "... W 3"]) -> CubicFit:
+    """Least-squares cubic through W >= 6 places: is the acceleration of a path constant?
+
+    The cubic polynomial ``q = t^3 - t sum(t^4) / sum(t^2)`` of centered time is orthogonal to every parabola,
+    so the jerk is ``j = 6 sum(q x) / sum(q^2)`` and the change of the acceleration a over the time T, in
+    shares of a, is ``T j . a / |a|^2``.
+
+    Args:
+        position: Equally spaced in time, any unit.
+    """
+    count = position.shape[-2]
+    fit = fit_parabola(position, 1.0)
+    t = torch.arange(count, dtype=position.dtype, device=position.device) - (count - 1) / 2
+    q = t**3 - t * (t**4).sum() / (t**2).sum()
+    share = torch.einsum("w,...wd->...d", q, fit.residual) / q.norm()
+    square = fit.acceleration.square().sum(dim=-1).clamp(min=1e-24)
+    change = 6 * (count - 1) / q.norm() * (share * fit.acceleration).sum(dim=-1) / square
+    left = fit.residual.square().sum(dim=(-2, -1)) - share.square().sum(dim=-1)
+    moving = (fit.residual.abs().amax(dim=-2) > 1e-12).sum(dim=-1).clamp(min=1)
+    sigma = (left.clamp(min=0) / (moving * (count - 4))).sqrt()
+    noise = 6 * (count - 1) / q.norm() * sigma / square.sqrt()
+    return CubicFit(change, share.norm(dim=-1) / count**0.5, noise)
 
 
 def fall_acceleration(height: Float[Tensor, ...], time: Float[Tensor, ...]) -> Float[Tensor, ...]:

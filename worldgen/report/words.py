@@ -4,6 +4,7 @@ MEANING = {
     "motion": "how far the most mobile object gets; under one radius nothing else is judged",
     "free_fall": "fitted acceleration in flight against g",
     "ballistic_residual": "distance from the best parabola in flight",
+    "flight_shape": "change of the acceleration along a flight: drag, or no free fall",
     "energy_gain": "largest later rise of energy in a passive world",
     "chord_energy": "steps that need more energy than there is",
     "g_eff": "2 h / t² of falls from rest against g",

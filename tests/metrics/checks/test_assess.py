@@ -181,3 +181,55 @@ def test_bad_input_is_explained():
         check(ball, reference=replace(ball, metric=False))
     with pytest.raises(ValueError, match=r"expected must be \(T N\) = \(40, 1\); got \(40,\)"):
         check(ball, expected=torch.ones(40, dtype=torch.bool))
+
+
+def in_a_video(x, z, metres: float = 0.01) -> Trajectory:
+    """A thing of 6 pixels in 30 frames a second, whose surroundings nobody knows."""
+    x, z = torch.broadcast_tensors(torch.as_tensor(x).double(), torch.as_tensor(z).double())
+    place = metres * torch.stack([x, 0 * x, z], dim=-1)[None, :, None]
+    present = torch.ones(1, len(x), 1, dtype=torch.bool)
+    extent = torch.full((1, 1, 3), 6 * metres).double()
+    return trajectory_of(place, present, torch.tensor([1 / 30]).double(), extent=extent)
+
+
+K = torch.arange(60, dtype=torch.float64)
+SWUNG = 0.6 * torch.cos(2 * torch.pi * K / 28)
+TURNED = 2 * torch.pi * K / 25
+LAWLESS = {
+    "pendulum": (60 * SWUNG.sin(), -60 * SWUNG.cos(), "swings in frames 0-59"),
+    "wheel": (40 * TURNED.cos(), 40 * TURNED.sin(), "swings in frames 0-59"),
+    "wheel that speeds up": (
+        40 * (TURNED + 0.004 * K**2).cos(),
+        40 * (TURNED + 0.004 * K**2).sin(),
+        "goes round in frames 0-59",
+    ),
+    "mass on a spring": (0 * K, 30 * (2 * torch.pi * K / 22).cos(), "swings in frames 0-59"),
+    "car that brakes": (10 + 100 * (1 - (-K / 12).exp()), 0 * K, "slides, rolls or brakes along a line"),
+    "car that starts": (0.03 * K**2, 0 * K, "slides, rolls or brakes along a line"),
+}
+
+
+@pytest.mark.parametrize("name", LAWLESS)
+def test_no_law_of_falling_holds_where_nothing_says_that_it_falls(name):
+    x, z, told = LAWLESS[name]
+    report = assess(in_a_video(x, z), clip="test", source="readout", floor=None)
+    for law in ("free_fall", "ballistic_residual", "flight_shape", "g_eff", "chord_energy", "momentum"):
+        assert not report[law].applies, law
+    assert told in report["ballistic_residual"].note and told in report["free_fall"].note
+    assert not any(check.score < 0.5 for check in report.checks if check.score is not None)
+
+
+def test_a_fall_in_a_video_is_judged_all_the_same():
+    right = in_a_video(0 * K[:25], -GRAVITY / 2 * (K[:25] / 30) ** 2 / 0.01)
+    report = assess(right, clip="test", source="readout", floor=None)
+    for law in ("free_fall", "ballistic_residual", "flight_shape", "g_eff"):
+        assert report[law].value < 1e-6, law
+    fallen = K[:25] / 24
+    for wrong, law in (
+        (3 * fallen**2 - 2 * fallen**3, "ballistic_residual"),
+        ((1.5 * fallen).cosh().log(), "flight_shape"),  # near terminal speed
+        (fallen**2, "free_fall"),  # of another planet
+    ):
+        report = assess(in_a_video(0 * fallen, -100 * wrong), clip="test", source="readout", floor=None)
+        assert report[law].score < 0.5, law
+    assert "drag" in report["ballistic_residual"].blind_to

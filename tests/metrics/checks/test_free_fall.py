@@ -6,6 +6,7 @@ import torch
 from tests.metrics.motions import DT, G, fall, of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.free_fall import check_g_eff, check_galileo, find_falls
+from worldgen.metrics.tracking.colors import trajectory_of
 
 
 def falls(*paths, gravity=G, **options):
@@ -82,3 +83,26 @@ def test_what_does_not_apply_says_why():
     assert "gravity is 0" in assess(drop, clip="x", source="truth", gravity=0.0)["g_eff"].note
     rolling = of(path(times(10), 0.0, 0.12, 10))
     assert "nothing falls from rest" in assess(rolling, clip="x", source="truth")["g_eff"].note
+
+
+@pytest.mark.parametrize("held", [0, 10])
+@pytest.mark.parametrize("frames", [8, 12, 30])
+@pytest.mark.parametrize("noise", [0.001, 0.005, 0.02])
+def test_g_eff_has_the_guard_of_free_fall_and_says_its_noise(held, frames, noise):
+    t = torch.arange(frames, dtype=torch.float64) / 60
+    height = torch.cat([torch.full((held,), 9.0).double(), 9 - G * t**2 / 2])
+    for seed in range(4):
+        shaken = noise * torch.randn(len(height), generator=torch.Generator().manual_seed(seed)).double()
+        place = path(0.0, 0.0, height + shaken, len(height))[None, :, None]
+        track = trajectory_of(
+            place,
+            torch.ones(place.shape[:3]).bool(),
+            torch.tensor([1 / 60]).double(),
+            extent=torch.full((1, 1, 3), 0.05),
+        )
+        report = assess(track, clip="x", source="readout", floor=None, sigma=noise)
+        g_eff, free = report["g_eff"], report["free_fall"]
+        if g_eff.applies:
+            assert g_eff.value < 0.15 and float(g_eff.note.split("noise ")[1].split(" g")[0]) <= 0.05
+        if not free.applies and "noise" in free.note and not held:
+            assert not g_eff.applies

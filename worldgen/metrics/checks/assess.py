@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from worldgen.metrics.checks.agreement import check_displacement
 from worldgen.metrics.checks.conservation import check_chord_energy, check_energy_gain, check_momentum
 from worldgen.metrics.checks.free_fall import (
     check_ballistic_residual,
+    check_flight_shape,
     check_free_fall,
     check_g_eff,
     check_galileo,
@@ -28,7 +29,9 @@ from worldgen.metrics.checks.penetration import check_penetration, supported_fra
 from worldgen.metrics.checks.permanence import check_births, check_identity, check_permanence
 from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
-from worldgen.metrics.tracking.flights import find_flights, tracker_noise
+from worldgen.metrics.tracking.flights import Motions, Stretch, find_motions, tracker_noise
+from worldgen.metrics.tracking.kinds import find_rests
+from worldgen.metrics.tracking.repeats import Pictures, find_pictures
 from worldgen.types import GRAVITY, Check, PhysicsReport, Source, Trajectory
 
 _MOTION = blank(
@@ -37,6 +40,10 @@ _MOTION = blank(
 _BY_GRAVITY = ("free_fall", "g_eff")
 """Checks that compare with g."""
 _BY_MASS = ("momentum",)
+_EVEN_PACE = 0.1
+"""Change of speed along a line, in shares of it, that is none."""
+_TOLD = 0.4
+"""Share of the frames of a motion whose kind must be known, where the surroundings are not."""
 _BY_DEPTH = ("penetration", "penetration_share")
 
 
@@ -78,25 +85,30 @@ def assess(
     seen = trajectory.present[..., None]
     trajectory = replace(trajectory, position=torch.where(seen, trajectory.position, 0.0))
     placed = trajectory if cut is None else replace(trajectory, present=trajectory.present & ~cut)
+    pictures = find_pictures(placed) if source == "readout" and reference is None else None
+    if pictures is not None and pictures.spacing > 1:
+        placed = pictures.of(placed)
     supported = None
     if world is None:
         world = Surroundings(gravity, floor)
     elif trajectory.metric:
         gravity, floor = world.gravity, world.floor
         supported = supported_frames(placed, world)
-    flights = find_flights(placed, floor if trajectory.metric else None, sigma or 0.0, supported)
+    motions = find_motions(placed, floor if trajectory.metric else None, sigma or 0.0, supported)
+    told = sigma  # by the tracker
     if sigma is None:
-        sigma = tracker_noise(placed, flights)
+        sigma = tracker_noise(placed, motions.flights)
     if expected is None and reference is not None:
         expected = reference.present[0]
     motion = check_motion(trajectory)
     metric = trajectory.metric
     falls = find_falls(
-        placed, floor if metric else None, gravity if metric else None, sigma or 0.0, supported
+        placed, floor if metric else None, gravity if metric else None, sigma or 0.0, supported, motions
     )
-    checks = (
-        check_free_fall(placed, flights, sigma, gravity),
-        check_ballistic_residual(placed, flights),
+    laws = (
+        check_free_fall(placed, motions, sigma, gravity),
+        check_ballistic_residual(placed, motions, told or 0.0),
+        check_flight_shape(placed, motions.flights),
         check_g_eff(placed, falls, gravity),
         check_galileo(falls),
         check_energy_gain(placed, sigma, gravity, floor),
@@ -104,6 +116,9 @@ def assess(
         check_momentum(placed, reference, sigma, gravity),
         *check_penetration(placed, reference, world),
         *check_oscillation(placed, reference, world),
+    )
+    checks = (
+        *_where_laws_hold(laws, placed, motions, pictures, metric and floor is not None),
         check_permanence(trajectory, expected, spurious),
         check_births(trajectory, excused),
         check_identity(trajectory, sigma),
@@ -143,6 +158,71 @@ def without_guesses(report: PhysicsReport, objects: int) -> PhysicsReport:
     if objects > 1:
         report = _without(report, _BY_MASS, "a video does not tell how masses compare")
     return _without(report, _BY_DEPTH, "a video does not tell what lies before what, nor where the floor is")
+
+
+def _where_laws_hold(
+    checks: tuple[Check, ...],
+    trajectory: Trajectory,
+    motions: Motions,
+    pictures: Pictures | None,
+    known: bool,
+) -> tuple[Check, ...]:
+    """The laws of motion, without those of free things where something pushes; none where time is unknown.
+
+    A rod, a spring, a hand and an engine give and take energy and momentum; what only changes its pace along
+    a line may lose energy, as by braking, but not gain it.
+    """
+    if pictures is not None and np.isnan(pictures.spacing):
+        why = f"{pictures.note} at no even rate, so that nobody knows when each picture was taken"
+        return tuple(check if check.value is None else not_applicable(check, why) for check in checks)
+    if pictures is not None and pictures.note:
+        checks = tuple(replace(check, note=f"{check.note}; {pictures.note}, left out") for check in checks)
+    paces = {one: _paces(trajectory, one) for one in motions.others}
+    gaining = [one for one, pace in paces.items() if pace.max() - pace[0] > _EVEN_PACE * pace.max()]
+    changing = [one for one, pace in paces.items() if np.ptp(pace) > _EVEN_PACE * pace.max()]
+    pushed = {"energy_gain": gaining, "chord_energy": changing, "momentum": changing}
+    untold = not known and _told_share(trajectory, motions) < _TOLD
+
+    def changed(check: Check) -> Check:
+        by = pushed.get(check.name, [])
+        if check.value is None or not (by or (untold and check.name in pushed)):
+            return check
+        if not by:
+            return not_applicable(
+                check, "nothing tells what moves freely: most of it neither flies nor goes evenly"
+            )
+        return not_applicable(check, f"something outside pushes: what moves {Motions((), tuple(by)).told}")
+
+    return tuple(changed(check) for check in checks)
+
+
+def _told_share(trajectory: Trajectory, motions: Motions) -> float:
+    """Share of the frames of a thing's motion that are of a known kind, the least of all things."""
+    shares = []
+    for index in range(trajectory.position.shape[2]):
+        seen = trajectory.present[0, :, index].numpy()
+        path = trajectory.position[0, :, index].double().numpy()
+        if seen.sum() < 2 or np.linalg.norm(np.ptp(path[seen], axis=0)) <= float(
+            trajectory.extent[0, index, 2]
+        ):
+            continue
+        moving, told = seen & ~find_rests(path, seen), np.zeros(len(seen), dtype=bool)
+        for one in (*motions.flights, *motions.others):
+            if one.index == index:
+                told[one.start : one.stop] = True
+        shares.append(float(told[moving].mean()) if moving.any() else 1.0)
+    return min(shares, default=0.0)
+
+
+def _paces(trajectory: Trajectory, stretch: Stretch) -> Float[np.ndarray, " 5"]:
+    """How fast a thing is in each fifth of a stretch; rising for what is held, driven or carried."""
+    path = trajectory.position[0, stretch.start : stretch.stop, stretch.index].double().numpy()
+    if stretch.kind == "even" and path[-1, 2] <= path[0, 2]:
+        return np.ones(5)
+    if stretch.kind != "straight":  # what rises evenly is lifted
+        return np.arange(5.0)
+    ends = np.linspace(0, len(path) - 1, 6).round().astype(int)
+    return np.linalg.norm(np.diff(path[ends], axis=0), axis=1) / np.diff(ends)
 
 
 def _unit(trajectory: Trajectory) -> str:

@@ -3,18 +3,30 @@
 A contact that lies between two frames leaves both of them free, so geometry at the frame rate cannot find it:
 a drop filmed at 24 fps then looks as wrong as a frozen ball. Contacts are found as velocity kinks instead,
 where the second difference leaves its running median; touching objects are cut out by geometry where sizes
-are known.
+are known. Stillness before a release and after a landing is cut off first (`kinds.find_rests`), and a stretch
+of another kind than flight is none (`kinds.find_kind`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from worldgen.metrics.tracking.kinds import (
+    CLOSE,
+    WORDS,
+    Kind,
+    find_kind,
+    find_rests,
+    find_support,
+    runs_of,
+    scatter_noise,
+    sinks_straight,
+)
 from worldgen.physics.contact_laws import ball_overlap, floor_overlap
 from worldgen.physics.laws import fit_parabola
 from worldgen.types import Trajectory
@@ -47,13 +59,48 @@ class Flight:
         return self.stop - self.start
 
 
-def find_flights(
+@dataclass(frozen=True)
+class Stretch:
+    """One object's motion of one kind over frames ``start .. stop - 1``."""
+
+    index: int
+    start: int
+    stop: int
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Motions:
+    """What each object does when: the flights, and the stretches that are none."""
+
+    flights: tuple[Flight, ...]
+    others: tuple[Stretch, ...]
+
+    @property
+    def told(self) -> str:
+        """What moves without flying, in words; empty where nothing does."""
+        return ", ".join(f"{WORDS[one.kind]} in frames {one.start}-{one.stop - 1}" for one in self.others)
+
+    def flies(self, index: int, start: int, stop: int) -> bool:
+        """Whether most of an object's frames ``start .. stop`` belong to one flight."""
+        shared = [
+            min(stop + 1, flight.stop) - max(start, flight.start)
+            for flight in self.flights
+            if flight.index == index
+        ]
+        return max(shared, default=0) > (stop + 1 - start) / 2
+
+
+def find_motions(
     trajectory: Trajectory,
     floor: float | None,
     sigma: float = 0.0,
     supported: Bool[np.ndarray, "T N"] | None = None,
-) -> tuple[Flight, ...]:
-    """Every ballistic segment of at least six samples in a trajectory of one clip.
+) -> Motions:
+    """Every stretch of at least six samples in a trajectory of one clip, and what kind of motion it is.
+
+    Where the floor is known in metres, whatever touches nothing flies: there a fall that stops in the air or
+    goes evenly is a bad flight. Elsewhere a thing may lie on what is not known, hang, roll or be carried.
 
     Args:
         trajectory: B = 1.
@@ -65,26 +112,19 @@ def find_flights(
     touching = _touching(trajectory, floor)
     if supported is not None:
         touching |= supported
-    dt = float(trajectory.dt[0])
-    found = []
+    free = trajectory.metric and floor is not None
+    flights, others = [], []
     for index in range(position.shape[1]):
-        for start, stop in smooth_runs(trajectory, index, sigma, cut=touching[:, index]):
-            if stop - start < MINIMUM_SAMPLES:
-                continue
-            window = position[start:stop, index]
-            fit = fit_parabola(torch.from_numpy(window), dt)
-            found.append(
-                Flight(
-                    index,
-                    start,
-                    stop,
-                    fit.acceleration.numpy(),
-                    float(fit.residual.square().sum()),
-                    _moving_axes(window),
-                    float(np.linalg.norm(np.ptp(window, axis=0))),
-                )
-            )
-    return tuple(found)
+        usable = trajectory.present[0, :, index].numpy() & ~touching[:, index]
+        radius = float(trajectory.extent[0, index, 2])
+        for start, stop, kind in _find_stretches(position[:, index], usable, sigma, free):
+            if not free and float(np.linalg.norm(np.ptp(position[start:stop, index], axis=0))) <= radius:
+                continue  # it settles, or trembles
+            if kind == "flight":
+                flights.append(_fit_flight(position[:, index], index, start, stop, float(trajectory.dt[0])))
+            else:
+                others.append(Stretch(index, start, stop, kind))
+    return Motions(tuple(flights), tuple(others))
 
 
 def smooth_runs(
@@ -92,14 +132,14 @@ def smooth_runs(
 ) -> Iterator[tuple[int, int]]:
     """Maximal runs ``(start, stop)`` of frames in which one object is present and its velocity has no kink.
 
-    A kinked frame belongs to no run: its neighbors' own second differences are clean by construction.
+    A kinked frame belongs to no run: its neighbors' own second differences are clean by construction. What is
+    ``cut`` is in no run either, nor in the medians that a kink leaves.
     """
     usable = trajectory.present[0, :, index].numpy().copy()
-    usable &= ~find_kinks(trajectory.position[0, :, index].double().numpy(), usable, sigma)
     if cut is not None:
         usable &= ~cut
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], usable.astype(int), [0]])))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    usable &= ~find_kinks(trajectory.position[0, :, index].double().numpy(), usable, sigma)
+    yield from runs_of(usable)
 
 
 def find_kinks(
@@ -138,24 +178,103 @@ def _medians(window: Float[np.ndarray, "K W D"], count: Int[np.ndarray, " K"]) -
     return (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
 
 
-def tracker_noise(trajectory: Trajectory, flights: tuple[Flight, ...]) -> float | None:
+def tracker_noise(trajectory: Trajectory, flights: Sequence[Flight]) -> float | None:
     """Noise of one coordinate of a track: how far it strays from the parabolas of its flights.
 
-    Without flights, from the parabolas of the other smooth runs (a ball that slides); None without those.
+    Without flights, from the fourth differences of its smooth runs; None without those.
     """
     freedom = sum((flight.samples - 3) * flight.axes for flight in flights)
     strayed = sum(flight.squared_residual for flight in flights)
-    if not flights:
-        position, dt = trajectory.position[0].double(), float(trajectory.dt[0])
-        for index in range(position.shape[1]):
-            for start, stop in smooth_runs(trajectory, index):
-                if stop - start >= MINIMUM_SAMPLES - 1:
-                    run = position[start:stop, index]
-                    strayed += float(fit_parabola(run, dt).residual.square().sum())
-                    freedom += (stop - start - 3) * _moving_axes(run.numpy())
-    if not freedom:
+    if flights:
+        return (strayed / freedom) ** 0.5
+    position = trajectory.position[0].double().numpy()
+    found = [
+        scatter_noise(position[start:stop, index])
+        for index in range(position.shape[1])
+        for start, stop in smooth_runs(trajectory, index)
+        if stop - start >= MINIMUM_SAMPLES
+    ]
+    return max(found, default=None)
+
+
+def _find_stretches(
+    place: Float[np.ndarray, "T 3"], usable: Bool[np.ndarray, " T"], sigma: float, free: bool
+) -> Iterator[tuple[int, int, Kind]]:
+    """First and last frame, and kind, of what one object does; rests and contacts are left out.
+
+    What swings or goes round from end to end is that before anything else: its turns are no contacts.
+    """
+    for whole_start, whole_stop in runs_of(usable):
+        whole = _kind_of_whole(place[whole_start:whole_stop], sigma)
+        if whole is not None:
+            yield whole_start, whole_stop, whole
+            continue
+        inside = np.zeros(len(usable), dtype=bool)
+        inside[whole_start:whole_stop] = True
+        rests = find_rests(place, inside, sigma)
+        if free and rests.any():  # what is held is released, but what stops in the air has not landed
+            first, stop = runs_of(rests)[0]
+            rests[stop if first == whole_start else 0 :] = False
+        for moving in runs_of(inside & ~rests):
+            for start, stop, kind in _find_parts(place, moving, sigma, free):
+                released = bool(rests[max(start - 2, 0) : start].any()) and sinks_straight(place[start:stop])
+                yield start, stop, "flight" if kind == "even" and released else kind
+
+
+def _find_parts(
+    place: Float[np.ndarray, "T 3"], moving: tuple[int, int], sigma: float, free: bool
+) -> Iterator[tuple[int, int, Kind]]:
+    whole = _kind_of_whole(place[slice(*moving)], sigma)
+    if whole is not None:
+        yield *moving, whole
+        return
+    inside = np.zeros(len(place), dtype=bool)
+    inside[slice(*moving)] = True
+    for start, stop in runs_of(inside & ~find_kinks(place, inside, sigma)):
+        if stop - start < MINIMUM_SAMPLES:
+            continue
+        kind = find_kind(place[start:stop], sigma, free)
+        left = _leaves(place[start:stop], sigma) if kind == "flight" and not free else 0
+        if left:
+            yield start, start + left, "straight"
+            start, kind = start + left, find_kind(place[start + left : stop], sigma, free)
+        yield start, stop, kind
+
+
+def _kind_of_whole(path: Float[np.ndarray, "T 3"], sigma: float) -> Kind | None:
+    """Swing or circle, where that is what a path does from end to end; its turning points are no contacts."""
+    if len(path) < 2 * MINIMUM_SAMPLES:
         return None
-    return (strayed / freedom) ** 0.5
+    kind = find_kind(path, sigma, free=True)
+    return None if kind == "flight" else kind
+
+
+def _leaves(path: Float[np.ndarray, "T 3"], sigma: float) -> int:
+    """Samples on a support before a flight, where a path is bad as one flight and good without them."""
+    if _fits(path, sigma):
+        return 0
+    left = find_support(path, sigma)
+    return left if left and len(path) - left >= MINIMUM_SAMPLES and _fits(path[left:], sigma) else 0
+
+
+def _fits(path: Float[np.ndarray, "T 3"], sigma: float) -> bool:
+    strayed = float(fit_parabola(torch.from_numpy(path), 1.0).residual.square().sum(dim=-1).mean().sqrt())
+    span = float(np.linalg.norm(np.ptp(path, axis=0)))
+    return strayed <= max(CLOSE * span, 2 * max(sigma, scatter_noise(path)))
+
+
+def _fit_flight(place: Float[np.ndarray, "T 3"], index: int, start: int, stop: int, dt: float) -> Flight:
+    window = place[start:stop]
+    fit = fit_parabola(torch.from_numpy(window), dt)
+    return Flight(
+        index,
+        start,
+        stop,
+        fit.acceleration.numpy(),
+        float(fit.residual.square().sum()),
+        _moving_axes(window),
+        float(np.linalg.norm(np.ptp(window, axis=0))),
+    )
 
 
 def _moving_axes(window: Float[np.ndarray, "W 3"]) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from worldgen.encoders.base import fingerprint
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.flights import find_flights, tracker_noise
+from worldgen.metrics.tracking.flights import find_motions, tracker_noise
 from worldgen.metrics.tracking.linking import SHORTEST, Tracked, Untrackable
 from worldgen.types import Clip, Trajectory
 
@@ -191,7 +191,7 @@ def carried_noise(trajectory: Trajectory, sigma: float | None) -> float | None:
     """
     if sigma is None:
         return None
-    shown = tracker_noise(trajectory, find_flights(trajectory, None, sigma))
+    shown = tracker_noise(trajectory, find_motions(trajectory, None, sigma).flights)
     return max(sigma, shown or 0.0)
 
 

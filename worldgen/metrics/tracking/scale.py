@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from worldgen.metrics.tracking.flights import find_flights, tracker_noise
+from worldgen.metrics.tracking.flights import find_motions, tracker_noise
 from worldgen.physics.laws import acceleration_noise
 from worldgen.types import Trajectory
 
@@ -36,9 +36,11 @@ def scale_from_gravity(tracks: Trajectory, gravity: float, sigma: float | None =
         gravity: Above 0.
         sigma: Noise of one coordinate in pixels, at least; what the flights show when None.
     """
-    flights = find_flights(tracks, None, sigma or 0.0)
+    motions = find_motions(tracks, None, sigma or 0.0)
+    flights = motions.flights
     if not flights:
-        return GravityScale(None, "there is no flight to take the scale from")
+        told = f": what moves {motions.told}, which gives no scale" if motions.others else ""
+        return GravityScale(None, f"there is no flight to take the scale from{told}")
     sigma = max(sigma or 0.0, tracker_noise(tracks, flights) or 0.0)
     longest = max(flights, key=lambda flight: (flight.samples, flight.span))
     down = -float(longest.acceleration[2])
