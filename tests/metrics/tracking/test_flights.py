@@ -137,7 +137,8 @@ def test_a_bad_fall_between_two_rests_fails():
         position = smooth.position.clone()
         position[0, :, 0, 2] = -128 * (0.15 + 0.6 * shape(step))
         bad = replace(smooth, position=position)
-        assert assess(bad, clip="x", source="readout", floor=None)["ballistic_residual"].value > 0.015
+        found = assess(bad, clip="x", source="readout", floor=None)["ballistic_residual"].value
+        assert found is not None and found > 0.015
 
 
 def test_what_stops_in_the_air_is_a_bad_flight_where_the_floor_is_known():

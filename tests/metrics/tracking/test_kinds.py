@@ -78,7 +78,8 @@ BAD = {
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_fall_is_not_excused_as_another_kind(name, noise):
-    assert find_kind(path(*BAD[name], noise), 0.0, free=False) == "flight"
+    x, y = BAD[name]
+    assert find_kind(path(x, y, noise), 0.0, free=False) == "flight"
 
 
 def test_where_nothing_touches_it_flies_unless_it_swings():

@@ -25,8 +25,9 @@ def shown(pattern: tuple[int, ...], held: int = 0, pictures: int = 20, fps: floa
 @pytest.mark.parametrize("pattern", [(2,), (3,), (2, 3), (1, 1, 1, 2), (1, 2)])
 def test_a_fall_with_repeated_frames_falls_with_g(pattern, held):
     report = assess(shown(pattern, held), clip="x", source="readout", floor=None)
-    assert report["ballistic_residual"].value < 0.005
-    assert report["free_fall"].value < 0.05 and report["g_eff"].value < 0.15
+    for name, most in (("ballistic_residual", 0.005), ("free_fall", 0.05), ("g_eff", 0.15)):
+        value = report[name].value
+        assert value is not None and value < most
     assert "frames repeat the one before, left out" in report["g_eff"].note
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.tracking.flights import MINIMUM_SAMPLES, Flight, Motions, find_kinks
-from worldgen.metrics.tracking.kinds import find_rests
+from worldgen.metrics.tracking.kinds import find_rests, scatter_noise
 from worldgen.physics.laws import (
     acceleration_noise,
     ballistic_residual,
@@ -268,7 +268,8 @@ def find_falls(
         time = (stop - start - released) * dt
         first = float(height[start] - height[start + 1])
         if -3 * sigma <= first <= (pace or 2 * fallen / time**2) * dt**2 * 1.001 + 3 * sigma:
-            noise = acceleration_noise(stop - start + 1, dt, sigma) * time**2 / (2 * fallen)
+            shaken = min(sigma, scatter_noise(places[:last, index]))
+            noise = acceleration_noise(stop - start + 1, dt, shaken) * time**2 / (2 * fallen)
             found.append(Fall(index, start, stop, fallen, time, noise))
     return tuple(found)
 

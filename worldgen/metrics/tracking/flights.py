@@ -117,7 +117,10 @@ def find_motions(
     for index in range(position.shape[1]):
         usable = trajectory.present[0, :, index].numpy() & ~touching[:, index]
         radius = float(trajectory.extent[0, index, 2])
-        for start, stop, kind in _find_stretches(position[:, index], usable, sigma, free):
+        kinked = (
+            find_kinks(position[:, index], trajectory.present[0, :, index].numpy(), sigma) if free else None
+        )
+        for start, stop, kind in _find_stretches(position[:, index], usable, sigma, kinked):
             if not free and float(np.linalg.norm(np.ptp(position[start:stop, index], axis=0))) <= radius:
                 continue  # it settles, or trembles
             if kind == "flight":
@@ -181,28 +184,36 @@ def _medians(window: Float[np.ndarray, "K W D"], count: Int[np.ndarray, " K"]) -
 def tracker_noise(trajectory: Trajectory, flights: Sequence[Flight]) -> float | None:
     """Noise of one coordinate of a track: how far it strays from the parabolas of its flights.
 
-    Without flights, from the fourth differences of its smooth runs; None without those.
+    Without flights, from the parabolas of the other smooth runs (a ball that slides); None without those.
     """
     freedom = sum((flight.samples - 3) * flight.axes for flight in flights)
     strayed = sum(flight.squared_residual for flight in flights)
-    if flights:
-        return (strayed / freedom) ** 0.5
-    position = trajectory.position[0].double().numpy()
-    found = [
-        scatter_noise(position[start:stop, index])
-        for index in range(position.shape[1])
-        for start, stop in smooth_runs(trajectory, index)
-        if stop - start >= MINIMUM_SAMPLES
-    ]
-    return max(found, default=None)
+    if not flights:
+        position, dt = trajectory.position[0].double(), float(trajectory.dt[0])
+        for index in range(position.shape[1]):
+            for start, stop in smooth_runs(trajectory, index):
+                if stop - start >= MINIMUM_SAMPLES - 1:
+                    run = position[start:stop, index]
+                    strayed += float(fit_parabola(run, dt).residual.square().sum())
+                    freedom += (stop - start - 3) * _moving_axes(run.numpy())
+    return (strayed / freedom) ** 0.5 if freedom else None
 
 
 def _find_stretches(
-    place: Float[np.ndarray, "T 3"], usable: Bool[np.ndarray, " T"], sigma: float, free: bool
+    place: Float[np.ndarray, "T 3"],
+    usable: Bool[np.ndarray, " T"],
+    sigma: float,
+    kinked: Bool[np.ndarray, " T"] | None,
 ) -> Iterator[tuple[int, int, Kind]]:
     """First and last frame, and kind, of what one object does; rests and contacts are left out.
 
     What swings or goes round from end to end is that before anything else: its turns are no contacts.
+
+    Args:
+        place: Of the object.
+        usable: Where it is seen and touches nothing that is known.
+        sigma: Noise of one coordinate, at least.
+        kinked: Its kinks, where whatever touches nothing flies; None where anything may hold it.
     """
     for whole_start, whole_stop in runs_of(usable):
         whole = _kind_of_whole(place[whole_start:whole_stop], sigma)
@@ -212,25 +223,32 @@ def _find_stretches(
         inside = np.zeros(len(usable), dtype=bool)
         inside[whole_start:whole_stop] = True
         rests = find_rests(place, inside, sigma)
-        if free and rests.any():  # what is held is released, but what stops in the air has not landed
+        if (
+            kinked is not None and rests.any()
+        ):  # what is held is released, but what stops in the air has not landed
             first, stop = runs_of(rests)[0]
             rests[stop if first == whole_start else 0 :] = False
         for moving in runs_of(inside & ~rests):
-            for start, stop, kind in _find_parts(place, moving, sigma, free):
+            for start, stop, kind in _find_parts(place, moving, sigma, kinked):
                 released = bool(rests[max(start - 2, 0) : start].any()) and sinks_straight(place[start:stop])
                 yield start, stop, "flight" if kind == "even" and released else kind
 
 
 def _find_parts(
-    place: Float[np.ndarray, "T 3"], moving: tuple[int, int], sigma: float, free: bool
+    place: Float[np.ndarray, "T 3"],
+    moving: tuple[int, int],
+    sigma: float,
+    kinked: Bool[np.ndarray, " T"] | None,
 ) -> Iterator[tuple[int, int, Kind]]:
+    free = kinked is not None
     whole = _kind_of_whole(place[slice(*moving)], sigma)
     if whole is not None:
         yield *moving, whole
         return
     inside = np.zeros(len(place), dtype=bool)
     inside[slice(*moving)] = True
-    for start, stop in runs_of(inside & ~find_kinks(place, inside, sigma)):
+    kinks = find_kinks(place, inside, sigma) if kinked is None else kinked
+    for start, stop in runs_of(inside & ~kinks):
         if stop - start < MINIMUM_SAMPLES:
             continue
         kind = find_kind(place[start:stop], sigma, free)
