@@ -332,9 +332,11 @@ def _goes_round(path: Float[np.ndarray, "T 3"], noise: float, span: float) -> bo
     across = centered @ _sideways(centered)
     if float(np.ptp(across)) < 0.1 * span:
         return False
-    bent = np.polyfit(across, centered[:, 2], 2)
-    slope = np.polyval(np.polyder(bent), across)
-    arch = (centered[:, 2] - np.polyval(bent, across)) / np.sqrt(1 + slope**2)
+    across = across / float(np.ptp(across))
+    basis = np.column_stack([np.ones_like(across), across, across**2])
+    bent = np.linalg.lstsq(basis, centered[:, 2], rcond=None)[0]
+    slope = (bent[1] + 2 * bent[2] * across) / float(np.ptp(centered @ _sideways(centered)))
+    arch = (centered[:, 2] - basis @ bent) / np.sqrt(1 + slope**2)
     return left < float(np.sqrt(np.square(arch).mean())) / 1.5
 
 
