@@ -58,7 +58,7 @@ class Keys:
                 self._check_word(name.removesuffix("+"), value if equals else None)
 
     def _check_file(self, name: str | None) -> None:
-        import yaml
+        from worldgen.texts import read_yaml
 
         if not name:
             raise ValueError("-c takes a yaml file behind it; it has none.")
@@ -70,11 +70,9 @@ class Keys:
             hint = did_you_mean(name, near) if near else "."
             raise ValueError(f"There is no file {name} for -c{hint if 'Did you' in hint else '.'}")
         try:
-            values = yaml.safe_load(path.read_text() if path.is_file() else name)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" from line {mark.line + 1} on" if mark else ""
-            raise ValueError(f"{name} must be yaml; it cannot be read{where}.") from None
+            values = read_yaml(path.read_text() if path.is_file() else name, name)
+        except UnicodeDecodeError:
+            raise ValueError(f"{name} must be yaml; it is no text.") from None
         if not isinstance(values, dict):
             raise ValueError(f"{name} must have sections such as model, data and trainer; it has none.")
         self._check_sections(values, name)
@@ -164,10 +162,13 @@ def _parse(value: str | None) -> object:
         return None if value == "null" else value
     import yaml
 
+    from worldgen.texts import read_yaml
+
     try:
-        return yaml.safe_load(value)
+        yaml.compose(value, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         return value
+    return read_yaml(value, "A value")
 
 
 def _is_class(value: str) -> bool:

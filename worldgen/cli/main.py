@@ -19,6 +19,8 @@ from worldgen.cli.options import did_you_mean, read_words
 
 os.environ.setdefault("MUJOCO_GL", "off")
 
+_LONGEST = 1000
+"""Letters of an error's sentence; whatever was given may be in it."""
 _UNION = r"Does not validate against any of the Union .*? Errors: - (.*?) - Expected a <class 'NoneType'>.*"
 
 
@@ -193,6 +195,7 @@ def _is_users(error: Exception) -> bool:
     return isinstance(error, (ValueError, OSError)) or type(error).__name__ in (
         "ArgumentError",
         "MisconfigurationException",
+        "SafetensorError",
     )
 
 
@@ -204,4 +207,7 @@ def _one_line(error: Exception) -> str:
     text = re.sub(r"Parser key \"([\w.]+)\": ", r"--\1: ", text)
     text = re.sub(r": - Expected a path but \S+ either not accessible or invalid - ", ": ", text)
     text = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", text)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # another one in every run
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return text or type(error).__name__

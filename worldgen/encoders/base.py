@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldgen.encoders.adapters import Adapter
 from worldgen.hub import require_hub
+from worldgen.texts import read_yaml
 from worldgen.types import Clip
 
 _DEFAULT = "worldgen.encoders.vjepa2.VJEPA2"
@@ -182,10 +182,7 @@ def load_encoder(text: str) -> Encoder:
         path = Path(text)
         if not path.is_file():
             raise FileNotFoundError(f"No encoder's yaml at {path}. Check the path.")
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} must be yaml; it cannot be read. Correct it.") from error
+        config = read_yaml(path.read_text(encoding="utf-8"), str(path))
         if not isinstance(config, dict) or not isinstance(config.get("class_path"), str):
             raise ValueError(f"{path} must have class_path and init_args of an encoder; it has none.")
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from rich.table import Table
 from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.report.write import escape_latex
+from worldgen.texts import csv_text
 
 Values = dict[tuple[str, str], dict[str, float]]
 """Of each quantity and its unit: the value of each clip to which it applies."""
@@ -79,7 +78,7 @@ def compare_reports(folders: Sequence[Path], out: Path) -> None:
     write_atomically(out / "compare.csv", _csv(first.name, pairs).encode())
     write_atomically(out / "compare.tex", _latex(first.name, pairs).encode())
     for name, rows in pairs:
-        Console().print(_table(first, name, rows))
+        Console(markup=False, emoji=False).print(_table(first, name, rows))
 
 
 def read_report(folder: Path, name: str) -> JudgedClips:
@@ -175,17 +174,15 @@ def _table(first: JudgedClips, name: str, rows: Sequence[Difference]) -> Table:
 
 
 def _csv(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    lines: list[list[object]] = [
         ["report", "against", "quantity", "unit", "mean", "mean there", "change", "low", "high", "clips",
          "in one only"]
-    )  # fmt: skip
+    ]  # fmt: skip
     for name, rows in pairs:
         for row in rows:
             numbers = [row.second, row.first, row.change, row.low, row.high, row.clips, row.missing]
-            writer.writerow([name, first, row.quantity, row.unit, *numbers])
-    return text.getvalue()
+            lines.append([name, first, row.quantity, row.unit, *numbers])
+    return csv_text(lines)
 
 
 def _latex(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str:

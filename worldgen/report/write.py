@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -15,6 +14,7 @@ from worldgen.files import write_together
 from worldgen.report.cases import Case, ExhibitKind, Tally
 from worldgen.report.page import render_page
 from worldgen.report.report import Report
+from worldgen.texts import csv_text
 from worldgen.types import Trajectory
 
 _STRIPS = 6
@@ -74,9 +74,7 @@ def _numbers(report: Report) -> dict[str, object]:
 
 
 def _skipped_csv(skipped: Sequence[tuple[str, str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *skipped])
-    return text.getvalue()
+    return csv_text([("file", "reason"), *skipped])
 
 
 def latex_table(report: Report) -> str:
@@ -154,15 +152,15 @@ def _tally_numbers(item: Tally) -> dict[str, object]:
 
 
 def _checks_csv(cases: Sequence[Case]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "exhibit", "source", "check", "value", "unit", "limit", "score", "note"])
+    rows: list[list[object]] = [
+        ["case", "exhibit", "source", "check", "value", "unit", "limit", "score", "note"]
+    ]
     for case in cases:
         for item in case.exhibits:
             for check in item.report.checks:
                 numbers = [check.value, check.unit, check.limit, check.score, check.note]
-                writer.writerow([case.name, item.label, item.report.source, check.name, *numbers])
-    return text.getvalue()
+                rows.append([case.name, item.label, item.report.source, check.name, *numbers])
+    return csv_text(rows)
 
 
 def _filmstrip_png(cases: Sequence[Case]) -> bytes:

@@ -12,7 +12,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,6 +20,7 @@ from worldgen.diffusion.average import WeightAverage, split_averages
 from worldgen.files import atomic_path
 from worldgen.model import WorldModel
 from worldgen.runs.moved import refuse_moved
+from worldgen.texts import read_yaml
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 TRAINING_KEYS = (
@@ -85,10 +85,7 @@ def training_folder(folder: Path) -> Path | None:
 
 
 def _read_config(folder: Path) -> Any:
-    try:
-        return yaml.safe_load((folder / CONFIG_FILE).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{folder / CONFIG_FILE} must be yaml; it cannot be read. Copy it again.") from error
+    return read_yaml((folder / CONFIG_FILE).read_text(), str(folder / CONFIG_FILE))
 
 
 def _build(folder: Path) -> WorldModel:

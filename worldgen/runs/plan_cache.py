@@ -68,7 +68,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
         table.add_row(
             type(storage).__name__ + pool, f"{size:,}", *(f"{errors[place]:.2g}" for place in lossy)
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     kept, free = type(cache.storage).__name__, shutil.disk_usage(parent).free
     print(f"A fit keeps them as {kept}; {free:,} bytes are free there.")

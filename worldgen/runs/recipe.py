@@ -40,7 +40,7 @@ def train_from_scratch(out: Path) -> Path:
         ("3/4 train the text encoder", weights / "t5", lambda done: _train_t5(out, done)),
         ("4/4 train the generator", weights / "generator", lambda done: _train_generator(out, done)),
     ]
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.rule("1/4 simulate")
     _simulate(out / "data")
     for name, done, make in stages:

@@ -88,7 +88,7 @@ def calibrate_checks(
     print_calibration(found, skipped, files)
     if groups:
         check = check_preference(groups)
-        Console().print(f"PPE {check.value:.3f} ({check.note})", soft_wrap=True)
+        Console(markup=False, emoji=False).print(f"PPE {check.value:.3f} ({check.note})", soft_wrap=True)
     return found
 
 

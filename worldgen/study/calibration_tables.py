@@ -63,7 +63,7 @@ def write_calibration(found: Calibration, out: Path, skipped: Sequence[str] = ()
 
 def print_calibration(found: Calibration, skipped: Sequence[str], files: Sequence[Path]) -> None:
     """What each check sees, its noise floor, and every mismatch, for the terminal."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(f"{found.clips} worlds, from {found.source}; at full strength of each violation:")
     for line in short_lines(found):
         console.print(f"  {line}", soft_wrap=True)

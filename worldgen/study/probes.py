@@ -278,7 +278,7 @@ def _show(rows: Sequence[Row], out: Path, bare: str | None) -> None:
     for row in rows:
         interval = f"{row.low:.3f} .. {row.high:.3f}" if row.low is not None else ""
         table.add_row(row.name, f"{row.value:.3f}", interval, row.unit, row.note)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     if bare is not None:
         print(f"No fresh weights beside it: the network of {bare} has no config to be made anew from.")
     print(f"{out / 'results.csv'}")

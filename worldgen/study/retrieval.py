@@ -327,4 +327,4 @@ def _write(findings: Sequence[RetrievalScore], out: Path) -> None:
     write_atomically(out / "retrieval.csv", text.getvalue().encode())
     write_atomically(out / "retrieval.json", (json.dumps(content, indent=1) + "\n").encode())
     write_atomically(out / "retrieval.png", picture.getvalue())
-    Console(width=120).print(table)
+    Console(width=120, markup=False, emoji=False).print(table)

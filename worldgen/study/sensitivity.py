@@ -231,7 +231,7 @@ def write_sensitivity(effects: Sequence[Effect], out: Path) -> None:
             "-" if one is None else str(one) for one in (*numbers, effect.toward_latent, effect.toward_track)
         ]
         table.add_row(effect.condition, effect.change, str(effect.clips), *cells, effect.verdict)
-    Console(width=200).print(table)
+    Console(width=200, markup=False, emoji=False).print(table)
 
 
 def _probes(

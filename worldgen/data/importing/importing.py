@@ -14,10 +14,8 @@ processes.
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
 import re
@@ -40,6 +38,7 @@ from worldgen.data.shards.members import CAPTION, decode_clip
 from worldgen.data.shards.shards import ShardWriter, find_shards, read_index, shard_paths
 from worldgen.data.workers import run_guarded
 from worldgen.files import progress_bar, write_atomically
+from worldgen.texts import csv_text
 
 CLIPS_PER_SHARD = 64
 CLIPS_PER_PART = 512
@@ -284,12 +283,12 @@ def _claim_folder(out: Path, rule: CutRule, captioner: str | None) -> Iterator[N
 
 
 def _write_dropped(out: Path, ledger: Ledger, listing: Listing) -> None:
-    file = io.StringIO()
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["file", "start", "reason"])
-    for drop in _drops(ledger, listing):
-        rows.writerow([drop.file, "" if drop.start is None else f"{drop.start:.3f}", drop.reason])
-    write_atomically(out / "dropped.csv", file.getvalue().encode("utf-8", errors="replace"))
+    drops = [
+        [drop.file, "" if drop.start is None else f"{drop.start:.3f}", drop.reason]
+        for drop in _drops(ledger, listing)
+    ]
+    text = csv_text([["file", "start", "reason"], *drops])
+    write_atomically(out / "dropped.csv", text.encode("utf-8", errors="replace"))
 
 
 def _drops(ledger: Ledger, listing: Listing) -> list[Drop]:

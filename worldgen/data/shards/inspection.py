@@ -89,7 +89,7 @@ def summarize_shards(folder: str | Path) -> ShardSummary:
 
 def print_summary(summary: ShardSummary, console: Console | None = None) -> None:
     """Print the tables."""
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)
     clips = max(summary.clips, 1)
     table = Table(title=str(summary.folder), show_header=False, title_justify="left")
     about = f" (of {summary.read:,} clips, taken evenly)" if summary.read < summary.clips else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from worldgen.metrics.intervals import auroc, auroc_interval, pair_accuracy
 from worldgen.metrics.measure import Measure, Missing, Row
 from worldgen.report.terminal import print_report
 from worldgen.report.write import report_json, write_report
+from worldgen.texts import csv_text
 
 Scores = Mapping[str, float | None]
 """Numbers of one video by name; None where one does not apply."""
@@ -163,8 +162,4 @@ def _columns(
 
 def write_csv(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
     """A table as the bytes of a csv file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(lines)
-    return text.getvalue().encode()
+    return csv_text([heads, *lines]).encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Missing, Row
 from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
+from worldgen.texts import csv_text
 
 NOTES = (
     "Read the four numbers apart: played backward or in random order, a clip keeps the spatial and the "
@@ -182,8 +181,4 @@ def view_row(one: Judged) -> dict[str, object]:
 
 def write_table(heads: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
     """A csv of rows by their columns."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, heads, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([heads, *([row.get(head, "") for head in heads] for row in rows)])
