@@ -153,6 +153,39 @@ def test_shards_that_are_gone_or_of_a_killed_run(folder: Path, shards: Path, tmp
         import_videos(lost, out, frames=8)
 
 
+def test_a_flipped_byte_is_written_again(folder: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    shutil.copytree(shards, out)
+    damaged = bytearray((out / "8x48x80/shard-000000.tar").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (out / "8x48x80/shard-000000.tar").write_bytes(damaged)
+    assert import_videos(folder, out, frames=8, processes=1).imported > 0
+    assert contents(out) == contents(shards)
+
+
+def test_videos_may_be_imported_into_their_own_folder_time_and_again(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(folder / "a.mp4", own)
+    first = import_videos(own, own, frames=8, processes=1)
+    again = import_videos(own, own, frames=8, processes=1)
+    assert (first.clips, first.imported) == (again.clips, 1) and again.imported == 0
+    shutil.copy(folder / "a.mp4", own / "b.mp4")
+    assert import_videos(own, own, frames=8, processes=1).clips == 2 * first.clips
+
+
+def test_two_folders_are_not_mixed_into_one(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(folder / "a.mp4", tmp_path / name / f"{name}.mp4")
+    out = tmp_path / "out"
+    import_videos(tmp_path / "one", out, frames=8, processes=1)
+    before = contents(out)
+    with pytest.raises(ValueError, match=r"it holds clips of one\.mp4, 1 in all, and none of them is here"):
+        import_videos(tmp_path / "two", out, frames=8, processes=1)
+    assert contents(out) == before
+
+
 def test_small_parts_and_shards(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "CLIPS_PER_SHARD", 2)
     monkeypatch.setattr(importing, "CLIPS_PER_PART", 4)

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import pickle
+import random
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldgen.data.shards.shards import ShardIndex, ShardWriter, write_shards
+from worldgen.data.shards.shards import ShardIndex, ShardWriter, verify_shard, write_shards
 from worldgen.types import Clip
 
 MakeClip = Callable[..., Clip]
@@ -224,3 +225,27 @@ def test_an_exception_leaves_nothing(tmp_path: Path, make_clip: MakeClip) -> Non
         writer.add(make_clip(0), "a")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_flipped_byte_of_a_shard_goes_unnoticed(tmp_path: Path, make_clip: MakeClip) -> None:
+    with ShardWriter(tmp_path, 0) as writer:
+        for number in range(2):
+            writer.add(make_clip(number), f"clip-{number}")
+    shard = tmp_path / "shard-000000.tar"
+    whole = shard.read_bytes()
+    assert verify_shard(shard) == 2
+    drawn = random.Random(0)
+    headers = [*range(0, 160, 7), 257, 345, 511, len(whole) - 1]  # name, mode, magic, prefix; the end
+    for place in [*headers, *drawn.sample(range(len(whole)), 200)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << drawn.randrange(8)
+        shard.write_bytes(damaged)
+        with pytest.raises(ValueError, match="write the shard again"):
+            verify_shard(shard)
+    shard.write_bytes(whole[:-1000])
+    verify_shard(shard)  # fewer zeros at the end
+    index = shard.with_suffix(".index.jsonl")
+    shard.write_bytes(whole)
+    index.write_text(index.read_text().replace('"caption": "', '"caption": "x', 1))
+    with pytest.raises(ValueError, match="another caption"):
+        verify_shard(shard)

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,16 @@ def test_a_deleted_or_cut_shard_is_made_again(folder: Path, monkeypatch: pytest.
     assert made == [1, 2, 0] and contents(folder) == before
     simulate_shards(folder, processes=1, **SMALL)
     assert made == [1, 2, 0]
+
+
+def test_a_flipped_byte_is_simulated_again(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(folder, out)
+    shard = sorted(out.glob("*.tar"))[0]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000] + bytes([whole[3000] ^ 4]) + whole[3001:])
+    simulate_shards(out, processes=1, **SMALL)
+    assert shard.read_bytes() == whole
 
 
 def test_another_configuration_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ from worldgen.data.importing.recordings import Drop, Listing, Recording
 from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from worldgen.data.shards.shards import find_shards
 
+_WRITTEN = re.compile(r"config\.json|dropped\.csv|parts/.*|\d+x\d+x\d+/shard-\d{6,}\.(tar|index\.jsonl)")
+"""What an import writes, where its videos lie in the same folder."""
+
 
 def find_recordings(
     folder: Path, captions: Path | None = None, images: bool = False, outside: Path | None = None
@@ -55,13 +58,16 @@ def find_recordings(
                 f"{folder} is a LeRobot dataset and captions its tasks itself; leave --captions out."
             )
         return find_episodes(folder)
-    if (folder / "config.json").is_file() and find_shards(folder):
+    own = outside is not None and folder.resolve() == outside.resolve()
+    if not own and (folder / "config.json").is_file() and find_shards(folder):
         raise ValueError(f"{folder} holds shards of worldgen already; train on them as they are.")
     recordings, drops = [], []
     said: dict[str, Caption] = {}
     texts: dict[str, bytes | None] = {}
     for path in sorted(_walk(folder, outside)):
         name = path.relative_to(folder).as_posix()
+        if own and _WRITTEN.fullmatch(name):
+            continue
         if not path.is_file():  # to open a pipe waits for whoever writes to it
             if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES | {".tar"}:
                 drops.append(Drop(name, None, "no file: a pipe, or a link that leads nowhere"))

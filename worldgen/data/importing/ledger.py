@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worldgen.data.importing.recordings import Drop, Recording
-from worldgen.data.shards.shards import find_shards, read_index
+from worldgen.data.shards.shards import find_shards, verify_shard
 from worldgen.files import remove_leftovers, write_atomically
 
 _SHARD = re.compile(r"\d+x\d+x\d+/shard-\d{6,}\.tar")
@@ -74,8 +74,8 @@ class Ledger:
         """The recordings that are still to be read; parts whose shards are gone or damaged are forgotten.
 
         Raises:
-            ValueError: A recording that has clips here has changed; or a shard is gone, and so is a
-                recording in it.
+            ValueError: None of those that are done is among them; one that has clips here has changed; or a
+                shard is gone, and so is a recording in it.
         """
         there = {item.name for item in recordings}
         for part in list(self.parts):
@@ -93,6 +93,11 @@ class Ledger:
                 _remove_shard(self.out / name)
             self.parts.remove(part)
         done, waiting = self.done, []
+        if done and there.isdisjoint(done):
+            raise ValueError(
+                f"{self.out} must go on with the videos that it began with; it holds clips of {min(done)}, "
+                f"{len(done)} in all, and none of them is here. Choose another folder for other videos."
+            )
         for item in recordings:
             earlier = done.get(item.name)
             if earlier is not None and earlier.fingerprint == fingerprint_of(item):
@@ -130,7 +135,7 @@ class Ledger:
 
     def _holds(self, name: str, count: int) -> bool:
         try:
-            return len(read_index(self.out / name)) == count
+            return verify_shard(self.out / name) == count
         except (ValueError, OSError):
             return False
 

@@ -314,6 +314,33 @@ def read_index(shard: Path) -> list[ShardEntry]:
     return entries
 
 
+def verify_shard(shard: Path) -> int:
+    """How many clips a shard holds, of which every byte was read and is as it was written.
+
+    Raises:
+        ValueError: It, or its index, is damaged.
+    """
+    entries, end = read_index(shard), 0
+    with open(shard, "rb") as file:
+        for entry in entries:
+            for suffix, (offset, size, checksum) in sorted(entry.members.items(), key=lambda item: item[1]):
+                head, data = file.read(tarfile.BLOCKSIZE), file.read(size)
+                filling = file.read(-size % tarfile.BLOCKSIZE)
+                try:
+                    name = tarfile.TarInfo.frombuf(head, "utf-8", "strict").name
+                except (tarfile.HeaderError, UnicodeDecodeError):
+                    name = None
+                whole = zlib.crc32(data) == checksum and not any(filling)
+                if offset != end + tarfile.BLOCKSIZE or name != f"{entry.id}.{suffix}" or not whole:
+                    raise ValueError(_damage(shard, entry.id, "is not as it was written"))
+                if suffix == CAPTION and data.decode(errors="replace") != entry.caption:
+                    raise ValueError(_damage(shard, entry.id, "has another caption in its index"))
+                end += len(head) + size + len(filling)
+        if any(file.read()):
+            raise ValueError(_damage(shard, "the end", "is not as it was written"))
+    return len(entries)
+
+
 def _whole_numbers(found: Any, least: int = 0) -> tuple[int, int, int]:
     """Three whole numbers, none below ``least``."""
     if not isinstance(found, list) or len(found) != 3:

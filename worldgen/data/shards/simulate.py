@@ -23,7 +23,7 @@ from worldgen import __version__
 from worldgen.data.shards.captioners import load_captioner
 from worldgen.data.shards.engines import Engine, LocalEngine
 from worldgen.data.shards.members import MUJOCO
-from worldgen.data.shards.shards import ShardWriter, read_index, shard_paths
+from worldgen.data.shards.shards import ShardWriter, shard_paths, verify_shard
 from worldgen.files import progress_bar, remove_leftovers, write_atomically
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.backends import renderer_name
@@ -295,6 +295,6 @@ def _clips_in(folder: Path, shard: int) -> int | None:
     if not (tar.exists() and index.exists()):
         return None
     try:
-        return len(read_index(tar))
+        return verify_shard(tar)
     except ValueError:  # cut off or damaged: made again
         return None
