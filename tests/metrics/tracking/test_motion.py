@@ -217,3 +217,58 @@ def test_a_throwers_arm_is_not_judged():
 @pytest.mark.parametrize(("kind", "limit"), [("disappearance", 0.3), ("duplicate", 0.6)])
 def test_generated_defects_fail_permanence(kind, limit):
     assert report_of(film(f"generated_defect_{kind}.webm"))["permanence"].value < limit
+
+
+def fall(frames: int, x: float = 48.0) -> list[tuple[float, float]]:
+    return [(x, 12 + 66 * (t / frames) ** 2) for t in range(frames)]
+
+
+def rest(place: tuple[float, float], frames: int) -> list[tuple[float, float]]:
+    return [place] * frames
+
+
+ROLL = [(10 + 3.0 * t, 48.0) for t in range(26)]
+RESTING = {
+    "falls 10, rests 20": [[*fall(10), *rest((48, 78), 20)]],
+    "falls 10, rests 40": [[*fall(10), *rest((48, 78), 40)]],
+    "falls 4, rests 56": [[*fall(5), *rest((48, 78), 55)]],
+    "held 40, falls 10": [[*rest((48, 12), 40), *fall(10)]],
+    "half and half": [[*fall(15), *rest((48, 78), 15)]],
+    "three land one after another": [
+        [*fall(8, 20), *rest((20, 78), 52)],
+        [*rest((48, 12), 12), *fall(8, 48), *rest((48, 78), 40)],
+        [*rest((76, 12), 30), *fall(8, 76), *rest((76, 78), 22)],
+    ],
+    "stops and goes on": [[*ROLL[:12], *rest(ROLL[12], 40), *ROLL[12:]]],
+    "starts later than another": [[*rest((20, 70), 40), *[(20 + 3.0 * t, 70) for t in range(20)]],
+                                  [(15 + 1.1 * t, 20) for t in range(60)]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("texture", [0.0, 0.15])
+@pytest.mark.parametrize("name", RESTING)
+def test_what_rests_is_there(name, texture):
+    paths = RESTING[name]
+    clip = paint([list(places) for places in zip(*paths, strict=True)], radius=6.0)
+    noise = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(0)) - 0.5
+    clip = replace(clip, frames=(clip.frames + texture * noise * (clip.frames > 0.3)).clamp(0, 1))
+    found = track_motion(clip).trajectory
+    assert found.position.shape[2] == len(paths) and found.present.all()
+    assert report_of(clip)["permanence"].value == 1 and births_of(clip) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("after landing", [[*fall(10), *rest((48, 78), 10), *[None] * 20]]),
+        ("after a long rest", [[*fall(10), *rest((48, 78), 40), *[None] * 6]]),
+        ("for a while", [[*fall(10), *rest((48, 78), 15), *[None] * 8, *rest((48, 78), 15)]]),
+        ("pops up", [[*[None] * 15, *fall(15), *rest((48, 78), 10)]]),
+        ("never moved", [[*rest((20, 50), 20), *[None] * 20], [(70, 15 + 1.8 * t) for t in range(40)]]),
+        ("pops up and stays", [[*[None] * 20, *rest((20, 50), 20)], [(70, 15 + 1.8 * t) for t in range(40)]]),
+    ],
+)
+def test_what_vanishes_or_pops_up_at_rest_fails(name, paths):
+    clip = paint([[place for place in places if place] for places in zip(*paths, strict=True)], radius=6.0)
+    assert report_of(clip)["permanence"].score < 0.5, name
+    assert births_of(clip) >= 1

@@ -48,11 +48,11 @@ def check_permanence(
     seen = trajectory.present[0]
     expected = torch.ones_like(seen) if expected is None else expected
     total = int(expected.sum())
-    if not total:
-        return not_applicable(_PERMANENCE, "no object is expected in any frame")
     missed = int((expected & ~seen).sum())
     extra = int((seen & ~expected).sum()) + (0 if spurious is None else int(spurious.sum()))
-    value = max(1 - (missed + extra) / total, 0.0)
+    if not total + extra:
+        return not_applicable(_PERMANENCE, "no object is expected in any frame")
+    value = max(1 - (missed + extra) / max(total, 1), 0.0)
     note = f"{missed} missed and {extra} spurious of {total}"
     return measured(_PERMANENCE, value, note, tolerance(1 - value, 1 - _PERMANENCE.limit))
 
