@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.data.videos import ball, write
+from worldgen.data.folders import find_videos
 from worldgen.data.media import read_video, write_png, write_video
 from worldgen.data.videos import (
     VideoFolder,
     VideoReader,
     crop_and_resize,
     file_width,
-    find_videos,
     read_movie,
     read_small,
     require_picture,

@@ -1,7 +1,7 @@
 """Videos for the tests of the import: a ball that moves one pixel a frame, in any wrapping."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -107,4 +107,26 @@ def huge_png(path: Path) -> Path:
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
     )
+    return path
+
+
+def turn_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Set the display matrix of an mp4: column p and row q are shown at (a p + c q, b p + d q)."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    data[start : start + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def remux(source: Path, path: Path, change: Callable[[int, av.Packet], bool]) -> Path:
+    """Copy the packets of a video that ``change`` agrees to, as it changed them."""
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as old, av.open(str(path), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.size and change(number, packet):
+                packet.stream = stream
+                new.mux(packet)
     return path

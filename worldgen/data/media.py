@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,17 +12,33 @@ import torch
 from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from worldgen.data.decoding import (
+    Damaged,
+    Promises,
+    choose_clock,
+    choose_stream,
+    decoder_of,
+    decoding_threads,
+    frame_to_rgb,
+    is_shown,
+    lacking_bytes,
+    missing_part,
+    open_container,
+    pixel_ratio_of,
+    require_whole,
+    unfit_frame,
+)
+from worldgen.data.pictures import IMAGE_SUFFIXES, is_animated, iterate_animation, read_picture
+from worldgen.data.timing import constant_rate, mean_rate
 from worldgen.files import atomic_path
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mkv", ".gif", ".mov", ".avi"})
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CRF = "12"
 """x264's constant rate factor: about 40 dB."""
-BACKGROUND = 255
-"""Gray level, 0 to 255, that transparent pixels are laid over."""
+_ROUNDING = 0.0012
+"""Seconds by which times rounded to a millisecond leave a rate unknown, over all of a video."""
 LABEL_HEIGHT = 16
 GAP = 2
 
@@ -31,7 +46,7 @@ GAP = 2
 def read_video(path: str | Path) -> tuple[UInt8[Tensor, "T 3 H W"], float]:
     """Every frame of a video as 8-bit RGB, and its frames per second.
 
-    A still picture is a video of one frame, at 1 frame per second. A phone's rotation mark is obeyed.
+    A still picture is a video of one frame, at 1 frame per second.
 
     Raises:
         FileNotFoundError: No such file.
@@ -47,20 +62,25 @@ def read_video(path: str | Path) -> tuple[UInt8[Tensor, "T 3 H W"], float]:
 def iterate_frames(path: str | Path) -> Generator[tuple[np.ndarray, float], None, None]:
     """Frame after frame as uint8 (H W 3) with its time in seconds; memory for one frame only.
 
+    Order, times, shape and orientation are those that ffmpeg's players show: see `data.decoding`.
+
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a video or picture, cut off, or without frames.
+        ValueError: Not a video or picture, cut off, damaged, without frames, interlaced or HDR.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No video at {path}. Check the path.")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes). Copy or record it again.")
+    if is_animated(path):
+        yield from iterate_animation(path)
+        return
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        yield _read_image(path), 0.0
+        yield read_picture(path), 0.0
         return
     try:
-        with av.open(str(path)) as container:
+        with open_container(_url(path)) as container:
             yield from _decode(container, path)
     except FFmpegError as error:
         raise ValueError(
@@ -69,76 +89,28 @@ def iterate_frames(path: str | Path) -> Generator[tuple[np.ndarray, float], None
         ) from error
 
 
-def frame_to_rgb(frame: av.VideoFrame, background: int = BACKGROUND) -> UInt8[np.ndarray, "H W 3"]:
-    """A decoded frame as 8-bit RGB: deeper bits are rounded, a rotation mark obeyed, transparency filled.
-
-    Args:
-        frame: Of any pixel format.
-        background: Gray level that transparent pixels are laid over.
-    """
-    if any(component.is_alpha for component in frame.format.components):
-        image = lay_over(frame.reformat(format="rgba", threads=_threads()).to_ndarray(), background)
-    else:
-        image = frame.reformat(format="rgb24", threads=_threads()).to_ndarray()
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
-
-
-def frame_seconds(frame: av.VideoFrame, number: int, rate: Fraction | None) -> float:
-    """When a decoded frame is shown; from its number and the file's rate, or 25 a second, if untold."""
-    return frame.time if frame.time is not None else number / float(rate or 25)
-
-
-def picture_to_rgb(picture: Image.Image, background: int = BACKGROUND) -> UInt8[np.ndarray, "H W 3"]:
-    """A still picture as 8-bit RGB: its EXIF mark obeyed, 16-bit gray rounded, transparency filled.
-
-    Args:
-        picture: Of any mode.
-        background: Gray level that transparent pixels are laid over.
-    """
-    turned = ImageOps.exif_transpose(picture)
-    if turned.mode.startswith("I;16"):
-        turned = Image.fromarray((np.asarray(turned) / 257).round().astype(np.uint8))
-    if turned.has_transparency_data:
-        return lay_over(np.array(turned.convert("RGBA")), background)
-    return np.array(turned.convert("RGB"))
-
-
-def lay_over(image: UInt8[np.ndarray, "H W 4"], background: int) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture with transparency over plain gray: ``alpha color + (1 - alpha) background``."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def mean_rate(times: Sequence[float]) -> float:
-    """Frames per second of frames at these times; 1 for a single frame."""
-    if len(times) < 2:
-        return 1.0
-    if times[-1] <= times[0]:
-        raise ValueError(f"Frames of a video must follow each other in time; got {len(times)} at one moment.")
-    return (len(times) - 1) / (times[-1] - times[0])
-
-
 def video_timing(path: str | Path) -> tuple[int, float]:
-    """How many frames a video has, and how many per second, as its header says; counted where it does not.
+    """How many frames a video has, and how many per second by their times; decoded only where it must be.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a video, cut off, or without frames.
+        ValueError: Not a video, cut off, without frames, or with frames at uneven times.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No video at {path}. Check the path.")
+    times, declared = _packet_times(path)
+    rate = 1.0
     try:
-        with av.open(str(path)) as container:
-            if container.streams.video and container.streams.video[0].frames:
-                stream = container.streams.video[0]
-                rate = stream.guessed_rate or stream.average_rate
-                if rate:
-                    return stream.frames, float(rate)
-    except FFmpegError:
-        pass  # reading it says why
-    times = [seconds for _, seconds in iterate_frames(path)]
-    return len(times), mean_rate(times)
+        rate = constant_rate(times, str(path))
+    except ValueError:
+        times = []
+    if len(times) < 2:  # damage, and frames that are stored and never shown, are seen by decoding
+        times = [seconds for _, seconds in iterate_frames(path)]
+        rate = constant_rate(times, str(path))
+    if declared is not None and abs(1 / declared - 1 / rate) * len(times) < _ROUNDING:
+        rate = declared
+    return len(times), rate
 
 
 def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, upscale: int = 1) -> None:
@@ -214,45 +186,81 @@ def filmstrip(
     return sheet
 
 
-def _threads() -> int:
-    """Of a codec: 1 in a child process, as the other cores have children of their own; else 0, its choice."""
-    return 0 if multiprocessing.parent_process() is None else 1
-
-
 def _decode(container: InputContainer, path: Path) -> Iterator[tuple[np.ndarray, float]]:
-    if not container.streams.video:
+    stream = choose_stream(container)
+    if stream is None:
         raise ValueError(f"{path} must hold a video; it holds none or is cut off. Copy it again.")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    stream.thread_count = _threads()
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    count, seconds, first = 0, 0.0, None
-    for frame in container.decode(stream):
-        first = first or (frame.height, frame.width)
-        if (frame.height, frame.width) != first:  # a stream may change its size in the middle
-            frame = frame.reformat(width=first[1], height=first[0], threads=_threads())
-        seconds = frame_seconds(frame, count, rate)
-        count += 1
-        yield frame_to_rgb(frame), seconds
+    if stream.codec_context is None:
+        raise ValueError(
+            f"{path} cannot be decoded (nothing here reads its codec): damaged, or of a rare kind. Convert "
+            "it or copy it again."
+        )
+    decoder, ratio = decoder_of(stream, decoding_threads()), pixel_ratio_of(stream)
+    clock, packets = choose_clock(_url(path), stream, container.demux(stream))
+    promises = Promises(stream, clock)
+    came, count, seconds, end, first, started = 0, 0, 0.0, 0.0, None, False
+    try:
+        for packet in packets:
+            came += packet.size > 0
+            if not is_shown(packet, started):
+                continue
+            started = True
+            require_whole(packet)
+            promises.add(packet)
+            for frame in decoder.decode(packet):
+                require_whole(None, frame)
+                promises.keep(frame)
+                if unfit := unfit_frame(frame):
+                    raise ValueError(f"{path} cannot be judged as it is; {unfit}.")
+                first = first or (frame.height, frame.width)
+                if (frame.height, frame.width) != first:  # a stream may change its size in the middle
+                    frame = frame.reformat(width=first[1], height=first[0], threads=decoding_threads())
+                seconds = clock.read(frame)
+                held = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+                end, count = seconds + (held or clock.step), count + 1
+                yield frame_to_rgb(frame, pixel_ratio=ratio), seconds
+        promises.keep(None)
+    except (FFmpegError, Damaged) as error:
+        why = error if isinstance(error, Damaged) else error.strerror or error
+        if lacking := lacking_bytes(container, stream):
+            raise ValueError(f"{path} is cut off: {lacking}. Copy it again.") from error
+        if count == 0:
+            raise ValueError(
+                f"{path} cannot be decoded ({why}): damaged, cut off, or not a video. Copy or convert it "
+                "again."
+            ) from error
+        raise ValueError(
+            f"{path} is damaged after {count} frames, at {end:.2f} s ({why}): what a decoder shows from "
+            "there on is guessed. Cut it there, or copy it again."
+        ) from error
+    missing = missing_part(container, stream, came, count, end, clock.step)
+    if missing:
+        raise ValueError(f"{path} is cut off: {missing}. Copy it again.")
     if count == 0:
         raise ValueError(f"{path} must hold at least one frame; got none. Record or convert it again.")
-    if stream.frames and count < stream.frames:
-        raise ValueError(
-            f"{path} is cut off: {count} of its {stream.frames} frames are there. Copy it again."
-        )
-    if container.duration and len(container.streams) == 1:
-        begun = (container.start_time or 0) / av.time_base
-        missing = container.duration / av.time_base - (seconds - begun + 1 / float(rate))
-        if missing > max(2 / float(rate), 0.1):
-            raise ValueError(f"{path} is cut off: its last {missing:.2f} s are missing. Copy it again.")
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _packet_times(path: Path) -> tuple[list[float], float | None]:
+    """Seconds of the frames of a video, none where packets do not tell; and the rate that it claims."""
+    times: list[float] = []
     try:
-        with Image.open(path) as image:
-            return picture_to_rgb(image)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as a picture. Copy or convert it again.") from error
+        with open_container(_url(path)) as container:
+            stream = choose_stream(container)
+            if stream is None or stream.codec_context is None or is_animated(path):
+                return [], None
+            base = stream.time_base or Fraction(1, 1000)
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    if packet.pts is None:
+                        return [], None
+                    times.append(float(packet.pts * base))
+            return sorted(times), float(stream.average_rate) if stream.average_rate else None
+    except FFmpegError:
+        return [], None  # reading it says why
+
+
+def _url(path: Path) -> str:
+    return f"file:{path}"  # a name with a colon is no protocol
 
 
 def _to_pixels(frames: Tensor, upscale: int) -> np.ndarray:

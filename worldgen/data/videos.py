@@ -19,7 +19,10 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from worldgen.data.caption_files import captions_of
-from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, iterate_frames, mean_rate
+from worldgen.data.folders import find_videos
+from worldgen.data.media import iterate_frames
+from worldgen.data.pictures import IMAGE_SUFFIXES
+from worldgen.data.timing import Grid, constant_rate, find_grid, mean_rate
 from worldgen.types import Clip
 
 FRAME_RATE = 15.0
@@ -59,14 +62,21 @@ class VideoReader:
 
         Raises:
             FileNotFoundError: No such file.
-            ValueError: It cannot be read, or has frames of several sizes.
+            ValueError: It cannot be read, has frames of several sizes, or, unless taken at a rate, at uneven
+                times.
         """
         frames, times = self.read_frames(path, beat)
-        if self.fps is not None:
-            rate = self.fps
-        else:
-            rate = FRAME_RATE / self.skip if path.is_dir() else mean_rate(times)
+        rate = constant_rate(times, str(path)) if self.fps is None else self.fps
         return _clip_of(frames, rate, prompt, path)
+
+    def read_on_grid(self, path: Path, beat: Callable[[], None] = lambda: None) -> tuple[Clip, Grid]:
+        """A video as a clip of the frames that are there, and their places among evenly spaced times.
+
+        The clip's rate is that of the places. Otherwise as `read`, which refuses where a place has no frame.
+        """
+        frames, times = self.read_frames(path, beat)
+        grid = find_grid(times, str(path))
+        return _clip_of(frames, grid.rate, "", path), grid
 
     def read_frames(
         self, path: Path, beat: Callable[[], None] = lambda: None
@@ -85,9 +95,10 @@ class VideoReader:
             shown = islice(_frames_in(path, self.skip), self.most if self.fps is None else None)
         else:
             shown = islice(iterate_frames(path), 0, last, self.skip)
-        taken = 0
+        taken, begin = 0, None
         for image, seconds in shown:
-            if self.fps is None or seconds >= taken / self.fps - 0.25 / self.fps:
+            begin = seconds if begin is None else begin
+            if self.fps is None or seconds - begin >= taken / self.fps - 0.25 / self.fps:
                 taken += 1
                 yield image, seconds
             if self.fps is not None and taken == self.most:
@@ -140,7 +151,7 @@ class VideoFolder(Dataset[Clip]):
         self.paths = find_videos(self.folder)
         if not self.paths:
             raise ValueError(
-                f"{self.folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}); got none. "
+                f"{self.folder} must hold videos (mp4, mov, mkv, webm, avi, gif and others); got none. "
                 "Check the path."
             )
         self.captions = captions_of(self.folder, [path.name for path in self.paths])
@@ -157,7 +168,7 @@ class VideoFolder(Dataset[Clip]):
         path = self.paths[_check_index(index, len(self))]
         frames, times = VideoReader(size=self.size).read_frames(path)
         chosen = self._choose(path, times)
-        rate = mean_rate([times[number] for number in chosen]) if self.fps is None else self.fps
+        rate = self.fps or self._even_rate(path, [times[number] for number in chosen])
         return _clip_of([frames[number] for number in chosen], rate, self.caption(index), path)
 
     def name(self, index: int) -> str:
@@ -167,6 +178,12 @@ class VideoFolder(Dataset[Clip]):
     def caption(self, index: int) -> str:
         """The video's caption, "" when it has none."""
         return self.captions.find(self.paths[_check_index(index, len(self))].name).text
+
+    def _even_rate(self, path: Path, times: Sequence[float]) -> float:
+        """Of the frames of a clip; of those spread over a video, which lie at most half a frame off."""
+        if self.frames is None:
+            return constant_rate(times, str(path))
+        return mean_rate(times)
 
     def _choose(self, path: Path, times: Sequence[float]) -> list[int]:
         begin, end = times[0], times[-1]
@@ -187,15 +204,15 @@ class VideoFolder(Dataset[Clip]):
                     "Ask for fewer or remove it."
                 )
             wanted = torch.linspace(begin, end, self.frames, dtype=torch.float64)
-        distance = (wanted[:, None] - torch.tensor(times, dtype=torch.float64)).abs()  # (frames, T)
-        return distance.argmin(dim=1).tolist()
-
-
-def find_videos(folder: Path) -> list[Path]:
-    """The video files of a folder, in order of their names."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-    )
+        off, chosen = (
+            (wanted[:, None] - torch.tensor(times, dtype=torch.float64)).abs().min(dim=1)
+        )  # (frames,)
+        if len(chosen) > 1 and float(off.max()) > 0.51 * float(wanted[1] - wanted[0]):
+            raise ValueError(
+                f"{path} must have a frame near each of the {len(chosen)} moments asked for; one is "
+                f"{float(off.max()):.3f} s away. Film or export it at a constant rate, or ask for fewer."
+            )
+        return chosen.tolist()
 
 
 def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "3 S S"]:
@@ -233,6 +250,11 @@ def file_width(path: Path) -> int:
 def read_small(path: Path, beat: Callable[[], None] = lambda: None) -> Clip:
     """A video of any size as a clip at most ``WIDEST`` pixels wide, of ``MOST_FRAMES`` frames at most."""
     return _SMALL.read(path, beat=beat)
+
+
+def read_small_on_grid(path: Path, beat: Callable[[], None] = lambda: None) -> tuple[Clip, Grid]:
+    """As `read_small`, where frames may be lost: see `VideoReader.read_on_grid`."""
+    return _SMALL.read_on_grid(path, beat)
 
 
 def _frames_in(folder: Path, skip: int) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:

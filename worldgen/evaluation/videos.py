@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError
 
 from worldgen.data.caption_files import captions_of
-from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, find_videos, read_small
+from worldgen.data.folders import find_videos, list_passed_over
+from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, read_small_on_grid
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
@@ -22,6 +23,7 @@ from worldgen.files import progress_bar
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.checks.permanence import exits
 from worldgen.metrics.measure import Row
+from worldgen.metrics.tracking.lost_frames import fill_clip, fill_tracks, lost_places
 from worldgen.metrics.tracking.motion import expected_presence
 from worldgen.metrics.tracking.points import carried_noise
 from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
@@ -35,6 +37,11 @@ from worldgen.types import Clip, Trajectory
 
 SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
 CAMERA = "camera motion taken out"
+LOST = "frames lost on the way"
+_LOST = (
+    "by their times, which lie on even ones; nothing is seen there, and nothing counts as vanished. A file "
+    "of which a piece was cut out looks the same"
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,11 @@ def evaluate_videos(
         raise FileNotFoundError(f"No folder of videos at {folder}. Check the path.")
     paths = find_videos(folder)
     if not paths:
-        raise ValueError(f"{folder} must hold videos (mp4, webm, gif, mov, avi); got none. Check the path.")
+        others = "; ".join(f"{name}: {reason}" for name, reason in list_passed_over(folder)[:3])
+        raise ValueError(
+            f"{folder} must hold videos (mp4, mov, mkv, webm, avi, gif and others); got none"
+            f"{f' ({others})' if others else ''}. Check the path."
+        )
     how, tracking = how or Capture(), tracking or Tracking()
     findings = _check_all(paths, out / "judged", processes or os.cpu_count() or 1, how, tracking)
     cases = [
@@ -102,7 +113,7 @@ def evaluate_videos(
     skipped = [(finding.name, finding.reason) for finding in findings if finding.case is None]
     if not cases and not beside.rows:
         raise ValueError(f"None of {len(paths)} videos can be judged; {skipped[0][0]}: {skipped[0][1]}.")
-    skipped += beside.skipped
+    skipped += [*list_passed_over(folder), *beside.skipped]
     if not cases:
         title = f"The videos in {folder.name}, of which none can be checked"
         report = Report(title, beside.rows, skipped=(*skipped,), notes=(SHRUNK, *beside.notes))
@@ -198,7 +209,7 @@ def _check_all(
 
 def _picture(case: Case, path: Path, how: Capture) -> Case:
     """A case with the frames of its video, and of its controls."""
-    clip = _at_rate(read_small(path), how)
+    clip, _ = _read(path, how)
     shown = {case.exhibits[0].label: clip}
     shown |= {_label(name): VIOLATIONS[name](clip) for name in SHOWN_VIOLATIONS}
     return replace(case, exhibits=tuple(replace(item, clip=shown[item.label]) for item in case.exhibits))
@@ -208,14 +219,29 @@ def _label(violation: str) -> str:
     return f"{violation} (control)"
 
 
-def _at_rate(clip: Clip, how: Capture) -> Clip:
-    return clip if how.rate is None else replace(clip, fps=torch.full_like(clip.fps, how.rate))
+def _read(path: Path, how: Capture, beat: Callable[[], None] = lambda: None) -> tuple[Clip, tuple[int, ...]]:
+    """Frames over all even times, held where they are lost; and the numbers of those that are there."""
+    clip, grid = read_small_on_grid(path, beat)
+    if how.rate is not None:
+        clip = replace(clip, fps=torch.full_like(clip.fps, how.rate))
+    return (fill_clip(clip, grid.places) if grid.lost else clip), grid.places
 
 
 def _record(folder: Path, path: Path, how: Capture, tracking: Tracking) -> Record:
     """Where the finding of a video goes, by the way it is judged."""
     stamp = stamp_of(WIDEST, MOST_FRAMES, how, tracking, files=[path])
     return Record(folder / f"{path.name}.safetensors", stamp)
+
+
+def _excuse(
+    where: tuple[torch.Tensor, torch.Tensor, torch.Tensor], lost: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Nothing is expected in a lost frame (T), and what is gone in it, or after it, is not judged."""
+    expected, excused, cut = where
+    near = lost.clone()
+    near[1:] |= lost[:-1]
+    near[:-1] |= lost[1:]
+    return expected & ~lost[:, None], excused | near[:, None], cut
 
 
 def check_video(
@@ -236,15 +262,22 @@ def check_video(
         ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).
     """
     how = how or Capture()
-    clip = _at_rate(read_small(path, beat), how)
-    tracked = (tracking or Tracking()).track(clip, beat)
+    clip, places = _read(path, how, beat)
+    there = replace(clip, frames=clip.frames[:, list(places)])
+    tracked = (tracking or Tracking()).track(there, beat)
+    lost = lost_places(places)
+    if lost.any():
+        tracked = fill_tracks(tracked, places)
     height, width = clip.frames.shape[-2:]
     where = (
         expected_presence(tracked.in_image, height, width),
         exits(tracked.in_image, None, height, width),
         exits(tracked.in_image, None, height, width, margin=0.0),
     )
+    where = _excuse(where, lost)
     motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
+    if lost.any():
+        measures.append(Row(LOST, float(lost.sum()), unit=f"of {len(lost)}", note=_LOST))
     if tracked.camera is not None:
         farthest = float(tracked.camera.norm(dim=-1).max())
         measures.append(Row(CAMERA, farthest, unit="px", note=f"of {width} px"))

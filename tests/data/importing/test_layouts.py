@@ -26,7 +26,10 @@ def test_a_folder_is_searched_to_any_depth(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     listing = find_recordings(tmp_path, outside=tmp_path / "shards")
     assert [item.name for item in listing.recordings] == ["a.webm", "b.MP4", "deep/er/c.mkv"]
-    assert listing.drops == (Drop("still.png", None, "picture: not asked for, see --images"),)
+    assert listing.drops == (
+        Drop("loop", None, "linked folder: it is looked into elsewhere, or holds this one"),
+        Drop("still.png", None, "picture: not asked for, see --images"),
+    )
     assert names(tmp_path, images=True, outside=tmp_path / "shards")[-1] == "still.png"
 
 
@@ -171,9 +174,7 @@ def test_folders_with_nothing_to_import(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No folder of videos at .*nowhere"):
         find_recordings(tmp_path / "nowhere")
     touch(tmp_path, "notes.txt")
-    with pytest.raises(
-        ValueError, match=r"must hold videos \(\.avi, .*\.webm\), WebDataset tars or .*; got none"
-    ):
+    with pytest.raises(ValueError, match=r"must hold videos \(mp4, .*\), WebDataset tars or .*; got none"):
         find_recordings(tmp_path)
     touch(tmp_path, "config.json", "shard-000000.tar")
     with pytest.raises(ValueError, match="holds shards of worldgen already; train on them"):

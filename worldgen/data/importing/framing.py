@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch.nn import functional
+
+from worldgen.data.timing import find_grid
 
 ASPECT_RATIOS = (9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9)
 """Columns over rows that a bucket is made for."""
@@ -53,19 +56,16 @@ def choose_bucket(ratio: float, sizes: Sequence[tuple[int, int]]) -> tuple[int, 
     return min(sizes, key=lambda rows_columns: abs(math.log(rows_columns[1] / rows_columns[0] / ratio)))
 
 
-def fit_frame(
-    image: UInt8[np.ndarray, "H W 3"], bucket: tuple[int, int], pixel_ratio: float = 1.0
-) -> UInt8[np.ndarray, "h w 3"]:
+def fit_frame(image: UInt8[np.ndarray, "H W 3"], bucket: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """A picture that fills a bucket: resized with its aspect ratio kept, the rest cropped off evenly.
 
     Args:
         image: Any size.
         bucket: Rows and columns of the result.
-        pixel_ratio: Width of a pixel over its height; 1 for square pixels.
     """
     height, width = image.shape[:2]
-    scale = max(bucket[0] / height, bucket[1] / (width * pixel_ratio))
-    rows, columns = bucket[0] / scale, bucket[1] / scale / pixel_ratio  # of the source, that are seen
+    scale = max(bucket[0] / height, bucket[1] / width)
+    rows, columns = bucket[0] / scale, bucket[1] / scale  # of the source, that are seen
     top, left = round((height - rows) / 2), round((width - columns) / 2)
     seen = image[top : top + max(round(rows), 1), left : left + max(round(columns), 1)]
     pixels = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[
@@ -78,8 +78,9 @@ def fit_frame(
 def natural_rate(times: Sequence[float], declared: float | None = None) -> float | None:
     """Frames per second that a video can be sampled at without showing a frame twice.
 
-    For an even rate that is the mean over all intervals but gaps, or the declared rate where that is within
-    1 %. For a varying one it is one over the interval that 95 % of the intervals do not exceed.
+    For an even rate, rounded times included, that is the mean over all intervals but gaps, or the declared
+    rate where that is within 1 %. For a varying one it is one over the interval that 95 % of the intervals do
+    not exceed.
 
     Args:
         times: Seconds of the frames.
@@ -88,6 +89,10 @@ def natural_rate(times: Sequence[float], declared: float | None = None) -> float
     Returns:
         None when there are not two moments.
     """
+    with suppress(ValueError):
+        grid = find_grid(times, "")
+        if len(times) > 1 and not grid.lost:
+            return declared if declared and abs(declared / grid.rate - 1) < 0.01 else grid.rate
     intervals = np.diff(np.unique(np.asarray(times, dtype=np.float64)))
     intervals = intervals[intervals > 1e-6]
     if len(intervals) == 0:

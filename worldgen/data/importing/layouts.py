@@ -21,8 +21,9 @@ from worldgen.data.caption_files import (
     caption_beside,
     caption_in,
 )
+from worldgen.data.folders import VIDEO_SUFFIXES, why_passed_over
 from worldgen.data.importing.recordings import Drop, Listing, Recording
-from worldgen.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from worldgen.data.pictures import IMAGE_SUFFIXES, is_animated
 from worldgen.data.shards.shards import find_shards
 
 _WRITTEN = re.compile(r"config\.json|dropped\.csv|parts/.*|\d+x\d+x\d+/shard-\d{6,}\.(tar|index\.jsonl)")
@@ -64,13 +65,17 @@ def find_recordings(
     recordings, drops = [], []
     said: dict[str, Caption] = {}
     texts: dict[str, bytes | None] = {}
-    for path in sorted(_walk(folder, outside)):
+    for path in sorted(_walk(folder, outside, {folder.resolve()})):
         name = path.relative_to(folder).as_posix()
         if own and _WRITTEN.fullmatch(name):
             continue
-        if not path.is_file():  # to open a pipe waits for whoever writes to it
-            if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES | {".tar"}:
+        if path.is_dir():
+            drops.append(Drop(name, None, "linked folder: it is looked into elsewhere, or holds this one"))
+        elif not path.is_file():  # to open a pipe waits for whoever writes to it
+            if path.suffix.lower() not in TEXT_SUFFIXES:
                 drops.append(Drop(name, None, "no file: a pipe, or a link that leads nowhere"))
+        elif is_animated(path):
+            drops.append(Drop(name, None, "animated picture: convert it to a video first"))
         elif path.suffix.lower() == ".tar":
             found = _members_of(path, name)
             recordings += found.recordings
@@ -86,6 +91,8 @@ def find_recordings(
                 recordings.append(Recording(name, path))
         elif path.suffix.lower() in TEXT_SUFFIXES:
             texts[name] = None
+        elif reason := why_passed_over(path):
+            drops.append(Drop(name, None, reason))
     known = FolderCaptions(folder, [item.name for item in recordings], said, texts, captions)
     if not images:
         drops += [
@@ -96,21 +103,22 @@ def find_recordings(
         recordings = [item for item in recordings if not item.is_image]
     if not recordings and not drops:
         raise ValueError(
-            f"{folder} must hold videos ({', '.join(sorted(VIDEO_SUFFIXES))}), WebDataset tars or a LeRobot "
-            "dataset; got none. Check the path."
+            f"{folder} must hold videos (mp4, mov, mkv, webm, avi, gif and others), WebDataset tars or a "
+            "LeRobot dataset; got none. Check the path."
         )
     captioned = tuple(replace(item, caption=known.find(item.name).text) for item in recordings)
     told = known.describe("recordings", [item.name for item in recordings])
     return Listing(captioned, tuple(drops), told)
 
 
-def _walk(folder: Path, outside: Path | None) -> Iterator[Path]:
-    for path in folder.iterdir():
+def _walk(folder: Path, outside: Path | None, seen: set[Path]) -> Iterator[Path]:
+    """Files at any depth, each folder once: a link may lead back up. One that was seen comes as itself."""
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path.name)):
         if path.name.startswith(".") or (outside is not None and path.resolve() == outside.resolve()):
             continue
-        if path.is_dir():
-            if not path.is_symlink():  # it may lead back up
-                yield from _walk(path, outside)
+        if path.is_dir() and path.resolve() not in seen:
+            seen.add(path.resolve())
+            yield from _walk(path, outside, seen)
         else:
             yield path
 

@@ -1,8 +1,7 @@
 """Read one foreign recording: probe it, decode what can be trusted, cut it into clips.
 
-Decoders hide damage: they fill a broken picture with pieces of others, and go on. Here they are told not to
-(``err_detect=explode``). At the first error the clip at hand is given up, and reading goes on at the next
-key frame, which needs nothing of what came before.
+What a file shows is the affair of `data.decoding`, which hides no damage. At the first error the clip
+at hand is given up, and reading goes on at the next key frame, which needs nothing of what came before.
 """
 
 from __future__ import annotations
@@ -25,6 +24,21 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image
 
+from worldgen.data.decoding import (
+    MOST_PIXELS,
+    Damaged,
+    Promises,
+    choose_clock,
+    choose_stream,
+    decoder_of,
+    frame_to_rgb,
+    is_shown,
+    missing_part,
+    open_container,
+    pixel_ratio_of,
+    require_whole,
+    unfit_frame,
+)
 from worldgen.data.importing.framing import (
     MULTIPLE,
     ClipCutter,
@@ -34,19 +48,15 @@ from worldgen.data.importing.framing import (
     natural_rate,
 )
 from worldgen.data.importing.recordings import Drop, Recording
-from worldgen.data.media import frame_seconds, frame_to_rgb, picture_to_rgb
+from worldgen.data.pictures import picture_to_rgb
 from worldgen.data.shards.members import encode_clip
 from worldgen.data.workers import Beat
 from worldgen.types import Clip
 
-MOST_PIXELS = 40_000_000
-"""Of a frame, 8K and a little: larger claims are refused before anything is decoded."""
 LARGEST_HEADER = 1 << 28
 """Bytes of an mp4 header that are looked through."""
 FEWEST_PIXELS = 8
 """Rows, and columns, of a frame."""
-PERCEPTUAL_QUANTIZER = 16
-"""ffmpeg's number for the HDR transfer curve that looks gray without tone mapping."""
 LOWEST_RATE = 0.9
 """Share of the rate asked for that a recording must have: below it frames would be shown twice."""
 
@@ -174,7 +184,7 @@ class _Unusable(Exception):
 
 
 def _cut_video(recording: Recording, rule: CutRule, beat: Beat) -> Iterator[CutClip | Drop]:
-    with _open(recording) as container:
+    with open_container(recording.url) as container:
         stream = _video_of(container)
         if not stream.width or not stream.height:  # ffmpeg forgets a size that is beyond any memory
             raise _Unusable("no size: the header claims none that can be true")
@@ -188,7 +198,7 @@ def _cut_video(recording: Recording, rule: CutRule, beat: Beat) -> Iterator[CutC
     fps = rule.fps or own or 1.0
     if claimed is not None:
         yield Drop(recording.name, max(times[-1] - (recording.begin or 0.0), 0.0), claimed)
-    with _open(recording) as container:
+    with open_container(recording.url) as container:
         yield from _decode(container, recording, rule, fps, beat)
 
 
@@ -196,12 +206,12 @@ def _decode(
     container: InputContainer, recording: Recording, rule: CutRule, fps: float, beat: Beat
 ) -> Iterator[CutClip | Drop]:
     stream = _video_of(container)
-    decoder = _decoder_of(stream)
+    decoder = decoder_of(stream, 1)
     shown = _Shown(rule, stream)
     cutter = ClipCutter(fps, rule.frames, rule.stride, shown.picture)
     zero = recording.begin or 0.0
     half = 0.5 / max(fps, float(stream.average_rate or 0))  # of the video's own period: neighbors begin there
-    whole, broken, count = True, False, 0
+    whole, broken, count, started = True, False, 0, False
 
     def end(why: str | None) -> Iterator[CutClip | Drop]:
         nonlocal whole
@@ -221,7 +231,8 @@ def _decode(
             whole = False
 
     _seek(container, stream, recording)
-    packets = container.demux(stream)
+    clock, packets = choose_clock(recording.url, stream, container.demux(stream))
+    promises = Promises(stream, clock)
     while True:
         beat()
         error, frames, packet = None, [], None
@@ -229,17 +240,25 @@ def _decode(
             packet = next(packets, None)
             if packet is None:
                 break
-            if broken and not packet.is_keyframe:
+            if (broken and not packet.is_keyframe) or not is_shown(packet, started):
                 continue
-            broken = False
+            broken, started = False, True
+            require_whole(packet)
+            promises.add(packet)
             frames = decoder.decode(packet)
-        except FFmpegError as failure:
-            error = failure.strerror or str(failure)
+        except (FFmpegError, Damaged) as failure:
+            error = getattr(failure, "strerror", None) or str(failure)
         for frame in frames:
             if frame.is_corrupt:
                 error = "a frame is incomplete"
                 break
-            seconds = frame_seconds(frame, count, stream.average_rate)
+            try:
+                promises.keep(frame)
+            except Damaged as failure:  # between the last one and this, from which the decoder goes on
+                yield from end(f"damaged: {failure}")
+            if count == 0 and (unfit := unfit_frame(frame)):
+                raise _Unusable(unfit)
+            seconds = clock.read(frame)
             count += 1
             if recording.begin is not None and seconds < recording.begin - half:
                 continue
@@ -256,6 +275,7 @@ def _decode(
             if packet is None:  # the container itself
                 return
             broken = True
+            promises.forget()
             decoder.flush_buffers()
     yield from end(None)
     if whole and count == 0:
@@ -267,43 +287,22 @@ class _Shown:
 
     def __init__(self, rule: CutRule, stream: VideoStream) -> None:
         self.rule, self.bucket = rule, None
-        ratio = stream.sample_aspect_ratio or Fraction(1)
-        self.pixel_ratio = float(ratio) if Fraction(1, 4) < ratio < 4 else 1.0
+        self.pixel_ratio = pixel_ratio_of(stream)
 
     def picture(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         _refuse_size(frame.width, frame.height)
-        if frame.color_trc == PERCEPTUAL_QUANTIZER:
-            raise _Unusable("HDR: convert it to standard range first")
-        image = frame_to_rgb(frame, self.rule.background)
-        upright = round(frame.rotation / 90) % 2 == 0
-        ratio = self.pixel_ratio if upright else 1 / self.pixel_ratio
+        image = frame_to_rgb(frame, self.rule.background, self.pixel_ratio)
         if self.bucket is None:
             sizes = bucket_sizes(self.rule.size, self.rule.square, self.rule.multiple)
-            self.bucket = choose_bucket(image.shape[1] * ratio / image.shape[0], sizes)
-        return fit_frame(image, self.bucket, ratio)
-
-
-def _open(recording: Recording) -> InputContainer:
-    return av.open(recording.url, metadata_errors="ignore")
+            self.bucket = choose_bucket(image.shape[1] / image.shape[0], sizes)
+        return fit_frame(image, self.bucket)
 
 
 def _video_of(container: InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
+    stream = choose_stream(container)
+    if stream is None or stream.codec_context is None:
         raise _Unusable("not a video: it holds no pictures, or is cut off")
     return stream
-
-
-def _decoder_of(stream: VideoStream) -> av.VideoCodecContext:
-    """The stream's decoder, or the one that knows of transparency where ffmpeg's own does not."""
-    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
-    decoder = stream.codec_context
-    if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
-        decoder = av.CodecContext.create(name, "r")
-    decoder.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
-    decoder.thread_count = 1
-    assert isinstance(decoder, av.VideoCodecContext)
-    return decoder
 
 
 def _seek(container: InputContainer, stream: VideoStream, recording: Recording) -> None:
@@ -317,7 +316,7 @@ def _scan(
     """Times of the frames, undecoded and in order; and what is missing of what the header promises."""
     base = stream.time_base or Fraction(1, 1000)
     rate = float(stream.average_rate or 25)
-    times, count = [], 0
+    times, count, end = [], 0, 0.0
     with suppress(FFmpegError):  # decoding comes to the same place, and tells
         _seek(container, stream, recording)
         for packet in container.demux(stream):
@@ -327,23 +326,20 @@ def _scan(
             stamp = packet.pts if packet.pts is not None else packet.dts
             seconds = float(stamp * base) if stamp is not None else count / rate
             count += 1
+            held = float((packet.duration or 0) * base) or 1 / rate
+            end = max(end, seconds + held)
+            if packet.is_discard:
+                continue
             if recording.end is not None and packet.dts is not None and packet.dts * base > recording.end:
                 break
-            if (recording.begin or seconds) <= seconds + 1e-3 and (
-                recording.end or seconds + 1
-            ) > seconds + 1e-3:
+            begun = (recording.begin or seconds) <= seconds + 1e-3
+            if begun and (recording.end or seconds + 1) > seconds + 1e-3:
                 times.append(seconds)
     times.sort()
     if recording.begin is not None or not times:
         return times, None
-    if stream.frames and count < stream.frames:
-        return times, f"cut off: {count} of {stream.frames} frames are there"
-    if container.duration and len(container.streams) == 1:
-        begun = (container.start_time or 0) / av.time_base
-        missing = container.duration / av.time_base - (times[-1] - begun + 1 / rate)
-        if missing > max(2 / rate, 0.1):
-            return times, f"cut off: the last {missing:.2f} s are missing"
-    return times, None
+    missing = missing_part(container, stream, count, count, end, 1 / rate)
+    return times, f"cut off: {missing}" if missing else None
 
 
 def _refuse_size(width: int, height: int) -> None:
