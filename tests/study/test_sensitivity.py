@@ -97,13 +97,16 @@ def test_what_is_heeded_is_found_and_goes_where_the_swapped_truth_is(effects):
     assert prompt.verdict == "heeded" and prompt.latent == text.latent
 
 
-def test_what_is_not_read_changes_nothing_and_is_said_to_be_ignored(effects):
+def test_what_is_not_read_changes_nothing_and_is_said_to_be_unheeded(effects):
     floor = effects["all", "other noise"]
     assert floor.latent.low > 0 and floor.verdict == "" and floor.floors is None
     for name in ("video", "multimodal", "multimodal: vision", "multimodal: depth", "multimodal: text"):
         for change in ("swapped", "dropped"):
             effect = effects[name, change]
-            assert effect.verdict == "ignored" and effect.latent.value == effect.pixel.value == 0
+            assert (
+                effect.verdict.startswith("not heeded beyond 0")
+                and effect.latent.value == effect.pixel.value == 0
+            )
             assert effect.floors.value == 0
     assert not any("audio" in name or "imu" in name for name, _ in effects)  # these clips have neither
 
@@ -115,12 +118,22 @@ def effect_of(floors=None, latent=None, toward=None, change="swapped"):
 
 def test_heeded_is_what_chance_does_not_explain():
     beyond, within = sensitivity.Estimate(2.0, 1.1, 3.0), sensitivity.Estimate(0.9, 0.5, 1.2)
-    assert effect_of(floors=beyond).verdict == "heeded" and effect_of(floors=within).verdict == "ignored"
+    assert effect_of(floors=beyond).verdict == "heeded" and effect_of(floors=within).verdict.startswith(
+        "not heeded beyond"
+    )
     assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, 0.05, 0.2)).verdict == "heeded"
-    assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, -0.1, 0.3)).verdict == "ignored"
+    assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, -0.1, 0.3)).verdict.startswith(
+        "not heeded beyond"
+    )
+    # An interval that includes twice the noise, or half of the way, excludes nothing.
+    wide = sensitivity.Estimate(1.9, 0.9, 4.2)
+    assert effect_of(floors=wide).verdict == "not known with 4 clips"
+    some_way = sensitivity.Estimate(0.2, -0.3, 0.7)
+    assert effect_of(floors=within, toward=some_way).verdict == "not known with 4 clips"
+    assert effect_of(floors=within).verdict == "not heeded beyond 1.2 of noise"
     # Without noise any change is one.
     assert effect_of().verdict == "heeded"
-    assert effect_of(latent=sensitivity.Estimate(0.0, 0.0, 0.0)).verdict == "ignored"
+    assert effect_of(latent=sensitivity.Estimate(0.0, 0.0, 0.0)).verdict.startswith("not heeded beyond")
 
 
 def test_changes_are_measured_by_hand():
@@ -189,7 +202,7 @@ def test_the_report_is_written_as_json_table_and_picture(effects, tmp_path, caps
     )
     assert (tmp_path / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "heeded" in printed and "ignored" in printed and "toward (track)" in printed
+    assert "heeded" in printed and "ignored" not in printed and "toward (track)" in printed
     assert not list(tmp_path.glob(".*"))
 
 

@@ -33,6 +33,10 @@ from worldgen.study.swapping import choose_partners, find_conditions, swap_condi
 from worldgen.types import Clip, select
 
 BATCH = 20
+_MEANINGFUL = 2.0
+"""Changes by other noise that would mean something: an interval that reaches so far excludes nothing."""
+_HALF_WAY = 0.5
+"""Share of the way to the swapped-in truth that would mean something."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,21 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """Heeded: more changes than by other noise, or the output moves toward the swapped-in truth."""
+        """Heeded: more changes than by other noise, or the output moves toward the swapped-in truth.
+
+        Not heeded beyond a bound only where the intervals leave out twice the noise and half of the way.
+        """
         if self.change == "other noise":
             return ""
         beyond = self.latent.low > 0 if self.floors is None else self.floors.low > 1
         toward = any(found is not None and found.low > 0 for found in (self.toward_latent, self.toward_track))
-        return "heeded" if beyond or toward else "ignored"
+        if beyond or toward:
+            return "heeded"
+        most = self.latent.high if self.floors is None else self.floors.high
+        ways = [found.high for found in (self.toward_latent, self.toward_track) if found is not None]
+        if most > (0 if self.floors is None else _MEANINGFUL) or max(ways, default=0.0) > _HALF_WAY:
+            return f"not known with {self.clips} clips"
+        return f"not heeded beyond {most:.2g}" + (" of noise" if self.floors is not None else "")
 
 
 @dataclass(frozen=True)
