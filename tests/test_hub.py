@@ -8,10 +8,12 @@ from huggingface_hub import constants
 from transformers.utils import hub as theirs
 
 import worldgen.hub
+from tests.encoders.networks import made, t5
 from worldgen.data.shards.captioners import Captioner
 from worldgen.encoders.clip import CLIP
 from worldgen.encoders.compositions import Saved
 from worldgen.encoders.imagebind_inputs import read_tokenizer
+from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.hub import require_hub
@@ -68,11 +70,31 @@ def test_what_is_kept_is_read_without_a_question(silent, tmp_path):
     require_hub(str(tmp_path))
 
 
-def test_any_answer_will_do(silent, monkeypatch):
+@pytest.mark.parametrize(
+    "status, answers", [(200, True), (302, True), (404, True), (403, True), (503, False)]
+)
+def test_any_answer_will_do_but_an_error_of_the_hub(status, answers, silent, monkeypatch):
+    """transformers would ask six times, 25 s in all, where the hub is out of order."""
+
     class Session:
         def head(self, url, timeout):
-            return type("Answer", (), {"status_code": 403})
+            assert url.endswith("/some/model/resolve/main/config.json")
+            return type("Answer", (), {"status_code": status})
 
     monkeypatch.setattr("huggingface_hub.utils.get_session", Session)
-    require_hub("some/model")
+    if answers:
+        require_hub("some/model")
+    else:
+        with pytest.raises(OSError, match="does not answer"):
+            require_hub("some/model")
     assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_lora_is_saved_without_a_question(monkeypatch, tmp_path):
+    """Peft asks the hub whether the vocabulary of the base that a LoRA names was changed."""
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", pytest.fail)
+    network = made(t5)
+    lora = Lora(rank=2)
+    lora.attach(network)
+    network.peft_config["default"].base_model_name_or_path = "some/model"
+    lora.save(network, tmp_path / "lora")

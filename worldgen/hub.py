@@ -26,7 +26,9 @@ def require_hub(name: str) -> None:
         return
     from huggingface_hub import constants
 
-    if not constants.HF_HUB_OFFLINE and _is_reachable(constants.ENDPOINT):
+    if not constants.HF_HUB_OFFLINE and _is_reachable(
+        f"{constants.ENDPOINT}/{name}/resolve/main/config.json"
+    ):
         return
     kept = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots"
     if not kept.is_dir():
@@ -41,19 +43,22 @@ def require_hub(name: str) -> None:
 
 
 @cache
-def _is_reachable(endpoint: str) -> bool:
-    """Whether anything answers there; a look-up of the name has no limit of its own, so it is left behind."""
+def _is_reachable(address: str) -> bool:
+    """Whether a hub answers there, be it that nothing is there; an error of its own (5xx) is no answer.
+
+    A look-up of the hub's name has no limit of its own, so it is left behind.
+    """
     from huggingface_hub.utils import get_session
 
     answers: list[int] = []
 
     def ask() -> None:
         try:
-            answers.append(get_session().head(endpoint, timeout=_SECONDS).status_code)
+            answers.append(get_session().head(address, timeout=_SECONDS).status_code)
         except Exception:  # of requests, the resolver, a proxy
             return
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_SECONDS)
-    return bool(answers)
+    return bool(answers) and answers[0] < 500

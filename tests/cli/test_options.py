@@ -58,7 +58,9 @@ def test_underscores_are_understood_too():
     assert read("--folder", "x", "--wide_open") == read("--folder", "x", "--wide-open")
 
 
-@pytest.mark.parametrize("words", [["b", "c"], ["[b,c]"], ["[b, 'c']"], ["[b,", "c]"]])
+@pytest.mark.parametrize(
+    "words", [["b", "c"], ["[b,c]"], ["[b, 'c']"], ["[b,", "c]"], ["[b c]"], ["[b", "c]"]]
+)
 def test_many_values_are_words_or_a_list(words):
     assert read("--folder", "x", "--names", *words)["names"] == ["b", "c"]
     assert read("--folder", "x", "--weights", ".5", "2")["weights"] == [0.5, 2.0]

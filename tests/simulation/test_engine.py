@@ -31,6 +31,7 @@ SCENE = """
         {"asset": '<hfield name="h" file="a.png" size="1 1 1 1"/>'},
         {"asset": '<model name="other" file="other.xml"/>'},
         {"end": '<extension><plugin plugin="mujoco.elasticity.cable"/></extension>'},
+        {"end": '< extension>< plugin plugin="mujoco.elasticity.cable"/></extension>'},  # MuJoCo reads that
         {"end": '<sensor><plugin plugin="mujoco.sensor.touch_grid"/></sensor>'},
     ],
 )

@@ -189,7 +189,8 @@ def _value(option: Option, values: list[str]) -> object:
         return option.convert(values[0])
     listed = " ".join(values)  # without quotes the shell parts it
     if listed.startswith("[") and listed.endswith("]"):
-        values = [part.strip().strip("'\"") for part in listed[1:-1].split(",") if part.strip()]
+        parts = listed[1:-1].split("," if "," in listed else None)  # a help shows lists without commas
+        values = [part.strip().strip("'\"") for part in parts if part.strip()]
     return [option.convert(value) for value in values]
 
 

@@ -136,7 +136,8 @@ class Lora(Adapter):
         from peft.functional import get_peft_model_state_dict
 
         self._require_attached(network)
-        state = get_peft_model_state_dict(network, adapter_name=self.name)
+        # No embeddings: to learn whether they were changed peft would ask the hub.
+        state = get_peft_model_state_dict(network, adapter_name=self.name, save_embedding_layers=False)
         with atomic_folder(folder) as partial:
             save_file(
                 {_PREFIX + name: value.detach().cpu().contiguous() for name, value in state.items()},

@@ -14,7 +14,7 @@ import mujoco  # noqa: E402
 __all__ = ["mujoco"]
 
 _OUTSIDE = re.compile(
-    r"<(include|extension|plugin|model|attach)\b|\bfile\w*\s*=|<!(DOCTYPE|ENTITY)\b", re.IGNORECASE
+    r"<\s*(include|extension|plugin|model|attach)\b|\bfile\w*\s*=|<!(DOCTYPE|ENTITY)\b", re.IGNORECASE
 )
 
 
