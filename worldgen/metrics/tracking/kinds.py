@@ -134,6 +134,8 @@ def find_rests(
             if last - first < _LEAST_REST + 2 * inner:
                 continue
             near = np.flatnonzero(off <= 3 * own)
+            if not len(near):  # nothing of it is where it is said to rest
+                continue
             first, last = first + int(near[0]), first + int(near[-1]) + 1
             back = len(path) - last, len(path) - first
             if (
