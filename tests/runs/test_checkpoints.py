@@ -7,10 +7,12 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from worldgen.runs.checkpoints import WholeCheckpoints, write_whole
+from tests.runs.line import fit
+from worldgen.runs.checkpoints import PREVIOUS, WholeCheckpoints, write_whole
 
 
 def read(path):
@@ -91,3 +93,11 @@ def test_lightnings_own_way_is_replaced_and_that_of_a_plugin_is_not(tmp_path: Pa
         write_whole(trainer)
     assert type(plain.strategy.checkpoint_io) is WholeCheckpoints
     assert type(other.strategy.checkpoint_io) is Other
+
+
+def test_a_torn_checkpoint_is_refused_with_the_way_to_the_one_before(tmp_path: Path):
+    fit(tmp_path / "out", steps=4)
+    last = next((tmp_path / "out").rglob("last.ckpt"))
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"the file is none. Go on from the one before .* {PREVIOUS}"):
+        fit(tmp_path / "out", f"--ckpt_path={last}", steps=8)

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
-from worldgen.runs.checkpoints import write_whole
+from worldgen.runs.checkpoints import PREVIOUS, write_whole
 from worldgen.runs.folder import save_weights
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.runs.telling import TellInLog
@@ -71,7 +71,10 @@ def run_lightning(
     except (RuntimeError, EOFError, UnpicklingError) as error:
         if not _while_loading(error):
             raise
-        raise ValueError("--ckpt_path must be a whole checkpoint of this model; the file is none.") from error
+        raise ValueError(
+            "--ckpt_path must be a whole checkpoint of this model; the file is none. Go on from the one before "
+            f"it, which is kept beside last.ckpt as {PREVIOUS}."
+        ) from error
     if arguments[0] == "fit" and cli.trainer.is_global_zero:
         _say_what_came_of_it(cli, then)
     return cli
