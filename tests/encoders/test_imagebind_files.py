@@ -103,3 +103,12 @@ def test_weights_of_another_size_are_refused(folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(ValueError, match="6 of 197 miss, are too many or differ in shape, modality_heads"):
         load_imagebind(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [1000, -100, -1])
+def test_a_file_that_is_torn_anywhere_gets_a_sentence(kept, tmp_path):
+    path = tmp_path / "torn.pth"
+    torch.save({"weight": torch.zeros(100, 100)}, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="must be a whole torch file; it cannot be read as one"):
+        load_imagebind(path)

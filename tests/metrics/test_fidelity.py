@@ -112,6 +112,7 @@ def test_perceptual_distance_says_what_is_missing(tmp_path):
         PerceptualDistance(tmp_path / "nowhere.pth")
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     (tmp_path / "cut.pth").write_bytes(b"cut")
-    for name in ("other.pth", "cut.pth"):
+    (tmp_path / "torn.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:-100])
+    for name in ("other.pth", "cut.pth", "torn.pth"):
         with pytest.raises(ValueError, match="must hold torchvision's AlexNet; LPIPS is left out"):
             PerceptualDistance(tmp_path / name)

@@ -95,9 +95,10 @@ def test_lightnings_own_way_is_replaced_and_that_of_a_plugin_is_not(tmp_path: Pa
     assert type(other.strategy.checkpoint_io) is Other
 
 
-def test_a_torn_checkpoint_is_refused_with_the_way_to_the_one_before(tmp_path: Path):
+@pytest.mark.parametrize("kept", [1000, -100], ids=["beginning", "all but the end"])
+def test_a_torn_checkpoint_is_refused_with_the_way_to_the_one_before(tmp_path: Path, kept):
     fit(tmp_path / "out", steps=4)
     last = next((tmp_path / "out").rglob("last.ckpt"))
-    last.write_bytes(last.read_bytes()[:-100])
+    last.write_bytes(last.read_bytes()[:kept])
     with pytest.raises(ValueError, match=f"the file is none. Go on from the one before .* {PREVIOUS}"):
         fit(tmp_path / "out", f"--ckpt_path={last}", steps=8)

@@ -100,7 +100,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} must be a pickle of tensors only; it holds other things, or is none, and was not run."
         ) from error
-    except (RuntimeError, EOFError, UnicodeDecodeError) as error:
+    except (RuntimeError, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be a whole torch file; it cannot be read as one.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} must be a state dict, tensors by name; it holds something else.")

@@ -138,7 +138,7 @@ class PerceptualDistance:
             with torch.no_grad():
                 for name, layer in layers.items():  # slice3.6.weight is torchvision's features.6.weight
                     layer.copy_(state[f"features.{name.partition('.')[2]}"])
-        except (KeyError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+        except (KeyError, TypeError, RuntimeError, EOFError, OSError, UnpicklingError) as error:
             raise ValueError(
                 f"{weights} must hold torchvision's AlexNet; LPIPS is left out ({type(error).__name__})."
             ) from error

@@ -61,7 +61,7 @@ def open_run(folder: str | Path) -> WorldModel:
     elif checkpoint.is_file():
         try:
             loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, UnpicklingError) as error:
+        except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
             raise ValueError(f"{checkpoint} must be a whole checkpoint, and is not. Train on.") from error
         _require_frozen(model, loaded.get("frozen"), checkpoint)
         trained, averages = split_averages(loaded["state_dict"])

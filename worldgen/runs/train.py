@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import traceback
@@ -68,12 +69,13 @@ def run_lightning(
     except Stopped as stopped:
         _say_how_to_go_on(stopped)
         raise SystemExit(128 + stopped.number) from None
-    except (RuntimeError, EOFError, UnpicklingError) as error:
-        if not _while_loading(error):
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        # Of a file whose end is missing torch says "Invalid argument", a number of the system.
+        if not _while_loading(error) or isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise ValueError(
-            "--ckpt_path must be a whole checkpoint of this model; the file is none. Go on from the one before "
-            f"it, which is kept beside last.ckpt as {PREVIOUS}."
+            "--ckpt_path must be a whole checkpoint of this model; the file is none. Go on from the one "
+            f"before it, which is kept beside last.ckpt as {PREVIOUS}."
         ) from error
     if arguments[0] == "fit" and cli.trainer.is_global_zero:
         _say_what_came_of_it(cli, then)
