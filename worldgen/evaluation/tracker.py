@@ -72,7 +72,7 @@ class Tracking:
             Untrackable: Nothing can be tracked; it says why.
         """
         detector = None if self.detector is None else _detector(self.detector)
-        tracked = track_motion(clip) if detector is None else track_boxes(clip, detector, beat)
+        tracked = track_motion(clip, beat) if detector is None else track_boxes(clip, detector, beat)
         return tracked if self.points is None else follow_points(clip, tracked, _points(self.points))
 
 

@@ -43,8 +43,9 @@ def falling(count: int) -> list[tuple[float, float] | None]:
     ids=["falls and rests", "held and falls", "half and half", "vanishes"],
 )
 def test_a_resting_thing_is_no_background(places, texture):
-    behind = wall(texture)
-    found = find_background(paint(places, behind))
+    behind, beats = wall(texture), []
+    found = find_background(paint(places, behind), lambda: beats.append(1))
+    assert len(beats) >= 2 * len(places)  # the light, then the holes
     off = np.abs(found.image - behind).max(axis=0)
     assert (off > CHANGE).sum() <= 2  # of 80 pixels of the disc
     expected = [place is not None for place in places]

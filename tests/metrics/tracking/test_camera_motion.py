@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from worldgen.metrics.tracking.camera_motion import find_camera_path
-from worldgen.metrics.tracking.motion import Untrackable, track_motion
+from worldgen.metrics.tracking.camera_motion import align, find_camera_path
+from worldgen.metrics.tracking.motion import Untrackable, hold_still, track_motion
 from worldgen.types import Clip
 
 FRAMES, HEIGHT, WIDTH = 24, 72, 96
@@ -150,3 +150,16 @@ def test_a_cut_is_refused():
     cut = replace(one, frames=torch.cat([one.frames[:, :12], other.frames[:, 12:]], dim=1))
     with pytest.raises(Untrackable, match="the scene is cut"):
         track_motion(cut)
+
+
+def test_every_frame_of_every_pass_is_a_sign_of_life():
+    clip, beats = film(steady(1.3, -0.35)), []
+    frames = clip.frames[0].numpy()
+    path = find_camera_path(frames, lambda: beats.append("search"))
+    align(frames, path.shift, lambda: beats.append("align"))
+    assert beats == ["search"] * (FRAMES - 1) + ["align"] * FRAMES
+    hold_still(clip, lambda: beats.append("hold"))
+    # Twice the background (light, then holes), the search and the canvas between.
+    assert beats.count("hold") >= 6 * FRAMES - 1
+    track_motion(clip, lambda: beats.append("track"))
+    assert beats.count("track") == beats.count("hold") + FRAMES

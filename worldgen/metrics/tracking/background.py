@@ -8,6 +8,7 @@ whose outline is an edge in the median and none in the frame. What holes show is
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,17 +52,20 @@ class Background:
     shows nothing."""
 
 
-def find_background(frames: Float[np.ndarray, "T 3 h w"]) -> Background:
+def find_background(
+    frames: Float[np.ndarray, "T 3 h w"], beat: Callable[[], None] = lambda: None
+) -> Background:
     """The temporal median, without what rests in it.
 
     Args:
         frames: From a camera that stands still; NaN where a frame shows nothing.
+        beat: Called after every frame, in each pass over them.
     """
     image = _median(frames)
     for _ in range(_ROUNDS):
-        relit = _relight(frames, image)
+        relit = _relight(frames, image, beat)
         changes = np.abs(relit - image).max(axis=1)
-        behind = _look_behind(relit, changes, image)
+        behind = _look_behind(relit, changes, image, beat)
         if behind is None:
             break
         image = np.where(np.isfinite(behind), behind, image)
@@ -94,12 +98,13 @@ def _median(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "3 h w"]:
 
 
 def _relight(
-    frames: Float[np.ndarray, "T 3 h w"], image: Float[np.ndarray, "3 h w"]
+    frames: Float[np.ndarray, "T 3 h w"], image: Float[np.ndarray, "3 h w"], beat: Callable[[], None]
 ) -> Float[np.ndarray, "T 3 h w"]:
     relit = np.empty_like(frames)
     for index, frame in enumerate(frames):
         gain, offset = _match_light(frame[:, ::4, ::4], image[:, ::4, ::4])
         relit[index] = frame * gain + offset
+        beat()
     return relit
 
 
@@ -107,6 +112,7 @@ def _look_behind(
     frames: Float[np.ndarray, "T 3 h w"],
     changes: Float[np.ndarray, "T h w"],
     image: Float[np.ndarray, "3 h w"],
+    beat: Callable[[], None],
 ) -> Float[np.ndarray, "3 h w"] | None:
     """Mean of what holes show, NaN where there is none; None where there is none at all."""
     # What is seen in a hole, and what is seen around it, where a soft edge of the thing may still be.
@@ -124,6 +130,7 @@ def _look_behind(
                 for sums, part in ((inside, own), (around, beside)):
                     sums[(slice(3), *near)] += np.where(part, shown, 0.0)
                     sums[(3, *near)] += part
+        beat()
     sums = np.where(inside[3] > 0, inside, around)
     if not sums[3].any():
         return None

@@ -8,6 +8,7 @@ those pixels that fit, so that what moves against the background has no say. Par
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,15 @@ class CameraPath:
         return float(np.linalg.norm(self.shift, axis=1).max())
 
 
-def find_camera_path(frames: Float[np.ndarray, "T 3 h w"]) -> CameraPath:
-    """Shift of the background in every frame, and whether nothing else happened to it."""
+def find_camera_path(
+    frames: Float[np.ndarray, "T 3 h w"], beat: Callable[[], None] = lambda: None
+) -> CameraPath:
+    """Shift of the background in every frame, and whether nothing else happened to it.
+
+    Args:
+        frames: Of a video.
+        beat: Called after every frame.
+    """
     gray = frames.mean(axis=1)
     height, width = gray.shape[1:]
     shift = np.zeros((len(gray), 2))
@@ -60,13 +68,21 @@ def find_camera_path(frames: Float[np.ndarray, "T 3 h w"]) -> CameraPath:
         if np.all(np.abs(total) < FARTHEST * np.array([width, height])):
             total, _ = _refine(gray[0], gray[index], total)
         shift[index] = total
+        beat()
     return CameraPath(shift, _trouble(gray, shift))
 
 
 def align(
-    frames: Float[np.ndarray, "T 3 h w"], shift: Float[np.ndarray, "T 2"]
+    frames: Float[np.ndarray, "T 3 h w"],
+    shift: Float[np.ndarray, "T 2"],
+    beat: Callable[[], None] = lambda: None,
 ) -> tuple[Float[np.ndarray, "T 3 H W"], Float[np.ndarray, " 2"]]:
     """The frames on one canvas on which the background stands still; NaN where a frame shows nothing.
+
+    Args:
+        frames: Of a video.
+        shift: As `CameraPath.shift`.
+        beat: Called after every frame.
 
     Returns:
         The canvas of every frame, and the column and row of the first frame's corner on it.
@@ -82,6 +98,7 @@ def align(
             canvas[index, channel] = ndimage.map_coordinates(
                 frames[index, channel], there, order=1, cval=np.nan, prefilter=False
             )
+        beat()
     return canvas, corner
 
 

@@ -116,13 +116,13 @@ def track_boxes(clip: Clip, detector: Detector, beat: Callable[[], None] = lambd
     Args:
         clip: B = 1, at least 6 frames.
         detector: Finds the boxes.
-        beat: Called after every frame.
+        beat: Called after every frame, in each pass over them.
 
     Raises:
         Untrackable: Nothing is detected, or nothing of it moves, no track holds together, or the camera moves
             otherwise than slowly along.
     """
-    camera = hold_still(clip).camera
+    camera = hold_still(clip, beat).camera
     shift = np.zeros((clip.frames.shape[1], 2)) if camera is None else camera.numpy()
     found: list[list[Blob]] = []
     for image, (across, down) in zip(clip.frames[0], shift, strict=True):

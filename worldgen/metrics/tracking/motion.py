@@ -7,6 +7,7 @@ linked to tracks by predicted position (`linking`). A camera that drifts slowly 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -56,11 +57,12 @@ class Still:
     """As `Tracked.camera`."""
 
 
-def track_motion(clip: Clip) -> Tracked:
+def track_motion(clip: Clip, beat: Callable[[], None] = lambda: None) -> Tracked:
     """Every moving object of a video, in pixels: x = column, z = -row, no scale.
 
     Args:
         clip: B = 1, at least 6 frames. Wider than 640 pixels it is shrunk first, and the tracks scaled back.
+        beat: Called after every frame, in each pass over them.
 
     Returns:
         One object per track that lasts, and moves, or comes or goes where it stands still; those that move
@@ -69,8 +71,12 @@ def track_motion(clip: Clip) -> Tracked:
     Raises:
         Untrackable: Nothing moves, the camera moves otherwise than slowly along, or no track holds together.
     """
-    still = hold_still(clip)
-    tracks = link([_find_blobs(change) for change in still.changes])
+    still = hold_still(clip, beat)
+    found = []
+    for change in still.changes:
+        found.append(_find_blobs(change))
+        beat()
+    tracks = link(found)
     moving = moving_tracks(tracks, "blob")
     large = [track for track in moving if track.radius > _LEAST_RADIUS * moving[0].radius]
     objects = [track for track in large if track.whole >= SHORTEST]
@@ -86,33 +92,34 @@ def track_motion(clip: Clip) -> Tracked:
     return Tracked(assemble(objects, len(still.changes), still.scale, still.corner, clip.fps), still.camera)
 
 
-def hold_still(clip: Clip) -> Still:
+def hold_still(clip: Clip, beat: Callable[[], None] = lambda: None) -> Still:
     """Take the camera's motion out of a video, and say what else changes in it.
 
     Args:
         clip: B = 1, at least 6 frames. Wider than 640 pixels it is shrunk first.
+        beat: Called after every frame, in each pass over them.
 
     Raises:
         Untrackable: The camera moves otherwise than slowly along, or there are too few frames.
     """
     if len(clip) != 1:
         raise ValueError(f"A tracker takes one clip; got {len(clip)}. Use clip[i].")
-    frames, scale = _shrink(clip.frames[0])
+    frames, scale = _shrink(clip.frames[0], beat)
     if len(frames) < SHORTEST:
         raise Untrackable(f"a track needs at least {SHORTEST} frames; the video has {len(frames)}")
-    changes = find_background(frames).changes
+    changes = find_background(frames, beat).changes
     changed = _count_changed(changes)
     if not changed:
         return Still(changes, scale, np.zeros(2), None)
-    path = find_camera_path(frames)
+    path = find_camera_path(frames, beat)
     told = (
         f"the camera moves or the scene is cut: more than {_WHOLE_IMAGE:.0%} of the pixels change in "
         f"{changed} of {len(frames)} frames"
     )
     if path.trouble:
         raise Untrackable(f"{told}; {path.trouble}")
-    frames, corner = align(frames, path.shift)
-    changes = find_background(frames).changes
+    frames, corner = align(frames, path.shift, beat)
+    changes = find_background(frames, beat).changes
     left = _count_changed(changes)
     if left:
         raise Untrackable(
@@ -167,14 +174,20 @@ def _goes_out(
     return bool(((ahead < reach) | (ahead > size - reach)).any())
 
 
-def _shrink(frames: Float[Tensor, "T 3 H W"]) -> tuple[Float[np.ndarray, "T 3 h w"], float]:
+def _shrink(
+    frames: Float[Tensor, "T 3 H W"], beat: Callable[[], None]
+) -> tuple[Float[np.ndarray, "T 3 h w"], float]:
     """The frames at no more than 640 pixels width, and the factor that leads back."""
     width = frames.shape[-1]
     if width <= MAXIMUM_WIDTH:
         return frames.numpy(), 1.0
     scale = width / MAXIMUM_WIDTH
     size = (round(frames.shape[-2] / scale), MAXIMUM_WIDTH)
-    return torch.cat([functional.interpolate(f[None], size, mode="area") for f in frames]).numpy(), scale
+    small = []
+    for frame in frames:
+        small.append(functional.interpolate(frame[None], size, mode="area"))
+        beat()
+    return torch.cat(small).numpy(), scale
 
 
 def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[Blob]:
