@@ -163,3 +163,16 @@ def test_every_frame_of_every_pass_is_a_sign_of_life():
     assert beats.count("hold") >= 6 * FRAMES - 1
     track_motion(clip, lambda: beats.append("track"))
     assert beats.count("track") == beats.count("hold") + FRAMES
+
+
+def test_a_canvas_shows_what_lies_between_pixels_and_nothing_beyond_the_frame():
+    frames = np.random.default_rng(2).random((6, 3, 9, 11)).astype(np.float32)
+    shift = np.array([[0.0, 0.0], [1.3, -0.4], [-2.0, 3.0], [1e-17, 1e-17], [3.0, 0.25], [-0.5, 0.0]])
+    canvas, corner = align(frames, shift)
+    assert canvas.shape == (6, 3, 9 + 4, 11 + 5) and corner.tolist() == [3, 3]
+    rows, columns = np.mgrid[:13, :16].astype(float)
+    for image, frame, (x, y) in zip(canvas, frames, shift, strict=True):
+        there = [rows - 3 + y, columns - 3 + x]
+        for seen, channel in zip(image, frame, strict=True):
+            expected = ndimage.map_coordinates(channel, there, order=1, cval=np.nan)
+            np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-6)
