@@ -274,6 +274,8 @@ def check_video(
         exits(tracked.in_image, None, height, width),
         exits(tracked.in_image, None, height, width, margin=0.0),
     )
+    if tracked.torn is not None:
+        where = (*where[:2], where[2] | tracked.torn)
     where = _excuse(where, lost)
     motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
     if lost.any():

@@ -6,9 +6,11 @@ from worldgen.metrics.tracking.linking import (
     PATIENCE,
     SHORTEST,
     Blob,
+    Track,
     Tracked,
     Untrackable,
     assemble,
+    find_torn,
     link,
     moving_tracks,
 )
@@ -63,3 +65,23 @@ def test_columns_and_rows_become_x_and_minus_z_of_the_whole_picture():
     moved = Tracked(found, camera).in_image.position[0, 5, gone]
     assert (moved[0].item(), moved[2].item()) == (x + 5, z - 10)
     assert Tracked(found, None).in_image is found
+
+
+@pytest.mark.parametrize(
+    ("areas", "torn"),
+    [
+        ([100, 104, 97, 101, 95, 99], set()),  # noise at the outline
+        ([100, 108, 117, 126, 136, 147], set()),  # it comes nearer
+        ([30, 34, 28, 33, 29, 31], set()),  # small, so that noise is a larger share
+        ([100, 100, 70, 100, 100, 100], {1, 2, 3}),  # a part is hidden
+        ([100, 100, 100, 160, 160, 160], {2, 3}),  # another thing joins it
+    ],
+)
+def test_a_jump_of_area_tells_that_the_middle_jumps(areas, torn):
+    track = Track({frame: Blob(3.0 * frame, 8.0, float(area)) for frame, area in enumerate(areas)})
+    assert set(find_torn([track], 6)[:, 0].nonzero()[:, 0].tolist()) == torn
+
+
+def test_frames_that_are_not_there_tear_nothing():
+    track = Track({frame: Blob(3.0 * frame, 8.0, area) for frame, area in ((0, 100.0), (3, 130.0))})
+    assert not find_torn([track], 4).any()

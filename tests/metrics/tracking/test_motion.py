@@ -110,6 +110,14 @@ def test_an_object_before_something_of_its_own_color_stays_one():
     assert births_of(paint(doubled, radius=5.0)) == 1
 
 
+def test_where_a_wall_of_its_own_color_hides_a_part_the_middle_is_not_known():
+    flight = [(16 + 2.0 * t, 20 + 0.06 * (t - 12) ** 2) for t in range(30)]
+    torn = track_motion(behind(paint([[place] for place in flight], radius=7.0), slice(44, 52))).torn
+    assert torn is not None and torn[12:22].any() and not torn[:8].any()
+    alone = track_motion(paint([[place] for place in falling()])).torn
+    assert alone is not None and not alone.any()
+
+
 def reaching(clip: Clip) -> Clip:
     """An arm that reaches into the image from the left, sinks, and draws back; the edge itself stays dim."""
     frames = clip.frames.clone()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -17,6 +17,10 @@ SHORTEST = 6
 """Frames of a track, at least."""
 PATIENCE = 3
 """Frames from a blob of a track to its next one, at most."""
+_STEADY = 0.1
+"""Change of area from one frame to the next, in shares of it, that a turn or a nearer place makes."""
+_EDGE = 0.5
+"""Pixels of the outline by which noise moves it."""
 _FOREIGN = 1e6
 """Pixels that are added to the distance of things with different labels."""
 
@@ -87,6 +91,9 @@ class Tracked:
     a camera that stands still."""
     sigma: float | None = None
     """Noise of one coordinate in pixels, where the tracker itself knows it."""
+    torn: Bool[Tensor, "T N"] | None = None
+    """Where a thing seems to lose or gain a part, so that its middle jumps (`find_torn`); None where it does
+    not."""
 
     @property
     def in_image(self) -> Trajectory:
@@ -171,6 +178,26 @@ def moving_tracks(tracks: list[Track], what: str) -> list[Track]:
             else f"no {what} holds for {SHORTEST} frames: broken track"
         )
     return sorted(moving, key=lambda track: -track.travel * track.radius)
+
+
+def find_torn(tracks: list[Track], frames: int) -> Bool[Tensor, "T N"]:
+    """Where the area of a track jumps: a part of the thing is hidden or lost, or another thing joined it.
+
+    Then the middle of what is seen jumps, too, and no law of motion can be checked on it.
+
+    Args:
+        tracks: One object each.
+        frames: T.
+    """
+    torn = torch.zeros(frames, len(tracks), dtype=torch.bool)
+    for index, track in enumerate(tracks):
+        known = sorted(track.blobs)
+        area = np.array([track.blobs[frame].area for frame in known])
+        smaller = np.minimum(area[1:], area[:-1])
+        jumps = np.abs(np.diff(area)) > np.diff(known) * _STEADY * smaller + _EDGE * np.sqrt(np.pi * smaller)
+        for step in np.flatnonzero(jumps):
+            torn[[known[step], known[step + 1]], index] = True
+    return torn
 
 
 def assemble(

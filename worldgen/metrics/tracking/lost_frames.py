@@ -32,7 +32,10 @@ def fill_tracks(tracked: Tracked, places: Sequence[int]) -> Tracked:
         metric=one.metric,
     )
     return replace(
-        tracked, trajectory=spread, camera=None if tracked.camera is None else tracked.camera[last]
+        tracked,
+        trajectory=spread,
+        camera=None if tracked.camera is None else tracked.camera[last],
+        torn=None if tracked.torn is None else tracked.torn[last],
     )
 
 

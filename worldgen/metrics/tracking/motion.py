@@ -27,6 +27,7 @@ from worldgen.metrics.tracking.linking import (
     Tracked,
     Untrackable,
     assemble,
+    find_torn,
     link,
     moving_tracks,
 )
@@ -89,7 +90,12 @@ def track_motion(clip: Clip, beat: Callable[[], None] = lambda: None) -> Tracked
     objects += [
         track for track in tracks if track not in moving and track.whole >= SHORTEST and track.radius > least
     ]
-    return Tracked(assemble(objects, len(still.changes), still.scale, still.corner, clip.fps), still.camera)
+    frames = len(still.changes)
+    return Tracked(
+        assemble(objects, frames, still.scale, still.corner, clip.fps),
+        still.camera,
+        torn=find_torn(objects, frames),
+    )
 
 
 def hold_still(clip: Clip, beat: Callable[[], None] = lambda: None) -> Still:
