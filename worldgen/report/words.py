@@ -7,6 +7,7 @@ MEANING = {
     "flight_shape": "change of the acceleration along a flight: drag, or no free fall",
     "energy_gain": "largest later rise of energy in a passive world",
     "chord_energy": "steps that need more energy than there is",
+    "rebound": "rise above an earlier apex after a bounce, over the drop; needs no scale",
     "g_eff": "2 h / t² of falls from rest against g",
     "galileo_ratio": "whether two falls take the same g, for any scale and frame rate",
     "momentum": "change of what nothing outside pushes",

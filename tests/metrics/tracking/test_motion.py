@@ -197,6 +197,11 @@ def test_a_generated_fall_is_no_parabola():
 
 
 @needs_real
+def test_a_generated_rebound_rises_above_the_apex_before():
+    assert report_of(read_small(REAL / "falling_ball_generated_cogvideo.webm"))["rebound"].score < 0.5
+
+
+@needs_real
 def test_a_generated_fall_with_a_moving_camera_is_refused():
     with pytest.raises(Untrackable, match="the camera moves"):
         track_motion(film("falling_ball_generated_cosmos.webm"))

@@ -27,6 +27,7 @@ from worldgen.metrics.checks.free_fall import (
 from worldgen.metrics.checks.oscillation import check_oscillation
 from worldgen.metrics.checks.penetration import check_penetration, supported_frames
 from worldgen.metrics.checks.permanence import check_births, check_identity, check_permanence
+from worldgen.metrics.checks.rebound import check_rebound
 from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.tracking.flights import Motions, Stretch, find_motions, tracker_noise
@@ -113,6 +114,7 @@ def assess(
         check_galileo(falls),
         check_energy_gain(placed, sigma, gravity, floor),
         check_chord_energy(placed, reference, sigma, gravity, floor),
+        check_rebound(placed, motions, told or 0.0),
         check_momentum(placed, reference, sigma, gravity),
         *check_penetration(placed, reference, world),
         *check_oscillation(placed, reference, world),
