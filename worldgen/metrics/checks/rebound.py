@@ -14,7 +14,7 @@ from worldgen.metrics.checks.scoring import blank_states, measured, not_applicab
 from worldgen.metrics.tracking.flights import Flight, Motions
 from worldgen.metrics.tracking.kinds import scatter_noise
 from worldgen.physics.laws import acceleration_noise, fit_parabola
-from worldgen.types import Trajectory
+from worldgen.types import Check, Trajectory
 
 _REBOUND = blank_states(
     "rebound",
