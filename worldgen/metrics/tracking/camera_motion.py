@@ -143,7 +143,7 @@ def _spectrum(image: Float[np.ndarray, "h w"]) -> np.ndarray:
     """Of an image that fades out towards its border."""
     height, width = image.shape
     window = np.hanning(height)[:, None] * np.hanning(width)[None]
-    return fft.rfft2((image - image.mean()) * window.astype(image.dtype))
+    return np.asarray(fft.rfft2((image - image.mean()) * window.astype(image.dtype)))
 
 
 def _whole_step(before: np.ndarray, after: np.ndarray, width: int) -> Float[np.ndarray, " 2"]:
