@@ -24,6 +24,10 @@ _COLORS = (
     (0.85, 0.25, 0.20), (0.20, 0.45, 0.85), (0.25, 0.65, 0.30), (0.90, 0.75, 0.15), (0.60, 0.35, 0.75),
     (0.15, 0.70, 0.75),
 )  # fmt: skip
+_INTEGRATOR = (
+    "Rests on implicitfast as MuJoCo 4 has it, which loses energy; MuJoCo 3.3.7 and MJX gain it, and play "
+    "this otherwise"
+)
 _KINDS = {
     mujoco.mjtGeom.mjGEOM_SPHERE: "sphere",
     mujoco.mjtGeom.mjGEOM_BOX: "box",
@@ -238,6 +242,8 @@ def _padded(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _text_of(spec: mujoco.MjSpec) -> str:
+    if spec.option.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        spec.comment = _INTEGRATOR
     spec.compile()
     return spec.to_xml()
 
