@@ -104,6 +104,23 @@ BAD_TRAJECTORIES = [
     ({"present": torch.ones(2, 3, 2)}, "Trajectory.present must be bool; got torch.float32"),
     ({"present": torch.ones(2, 3, 1, dtype=torch.bool)}, "Trajectory.present must have shape"),
     ({"dt": torch.tensor([0.04, 0.0])}, "Trajectory.dt must be positive seconds"),
+    ({"dt": torch.tensor([0.04, torch.inf])}, "Trajectory.dt must be positive seconds"),
+    ({"mass": torch.ones(2, 2, dtype=torch.bool)}, "Trajectory.mass must be .*; got torch.bool that is not"),
+    (
+        {"position": torch.full((2, 3, 2, 3), torch.nan)},
+        "Trajectory.position must be finite where objects are",
+    ),
+    (
+        {"velocity": torch.full((2, 3, 2, 3), torch.inf)},
+        "Trajectory.velocity must be finite where objects are",
+    ),
+    ({"spin": torch.full((2, 3, 2, 3), -torch.inf)}, "Trajectory.spin must be finite where objects are"),
+    (
+        {"mass": torch.full((2, 2), torch.nan)},
+        "Trajectory.mass must be finite and not negative where objects are",
+    ),
+    ({"mass": torch.full((2, 2), -1.0)}, "Trajectory.mass must be finite and not negative where"),
+    ({"extent": torch.full((2, 2, 3), -0.5)}, "Trajectory.extent must be finite and not negative where"),
     ({"dt": torch.ones(1)}, "Trajectory.dt must have shape"),
     ({"contacts": (contacts(1),)}, "one entry per clip; got 1 for 2"),
 ]
@@ -113,6 +130,13 @@ BAD_TRAJECTORIES = [
 def test_a_bad_trajectory_is_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         replace(trajectory(), **change)
+
+
+def test_an_absent_object_may_have_any_states():
+    states = trajectory()
+    nothing = torch.full_like(states.velocity, torch.nan)
+    absent = torch.zeros_like(states.present)
+    assert not replace(states, velocity=nothing, mass=-states.mass, present=absent).present.any()
 
 
 def test_an_absent_object_may_have_any_rotation():

@@ -8,6 +8,7 @@ folder holds a lock while its maker lives, by which `remove_leftovers` tells wha
 from __future__ import annotations
 
 import codecs
+import errno
 import fcntl
 import hashlib
 import os
@@ -38,6 +39,7 @@ import worldgen
 
 LINE_SECONDS = 30.0
 """Between two lines of progress in a log file."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOCK = "lock"
 _LONGEST_NAME = 255
 """Bytes of a file's name."""
@@ -71,8 +73,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     partial = Partial(path)
     try:
-        yield partial.path
-        partial.keep()
+        with naming_the_file(path):
+            yield partial.path
+            partial.keep()
     finally:
         partial.discard()
 
@@ -90,8 +93,9 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     partial = Partial(folder, beside)
     try:
         partial.path.mkdir()
-        yield partial.path
-        partial.keep()
+        with naming_the_file(folder):
+            yield partial.path
+            partial.keep()
     finally:
         partial.discard()
 
@@ -105,10 +109,31 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
     partial = Partial(folder)
     try:
         partial.path.mkdir()
-        yield partial.path
-        partial.keep_instead()
+        with naming_the_file(folder):
+            yield partial.path
+            partial.keep_instead()
     finally:
         partial.discard()
+
+
+@contextmanager
+def naming_the_file(path: str | Path) -> Iterator[None]:
+    """Errors of a full disk say what was being written, which neither the system nor safetensors does.
+
+    Raises:
+        OSError: With the path in its sentence.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in _FULL and error.filename is None
+        if not full and type(error).__name__ != "SafetensorError":
+            raise
+        code = error.errno or errno.EIO if isinstance(error, OSError) else errno.ENOSPC
+        why = os.strerror(code) if full else error
+        said = OSError(f"{path} cannot be written ({why}). Make room on its disk, and run it again.")
+        said.errno = code  # who writes it as a part of more says of what
+        raise said from error
 
 
 class Partial:

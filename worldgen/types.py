@@ -133,9 +133,9 @@ class Trajectory:
     spin: Float[Tensor, "B T N 3"]
     """rad/s, world frame."""
     mass: Float[Tensor, "B N"]
-    """kg."""
+    """kg; 0 where unknown."""
     extent: Float[Tensor, "B N 3"]
-    """Half sizes, metres."""
+    """Half sizes, metres; 0 of a point."""
     present: Bool[Tensor, "B T N"]
     """True where the object exists and was seen."""
     dt: Float[Tensor, " B"]
@@ -160,8 +160,13 @@ class Trajectory:
             raise ValueError(
                 f"Trajectory.present must be bool; got {self.present.dtype}. Compare with 0 first."
             )
-        if batch and not self.dt.min().item() > 0:
+        if batch and not (self.dt.min().item() > 0 and self.dt.max().item() < float("inf")):
             raise ValueError(f"Trajectory.dt must be positive seconds; got {self.dt.tolist()}.")
+        for name in ("position", "rotation", "velocity", "spin"):
+            _require_finite(getattr(self, name), self.present, f"Trajectory.{name}")
+        for name in ("mass", "extent"):
+            values = getattr(self, name).reshape(batch, count, -1)
+            _require_finite(values, self.present.any(dim=1), f"Trajectory.{name}", least=0.0)
         off = torch.where(self.present, self.rotation.norm(dim=-1) - 1, 0.0).flatten()
         if off.numel() and not off.abs().max().item() < 1e-3:
             worst = 1 + off[off.abs().argmax()].item()
@@ -381,6 +386,13 @@ def _batch_of(tensor: Tensor, name: str, rank: int) -> int:
     if tensor.ndim != rank:
         raise ValueError(f"{name} must have {rank} axes; got shape {tuple(tensor.shape)}.")
     return tensor.shape[0]
+
+
+def _require_finite(tensor: Tensor, there: Tensor, name: str, least: float = -float("inf")) -> None:
+    right = tensor.is_floating_point() and (torch.isfinite(tensor) & (tensor >= least)).all(dim=-1)
+    if right is False or not bool((right | ~there).all()):
+        what = "finite" if least < 0 else "finite and not negative"
+        raise ValueError(f"{name} must be {what} where objects are present; got {tensor.dtype} that is not.")
 
 
 def _require_shape(tensor: Tensor, shape: tuple[int, ...], name: str) -> None:

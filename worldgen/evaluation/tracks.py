@@ -11,7 +11,7 @@ import torch
 from worldgen.data.shards.shards import read_index
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
-from worldgen.files import write_atomically
+from worldgen.files import atomic_folder
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
@@ -110,15 +110,16 @@ def write_exports(clips: list[Path], out: Path, most: int | None = None) -> list
             scene = None if clip is None or clip.scenes is None else clip.scenes[0]
             camera = None if clip is None else clip.camera
             floor = 0.0 if scene else _floor_of(trajectory)
-            texts = (
-                (f"{name}.xml", mjcf_of(trajectory, scene, floor)),
-                (f"{name}.mocap.xml", mocap_mjcf_of(trajectory, scene, floor)),
-                (f"{name}.py", blender_script_of(trajectory, scene, camera, floor)),
-            )
-            for file, text in texts:
-                write_atomically(out / file, text.encode())
-                written.append(out / file)
-            written.append(write_tracks(out / f"{name}.tracks.csv", trajectory))
+            texts = {
+                f"{name}.xml": mjcf_of(trajectory, scene, floor),
+                f"{name}.mocap.xml": mocap_mjcf_of(trajectory, scene, floor),
+                f"{name}.py": blender_script_of(trajectory, scene, camera, floor),
+            }
+            with atomic_folder(out) as partial:
+                for file, text in texts.items():
+                    (partial / file).write_text(text)
+                write_tracks(partial / f"{name}.tracks.csv", trajectory)
+            written += [out / file for file in (*texts, f"{name}.tracks.csv")]
     if not written:
         raise ValueError("worldgen export needs at least one clip; got none. Name a folder of shards.")
     return written

@@ -92,7 +92,7 @@ def _build(folder: Path) -> WorldModel:
     from jsonargparse import ArgumentParser
 
     config = _read_config(folder)
-    if not isinstance(config, dict) or "model" not in config:
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise ValueError(
             f"{folder / CONFIG_FILE} must have a section 'model'; it has none. Is it a run of `fit`?"
         )

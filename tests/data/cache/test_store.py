@@ -1,5 +1,6 @@
 """Parts of a cache: written whole, claimed by one process, swept after a kill."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,17 @@ def test_the_size_of_an_entry_is_known_before_it_is_written(tmp_path: Path) -> N
     assert entry_size(kept) == pytest.approx(
         sum(path.stat().st_size for path in tmp_path.iterdir()), rel=0.02
     )
+
+
+@pytest.mark.parametrize(
+    "place, value",
+    [(0, "0"), (0, -8), (1, 10**9), (1, 4), (2, None), (3, "save"), (3, 1.5), (4, [7]), (4, "ab")],
+)
+def test_an_index_that_says_what_no_tensor_can_be_is_damaged(tmp_path: Path, place: int, value) -> None:
+    Store(tmp_path).write("a", [ROW])
+    (index,) = tmp_path.glob(f"*{INDEX}")
+    row = json.loads(index.read_text())
+    row["tensors"][0][place] = value
+    index.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="has a damaged index, line 1|is cut off at byte"):
+        Store(tmp_path)

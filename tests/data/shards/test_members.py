@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import zstandard
 
 from worldgen.data.shards.members import _pack_masks, decode_clip, encode_clip
 from worldgen.types import Clip
@@ -21,3 +22,18 @@ def test_a_scene_with_files_is_refused_when_it_is_read() -> None:
                 decode_clip(members)
         else:
             assert decode_clip(members).scenes == (scene,)
+
+
+def test_a_member_that_unpacks_to_more_than_its_shape_is_refused_before_it_is() -> None:
+    clip = Clip(torch.zeros(1, 2, 3, 4, 4), torch.tensor([8.0]), ("",), scenes=("<mujoco/>",))
+    members = {name: memoryview(data) for name, data in encode_clip(clip, "drop", 0).items()}
+    bomb = memoryview(zstandard.ZstdCompressor().compress(bytes(2**28)))
+    assert len(bomb) < 10_000
+    for name in ("video.u8.zst", "scene.xml.zst"):
+        with pytest.raises(ValueError, match="unpacks to 268435456 bytes, more than"):
+            decode_clip({**members, name: bomb})
+    with pytest.raises(ValueError, match=r"frames of \[2, 4, 4, 3\], where its index has \[2, 4, 5, 3\]"):
+        decode_clip(members, shape=(2, 4, 5))
+    meta = bytes(members["meta.json"]).replace(b"[2, 4, 4, 3]", b"[200000, 4000, 4000, 3]")
+    with pytest.raises(ValueError, match="an array of"):
+        decode_clip({**members, "meta.json": memoryview(meta)})

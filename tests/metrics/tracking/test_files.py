@@ -331,7 +331,7 @@ def test_other_bad_input_is_explained(tmp_path):
         write_tracks(tmp_path / "m.mat", tracks)
     broken = tracks.position.clone()
     broken[0, 3, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="Tracks must be finite where objects are present"):
+    with pytest.raises(ValueError, match="must be finite where objects are present"):
         write_tracks(tmp_path / "m.csv", replace(tracks, position=broken))
     assert not list(tmp_path.glob("m.*"))
     path = write_tracks(tmp_path / "bad.trk", tracks)

@@ -195,7 +195,7 @@ def test_off_center_bodies_are_placed_by_their_center_of_mass(clips):
         ),
         (
             lambda c: film_trajectory(replace(c.truth, position=c.truth.position * torch.nan), c.scenes, 8),
-            "needs finite states; those of object 0 of clip 0 are not in frame 0",
+            "Trajectory.position must be finite where objects are present",
         ),
         (lambda c: camera_of(model_of("<mujoco/>")), "the scene must have a camera; got an MJCF without"),
         (

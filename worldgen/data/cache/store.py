@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import secrets
 import zlib
@@ -205,17 +206,28 @@ def _read_index(part: Path) -> list[tuple[str, Entry]]:
     try:
         for line in index.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            places = tuple(
-                Place(offset, size, checksum, dtype, tuple(shape))
-                for offset, size, checksum, dtype, shape in row["tensors"]
-            )
+            if not (isinstance(row["key"], str) and isinstance(row["name"], str)):
+                raise TypeError("a key and a name are texts")
+            places = tuple(_read_place(place) for place in row["tensors"])
             found.append((row["key"], Entry(part, row["name"], places)))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(_damage(part, f"has a damaged index, line {len(found) + 1}")) from error
     length = part.stat().st_size
     if any(place.offset + place.size > length for _, entry in found for place in entry.places):
         raise ValueError(_damage(part, f"is cut off at byte {length}"))
     return found
+
+
+def _read_place(row: Sequence[Any]) -> Place:
+    """A place of which all numbers agree with each other."""
+    offset, size, checksum, name, shape = row
+    dtype = getattr(torch, name)
+    numbers = (offset, size, checksum, *shape)
+    if not isinstance(dtype, torch.dtype) or not all(type(one) is int and one >= 0 for one in numbers):
+        raise TypeError(f"{name} of {numbers}")
+    if size != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{size} bytes are no {name} of {shape}")
+    return Place(offset, size, checksum, name, tuple(shape))
 
 
 def _offsets(path: Path) -> dict[str, int]:

@@ -15,8 +15,9 @@ A member is there when the clip has it.
 from __future__ import annotations
 
 import json
+import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 
@@ -36,6 +37,10 @@ from worldgen.types import Camera, Clip, Contacts, Trajectory
 MUJOCO = version("mujoco-core")  # asked once: it takes as long as compressing ten clips
 CAPTION = "caption.txt"
 """The member that is read as the prompt."""
+_MOST_BYTES = 2**32
+"""Of one array of a clip: 4K frames for five seconds."""
+_MOST_OF_A_SCENE = 2**26
+"""Bytes of its MJCF."""
 
 
 def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
@@ -73,11 +78,18 @@ def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
 
 
 def decode_clip(
-    members: Mapping[str, memoryview], caption_member: str = CAPTION, out: Tensor | None = None
+    members: Mapping[str, memoryview],
+    caption_member: str = CAPTION,
+    out: Tensor | None = None,
+    shape: tuple[int, int, int] | None = None,
 ) -> Clip:
-    """The clip (B = 1) that the members hold, with the text of ``caption_member`` as its prompt.
+    """The clip (B = 1) that the members hold.
 
-    Its frames are written to ``out`` (T 3 H W) if that is given.
+    Args:
+        members: Bytes by suffix.
+        caption_member: The one whose text is the prompt.
+        out: Where its frames (T 3 H W) go; into memory of their own when None.
+        shape: Frames, rows and columns that its index promises.
 
     Raises:
         ValueError: A member is missing or does not hold what its name and ``meta.json`` say.
@@ -88,19 +100,21 @@ def decode_clip(
         for name, array in load_arrays(bytes(members["state.safetensors"])).items():
             part, _, field = name.rpartition(".")
             state.setdefault(part, {})[field] = torch.from_numpy(array)
-        shapes, decompress = meta["shapes"], zstandard.ZstdDecompressor().decompress
-        frames = _tensor(decompress(members["video.u8.zst"]), np.uint8, shapes["video"])
+        shapes = meta["shapes"]
+        if shape is not None and shapes["video"] != [*shape, 3]:
+            raise ValueError(f"frames of {shapes['video']}, where its index has {[*shape, 3]}")
+        frames = _tensor(members["video.u8.zst"], np.uint8, shapes["video"])
         depth = masks = scenes = None
         if "depth.f16.zst" in members:
-            depth = _tensor(decompress(members["depth.f16.zst"]), np.float16, shapes["depth"])
+            depth = _tensor(members["depth.f16.zst"], np.float16, shapes["depth"])
             depth = depth.float()[None, :, None]
         if "masks.u8.zst" in members:
             time, count, height, width = shapes["masks"]
-            packed = decompress(members["masks.u8.zst"])
-            bits = _tensor(packed, np.uint8, (time, -(-count // 8), height, width)).numpy()
+            packed = (time, -(-count // 8), height, width)
+            bits = _tensor(members["masks.u8.zst"], np.uint8, packed).numpy()
             masks = torch.from_numpy(_unpack_masks(bits, count))[None]  # (1, T, N, H, W)
         if "scene.xml.zst" in members:
-            scenes = (decompress(members["scene.xml.zst"]).decode(),)
+            scenes = (_unpack(members["scene.xml.zst"], _MOST_OF_A_SCENE).decode(),)
             require_closed(scenes[0])
         descriptions = None
         if "description.txt" in members:
@@ -145,9 +159,20 @@ def _state_of(clip: Clip) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in state.items()}
 
 
-def _tensor(data: bytes, dtype: type[np.generic], shape: Iterable[int]) -> Tensor:
-    array = np.frombuffer(bytearray(data), dtype)  # torch wants it writable
+def _tensor(packed: memoryview, dtype: type[np.generic], shape: Sequence[int]) -> Tensor:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not 0 <= size <= _MOST_BYTES:
+        raise ValueError(f"an array of {list(shape)}")
+    array = np.frombuffer(bytearray(_unpack(packed, size)), dtype)  # torch wants it writable
     return torch.from_numpy(array.reshape(tuple(shape)))
+
+
+def _unpack(packed: memoryview, most: int) -> bytes:
+    """What was compressed; a few bytes may hold gigabytes, so that it is asked before it is done."""
+    size = zstandard.frame_content_size(packed)
+    if size > most:
+        raise ValueError(f"a member that unpacks to {size} bytes, more than {most}")
+    return zstandard.ZstdDecompressor().decompress(packed, max_output_size=most)
 
 
 def _to_unit(frames: Tensor, out: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ import tarfile
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from worldgen.data.shards.members import CAPTION, decode_clip, encode_clip
-from worldgen.files import Partial, write_atomically
+from worldgen.files import Partial, naming_the_file, write_atomically
 from worldgen.types import Clip
 
 OPEN_SHARDS = 64
@@ -103,7 +104,8 @@ class ShardWriter:
             info = tarfile.TarInfo(f"{id}.{suffix}")  # time, owner and group stay 0: same clips, same bytes
             info.size = len(data)
             places[suffix] = (self._tar.offset + tarfile.BLOCKSIZE, len(data), zlib.crc32(data))
-            self._tar.addfile(info, io.BytesIO(data))
+            with naming_the_file(self.tar_path):
+                self._tar.addfile(info, io.BytesIO(data))
         row = {"id": id, "family": family, "seed": seed, "caption": caption}
         self._lines.append(json.dumps({**row, "shape": list(shape), "members": places}) + "\n")
         self._ids.add(id)
@@ -114,16 +116,25 @@ class ShardWriter:
         return len(self._lines)
 
     def close(self) -> None:
-        """Put the shard and then its index in place."""
-        self._tar.close()
-        self._file.close()
-        self.index_path.unlink(missing_ok=True)  # never an old index beside a new tar
-        self._partial.keep()
-        write_atomically(self.index_path, "".join(self._lines).encode())
+        """Put the shard and then its index in place.
+
+        Raises:
+            OSError: The disk does not take it; then nothing of it stays.
+        """
+        try:
+            with naming_the_file(self.tar_path):
+                self._tar.close()
+                self._file.close()
+                self.index_path.unlink(missing_ok=True)  # never an old index beside a new tar
+                self._partial.keep()
+            write_atomically(self.index_path, "".join(self._lines).encode())
+        finally:
+            self.discard()
 
     def discard(self) -> None:
-        """Forget what was written."""
-        self._file.close()
+        """Forget what was written and not kept."""
+        with suppress(OSError):  # of a full disk, of which whoever wrote has heard
+            self._file.close()
         self._partial.discard()
 
     def __enter__(self) -> ShardWriter:
@@ -208,7 +219,7 @@ class ShardIndex:
                 raise ValueError(_damage(entry.shard, entry.id, f"is damaged in {suffix}"))
             members[suffix] = part
         try:
-            return decode_clip(members, self.caption_member, out)
+            return decode_clip(members, self.caption_member, out, entry.shape)
         except ValueError as error:
             raise ValueError(_damage(entry.shard, entry.id, f"cannot be decoded ({error})")) from error
 
