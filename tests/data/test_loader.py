@@ -42,12 +42,12 @@ def make_loaders() -> dict:
 
 
 def in_two_processes(folder: Path, resume: Path | None = None) -> list[dict]:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads of tests before
     processes = [context.Process(target=run_rank, args=(rank, folder, resume)) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
         assert process.exitcode == 0
     name = "second" if resume else "first"
     return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(2)]

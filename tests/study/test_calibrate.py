@@ -92,7 +92,7 @@ def test_a_world_that_cannot_be_judged_is_skipped_and_counted(few, tmp_path, mon
     [
         (["--source", "dreams"], "--source must be truth or readout; got 'dreams'"),
         (["--families", "drop", "spin"], "got spin"),
-        (["--clips", "0"], "--clips must be at least 1; got 0"),
+        (["--clips", "0"], "--clips must be from 1 to 1,000,000,000; got 0"),
         (["--run", "nowhere"], "must hold config.yaml"),
     ],
 )

@@ -40,6 +40,8 @@ _WHOLE_IMAGE = 0.25
 """Share of changed pixels above which it is the camera that moved."""
 _LEAST_RADIUS = 0.4
 """Radius of an object as a share of the main one's, at least; smaller blobs are noise and crumbs of it."""
+_GONE = 0.1
+"""Share of the frames, at least, in which something that stands still is not there, if it comes or goes."""
 _BORDER = 0.03
 """Share of the image in which objects may enter and leave."""
 
@@ -85,12 +87,18 @@ def track_motion(clip: Clip, beat: Callable[[], None] = lambda: None) -> Tracked
         raise Untrackable(
             f"what moves reaches over the border: nothing large is seen whole in {SHORTEST} frames"
         )
-    # What stands still and is not background comes or goes: it is there in some frames only.
-    least = _LEAST_RADIUS * objects[0].radius
+    # What stands still and is not background comes or goes: it is there in some frames only. What is there
+    # in nearly all of them is background that a thing of its color made unlike itself when it passed.
+    least, frames = _LEAST_RADIUS * objects[0].radius, len(still.changes)
+    most = frames - max(SHORTEST, _GONE * frames)
     objects += [
-        track for track in tracks if track not in moving and track.whole >= SHORTEST and track.radius > least
+        track
+        for track in tracks
+        if track not in moving
+        and track.whole >= SHORTEST
+        and len(track.blobs) <= most
+        and track.radius > least
     ]
-    frames = len(still.changes)
     return Tracked(
         assemble(objects, frames, still.scale, still.corner, clip.fps),
         still.camera,
