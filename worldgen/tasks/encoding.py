@@ -40,7 +40,9 @@ def try_shapes(model: WorldModel, data: ClipDataModule) -> None:
         ValueError: The codec or the denoiser cannot take clips of some shape.
     """
     source = data.train_source(unread_members(model))
-    shapes = source.shapes if isinstance(source, Shaped) else [None]  # videos are all read as one
+    shapes: list[tuple[int, int, int] | None] = [None]  # videos are all read as one
+    if isinstance(source, Shaped):
+        shapes = list(source.shapes)
     with torch.random.fork_rng():
         for shape in dict.fromkeys(shapes):
             try:

@@ -170,10 +170,10 @@ def _contrast(
     image: Float[np.ndarray, "3 h w"], own: Bool[np.ndarray, "h w"], free: Bool[np.ndarray, "h w"]
 ) -> float:
     """Mean difference between the two sides of a region's outline, the largest channel's."""
-    core = ndimage.binary_erosion(own, _SQUARE)
+    core = np.asarray(ndimage.binary_erosion(own, _SQUARE), dtype=bool)
     core = core if core.any() else own
-    outside = free & ~ndimage.binary_dilation(own, _SQUARE)
-    rim = core & ndimage.binary_dilation(~own, _SQUARE, iterations=2)
+    outside = free & ~np.asarray(ndimage.binary_dilation(own, _SQUARE), dtype=bool)
+    rim = core & np.asarray(ndimage.binary_dilation(~own, _SQUARE, iterations=2), dtype=bool)
     window = 2 * _REACH + 3
     inner, outer = (ndimage.uniform_filter(side.astype(np.float64), window) for side in (core, outside))
     judged = rim & (outer > 1e-9)
