@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from worldgen.runs.folder import open_run
 from worldgen.simulation.violations.dynamics import swap_materials
 from worldgen.simulation.violations.refilm import NotViolable
 from worldgen.study.swapping import choose_partners, find_conditions, swap_condition, swap_words
+from worldgen.texts import csv_text
 from worldgen.types import Clip, select
 
 BATCH = 20
@@ -394,8 +394,4 @@ def _as_csv(rows: Sequence[dict]) -> str:
                 for part in ("value", "low", "high"):
                     line[f"{name}_{part}"] = "" if value is None else f"{value[part]:.6g}"
         flat.append(line)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
+    return csv_text([flat[0], *(line.values() for line in flat)])

@@ -12,6 +12,7 @@ from scipy.optimize import least_squares
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.tracking.flights import smooth_runs
+from worldgen.metrics.tracking.kinds import count_turns
 from worldgen.physics.laws import damping_ratio, oscillation_residual
 from worldgen.types import Check, Trajectory
 
@@ -119,7 +120,9 @@ def find_swings(trajectory: Trajectory, world: Surroundings) -> tuple[Swing, ...
                 continue
         place = trajectory.position[0, :, index].double().numpy()[frames]
         along = _main_direction(place)
-        if np.ptp(along) <= float(trajectory.extent[0, index, 2]) or _turns(along) < 2 - world.holds(index):
+        if np.ptp(along) <= float(trajectory.extent[0, index, 2]) or count_turns(along) < 2 - world.holds(
+            index
+        ):
             continue
         swing = fit_swing(frames * dt, along, index)
         if swing.periods >= _LEAST_PERIODS:
@@ -167,17 +170,3 @@ def fit_swing(time: Float[np.ndarray, " T"], along: Float[np.ndarray, " T"], ind
 def _main_direction(place: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, " T"]:
     centered = place - place.mean(axis=0)
     return centered @ np.linalg.svd(centered, full_matrices=False)[2][0]
-
-
-def _turns(along: Float[np.ndarray, " T"]) -> int:
-    """Turning points: how often the coordinate changes direction, by more than a twentieth of its range."""
-    turns, extreme, direction = 0, along[0], 0.0
-    least = 0.05 * float(np.ptp(along))
-    for value in along[1:]:
-        if direction == 0 and abs(value - extreme) > least:
-            direction = np.sign(value - extreme)
-        if direction * (value - extreme) >= 0:
-            extreme = value if direction else extreme
-        elif abs(value - extreme) > least:
-            turns, direction, extreme = turns + 1, -direction, value
-    return turns
