@@ -120,9 +120,8 @@ def find_swings(trajectory: Trajectory, world: Surroundings) -> tuple[Swing, ...
                 continue
         place = trajectory.position[0, :, index].double().numpy()[frames]
         along = _main_direction(place)
-        if np.ptp(along) <= float(trajectory.extent[0, index, 2]) or count_turns(along) < 2 - world.holds(
-            index
-        ):
+        least = 2 - world.holds(index)
+        if np.ptp(along) <= float(trajectory.extent[0, index, 2]) or count_turns(along) < least:
             continue
         swing = fit_swing(frames * dt, along, index)
         if swing.periods >= _LEAST_PERIODS:
