@@ -21,7 +21,7 @@ from types import ModuleType
 import numpy as np
 from scipy import ndimage
 
-from worldgen.data.folders import VIDEO_SUFFIXES
+from worldgen.data.reading.folders import VIDEO_SUFFIXES
 from worldgen.data.videos import read_small
 from worldgen.metrics.tracking import camera_motion
 

@@ -14,6 +14,7 @@ PLAN = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
 FORBIDDEN = {
     "metrics": ("worldgen.physics.dynamics", "worldgen.physics.regularizer", "worldgen.physics.readout"),
     "metrics/tracking": ("worldgen.metrics.checks", "worldgen.metrics.calibration"),
+    "metrics/motions": ("worldgen.metrics.tracking", "worldgen.metrics.tracks", "worldgen.metrics.checks"),
     "metrics/checks": ("worldgen.metrics.calibration",),
     "model.py": ("lightning",),
 }

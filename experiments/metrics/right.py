@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from right_motions import Motion, driven, falls, flights, ground
 
-from worldgen.data.folders import find_videos
+from worldgen.data.reading.folders import find_videos
 from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.videos import check_video
 from worldgen.metrics.checks.scoring import PASSING

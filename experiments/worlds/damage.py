@@ -23,9 +23,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from worldgen.data.decoding import frame_to_rgb
 from worldgen.data.importing.framing import bucket_sizes, fit_frame
 from worldgen.data.importing.importing import import_videos
+from worldgen.data.reading.decoding import frame_to_rgb
 from worldgen.data.sources import ShardedClips
 
 KINDS = ("truncated", "bit-flipped", "renamed", "empty", "huge header")

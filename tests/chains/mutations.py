@@ -20,11 +20,11 @@ from tests.data.importing.test_layouts import write_tar
 from tests.data.videos import ball, write
 from worldgen.data.cache.cache import read_recipes
 from worldgen.data.cache.store import Store
-from worldgen.data.caption_files import captions_of
 from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.importing.ledger import Ledger
 from worldgen.data.importing.reading import CutRule, cut_recording
 from worldgen.data.media import read_video, video_timing
+from worldgen.data.reading.caption_files import captions_of
 from worldgen.data.shards.inspection import contact_sheet, summarize_shards
 from worldgen.data.shards.shards import ShardIndex, read_index, verify_shard, write_shards
 from worldgen.diffusion.codec import load_codec
@@ -32,7 +32,7 @@ from worldgen.encoders.base import load_encoder
 from worldgen.evaluation.compare import read_report
 from worldgen.evaluation.kept import Record, read_finding
 from worldgen.evaluation.tracks import write_exports
-from worldgen.metrics.tracking.files import read_tracks, write_tracks
+from worldgen.metrics.tracks.files import read_tracks, write_tracks
 from worldgen.runs.folder import open_run
 from worldgen.texts import read_yaml
 

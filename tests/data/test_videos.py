@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.data.videos import ball, write
-from worldgen.data.folders import find_videos
 from worldgen.data.media import read_video, write_png, write_video
+from worldgen.data.reading.folders import find_videos
 from worldgen.data.videos import (
     VideoFolder,
     VideoReader,

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from worldgen.data.decoding import (
+from worldgen.data.reading.decoding import (
     Damaged,
     Promises,
     choose_clock,
@@ -31,8 +31,8 @@ from worldgen.data.decoding import (
     require_whole,
     unfit_frame,
 )
-from worldgen.data.pictures import IMAGE_SUFFIXES, is_animated, iterate_animation, read_picture
-from worldgen.data.timing import constant_rate, mean_rate
+from worldgen.data.reading.pictures import IMAGE_SUFFIXES, is_animated, iterate_animation, read_picture
+from worldgen.data.reading.timing import constant_rate, mean_rate
 from worldgen.files import atomic_path
 
 CRF = "12"

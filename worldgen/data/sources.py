@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from worldgen.data.folders import find_videos
+from worldgen.data.reading.folders import find_videos
 from worldgen.data.shards.members import CAPTION
 from worldgen.data.shards.shards import ShardEntry, ShardIndex, find_shards
 from worldgen.data.shards.simulate import SimulationConfig

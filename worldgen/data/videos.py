@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from worldgen.data.caption_files import captions_of
-from worldgen.data.folders import find_videos
 from worldgen.data.media import iterate_frames
-from worldgen.data.pictures import IMAGE_SUFFIXES
-from worldgen.data.timing import Grid, constant_rate, find_grid, mean_rate
+from worldgen.data.reading.caption_files import captions_of
+from worldgen.data.reading.folders import find_videos
+from worldgen.data.reading.pictures import IMAGE_SUFFIXES
+from worldgen.data.reading.timing import Grid, constant_rate, find_grid, mean_rate
 from worldgen.types import Clip
 
 FRAME_RATE = 15.0

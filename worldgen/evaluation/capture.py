@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from worldgen.metrics.tracking.scale import DENSITY
+from worldgen.metrics.motions.scale import DENSITY
 from worldgen.types import GRAVITY
 
 FROM_GRAVITY = "g"

@@ -15,7 +15,7 @@ from worldgen.files import atomic_folder
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
-from worldgen.metrics.tracking.files import SUFFIXES, read_tracks, write_tracks
+from worldgen.metrics.tracks.files import SUFFIXES, read_tracks, write_tracks
 from worldgen.report.cases import Case, Exhibit
 from worldgen.report.report import Report
 from worldgen.report.terminal import print_report

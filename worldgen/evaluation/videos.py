@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from worldgen.data.caption_files import captions_of
-from worldgen.data.folders import find_videos, list_passed_over
+from worldgen.data.reading.caption_files import captions_of
+from worldgen.data.reading.folders import find_videos, list_passed_over
 from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, read_small_on_grid
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Capture
@@ -23,10 +23,10 @@ from worldgen.files import progress_bar
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.checks.permanence import exits
 from worldgen.metrics.measure import Row
+from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
 from worldgen.metrics.tracking.lost_frames import fill_clip, fill_tracks, lost_places
 from worldgen.metrics.tracking.motion import expected_presence
 from worldgen.metrics.tracking.points import carried_noise
-from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
 from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Case, Exhibit
 from worldgen.report.report import Report

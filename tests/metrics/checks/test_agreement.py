@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.metrics.motions import DT, of, path, times
+from tests.metrics.paths import DT, of, path, times
 from worldgen.metrics.checks.agreement import (
     check_pisa,
     pisa_chamfer,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.metrics.motions import bouncing_ball
+from tests.metrics.paths import bouncing_ball
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.simulation.rollout import rollout

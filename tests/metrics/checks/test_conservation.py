@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.metrics.motions import of, path, times
+from tests.metrics.paths import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.colors import trajectory_of
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.metrics.motions import DT, G, fall, of, path, times
+from tests.metrics.paths import DT, G, fall, of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.free_fall import check_g_eff, check_galileo, find_falls
 from worldgen.metrics.tracking.colors import trajectory_of

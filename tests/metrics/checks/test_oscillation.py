@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.metrics.motions import of, path, times
+from tests.metrics.paths import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.oscillation import check_oscillation, find_swings, fit_swing
 from worldgen.metrics.checks.surroundings import Surroundings

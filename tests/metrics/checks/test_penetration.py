@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.metrics.motions import of, path, times
+from tests.metrics.paths import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.penetration import find_depths, supported_frames
 from worldgen.metrics.checks.surroundings import Obstacle, Surroundings

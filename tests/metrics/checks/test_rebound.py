@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.metrics.motions import DT, G, bouncing_ball, of, path, times
+from tests.metrics.paths import DT, G, bouncing_ball, of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.types import Check, Trajectory
 

@@ -22,7 +22,7 @@ from worldgen.metrics.checks.replay import (
     replay_rmse,
 )
 from worldgen.metrics.tracking.colors import track_objects, trajectory_of
-from worldgen.metrics.tracking.tracker_xml import read_trk
+from worldgen.metrics.tracks.tracker_xml import read_trk
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.replay.overlap import overlap
 from worldgen.simulation.replay.replay import Replay, replay

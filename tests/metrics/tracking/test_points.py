@@ -7,10 +7,10 @@ import torch
 
 from tests.metrics.tracking.trackers import HUB, G, discs, thrown, tiny_clone
 from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
 from worldgen.metrics.tracking.linking import Tracked, Untrackable
 from worldgen.metrics.tracking.motion import track_motion
 from worldgen.metrics.tracking.points import CoTracker, Followed, carried_noise, follow_points
-from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
 from worldgen.types import GRAVITY, Clip
 
 METRES = GRAVITY / (G * 25**2)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import UInt8
 from torch.nn import functional
 
-from worldgen.data.timing import find_grid
+from worldgen.data.reading.timing import find_grid
 
 ASPECT_RATIOS = (9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9)
 """Columns over rows that a bucket is made for."""

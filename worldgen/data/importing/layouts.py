@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from worldgen.data.caption_files import (
+from worldgen.data.importing.recordings import Drop, Listing, Recording
+from worldgen.data.reading.caption_files import (
     BESIDE,
     TEXT_SUFFIXES,
     Caption,
@@ -21,9 +22,8 @@ from worldgen.data.caption_files import (
     caption_beside,
     caption_in,
 )
-from worldgen.data.folders import VIDEO_SUFFIXES, why_passed_over
-from worldgen.data.importing.recordings import Drop, Listing, Recording
-from worldgen.data.pictures import IMAGE_SUFFIXES, is_animated
+from worldgen.data.reading.folders import VIDEO_SUFFIXES, why_passed_over
+from worldgen.data.reading.pictures import IMAGE_SUFFIXES, is_animated
 from worldgen.data.shards.shards import find_shards
 
 _WRITTEN = re.compile(r"config\.json|dropped\.csv|parts/.*|\d+x\d+x\d+/shard-\d{6,}\.(tar|index\.jsonl)")

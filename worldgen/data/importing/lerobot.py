@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from worldgen.data.caption_files import Caption, describe_captions
 from worldgen.data.importing.recordings import Drop, Listing, Recording
+from worldgen.data.reading.caption_files import Caption, describe_captions
 from worldgen.files import path_within
 
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"

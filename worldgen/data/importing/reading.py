@@ -24,7 +24,16 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image
 
-from worldgen.data.decoding import (
+from worldgen.data.importing.framing import (
+    MULTIPLE,
+    ClipCutter,
+    bucket_sizes,
+    choose_bucket,
+    fit_frame,
+    natural_rate,
+)
+from worldgen.data.importing.recordings import Drop, Recording
+from worldgen.data.reading.decoding import (
     MOST_PIXELS,
     Damaged,
     Promises,
@@ -39,16 +48,7 @@ from worldgen.data.decoding import (
     require_whole,
     unfit_frame,
 )
-from worldgen.data.importing.framing import (
-    MULTIPLE,
-    ClipCutter,
-    bucket_sizes,
-    choose_bucket,
-    fit_frame,
-    natural_rate,
-)
-from worldgen.data.importing.recordings import Drop, Recording
-from worldgen.data.pictures import picture_to_rgb
+from worldgen.data.reading.pictures import picture_to_rgb
 from worldgen.data.shards.members import encode_clip
 from worldgen.data.workers import Beat
 from worldgen.types import Clip

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldgen.data.pictures import IMAGE_SUFFIXES
+from worldgen.data.reading.pictures import IMAGE_SUFFIXES
 
 PROBED_BYTES = 65536
 

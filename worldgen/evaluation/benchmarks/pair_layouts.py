@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldgen.data.folders import find_videos
 from worldgen.data.media import iterate_frames
+from worldgen.data.reading.folders import find_videos
 from worldgen.data.videos import frame_files
 from worldgen.files import path_within
 from worldgen.metrics.measure import Missing

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldgen.data.folders import VIDEO_SUFFIXES
+from worldgen.data.reading.folders import VIDEO_SUFFIXES
 from worldgen.metrics.measure import Missing
 
 VIEWS = ("perspective-left", "perspective-center", "perspective-right")

@@ -30,9 +30,9 @@ from worldgen.metrics.checks.permanence import check_births, check_identity, che
 from worldgen.metrics.checks.rebound import check_rebound
 from worldgen.metrics.checks.scoring import blank, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
-from worldgen.metrics.tracking.flights import Motions, Stretch, find_motions, tracker_noise
-from worldgen.metrics.tracking.kinds import find_rests
-from worldgen.metrics.tracking.repeats import Pictures, find_pictures
+from worldgen.metrics.motions.flights import Motions, Stretch, find_motions, tracker_noise
+from worldgen.metrics.motions.kinds import find_rests
+from worldgen.metrics.motions.repeats import Pictures, find_pictures
 from worldgen.types import GRAVITY, Check, PhysicsReport, Source, Trajectory
 
 _MOTION = blank(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
-from worldgen.metrics.tracking.flights import smooth_runs
+from worldgen.metrics.motions.flights import smooth_runs
 from worldgen.physics.laws import (
     central_velocity,
     chord_energy,

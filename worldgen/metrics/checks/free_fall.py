@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
-from worldgen.metrics.tracking.flights import MINIMUM_SAMPLES, Flight, Motions, find_kinks
-from worldgen.metrics.tracking.kinds import find_rests, scatter_noise
+from worldgen.metrics.motions.flights import MINIMUM_SAMPLES, Flight, Motions, find_kinks
+from worldgen.metrics.motions.kinds import find_rests, scatter_noise
 from worldgen.physics.laws import (
     acceleration_noise,
     ballistic_residual,

@@ -11,8 +11,8 @@ from scipy.optimize import least_squares
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.checks.surroundings import Surroundings
-from worldgen.metrics.tracking.flights import smooth_runs
-from worldgen.metrics.tracking.kinds import count_turns
+from worldgen.metrics.motions.flights import smooth_runs
+from worldgen.metrics.motions.kinds import count_turns
 from worldgen.physics.laws import damping_ratio, oscillation_residual
 from worldgen.types import Check, Trajectory
 

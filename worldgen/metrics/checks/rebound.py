@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
-from worldgen.metrics.tracking.flights import Flight, Motions
-from worldgen.metrics.tracking.kinds import scatter_noise
+from worldgen.metrics.motions.flights import Flight, Motions
+from worldgen.metrics.motions.kinds import scatter_noise
 from worldgen.physics.laws import acceleration_noise, fit_parabola
 from worldgen.types import Check, Trajectory
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
 from worldgen.metrics.intervals import bootstrap_interval
-from worldgen.metrics.tracking.flights import find_kinks
+from worldgen.metrics.motions.flights import find_kinks
 from worldgen.physics.laws import central_velocity, energy, momentum, speed_momentum
 from worldgen.simulation.replay.overlap import corners_turn, overlap
 from worldgen.simulation.replay.replay import FIRST, NotReplayable, Replay, replay

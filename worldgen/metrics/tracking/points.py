@@ -14,8 +14,8 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor, nn
 
 from worldgen.encoders.base import fingerprint
+from worldgen.metrics.motions.flights import find_motions, tracker_noise
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.flights import find_motions, tracker_noise
 from worldgen.metrics.tracking.linking import SHORTEST, Tracked, Untrackable
 from worldgen.types import Clip, Trajectory
 

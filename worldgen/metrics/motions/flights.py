@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from worldgen.metrics.tracking.kinds import (
+from worldgen.metrics.motions.kinds import (
     CLOSE,
     WORDS,
     Kind,

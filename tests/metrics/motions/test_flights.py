@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.metrics.motions import DT, bouncing_ball, of
+from tests.metrics.paths import DT, bouncing_ball, of
 from worldgen.metrics.checks.assess import assess
-from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.flights import (
+from worldgen.metrics.motions.flights import (
     Flight,
     find_kinks,
     find_motions,
     smooth_runs,
     tracker_noise,
 )
+from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.types import GRAVITY, Trajectory
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from worldgen.data.folders import find_videos, list_passed_over
+from worldgen.data.reading.folders import find_videos, list_passed_over
 
 
 def test_every_ending_of_a_video_and_whatever_else_lies_there(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from worldgen.data.caption_tables import CaptionRow, json_captions, pair_lines, read_caption_table
+from worldgen.data.reading.caption_tables import CaptionRow, json_captions, pair_lines, read_caption_table
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import torch
 
 from worldgen.files import decode_text, write_atomically
 from worldgen.metrics.tracking.colors import pixel_tracks
-from worldgen.metrics.tracking.sightings import (
+from worldgen.metrics.tracks.sightings import (
     Sightings,
     TrackFile,
     assemble,
@@ -29,7 +29,7 @@ from worldgen.metrics.tracking.sightings import (
     rate_of,
     real_of,
 )
-from worldgen.metrics.tracking.tracker_xml import read_trk, trk_of
+from worldgen.metrics.tracks.tracker_xml import read_trk, trk_of
 from worldgen.types import Camera, Trajectory
 
 SUFFIXES = (".csv", ".json", ".trk")

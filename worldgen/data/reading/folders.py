@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldgen.data.pictures import IMAGE_SUFFIXES, is_animated
+from worldgen.data.reading.pictures import IMAGE_SUFFIXES, is_animated
 
 VIDEO_SUFFIXES = frozenset(
     """

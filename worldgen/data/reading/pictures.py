@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, ImageSequence
 
-from worldgen.data.decoding import BACKGROUND, lay_over
+from worldgen.data.reading.decoding import BACKGROUND, lay_over
 
 IMAGE_SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 _HEAD = 4096

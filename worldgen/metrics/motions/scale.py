@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from worldgen.metrics.tracking.flights import find_motions, tracker_noise
+from worldgen.metrics.motions.flights import find_motions, tracker_noise
 from worldgen.physics.laws import acceleration_noise
 from worldgen.types import Trajectory
 

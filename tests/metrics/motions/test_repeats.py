@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from worldgen.metrics.checks.assess import assess
+from worldgen.metrics.motions.repeats import find_pictures
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.repeats import find_pictures
 from worldgen.types import GRAVITY, Trajectory
 
 

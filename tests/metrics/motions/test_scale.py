@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
+from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.scale import scale_from_gravity, to_metres
 from worldgen.types import GRAVITY, Trajectory
 
 SCALE, RATE, G = 0.004, 60.0, GRAVITY

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldgen.data.caption_tables import CaptionRow, json_captions, pair_lines, read_caption_table
+from worldgen.data.reading.caption_tables import CaptionRow, json_captions, pair_lines, read_caption_table
 from worldgen.files import decode_text
 
 CAPTION_FILES = tuple(

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.data.videos import ball, write
-from worldgen.data.caption_files import (
+from worldgen.data.importing.layouts import find_recordings
+from worldgen.data.reading.caption_files import (
     CAPTION_FILES,
     Caption,
     FolderCaptions,
     caption_beside,
     describe_captions,
 )
-from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.sources import open_source
 from worldgen.data.videos import VideoFolder
 

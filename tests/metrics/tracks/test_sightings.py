@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.metrics.tracking.sightings import Sightings, assemble, frame_of, given_rate, is_unseen, rate_of
+from worldgen.metrics.tracks.sightings import Sightings, assemble, frame_of, given_rate, is_unseen, rate_of
 
 PATH = Path("t.csv")
 

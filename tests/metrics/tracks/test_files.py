@@ -11,8 +11,8 @@ import torch
 
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.colors import trajectory_of
-from worldgen.metrics.tracking.files import coco_of, read_tracks, write_tracks
-from worldgen.metrics.tracking.tracker_xml import read_trk
+from worldgen.metrics.tracks.files import coco_of, read_tracks, write_tracks
+from worldgen.metrics.tracks.tracker_xml import read_trk
 from worldgen.simulation.clips import simulate_clip
 from worldgen.types import Trajectory
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from worldgen.metrics.tracking.sightings import (
+from worldgen.metrics.tracks.sightings import (
     Sightings,
     TrackFile,
     assemble,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worldgen.metrics.tracking.kinds import (
+from worldgen.metrics.motions.kinds import (
     find_kind,
     find_rests,
     find_support,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worldgen.data.timing import constant_rate, find_grid, mean_rate
+from worldgen.data.reading.timing import constant_rate, find_grid, mean_rate
 
 NUMBERS = np.arange(120)
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from worldgen.data.media import iterate_frames, read_video
-from worldgen.data.pictures import is_animated, picture_to_rgb, read_picture
+from worldgen.data.reading.pictures import is_animated, picture_to_rgb, read_picture
 from worldgen.data.videos import VideoReader
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from worldgen.metrics.checks.assess import assess
-from worldgen.metrics.tracking.tracker_xml import read_trk
+from worldgen.metrics.tracks.tracker_xml import read_trk
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "real_clips"
 needs_real = pytest.mark.skipif(
