@@ -41,6 +41,21 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def student_interval(
+    mean: float, variance: float, freedom: float, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a mean whose own variance is estimated with so many degrees of freedom (Student 1908).
+
+    NaN at both ends without a degree of freedom.
+    """
+    from scipy.stats import t
+
+    if not freedom > 0:
+        return float("nan"), float("nan")
+    half = float(t.ppf((1 + level) / 2, freedom)) * variance**0.5
+    return mean - half, mean + half
+
+
 def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
     """Interval of a share of ``count`` independent trials, sound near 0 and 1 too (Wilson 1927)."""
     if count < 1:
