@@ -42,6 +42,33 @@ def reordered(tmp_path: Path) -> Path:
     return encode(tmp_path / "b.mp4", "libx264", {"bf": "3", "b_strategy": "0", "crf": "10"})
 
 
+def packed(path: Path, whole: Path, alone: int) -> Path:
+    """An avi as DivX and XviD write it: B-frames share a packet with the frame before, the next one is empty.
+
+    Args:
+        path: Of the result.
+        whole: MPEG-4 with single B-frames, one frame a packet.
+        alone: Frame that keeps a packet of its own, and so does the B-frame after it.
+    """
+    vop, place = b"\0\0\1\xb6", 0
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        frames = [bytes(packet) for packet in source.demux(video=0) if packet.size]
+        frames[0] = frames[0].replace(vop, b"\0\0\1\xb2DivX503b1393p" + vop, 1)
+        bidirectional = [frame[frame.index(vop) + 4] >> 6 == 2 for frame in frames]
+        assert sum(bidirectional) > 10
+        while place < len(frames):
+            together = place != alone and bidirectional[place + 1 : place + 2] == [True]
+            bodies = [frames[place] + frames[place + 1], vop + b"WS"] if together else [frames[place]]
+            for number, body in enumerate(bodies):
+                packet = av.Packet(body)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, ONE, place == 0
+                packet.pts = packet.dts = place + number
+                target.mux(packet)
+            place += len(bodies)
+    return path
+
+
 def from_storage(_: int, packet: av.Packet) -> bool:
     packet.pts = packet.dts
     return True
@@ -62,6 +89,28 @@ def test_frames_come_in_the_order_in_which_they_are_shown(tmp_path: Path, name: 
     pieces = list(cut_recording(Recording(name, path), RULE))
     assert [piece.frames.shape[0] for piece in pieces if isinstance(piece, CutClip)] == [8, 8, 8]
     assert len(pieces) == 3, "nothing is dropped"
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264", "packed"])
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4"])
+@pytest.mark.parametrize("between", ["1", "2"])
+def test_b_frames_of_every_kind_are_shown_in_order(
+    tmp_path: Path, codec: str, suffix: str, between: str
+) -> None:
+    """Of packed MPEG-4 ffmpeg makes stamps up, one of them after the next, and the file was refused."""
+    options = {"bf": between, "b_strategy": "0", "qmin": "2", "qmax": "3", "flags": "+bitexact"}
+    if codec == "packed":
+        whole = encode(tmp_path / "whole.avi", "mpeg4", {**options, "bf": "1"}, gop_size=100)
+        path = packed(tmp_path / f"b.{suffix}", whole, alone=3 if between == "1" else 13)
+    else:
+        path = encode(tmp_path / f"b.{suffix}", codec, options)
+    numbers, times = shown(path)
+    np.testing.assert_allclose(numbers, np.arange(30), atol=0.3)
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1.1e-3 if suffix == "mkv" else 1e-6)
+    assert VideoReader().read(path).fps.item() == pytest.approx(25)
+    assert video_timing(path) == (30, pytest.approx(25))
+    pieces = list(cut_recording(Recording("b", path), RULE))
+    assert [isinstance(piece, CutClip) for piece in pieces] == [True] * 3, "nothing is dropped"
 
 
 def test_a_frame_that_avi_repeats_is_a_gap_and_no_loss(tmp_path: Path) -> None:

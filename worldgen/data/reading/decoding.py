@@ -115,6 +115,7 @@ def choose_clock(
         stream: Of an opened file.
         packets: All of the stream's.
     """
+    # An avi has no stamps, so ffmpeg makes them up; it errs where packets of MPEG-4 hold two frames (packed).
     head: deque[av.Packet] = deque()
     rate, newest, stored_apart = stream.average_rate or stream.guessed_rate, None, False
     has_stamps = True
@@ -128,8 +129,9 @@ def choose_clock(
             newest = packet.pts if newest is None else max(newest, packet.pts)
         if stored_apart or not has_stamps:
             break
+    made_up = stream.container.format.name == "avi" or stream.codec_context.name == "mpeg4"
     source = "pts"
-    if not has_stamps or (not stored_apart and stream.codec_context.has_b_frames):
+    if not has_stamps or (stream.codec_context.has_b_frames and (made_up or not stored_apart)):
         source = _which_stamps(url, stream.index)
     return Clock(rate, source), chain(head, packets)
 
