@@ -59,6 +59,16 @@ def test_something_of_the_color_of_what_passes_stays_background():
     assert np.abs(found.image - behind).max() < 0.02
 
 
+def test_what_is_covered_for_a_moment_stays_background():
+    bare = wall(0.0)
+    behind = bare.copy()
+    behind[:, 10:19, 40:49] = 0.1  # a dark box on the wall, of the color of a disc that passes below it
+    frames = paint([(8.0 + 2 * t, 44.0) for t in range(24)], behind)
+    frames[11:13, :, 8:21, 38:51] = bare[:, 8:21, 38:51]  # something of the wall's color passes before it
+    found = find_background(frames)
+    assert np.abs(found.image - behind).max() < 0.02
+
+
 def test_regions_and_the_smallest_of_them():
     change = np.zeros((SIZE, SIZE), dtype=np.float32)
     change[4:9, 4:9] = change[40:46, 50:53] = 0.5

@@ -230,6 +230,19 @@ def test_a_throwers_arm_is_not_judged():
 
 
 @needs_real
+def test_a_ball_that_vanishes_while_the_light_turns_is_judged_as_files_are():
+    report = check_video(REAL / "generated_defect_disappearance.webm").exhibits[0].report
+    assert report["permanence"].value < 0.3 and report["births"].score < 0.5
+
+
+@needs_real
+def test_a_real_throw_before_things_of_its_color_is_right_as_files_are():
+    report = check_video(REAL / "projectile_real.webm").exhibits[0].report
+    assert report["permanence"].value == 1 and report["births"].value == 0
+    assert report["ballistic_residual"].value < 0.01
+
+
+@needs_real
 @pytest.mark.parametrize(("kind", "limit"), [("disappearance", 0.3), ("duplicate", 0.6)])
 def test_generated_defects_fail_permanence(kind, limit):
     assert report_of(film(f"generated_defect_{kind}.webm"))["permanence"].value < limit

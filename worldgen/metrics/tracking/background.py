@@ -15,18 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-CHANGE = 0.1
-"""Difference of a channel from the background that makes a pixel part of something."""
+from worldgen.metrics.tracking.light import CHANGE, relight
+
 SMALLEST = 6e-5
 """Area of a blob as a share of the image, at least."""
 _FRAMES = 30
 """That the median is taken of, at least, if there are as many."""
-_LIGHT = (0.5, 2.0)
-"""Gains that a change of light may have; the least squares of two unlike images would go to none."""
-_UNMOVED = 0.85
-"""Share of the pixels, those that fit best, that tell a change of light."""
-_FLAT = 1e-3
-"""Variance of the brightness that tells nothing of a gain."""
 _FAINT = 0.5
 """Contrast across an outline, as a share of that in the other image, below which it is no edge."""
 _ALIKE = 0.4
@@ -37,6 +31,8 @@ _REACH = 3
 """Pixels across an outline from which its two sides are taken; soft edges lie within."""
 _MOST_THINGS = 24
 """Regions of one frame, at most, among which some may have left holes; more are noise."""
+_SEEN_EMPTY = 3
+"""Frames, at least, in which what is behind a thing is seen; one alone may be a thing that passes."""
 _ROUNDS = 4
 _SQUARE = np.ones((3, 3))
 
@@ -63,7 +59,7 @@ def find_background(
     """
     image = _median(frames)
     for _ in range(_ROUNDS):
-        relit = _relight(frames, image, beat)
+        relit = relight(frames, image, beat)
         changes = np.abs(relit - image).max(axis=1)
         behind = _look_behind(relit, changes, image, beat)
         if behind is None:
@@ -97,17 +93,6 @@ def _median(frames: Float[np.ndarray, "T 3 h w"]) -> Float[np.ndarray, "3 h w"]:
     return image
 
 
-def _relight(
-    frames: Float[np.ndarray, "T 3 h w"], image: Float[np.ndarray, "3 h w"], beat: Callable[[], None]
-) -> Float[np.ndarray, "T 3 h w"]:
-    relit = np.empty_like(frames)
-    for index, frame in enumerate(frames):
-        gain, offset = _match_light(frame[:, ::4, ::4], image[:, ::4, ::4])
-        relit[index] = frame * gain + offset
-        beat()
-    return relit
-
-
 def _look_behind(
     frames: Float[np.ndarray, "T 3 h w"],
     changes: Float[np.ndarray, "T h w"],
@@ -132,9 +117,10 @@ def _look_behind(
                     sums[(3, *near)] += part
         beat()
     sums = np.where(inside[3] > 0, inside, around)
-    if not sums[3].any():
+    known = sums[3] >= min(_SEEN_EMPTY, len(frames))
+    if not known.any():
         return None
-    return np.where(sums[3] > 0, sums[:3] / np.maximum(sums[3], 1), np.nan).astype(image.dtype)
+    return np.where(known, sums[:3] / np.maximum(sums[3], 1), np.nan).astype(image.dtype)
 
 
 def _resembling(
@@ -185,23 +171,3 @@ def _contrast(
         two = ndimage.uniform_filter(channel * outside, window)[judged] / outer[judged]
         off.append(np.abs(one - two))
     return float(np.max(off, axis=0).mean())
-
-
-def _match_light(
-    frame: Float[np.ndarray, "3 h w"], background: Float[np.ndarray, "3 h w"]
-) -> tuple[Float[np.ndarray, "3 1 1"], Float[np.ndarray, "3 1 1"]]:
-    """Gain and offset per channel that bring a frame to the background's light, by trimmed least squares."""
-    seen = np.isfinite(frame + background).all(axis=0)
-    x, y = frame[:, seen], background[:, seen]  # (3, K)
-    gain, offset = np.ones(3), np.median(y - x, axis=1)
-    # From unchanged light on: the first fit of all pixels would follow the things that moved.
-    for _ in range(2):
-        difference = np.abs(x * gain[:, None] + offset[:, None] - y).max(axis=0)
-        kept = difference <= np.quantile(difference, _UNMOVED)
-        x_mean, y_mean = x[:, kept].mean(axis=1), y[:, kept].mean(axis=1)
-        x_off, y_off = x[:, kept] - x_mean[:, None], y[:, kept] - y_mean[:, None]
-        # Where there is no contrast, nothing tells the gain: it is 1.
-        gain = ((x_off * y_off).mean(axis=1) + _FLAT) / ((x_off**2).mean(axis=1) + _FLAT)
-        gain = gain.clip(*_LIGHT)
-        offset = y_mean - gain * x_mean
-    return gain[:, None, None], offset[:, None, None]
