@@ -7,6 +7,7 @@ import torch
 
 from worldgen.cli import main as cli
 from worldgen.data.shards.simulate import simulate_shards
+from worldgen.evaluation import tracks
 from worldgen.evaluation.tracks import draw_tracks, evaluate_tracks
 from worldgen.metrics.tracks.files import read_tracks, write_tracks
 from worldgen.simulation.clips import simulate_trajectory
@@ -41,14 +42,14 @@ def test_tracks_are_judged_without_a_video(tmp_path, capsys):
 
 
 def test_drawings_show_each_object_where_it_is():
-    tracks = simulate_trajectory("collide", 1)
-    frames = draw_tracks(tracks)
+    collision = simulate_trajectory("collide", 1)
+    frames = draw_tracks(collision)
     assert frames.shape == (1, 16, 3, 96, 96)
     ink = (frames[0] < 0.9).any(dim=1).float()
     columns = torch.arange(96.0)
     middle = (ink.sum(dim=1) @ columns) / ink.sum(dim=(1, 2))
-    weight = tracks.extent[0, :, 0].square()
-    expected = (tracks.position[0, :, :, 0] * weight).sum(dim=1) / weight.sum()
+    weight = collision.extent[0, :, 0].square()
+    expected = (collision.position[0, :, :, 0] * weight).sum(dim=1) / weight.sum()
     slope = torch.corrcoef(torch.stack([middle, expected]))[0, 1]
     assert slope > 0.9 and ink.flatten(1).any(dim=1).all()
 
@@ -96,3 +97,18 @@ def test_the_page_shows_replays_apart(tmp_path):
     assert article.count("<svg") == len(tables) == 2
     assert "free fall" in tables[0] and "replay" not in tables[0]
     assert "replay error" in tables[1] and "free fall" not in tables[1] and "not run" not in article
+
+
+def test_long_tracks_are_judged_whole_and_shown_in_part(tmp_path, capsys, monkeypatch):
+    path = write_tracks(tmp_path / "long.csv", simulate_trajectory("bounce", 3, frames=50))
+    evaluate_tracks(path, tmp_path / "whole")
+    assert "Judging 1 objects over 50 frames 6/6 steps" in capsys.readouterr().out
+    monkeypatch.setattr(tracks, "_PICTURED", 25)
+    evaluate_tracks(path, tmp_path / "thinned")
+    whole, thinned = (
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "thinned")
+    )
+    assert any("every 2-th frame; all are judged" in note for note in thinned["notes"])
+    for one, other in zip(whole["cases"][0]["exhibits"], thinned["cases"][0]["exhibits"], strict=True):
+        assert one["checks"] == other["checks"]
+        assert (one["frames"], other["frames"]) == (50, 25) and other["fps"] == pytest.approx(one["fps"] / 2)

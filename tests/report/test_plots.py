@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from worldgen.report import plots
 from worldgen.report.plots import Bar, Cloud, plot_clouds, plot_intervals, plot_tracks
 from worldgen.simulation.clips import simulate_trajectory
 
@@ -109,3 +110,26 @@ def test_nothing_touches_pyplot_or_global_style(tmp_path):
     plot_tracks([("drop", simulate_trajectory("drop", 0))]).savefig(tmp_path / "a.png")
     assert dict(matplotlib.rcParams) == before
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_crowds_and_long_tracks_are_drawn_in_part(monkeypatch):
+    track = simulate_trajectory("collide", 3)
+    many = replace(
+        track,
+        position=track.position[:, :, :1].repeat(1, 1, 30, 1),
+        rotation=track.rotation[:, :, :1].repeat(1, 1, 30, 1),
+        velocity=track.velocity[:, :, :1].repeat(1, 1, 30, 1),
+        spin=track.spin[:, :, :1].repeat(1, 1, 30, 1),
+        present=track.present[:, :, :1].repeat(1, 1, 30),
+        mass=track.mass[:, :1].repeat(1, 30),
+        extent=track.extent[:, :1].repeat(1, 30, 1),
+        contacts=None,
+    )
+    figure = plot_tracks([("crowd", many)])
+    assert len(lines(figure.axes[0], "o")) == 24
+    assert figure.legends[0].texts[-1].get_text() == "the other 6 are not drawn"
+    monkeypatch.setattr(plots, "_CONTACTS", 1)
+    legend = plot_tracks([("often", track)]).legends[0].texts
+    assert "contact" not in [text.get_text() for text in legend]
+    still = simulate_trajectory("drop", 0, frames=4001)
+    assert not lines(plot_tracks([("long", still)]).axes[0], "o")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from worldgen.data.shards.shards import read_index
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
-from worldgen.files import atomic_folder
+from worldgen.files import atomic_folder, progress_bar
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.replay import assess_replay
 from worldgen.metrics.measure import Row
@@ -22,11 +22,19 @@ from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.simulation.exports import blender_script_of, mjcf_of, mocap_mjcf_of
 from worldgen.simulation.violations.graded import freeze, reverse
+from worldgen.simulation.violations.refilm import take_states
 from worldgen.types import Clip, Trajectory
 
 _SIZE = 96
 """Pixels of the drawing that stands in for a video."""
 _SHORTEST = 3
+_PICTURED = 600
+"""Frames that are drawn at most; of longer tracks every n-th is."""
+_SHOWN: tuple[tuple[str, Callable[[Clip], Clip]], ...] = (
+    ("tracks", lambda clip: clip),
+    (f"{SHOWN_VIOLATIONS[0]} (control)", freeze),
+    (f"{SHOWN_VIOLATIONS[1]} (control)", reverse),
+)
 NOTES = (
     "These are tracks without a video: the pictures are drawings of them.",
     "Objects without a size are points: they touch nothing, and their replay is a flight without a floor.",
@@ -50,9 +58,20 @@ def evaluate_tracks(path: Path, out: Path, fps: float | None = None) -> Path:
     frames, count = tracks.position.shape[1:3]
     if frames < _SHORTEST:
         raise ValueError(f"{path} must hold tracks of {_SHORTEST} frames or more to be judged; got {frames}.")
-    clip = Clip(draw_tracks(tracks), 1 / tracks.dt.float(), ("",), truth=tracks)
     floor = _floor_of(tracks)
-    case = Case(path.stem, "", 0, tuple(_exhibits(path.stem, clip, floor)))
+    every = -(-frames // _PICTURED)
+    with progress_bar("steps") as bar:
+        task = bar.add_task(f"Judging {count} objects over {frames} frames", total=2 * len(_SHOWN))
+        exhibits = []
+        for exhibit in _exhibits(path.stem, tracks, floor, every):
+            exhibits.append(exhibit)
+            bar.advance(task)
+    case = Case(path.stem, "", 0, tuple(exhibits))
+    pictured = (
+        (f"Pictures, plots and the tracks of report.json hold every {every}-th frame; all are judged.",)
+        if every > 1
+        else ()
+    )
     rate, unit = 1 / float(tracks.dt[0]), "metres" if tracks.metric else "pixels without scale"
     report = Report(
         f"Physics of the tracks in {path.name}",
@@ -60,7 +79,7 @@ def evaluate_tracks(path: Path, out: Path, fps: float | None = None) -> Path:
         f"{count} objects over {frames} frames, {rate:.4g} a second, in {unit}. The same checks on the same "
         "tracks held still and played backward stand beside them, and a simulation that starts as they do.",
         (case,),
-        notes=(*found.notes, *NOTES),
+        notes=(*found.notes, *pictured, *NOTES),
         remedy="" if tracks.metric else "tracks in metres turn most of them on",
     )
     print_report(report)
@@ -147,26 +166,29 @@ def _opened(path: Path, most: int | None) -> Iterator[tuple[str, Trajectory, Cli
         yield source.name(place), clip.truth, clip
 
 
-def _exhibits(name: str, clip: Clip, floor: float | None) -> Iterator[Exhibit]:
-    for label, shown in (
-        ("tracks", clip),
-        (f"{SHOWN_VIOLATIONS[0]} (control)", freeze(clip)),
-        (f"{SHOWN_VIOLATIONS[1]} (control)", reverse(clip)),
-    ):
-        tracks = shown.truth
-        assert tracks is not None
-        plain = replace(shown, truth=None)
-        report = assess(tracks, clip=name, source="readout", floor=floor, expected=_between(tracks))
-        yield Exhibit(label, plain, tracks, report, is_violation="control" in label)
-        report, again = assess_replay(tracks, clip=name, floor=floor)
-        drawn = plain if again is None else replace(plain, frames=draw_tracks(again.trajectory))
-        yield Exhibit(
-            f"{label}, replayed",
-            drawn,
-            None if again is None else again.trajectory,
-            report,
-            is_violation="control" in label,
-        )
+def _exhibits(name: str, tracks: Trajectory, floor: float | None, every: int) -> Iterator[Exhibit]:
+    """All frames judged, and every n-th of them shown."""
+    kept = torch.arange(0, tracks.position.shape[1], every)
+    rate = 1 / tracks.dt.float()
+    blank = torch.zeros(1, 1, 3, 1, 1).expand(-1, tracks.position.shape[1], -1, -1, -1)
+    whole = Clip(blank, rate, ("",), truth=tracks)
+    pictures = Clip(draw_tracks(_thinned(tracks, kept)), rate / every, ("",))
+    for label, change in _SHOWN:
+        found, plain = change(whole).truth, change(pictures)
+        assert found is not None
+        report = assess(found, clip=name, source="readout", floor=floor, expected=_between(found))
+        is_control = change is not _SHOWN[0][1]
+        yield Exhibit(label, plain, _thinned(found, kept), report, is_violation=is_control)
+        report, again = assess_replay(found, clip=name, floor=floor)
+        shown = None if again is None else _thinned(again.trajectory, kept)
+        drawn = plain if shown is None else replace(plain, frames=draw_tracks(shown))
+        yield Exhibit(f"{label}, replayed", drawn, shown, report, is_violation=is_control)
+
+
+def _thinned(tracks: Trajectory, kept: torch.Tensor) -> Trajectory:
+    if len(kept) == tracks.position.shape[1]:
+        return tracks
+    return replace(take_states(tracks, kept), dt=tracks.dt * int(kept[1] - kept[0]), contacts=tracks.contacts)
 
 
 def _between(tracks: Trajectory) -> torch.Tensor:

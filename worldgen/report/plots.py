@@ -26,6 +26,11 @@ INK = "black"
 _FAINT = 0.12
 _SOFT = 0.6
 _SIZE = 9.0
+_DRAWN = 24
+"""Most objects of a plot."""
+_DOTS = 4000
+"""Most dots of a panel."""
+_CONTACTS = 100
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ def plot_tracks(tracks: Sequence[tuple[str, Trajectory | None]], context_frames:
 
     Dots on a line are what was tracked, in a color per object; a frame without the object leaves a gap. From
     the second column on the thin line in ink is the first clip. Dotted verticals are the first clip's
-    contacts, where it knows them; the shaded frames are those that were given.
+    contacts, where it knows them and they are a hundred at most; the shaded frames are those that were given.
+    Of a crowd the first objects are drawn, and of many places no dots, so that a page can be opened.
 
     Args:
         tracks: Label and B = 1 trajectory of each clip; None where nothing could be tracked.
@@ -253,15 +259,20 @@ def _seen(track: Trajectory, index: int, axis: int) -> Float[np.ndarray, " T"]:
 
 
 def _draw_track(panel: Axes, track: Trajectory, axis: int) -> None:
-    for index in range(track.position.shape[2]):
+    style = "o-" if track.position.shape[1] * len(_drawn(track)) <= _DOTS else "-"
+    for index in _drawn(track):
         panel.plot(
-            _times(track), _seen(track, index, axis), "o-", color=_color(index), markersize=3, linewidth=1.0
+            _times(track), _seen(track, index, axis), style, color=_color(index), markersize=3, linewidth=1.0
         )
 
 
 def _draw_reference(panel: Axes, track: Trajectory, axis: int) -> None:
-    for index in range(track.position.shape[2]):
+    for index in _drawn(track):
         panel.plot(_times(track), _seen(track, index, axis), "-", color=INK, alpha=_SOFT, linewidth=1.0)
+
+
+def _drawn(track: Trajectory) -> range:
+    return range(min(track.position.shape[2], _DRAWN))
 
 
 def _draw_given(panel: Axes, context_frames: int, dt: float) -> None:
@@ -275,10 +286,14 @@ def _draw_contacts(panel: Axes, track: Trajectory) -> None:
 
 
 def _contact_times(track: Trajectory) -> list[float]:
-    """Contacts that begin while we watch: what rests on the floor from the start is no event."""
+    """Contacts that begin while we watch: what rests on the floor from the start is no event.
+
+    None where there are so many that their lines would hide what is drawn.
+    """
     if track.contacts is None:
         return []
-    return [seconds for seconds in track.contacts[0].time.tolist() if seconds > float(track.dt[0]) / 2]
+    times = [seconds for seconds in track.contacts[0].time.tolist() if seconds > float(track.dt[0]) / 2]
+    return times if len(times) <= _CONTACTS else []
 
 
 def _track_legend(
@@ -290,8 +305,10 @@ def _track_legend(
         Line2D(
             [], [], color=_color(index), marker="o", markersize=3, linewidth=1, label=f"object {index + 1}"
         )
-        for index in range(max(counts, default=0))
+        for index in range(min(max(counts, default=0), _DRAWN))
     ]
+    if max(counts, default=0) > _DRAWN:
+        handles.append(Line2D([], [], linewidth=0, label=f"the other {max(counts) - _DRAWN} are not drawn"))
     if first is not None and len(tracks) > 1:
         handles.append(Line2D([], [], color=INK, alpha=_SOFT, linewidth=1, label=label))
     if first is not None and _contact_times(first):

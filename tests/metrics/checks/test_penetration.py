@@ -10,6 +10,7 @@ from tests.metrics.paths import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.penetration import find_depths, supported_frames
 from worldgen.metrics.checks.surroundings import Obstacle, Surroundings
+from worldgen.metrics.motions import neighbors
 from worldgen.simulation.engine import mujoco
 
 
@@ -91,3 +92,25 @@ def test_what_cannot_be_judged_says_why():
     assert "nothing of known size" in point.note
     odd = of(path(times(16), 0.0, 0.05), extent=((0.1, 0.2, 0.3),))
     assert not assess(odd, clip="x", source="truth")["penetration_share"].applies  # nobody names its shape
+
+
+@pytest.mark.parametrize("floor", [None, 0.0])
+def test_a_crowd_is_judged_as_by_all_pairs(monkeypatch, floor):
+    dice = torch.Generator().manual_seed(0)
+    start, speed = torch.rand(24, 3, generator=dice) * 3 + 0.2, torch.randn(24, 3, generator=dice)
+    extent = tuple((0.1 + 0.1 * (index % 3),) * 3 for index in range(24))
+    crowd = of(
+        *((one + times(16)[:, None] * way).double() for one, way in zip(start, speed, strict=True)),
+        extent=extent,
+    )
+    found = []
+    for few in (16, 24):  # by neighbors, and by all pairs
+        monkeypatch.setattr(neighbors, "_FEW", few)
+        found.append(assess(crowd, clip="x", source="readout", floor=floor))
+    assert found[0] == found[1] and found[0]["penetration"].value > 0.1
+
+
+def test_a_crowd_that_never_meets_is_deep_in_nothing():
+    crowd = of(*(path(float(index), 0.0, 1.0) for index in range(20)))
+    assert find_depths(crowd, Surroundings(floor=None)).relative.tolist() == [0.0] * 16
+    assert assess(crowd, clip="x", source="truth", floor=None)["motion"].value == 0

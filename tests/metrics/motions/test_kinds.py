@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from worldgen.metrics.motions import kinds
 from worldgen.metrics.motions.kinds import (
     find_kind,
     find_rests,
@@ -120,3 +121,19 @@ def test_scatter_is_what_was_added():
     assert scatter_noise(path(*hung(0.6, 28))) < 0.05 and scatter_noise(smooth[:5]) == 0
     assert sinks_straight(path(64 + 0.1 * K, 2 * K)) and not sinks_straight(path(2 * K, 2 * K))
     assert runs_of(np.array([0, 1, 1, 0, 1], dtype=bool)) == [(1, 3), (4, 5)]
+
+
+def test_the_longest_stillness_is_that_of_every_run_looked_at():
+    dice = np.random.default_rng(0)
+    for reach in (0.0, 0.5, 2.0, 8.0) * 10:
+        moved = dice.normal(size=(50, 3)) * (dice.random((50, 1)) < 0.4)
+        places = np.cumsum(moved, axis=0)
+        runs = [
+            (start, stop)
+            for start in range(50)
+            for stop in range(start + 1, 51)
+            if np.linalg.norm(np.ptp(places[start:stop], axis=0)) <= reach
+        ]
+        longest = max(stop - start for start, stop in runs)
+        first, last = kinds._stillest(places, reach)
+        assert (first, last) in runs and last - first == longest

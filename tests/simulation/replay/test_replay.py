@@ -110,6 +110,11 @@ def test_what_cannot_be_replayed_says_why():
     names = ("position", "rotation", "velocity", "spin", "present")
     short = {name: getattr(track, name)[:, :3] for name in names}
     refuses("needs 4 frames or more; there are 3", replace(track, **short))
+    long = {
+        name: getattr(track, name).repeat(1, 1000, *[1] * (getattr(track, name).ndim - 2)) for name in names
+    }
+    frames = len(long["present"][0])
+    refuses(f"up to 50,000; there are 2 objects over {frames:,} frames", replace(track, **long))
     late = track.present.clone()
     late[0, :5, 1] = False
     refuses("object 1 has 1 in the first 6 frames", replace(track, present=late))

@@ -11,7 +11,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
-from worldgen.metrics.motions.flights import MINIMUM_SAMPLES, Flight, Motions, find_kinks
+from worldgen.metrics.motions.flights import (
+    MINIMUM_SAMPLES,
+    Flight,
+    Motions,
+    find_kinks,
+    list_some,
+)
 from worldgen.metrics.motions.kinds import find_rests, scatter_noise
 from worldgen.physics.laws import (
     acceleration_noise,
@@ -175,8 +181,8 @@ def check_ballistic_residual(trajectory: Trajectory, motions: Motions, sigma: fl
         return not_applicable(_BALLISTIC_RESIDUAL, f"noise alone makes {min(noise.values()):.3f} of it")
     paths = [trajectory.position[0, flight.start : flight.stop, flight.index].double() for flight in wide]
     value = _by_length(wide, [float(ballistic_residual(path)) for path in paths])
-    frames = ", ".join(f"{flight.start}-{flight.stop - 1}" for flight in wide)
-    return measured(_BALLISTIC_RESIDUAL, value, f"frames {frames}")
+    frames = [f"{flight.start}-{flight.stop - 1}" for flight in wide]
+    return measured(_BALLISTIC_RESIDUAL, value, f"frames {list_some(frames)}")
 
 
 def check_flight_shape(trajectory: Trajectory, flights: Sequence[Flight]) -> Check:
@@ -292,7 +298,7 @@ def check_g_eff(trajectory: Trajectory, falls: tuple[Fall, ...], gravity: float)
     if not sharp:
         return not_applicable(_G_EFF, _too_noisy(min(fall.noise for fall in falls)))
     found = fall_acceleration(*_heights_and_times(sharp)).tolist()
-    listed = ", ".join(f"{value:.3f}" for value in found)
+    listed = list_some([f"{value:.3f}" for value in found])
     worst = max(fall.noise for fall in sharp)
     return measured(
         _G_EFF,

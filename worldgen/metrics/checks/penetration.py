@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.checks.surroundings import Obstacle, Shape, Surroundings
+from worldgen.metrics.motions.neighbors import near_pairs
 from worldgen.physics.contact_laws import (
     ball_box_overlap,
     ball_overlap,
@@ -52,7 +53,10 @@ _SHARE = blank_states(
 
 @dataclass(frozen=True)
 class Depths:
-    """How deep each pair is, frame by frame; a pair is two objects, or one and a part of the world."""
+    """How deep each pair is, frame by frame; a pair is two objects, or one and a part of the world.
+
+    Of a crowd, two objects that never come near each other are no pair.
+    """
 
     depth: Float[np.ndarray, "T P"]
     """Metres, 0 where they are apart or one of them is not there."""
@@ -104,7 +108,7 @@ def find_depths(trajectory: Trajectory, world: Surroundings) -> Depths:
         world: Floor, shapes and blocks.
     """
     bodies, present = _bodies(trajectory, world), trajectory.present[0]
-    frames = len(present)
+    frames, near = len(present), _near(bodies, present)
     depth: list[Float[Tensor, " T"]] = []
     size: list[float] = []
 
@@ -119,10 +123,13 @@ def find_depths(trajectory: Trajectory, world: Surroundings) -> Depths:
         if world.floor is not None:
             overlap = floor_overlap(one.center[:, 2], one.reach_down(), world.floor)
             add(overlap, present[:, index], one.smallest)
-        others = [(bodies[other], present[:, other]) for other in range(index)] + blocks
+        others = [(bodies[other], present[:, other]) for other in near[index]] + blocks
         for two, there in others:
             if {one.shape, two.shape} <= {"ball", "box"}:
                 add(_overlap(one, two), present[:, index] & there, min(one.smallest, two.smallest))
+    solid = [body.smallest for body in bodies if body.shape in ("ball", "box")]
+    if not depth and len(solid) > 1:  # a crowd of which no two ever come near each other
+        depth, size = [torch.zeros(frames, dtype=torch.float64)], [min(solid)]
     table = torch.stack(depth, dim=1).numpy() if depth else np.zeros((frames, 0))
     return Depths(table, np.array(size))
 
@@ -136,7 +143,7 @@ def supported_frames(
     at blocks, by the sphere around the object.
     """
     bodies, present = _bodies(trajectory, world), trajectory.present[0]
-    supported = torch.zeros_like(present)
+    supported, others = torch.zeros_like(present), _near(bodies, present, clearance)
     for index, one in enumerate(bodies):
         supported[:, index] = world.holds(index)
         if one.smallest <= 0:
@@ -147,7 +154,8 @@ def supported_frames(
         for block in map(_still, world.blocks):
             apart = box_distance(one.center - block.center, block.axes, block.half)
             supported[:, index] |= apart < one.bound + margin
-        for other, two in enumerate(bodies[:index]):
+        for other in others[index]:
+            two = bodies[other]
             if two.smallest > 0:
                 known = {one.shape, two.shape} <= {"ball", "box"}
                 overlap = _overlap(one, two) if known else _spheres_overlap(one, two)
@@ -202,6 +210,17 @@ def _bodies(trajectory: Trajectory, world: Surroundings) -> list[_Body]:
             shape = "unknown"
         bodies.append(_Body(shape, place[:, index], axes[:, index], own))
     return bodies
+
+
+def _near(bodies: list[_Body], present: Bool[Tensor, "T N"], clearance: float = 0.0) -> list[list[int]]:
+    """Of each body the earlier ones that ever come so near that they may touch."""
+    found: list[list[int]] = [[] for _ in bodies]
+    if bodies:
+        position = torch.stack([body.center for body in bodies], dim=1).numpy()
+        reach = (1 + clearance) * torch.stack([body.bound for body in bodies]).numpy()
+        for one, two in near_pairs(position, present.numpy(), reach):
+            found[one].append(two)
+    return found
 
 
 def _still(block: Obstacle) -> _Body:

@@ -319,7 +319,7 @@ def _median_of_three(values: Float[Tensor, " K"]) -> Float[Tensor, " K-2"]:
 
 def _events(frames: np.ndarray) -> list[int]:
     """First frames of runs of kinked frames."""
-    return [int(frame) for frame in frames if frame - 1 not in frames]
+    return frames[~np.isin(frames - 1, frames)].tolist()
 
 
 def _replayed(forecast: Replay) -> list[int]:

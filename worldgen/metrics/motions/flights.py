@@ -27,6 +27,7 @@ from worldgen.metrics.motions.kinds import (
     scatter_noise,
     sinks_straight,
 )
+from worldgen.metrics.motions.neighbors import near_pairs
 from worldgen.physics.contact_laws import ball_overlap, floor_overlap
 from worldgen.physics.laws import fit_parabola
 from worldgen.types import Trajectory
@@ -34,6 +35,8 @@ from worldgen.types import Trajectory
 MINIMUM_SAMPLES = 6
 """Shortest flight that is fitted: three samples are the parabola, three more test it."""
 _HALF_WINDOW = 6
+_LISTED = 12
+"""Stretches that a note names."""
 _CLEARANCE = 0.1
 """Share of the radius under which a gap counts as contact."""
 
@@ -79,7 +82,7 @@ class Motions:
     @property
     def told(self) -> str:
         """What moves without flying, in words; empty where nothing does."""
-        return ", ".join(f"{WORDS[one.kind]} in frames {one.start}-{one.stop - 1}" for one in self.others)
+        return list_some([f"{WORDS[one.kind]} in frames {one.start}-{one.stop - 1}" for one in self.others])
 
     def flies(self, index: int, start: int, stop: int) -> bool:
         """Whether most of an object's frames ``start .. stop`` belong to one flight."""
@@ -173,6 +176,12 @@ def find_kinks(
     limit = np.maximum(limit, 4 * np.sqrt(6) * sigma)
     kinked[1:-1][known] = np.linalg.norm(bend[known] - median, axis=1) > limit
     return kinked
+
+
+def list_some(parts: Sequence[str]) -> str:
+    """The first of what a note lists, and how many more there are."""
+    more = len(parts) - _LISTED
+    return ", ".join(parts[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _medians(window: Float[np.ndarray, "K W D"], count: Int[np.ndarray, " K"]) -> Float[np.ndarray, "K D"]:
@@ -308,11 +317,11 @@ def _touching(trajectory: Trajectory, floor: float | None) -> Bool[np.ndarray, "
     touching = torch.zeros_like(present)
     if floor is not None:
         touching |= solid & (floor_overlap(position[..., 2], radius, floor) > -_CLEARANCE * radius)
-    for one in range(len(radius)):
-        for two in range(one):
-            overlap = ball_overlap(position[:, one] - position[:, two], radius[one], radius[two])
-            near = overlap > -_CLEARANCE * torch.minimum(radius[one], radius[two])
-            near &= solid[one] & solid[two] & present[:, one] & present[:, two]
-            touching[:, one] |= near
-            touching[:, two] |= near
+    reach = (1 + _CLEARANCE) * torch.where(solid, radius, 0.0)
+    for one, two in near_pairs(position.numpy(), present.numpy(), reach.numpy()):
+        overlap = ball_overlap(position[:, one] - position[:, two], radius[one], radius[two])
+        near = overlap > -_CLEARANCE * torch.minimum(radius[one], radius[two])
+        near &= solid[one] & solid[two] & present[:, one] & present[:, two]
+        touching[:, one] |= near
+        touching[:, two] |= near
     return touching.numpy()

@@ -7,6 +7,7 @@ it claims to be one (it falls, or bends down) and nothing else explains it: then
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Literal
 
 import numpy as np
@@ -95,14 +96,19 @@ def find_support(path: Float[np.ndarray, "T 3"], sigma: float) -> int:
     0 where there are fewer than six, and where the whole path is.
     """
     noise = _noise(path, sigma, float(np.linalg.norm(np.ptp(path, axis=0))))
-    longest = 0
-    for stop in range(6, len(path) - 3):
-        head = path[:stop]
-        span = float(np.linalg.norm(np.ptp(head, axis=0)))
-        if not _is_straight(head, noise, span):
-            break
-        longest = 0 if _is_steep(head) else stop
-    return longest
+    stops = np.arange(6, len(path) - 3)
+    if not len(stops):
+        return 0
+    span = np.linalg.norm(np.maximum.accumulate(path) - np.minimum.accumulate(path), axis=1)[stops - 1]
+    # Every head's scatter from sums over its places: one pass for all of them.
+    moved = path - path[0]
+    mean = np.cumsum(moved, axis=0)[stops - 1] / stops[:, None]
+    square = np.cumsum(moved[:, :, None] * moved[:, None], axis=0)[stops - 1] / stops[:, None, None]
+    share, axes = np.linalg.eigh(square - mean[:, :, None] * mean[:, None])  # rising
+    off = np.sqrt(share[:, :2].clip(min=0).sum(axis=1))
+    straight = np.logical_and.accumulate(off <= np.maximum(2 * noise, _STRAIGHT * span))
+    last = int(straight.sum()) - 1
+    return 0 if last < 0 or abs(axes[last, 2, 2]) > _STEEP else int(stops[last])
 
 
 def find_rests(
@@ -192,13 +198,30 @@ def _grow_stillness(
 
 def _stillest(path: Float[np.ndarray, "T 3"], reach: float) -> tuple[int, int]:
     """The longest run of frames whose places lie within ``reach`` of each other."""
-    best, start = (0, 0), 0
-    for stop in range(1, len(path) + 1):
-        while float(np.linalg.norm(np.ptp(path[start:stop], axis=0))) > reach:
+    best, start, square = (0, 0), 0, reach**2
+    # Of each axis, and of its negative: frames of the run whose place is above all later ones.
+    ranks: list[tuple[list[float], deque[int]]] = [
+        (values, deque()) for axis in path.T for values in (axis.tolist(), (-axis).tolist())
+    ]
+    for last in range(len(path)):
+        for values, peaks in ranks:
+            while peaks and values[peaks[-1]] <= values[last]:
+                peaks.pop()
+            peaks.append(last)
+        while _diagonal(ranks) > square:
             start += 1
-        if stop - start > best[1] - best[0]:
-            best = (start, stop)
+            for _, peaks in ranks:
+                if peaks[0] < start:
+                    peaks.popleft()
+        if last + 1 - start > best[1] - best[0]:
+            best = (start, last + 1)
     return best
+
+
+def _diagonal(ranks: list[tuple[list[float], deque[int]]]) -> float:
+    """Squared diagonal of the box that the run fills."""
+    tops = [values[peaks[0]] for values, peaks in ranks]
+    return (tops[0] + tops[1]) ** 2 + (tops[2] + tops[3]) ** 2 + (tops[4] + tops[5]) ** 2
 
 
 def _breaks(path: Float[np.ndarray, "T 3"], first: int, last: int, noise: float) -> bool:

@@ -25,6 +25,8 @@ FIRST = 6
 MATERIALS = ("restitution", "friction", "size")
 """What a replay can fit besides the first state."""
 
+MOST = 50_000
+"""Objects squared times frames that are replayed at most, some ten seconds of work."""
 _FEWEST = 3
 _NOISE = 0.02
 """Tracker noise of one coordinate where none is given, as a share of the smallest half size."""
@@ -93,8 +95,8 @@ def replay(
             what points travel.
 
     Raises:
-        NotReplayable: No metric scale, too few frames, an object that is not seen at first, or a scene of
-            bodies that a track does not set in motion.
+        NotReplayable: No metric scale, too few frames, more objects and frames than `MOST`, an object that is
+            not seen at first, or a scene of bodies that a track does not set in motion.
         ValueError: More than one clip, an unknown name, or a number that is not positive.
     """
     frames = _require_replayable(tracks, first, unknown)
@@ -201,6 +203,11 @@ def _require_replayable(tracks: Trajectory, first: int, unknown: Sequence[str]) 
         )
     if frames < _FEWEST + 1:
         raise NotReplayable(f"a replay needs {_FEWEST + 1} frames or more; there are {frames}")
+    if tracks.position.shape[2] ** 2 * frames > MOST:
+        raise NotReplayable(
+            f"a replay fits objects x objects x frames up to {MOST:,}; there are {tracks.position.shape[2]} "
+            f"objects over {frames:,} frames. Cut out the frames or objects in question"
+        )
     seen = tracks.present[0, :first].sum(dim=0)
     for number in tracks.present[0].any(dim=0).nonzero()[:, 0].tolist():
         if int(seen[number]) < _FEWEST:
