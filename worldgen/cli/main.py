@@ -140,6 +140,7 @@ COMMANDS = {
         "sensitivity", "swap conditions of a run: which does it heed", study.sensitivity, "run"
     ),
     "calibrate": _plain("calibrate", "say what each check sees, and to what it is blind", study.calibrate),
+    "runs": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
     "fit": Command("train a world generator (Lightning)", train.TRAININGS["fit"].run),
     "validate": Command("validate a checkpoint (Lightning)", train.TRAININGS["validate"].run),
     "test": Command("test a checkpoint (Lightning)", train.TRAININGS["test"].run),

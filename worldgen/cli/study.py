@@ -95,3 +95,29 @@ def retrieve(checkpoint: Path, data: Path, out: Path = Path("retrieval"), clips:
 
     evaluate_retrieval(checkpoint, data, out, clips)
     print(f"{out}/retrieval.csv")
+
+
+def runs(
+    folder: Path = Path("outputs"),
+    base: Path | None = None,
+    where: list[str] = [],  # noqa: B006 never written to
+    sort: str = "name",
+    measures: list[str] = [],  # noqa: B006 never written to
+    csv: Path | None = None,
+) -> None:
+    """List run folders: state, step, time, measures, and how their configs differ from a base.
+
+    Args:
+        folder: All runs below it.
+        base: Run folder that configs are compared with; the first of the list when left out.
+        where: Only runs whose config says so: KEY=VALUE, keys with dots.
+        sort: name, state, step, seconds, or a measure or part of its name; least first.
+        measures: Columns to show, by name or part of it.
+        csv: Table to write, with all measures and all keys that differ.
+
+    Example:
+        worldgen runs outputs --where seed_everything=0 --sort val/loss
+    """
+    from worldgen.runs.tables import print_runs
+
+    print_runs(folder, base, where, sort, measures, csv)

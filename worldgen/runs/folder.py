@@ -7,6 +7,10 @@ was trained); frozen parts are named in the config by id or path. While training
 
 from __future__ import annotations
 
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -27,6 +31,8 @@ TRAINING_KEYS = (
     "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures"
 )  # fmt: skip
 """What a config says of training and validation, and what is no part of the model."""
+
+_TRIES = 20
 
 
 def save_weights(model: WorldModel, folder: Path) -> Path:
@@ -74,6 +80,25 @@ def open_run(folder: str | Path) -> WorldModel:
             f"{folder} has no weights yet. Wait for its first checkpoint, or train it again."
         )
     return model.eval()
+
+
+@contextmanager
+def training_lock(folder: Path) -> Iterator[None]:
+    """A lock on a run's config that lasts as long as its training, and no longer than its process."""
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        yield
+        return
+    with open(config, "ab") as held:  # a network file system locks what may be written
+        for _ in range(_TRIES):  # who lists runs holds it for a moment
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+        yield
 
 
 def training_folder(folder: Path) -> Path | None:

@@ -8,6 +8,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -16,7 +17,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LightningCLI
 
 from worldgen.runs.checkpoints import PREVIOUS, write_whole
-from worldgen.runs.folder import save_weights
+from worldgen.runs.folder import save_weights, training_lock
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.runs.telling import TellInLog
 from worldgen.tasks.generator import WorldGenerator
@@ -30,15 +31,35 @@ _KNOWN_WARNINGS = (
 
 
 class KeepRun(Callback):
-    """Writes checkpoints whole, and the averaged weights beside the run's config when training ends."""
+    """Writes checkpoints whole, and the averaged weights beside the run's config when training ends.
+
+    While it trains it holds a lock on that config: `worldgen runs` tells by it what lives from what stopped.
+    """
+
+    def __init__(self) -> None:
+        self._lock = ExitStack()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         write_whole(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = trainer.log_dir
+        if trainer.is_global_zero and folder:
+            self._lock.enter_context(training_lock(Path(folder)))
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and trainer.log_dir and isinstance(pl_module, WorldGenerator):
+        folder = trainer.log_dir
+        if trainer.is_global_zero and folder and isinstance(pl_module, WorldGenerator):
             with pl_module.average.applied():
-                save_weights(pl_module.model, Path(trainer.log_dir))
+                save_weights(pl_module.model, Path(folder))
+        for logger in trainer.loggers:
+            logger.log_metrics({"steps": trainer.global_step}, step=trainer.global_step)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._lock.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._lock.close()
 
 
 def run_lightning(
