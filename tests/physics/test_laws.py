@@ -2,6 +2,7 @@ import ast
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -279,3 +280,31 @@ def test_gravity_is_written_down_once():
         if isinstance(node, ast.Constant) and node.value == GRAVITY
     }
     assert GRAVITY == 9.81 and found == {"types.py"}
+
+
+def test_a_parabola_through_frames_at_their_times_is_numpys() -> None:
+    rule = np.random.default_rng(0)
+    frames = np.array([0, 1, 4, 5, 9, 10, 17])
+    places = rule.standard_normal((7, 3))
+    fit = laws.fit_parabola(torch.from_numpy(places), 0.04, torch.from_numpy(frames))
+    design = np.polynomial.polynomial.polyvander(0.04 * (frames - frames.mean()), 2)
+    level, speed, bend = np.linalg.lstsq(design, places, rcond=None)[0]
+    torch.testing.assert_close(fit.velocity, torch.from_numpy(speed))
+    torch.testing.assert_close(fit.acceleration, torch.from_numpy(2 * bend))
+    torch.testing.assert_close(
+        fit.residual, torch.from_numpy(places - design @ np.stack([level, speed, bend]))
+    )
+    spread = 2 * 0.3 * np.linalg.inv(design.T @ design)[2, 2] ** 0.5
+    assert laws.acceleration_noise(7, 0.04, 0.3, torch.from_numpy(frames)) == pytest.approx(spread)
+    every = torch.arange(7)
+    assert laws.acceleration_noise(7, 0.04, 0.3, every) == pytest.approx(
+        laws.acceleration_noise(7, 0.04, 0.3)
+    )
+    cubic = torch.from_numpy(
+        np.stack([0 * frames, 0 * frames, -(frames**2) + 0.01 * frames**3], axis=1)
+    ).double()
+    change = 0.06 * 17 / abs(-2 + 0.06 * frames.mean())
+    found = laws.fit_cubic(cubic, torch.from_numpy(frames))
+    assert float(found.noise) == pytest.approx(0, abs=1e-6) and -float(found.change) == pytest.approx(
+        change, rel=0.2
+    )

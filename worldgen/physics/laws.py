@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldgen.types import GRAVITY, Trajectory
@@ -22,7 +22,7 @@ class ParabolaFit:
     """The least-squares parabola through a window of positions (metres and seconds, or pixels)."""
 
     velocity: Float[Tensor, "... 3"]
-    """At the middle of the window."""
+    """At the mean time of the window."""
     acceleration: Float[Tensor, "... 3"]
     residual: Float[Tensor, "... W 3"]
     """Measured minus fitted positions."""
@@ -53,36 +53,43 @@ def central_velocity(trajectory: Trajectory) -> Float[Tensor, "B T-2 N 3"]:
     return (x[:, 2:] - x[:, :-2]) / (2 * trajectory.dt[:, None, None, None])
 
 
-def fit_parabola(position: Float[Tensor, "... W 3"], dt: float | Float[Tensor, " *window"]) -> ParabolaFit:
-    """Closed-form least-squares parabola through W >= 3 equally spaced positions.
+def fit_parabola(
+    position: Float[Tensor, "... W 3"],
+    dt: float | Float[Tensor, " *window"],
+    frames: Int[Tensor, " W"] | None = None,
+) -> ParabolaFit:
+    """Closed-form least-squares parabola through W >= 3 positions.
 
-    With centered time ``t`` the polynomials 1, t and ``p = t^2 - mean(t^2)`` are orthogonal, so
-    ``v = sum(t x) / sum(t^2)`` and ``a = 2 sum(p x) / sum(p^2)``: no linear system, no conditioning trouble.
+    With centered time ``t`` the polynomials 1, t and ``p = t^2 - mean(t^2) - t sum(t^3) / sum(t^2)`` are
+    orthogonal, so ``a = 2 sum(p x) / sum(p^2)``: no linear system, no conditioning trouble.
 
     Args:
-        position: Windows of positions, equally spaced in time.
-        dt: Seconds between samples, one value or one per window.
+        position: Windows of positions.
+        dt: Seconds between frames, one value or one per window.
+        frames: In which the positions were seen, growing; consecutive ones when None.
     """
     count = position.shape[-2]
     if count < 3:
         raise ValueError(f"A parabola needs at least 3 samples; got {count}. Use a longer window.")
-    t = torch.arange(count, dtype=position.dtype, device=position.device) - (count - 1) / 2
-    p = t**2 - (t**2).mean()
+    t, skew, p = _parabola_basis(count, frames, position)
     mean = position.mean(dim=-2, keepdim=True)
-    slope = torch.einsum("w,...wd->...d", t, position - mean) / (t**2).sum()  # per sample
-    curvature = torch.einsum("w,...wd->...d", p, position - mean) / (p**2).sum()  # per sample^2
+    slope = torch.einsum("w,...wd->...d", t, position - mean) / (t**2).sum()  # per frame
+    curvature = torch.einsum("w,...wd->...d", p, position - mean) / (p**2).sum()  # per frame^2
     fitted = mean + t[:, None] * slope[..., None, :] + p[:, None] * curvature[..., None, :]
     step = torch.as_tensor(dt, dtype=position.dtype, device=position.device)[..., None]
-    return ParabolaFit(slope / step, 2 * curvature / step**2, position - fitted)
+    return ParabolaFit((slope - skew * curvature) / step, 2 * curvature / step**2, position - fitted)
 
 
-def acceleration_noise(count: int, dt: float, sigma: float) -> float:
+def acceleration_noise(count: int, dt: float, sigma: float, frames: Int[Tensor, " W"] | None = None) -> float:
     """Standard deviation of `fit_parabola`'s acceleration when each position has independent noise ``sigma``.
 
-    ``sigma_a = sigma / dt^2 * sqrt(720 / (n (n^2 - 1) (n^2 - 4)))``, the exact form of sqrt(720/n) sigma /
-    T^2.
+    ``sigma_a = 2 sigma / (dt^2 sqrt(sum(p^2)))``, for consecutive frames ``sigma / dt^2 * sqrt(720 / (n (n^2
+    - 1) (n^2 - 4)))``, the exact form of sqrt(720/n) sigma / T^2.
     """
-    return sigma / dt**2 * (720.0 / (count * (count**2 - 1) * (count**2 - 4))) ** 0.5
+    if frames is None:
+        return sigma / dt**2 * (720.0 / (count * (count**2 - 1) * (count**2 - 4))) ** 0.5
+    _, _, p = _parabola_basis(count, frames, torch.zeros(0, dtype=torch.float64))
+    return 2 * sigma / dt**2 / float(p.norm())
 
 
 def gravity_residual(acceleration: Float[Tensor, "... 3"], gravity: float = GRAVITY) -> Float[Tensor, ...]:
@@ -91,41 +98,45 @@ def gravity_residual(acceleration: Float[Tensor, "... 3"], gravity: float = GRAV
     return (acceleration - down).norm(dim=-1) / gravity
 
 
-def ballistic_residual(position: Float[Tensor, "... W 3"]) -> Float[Tensor, ...]:
+def ballistic_residual(
+    position: Float[Tensor, "... W 3"], frames: Int[Tensor, " W"] | None = None
+) -> Float[Tensor, ...]:
     """How far a path strays from its parabola: root mean square distance over the diagonal of its box.
 
     Needs neither scale nor time: ``sqrt(mean |x - x_fit|^2) / |max(x) - min(x)|``, 0 for a path of any
     constant acceleration.
 
     Args:
-        position: W >= 3 places, equally spaced in time, any unit.
+        position: W >= 3 places, any unit.
+        frames: In which they were seen, growing; consecutive ones when None.
     """
-    strayed = fit_parabola(position, 1.0).residual.norm(dim=(-2, -1)) / position.shape[-2] ** 0.5
+    strayed = fit_parabola(position, 1.0, frames).residual.norm(dim=(-2, -1)) / position.shape[-2] ** 0.5
     span = (position.amax(dim=-2) - position.amin(dim=-2)).norm(dim=-1)
     return strayed / span.clamp(min=1e-12)
 
 
-def fit_cubic(position: Float[Tensor, "... W 3"]) -> CubicFit:
+def fit_cubic(position: Float[Tensor, "... W 3"], frames: Int[Tensor, " W"] | None = None) -> CubicFit:
     """Least-squares cubic through W >= 6 places: is the acceleration of a path constant?
 
-    The cubic polynomial ``q = t^3 - t sum(t^4) / sum(t^2)`` of centered time is orthogonal to every parabola,
-    so the jerk is ``j = 6 sum(q x) / sum(q^2)`` and the change of the acceleration a over the time T, in
-    shares of a, is ``T j . a / |a|^2``.
+    The cubic polynomial ``q``, what the best parabola leaves of ``t^3``, is orthogonal to every parabola, so
+    the jerk is ``j = 6 sum(q x) / sum(q^2)`` and the change of the acceleration a over the time T, in shares
+    of a, is ``T j . a / |a|^2``.
 
     Args:
-        position: Equally spaced in time, any unit.
+        position: Any unit.
+        frames: In which the places were seen, growing; consecutive ones when None.
     """
     count = position.shape[-2]
-    fit = fit_parabola(position, 1.0)
-    t = torch.arange(count, dtype=position.dtype, device=position.device) - (count - 1) / 2
-    q = t**3 - t * (t**4).sum() / (t**2).sum()
+    fit = fit_parabola(position, 1.0, frames)
+    t = _parabola_basis(count, frames, position)[0]
+    q, lasting = fit_parabola((t**3)[:, None], 1.0, frames).residual[:, 0], t[-1] - t[0]
     share = torch.einsum("w,...wd->...d", q, fit.residual) / q.norm()
     square = fit.acceleration.square().sum(dim=-1).clamp(min=1e-24)
-    change = 6 * (count - 1) / q.norm() * (share * fit.acceleration).sum(dim=-1) / square
+    change = 6 * lasting / q.norm() * (share * fit.acceleration).sum(dim=-1) / square
     left = fit.residual.square().sum(dim=(-2, -1)) - share.square().sum(dim=-1)
     moving = (fit.residual.abs().amax(dim=-2) > 1e-12).sum(dim=-1).clamp(min=1)
     sigma = (left.clamp(min=0) / (moving * (count - 4))).sqrt()
-    noise = 6 * (count - 1) / q.norm() * sigma / square.sqrt()
+    noise = 6 * lasting / q.norm() * sigma / square.sqrt()
     return CubicFit(change, share.norm(dim=-1) / count**0.5, noise)
 
 
@@ -246,6 +257,18 @@ def oscillation_residual(
 def damping_ratio(gamma: Float[Tensor, ...], omega: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """``gamma / sqrt(gamma^2 + omega^2)``: 0 without friction, 1 without a swing, negative if it grows."""
     return gamma / torch.hypot(gamma, omega)
+
+
+def _parabola_basis(
+    count: int, frames: Int[Tensor, " W"] | None, like: Tensor
+) -> tuple[Float[Tensor, " W"], Float[Tensor, ""], Float[Tensor, " W"]]:
+    """Centered times in frames, ``sum(t^3) / sum(t^2)``, and squares orthogonal to 1 and to the times."""
+    t = torch.arange(count) if frames is None else frames
+    t = t.to(like)
+    t = t - t.mean()
+    square = t**2
+    skew = (t * square).sum() / square.sum()
+    return t, skew, square - square.mean() - t * skew
 
 
 def _to_body(rotation: Float[Tensor, "... 4"], vector: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:

@@ -54,3 +54,14 @@ def test_what_repeats_nothing_is_left_as_it_is():
     assert find_pictures(still).note == ""
     doubled = find_pictures(shown((2,)))
     assert doubled.spacing == 2 and doubled.of(shown((2,))).dt.item() == pytest.approx(2 / 60)
+
+
+def test_what_nobody_saw_is_no_standing_still():
+    """Of frames lost at random, 3 of 25 were taken for repeats, and the rest for evenly spaced."""
+    for seed in range(20):
+        seen = torch.rand(40, generator=torch.Generator().manual_seed(seed)) > 0.45
+        t = torch.arange(40, dtype=torch.float64)
+        place = torch.stack([t, 0 * t, 5 * t - 0.1 * t**2], dim=-1) * seen[:, None]
+        extent = torch.full((1, 1, 3), 0.5).double()
+        one = trajectory_of(place[None, :, None], seen[None, :, None], torch.tensor([0.04]), extent=extent)
+        assert find_pictures(one).spacing == 1 and find_pictures(one).note == ""

@@ -149,7 +149,7 @@ def check_free_fall(trajectory: Trajectory, motions: Motions, sigma: float | Non
     if not flights or sigma is None:
         return not_applicable(_FREE_FALL, _nothing_flies(motions))
     dt = float(trajectory.dt[0])
-    noise = {flight: acceleration_noise(flight.samples, dt, sigma) for flight in flights}
+    noise = {flight: acceleration_noise(flight.samples, dt, sigma, flight.times) for flight in flights}
     sharp = [flight for flight in flights if noise[flight] <= _NOISE_LIMIT * gravity]
     if not sharp:
         return not_applicable(_FREE_FALL, _too_noisy(min(noise.values()) / gravity))
@@ -179,8 +179,8 @@ def check_ballistic_residual(trajectory: Trajectory, motions: Motions, sigma: fl
     wide = [flight for flight in wide if noise[flight] <= _BALLISTIC_RESIDUAL.limit / 2]
     if not wide:
         return not_applicable(_BALLISTIC_RESIDUAL, f"noise alone makes {min(noise.values()):.3f} of it")
-    paths = [trajectory.position[0, flight.start : flight.stop, flight.index].double() for flight in wide]
-    value = _by_length(wide, [float(ballistic_residual(path)) for path in paths])
+    strayed = [float(ballistic_residual(flight.path(trajectory), flight.times)) for flight in wide]
+    value = _by_length(wide, strayed)
     frames = [f"{flight.start}-{flight.stop - 1}" for flight in wide]
     return measured(_BALLISTIC_RESIDUAL, value, f"frames {list_some(frames)}")
 
@@ -196,8 +196,7 @@ def check_flight_shape(trajectory: Trajectory, flights: Sequence[Flight]) -> Che
     for flight in flights:
         if flight.samples < _LONG or flight.span <= 0:
             continue
-        path = trajectory.position[0, flight.start : flight.stop, flight.index].double()
-        fit = fit_cubic(path)
+        fit = fit_cubic(flight.path(trajectory), flight.times)
         bent, noise = float(fit.strayed) / flight.span, float(fit.noise)
         change = float(fit.change.abs()) * max(1 - _BENT / max(bent, _BENT), 0.0)
         if noise > max(_FLIGHT_SHAPE.limit, change) / 4:

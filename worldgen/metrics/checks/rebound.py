@@ -8,7 +8,8 @@ from itertools import groupby, pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable
 from worldgen.metrics.motions.flights import Flight, Motions
@@ -117,41 +118,42 @@ def _arc_of(trajectory: Trajectory, flight: Flight, sigma: float) -> _Arc | None
     The apex is that of the frames around the highest one, where it is seen: a generated flight is no parabola
     from end to end, and still has an apex.
     """
-    path = trajectory.position[0, flight.start : flight.stop, flight.index].double()
-    whole, count = fit_parabola(path, 1.0), len(path)
+    path, frames = flight.path(trajectory), flight.times
+    whole, count = fit_parabola(path, 1.0, frames), len(path)
     pull, size = -float(whole.acceleration[2]), float(whole.acceleration.norm())
     if pull <= 0 or pull < _TILT * size:
         return None
-    noise = max(sigma, scatter_noise(path.numpy()))
+    noise = max(sigma, scatter_noise(path.numpy(), flight.frames))
     top = int(path[:, 2].argmax())
     reach = min(max(2, count // 6), top, count - 1 - top)
     if reach >= 2:
-        apex, spread = _turn(path[top - reach : top + reach + 1, 2].numpy(), noise)
+        near = slice(top - reach, top + reach + 1)
+        apex, spread = _turn(path[near], noise, frames[near])
     else:
         strayed = float(whole.residual.square().sum() / (count - 3)) ** 0.5
-        apex, spread = _turn(path[:, 2].numpy(), max(noise, strayed))
+        apex, spread = _turn(path, max(noise, strayed), frames)
     aside = float(whole.velocity[:2].square().sum())
-    change = pull * (count - 1) / 2
-    up = float(whole.velocity[2])
-    return _Arc(flight, apex, apex + aside / (2 * pull), spread, pull, (up + change, up - change))
+    up, first, last = float(whole.velocity[2]), *(frames[[0, -1]] - frames.double().mean()).tolist()
+    ends = (up - pull * first, up - pull * last)
+    return _Arc(flight, apex, apex + aside / (2 * pull), spread, pull, ends)
 
 
-def _turn(height: Float[np.ndarray, " W"], sigma: float) -> tuple[float, float]:
-    """Where the best parabola of equally spaced heights is highest, and the standard deviation of that.
+def _turn(path: Float[Tensor, "W 3"], sigma: float, frames: Int[Tensor, " W"]) -> tuple[float, float]:
+    """Where the best parabola of heights is highest, and the standard deviation of that.
 
-    With the level c, speed v and acceleration a in the middle it is ``c - v^2 / (2 a)``. Frames that bend up,
-    as few noisy ones may, have their mean for an apex.
+    With the level c, speed v and acceleration a at the mean time it is ``c - v^2 / (2 a)``. Frames that bend
+    up, as few noisy ones may, have their mean for an apex.
     """
-    count = len(height)
-    places = torch.from_numpy(np.stack([np.zeros(count), np.zeros(count), height], axis=1))
-    fit = fit_parabola(places, 1.0)
-    speed, bend, square = float(fit.velocity[2]), float(fit.acceleration[2]), (count**2 - 1) / 12
+    count, fit = len(path), fit_parabola(path, 1.0, frames)
+    t = frames - frames.double().mean()
+    square, skew = float(t.square().mean()), float((t**3).sum() / t.square().sum())
+    mean, speed, bend = float(path[:, 2].mean()), float(fit.velocity[2]), float(fit.acceleration[2])
     if bend >= 0:
-        return float(height.mean()), sigma / count**0.5
-    lever = speed**2 / (2 * bend**2) - square / 2
-    bent = acceleration_noise(count, 1.0, sigma)
+        return mean, sigma / count**0.5
+    lever = speed**2 / (2 * bend**2) - square / 2 + speed * skew / (2 * bend)
+    bent = acceleration_noise(count, 1.0, sigma, frames)
     variance = (1 + (speed / bend) ** 2 / square) * sigma**2 / count + (lever * bent) ** 2
-    return float(height.mean()) - bend * square / 2 - speed**2 / (2 * bend), variance**0.5
+    return mean - bend * square / 2 - speed**2 / (2 * bend), variance**0.5
 
 
 def _base_of(trajectory: Trajectory, before: _Arc, after: _Arc) -> float | None:

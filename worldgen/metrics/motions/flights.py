@@ -3,8 +3,9 @@
 A contact that lies between two frames leaves both of them free, so geometry at the frame rate cannot find it:
 a drop filmed at 24 fps then looks as wrong as a frozen ball. Contacts are found as velocity kinks instead,
 where the second difference leaves its running median; touching objects are cut out by geometry where sizes
-are known. Stillness before a release and after a landing is cut off first (`kinds.find_rests`), and a stretch
-of another kind than flight is none (`kinds.find_kind`).
+are known. Frames in which a thing is not seen are no data, and no cut (`gaps`). Stillness before a release
+and after a landing is cut off first (`kinds.find_rests`), and a stretch of another kind than flight is none
+(`kinds.find_kind`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
+from worldgen.metrics.motions.gaps import bridge_gaps, cut_at_contacts, fits_parabola
 from worldgen.metrics.motions.kinds import (
-    CLOSE,
     WORDS,
     Kind,
     find_kind,
     find_rests,
     find_support,
     runs_of,
-    scatter_noise,
     sinks_straight,
 )
 from worldgen.metrics.motions.neighbors import near_pairs
@@ -48,6 +49,8 @@ class Flight:
     index: int
     start: int
     stop: int
+    frames: Int[np.ndarray, " K"]
+    """In which it is seen: the first, the last, and most between."""
     acceleration: Float[np.ndarray, " 3"]
     """m/s^2, or pixels/s^2 without scale."""
     squared_residual: float
@@ -59,7 +62,16 @@ class Flight:
 
     @property
     def samples(self) -> int:
-        return self.stop - self.start
+        return len(self.frames)
+
+    @property
+    def times(self) -> Int[Tensor, " K"]:
+        """Frames in which it is seen, for the laws."""
+        return torch.from_numpy(self.frames)
+
+    def path(self, trajectory: Trajectory) -> Float[Tensor, "K 3"]:
+        """Where it is seen."""
+        return trajectory.position[0, self.times, self.index].double()
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,8 @@ def find_motions(
         sigma: Tracker noise per axis, in the trajectory's unit; scatter below it is no kink.
         supported: Where else something holds an object up: a rod, a ramp (`penetration.supported_frames`).
     """
+    seen = trajectory.present[0].numpy()
+    trajectory = bridge_gaps(trajectory)
     position = trajectory.position[0].double().numpy()
     touching = _touching(trajectory, floor)
     if supported is not None:
@@ -127,7 +141,10 @@ def find_motions(
             if not free and float(np.linalg.norm(np.ptp(position[start:stop, index], axis=0))) <= radius:
                 continue  # it settles, or trembles
             if kind == "flight":
-                flights.append(_fit_flight(position[:, index], index, start, stop, float(trajectory.dt[0])))
+                frames = start + np.flatnonzero(seen[start:stop, index])
+                for part in cut_at_contacts(position[frames, index], frames, sigma):
+                    if len(part) >= MINIMUM_SAMPLES:
+                        flights.append(_fit_flight(position[:, index], index, part, float(trajectory.dt[0])))
             else:
                 others.append(Stretch(index, start, stop, kind))
     return Motions(tuple(flights), tuple(others))
@@ -278,25 +295,22 @@ def _kind_of_whole(path: Float[np.ndarray, "T 3"], sigma: float) -> Kind | None:
 
 def _leaves(path: Float[np.ndarray, "T 3"], sigma: float) -> int:
     """Samples on a support before a flight, where a path is bad as one flight and good without them."""
-    if _fits(path, sigma):
+    if fits_parabola(path, sigma):
         return 0
     left = find_support(path, sigma)
-    return left if left and len(path) - left >= MINIMUM_SAMPLES and _fits(path[left:], sigma) else 0
+    return left if left and len(path) - left >= MINIMUM_SAMPLES and fits_parabola(path[left:], sigma) else 0
 
 
-def _fits(path: Float[np.ndarray, "T 3"], sigma: float) -> bool:
-    strayed = float(fit_parabola(torch.from_numpy(path), 1.0).residual.square().sum(dim=-1).mean().sqrt())
-    span = float(np.linalg.norm(np.ptp(path, axis=0)))
-    return strayed <= max(CLOSE * span, 2 * max(sigma, scatter_noise(path)))
-
-
-def _fit_flight(place: Float[np.ndarray, "T 3"], index: int, start: int, stop: int, dt: float) -> Flight:
-    window = place[start:stop]
-    fit = fit_parabola(torch.from_numpy(window), dt)
+def _fit_flight(
+    place: Float[np.ndarray, "T 3"], index: int, frames: Int[np.ndarray, " K"], dt: float
+) -> Flight:
+    window = place[frames]
+    fit = fit_parabola(torch.from_numpy(window), dt, torch.from_numpy(frames))
     return Flight(
         index,
-        start,
-        stop,
+        int(frames[0]),
+        int(frames[-1]) + 1,
+        frames,
         fit.acceleration.numpy(),
         float(fit.residual.square().sum()),
         _moving_axes(window),

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import least_squares
 
 from worldgen.physics.laws import acceleration_noise, fit_parabola
@@ -155,18 +155,31 @@ def find_rests(
     return still
 
 
-def scatter_noise(path: Float[np.ndarray, "T 3"]) -> float:
-    """Noise of one coordinate from fourth differences, ``sqrt(mean d^2 / 70)``, which smooth motion lacks.
+def scatter_noise(path: Float[np.ndarray, "T 3"], frames: Int[np.ndarray, " T"] | None = None) -> float:
+    """Noise of one coordinate from fourth differences, which smooth motion lacks.
 
-    The median over frames, so that a few kinks do not count; 0 for fewer than 6 frames.
+    ``sqrt(mean d^2 / 70)`` for consecutive frames, divided differences for others. The median over frames, so
+    that a few kinks do not count; 0 for fewer than 6 frames.
+
+    Args:
+        path: Places, any unit.
+        frames: In which they were seen, growing; consecutive ones when None.
     """
     if len(path) < 6:
         return 0.0
     moving = path[:, np.ptp(path, axis=0) > 1e-9 * max(float(np.abs(path).max()), 1e-12)]
-    fourth = np.diff(moving, n=4, axis=0)
+    if frames is None or frames[-1] - frames[0] == len(path) - 1:
+        fourth = np.diff(moving, n=4, axis=0) / 70**0.5
+    else:
+        near = np.lib.stride_tricks.sliding_window_view(frames.astype(float), 5)  # (T - 4, 5)
+        apart = near[:, :, None] - near[:, None] + np.eye(5)
+        share = 1 / apart.prod(axis=2)
+        share /= np.linalg.norm(share, axis=1, keepdims=True)
+        windows = np.lib.stride_tricks.sliding_window_view(moving, 5, axis=0)  # (T - 4, D, 5)
+        fourth = np.einsum("tdw,tw->td", windows, share)
     if not fourth.size:
         return 0.0
-    return 1.4826 * float(np.median(np.abs(fourth))) / 70**0.5
+    return 1.4826 * float(np.median(np.abs(fourth)))
 
 
 def runs_of(usable: Bool[np.ndarray, " T"]) -> list[tuple[int, int]]:

@@ -20,6 +20,8 @@ _RATES = (4.0, 3.0, 2.5, 2.4, 2.0, 1.5, 1.25, 1.2)
 _PHASES = 12
 _STILL = 0.08
 """Mean step to a repeat, over that to a new picture, at most."""
+_KNOWN = 0.5
+"""Share of the steps to repeats that must be seen."""
 _UNEVEN = 0.15
 """Share of steps that stand still within a motion, from which on nobody knows the times of the pictures."""
 
@@ -60,8 +62,10 @@ def find_pictures(trajectory: Trajectory) -> Pictures:
     """
     position, present = trajectory.position[0].double().numpy(), trajectory.present[0].numpy()
     seen = present[1:] & present[:-1]
-    step = np.where(seen, np.linalg.norm(np.diff(position, axis=0), axis=-1), 0.0).max(axis=1, initial=0.0)
-    frames = len(position)
+    moved = np.linalg.norm(np.diff(position, axis=0), axis=-1)
+    step = np.where(seen, moved, -np.inf).max(axis=1, initial=-np.inf)
+    step[np.isinf(step)] = np.nan  # what nobody saw is no standing still
+    frames, known = len(position), np.isfinite(step)
     every = torch.arange(frames)
     for rate in _RATES if frames >= 8 else ():
         for phase in np.arange(_PHASES) / _PHASES * rate:
@@ -69,7 +73,9 @@ def find_pictures(trajectory: Trajectory) -> Pictures:
             new = np.diff(picture) > 0
             if (step[new] > 0).sum() < 4 or new.all():
                 continue
-            if float(step[~new].mean()) <= _STILL * float(step[new].mean()):
+            if known[~new].mean() < _KNOWN:
+                continue
+            if float(np.nanmean(step[~new])) <= _STILL * float(np.nanmean(step[new])):
                 kept = np.flatnonzero(np.concatenate([[True], new]))
                 note = f"{frames - len(kept)} of {frames} frames repeat the one before"
                 return Pictures(torch.from_numpy(kept), rate, note)

@@ -47,7 +47,7 @@ def scale_from_gravity(tracks: Trajectory, gravity: float, sigma: float | None =
     frames = f"frames {longest.start}-{longest.stop - 1}"
     if down <= 0:
         return GravityScale(None, f"the longest flight ({frames}) does not fall, so it gives no scale")
-    noise = acceleration_noise(longest.samples, float(tracks.dt[0]), sigma) / down
+    noise = acceleration_noise(longest.samples, float(tracks.dt[0]), sigma, longest.times) / down
     if noise > _LARGEST_NOISE:
         return GravityScale(
             None,
