@@ -32,7 +32,7 @@ def test_damping_gives_back_its_restitution():
 @pytest.mark.parametrize("clearance", [0.25, 0.6, 1.2, 1.65])
 @pytest.mark.parametrize("restitution", [0.2, 0.3, 0.5, 0.7, 0.85, 0.95])
 def test_a_bounce_gives_back_what_is_asked_to_five_hundredths(restitution: float, clearance: float) -> None:
-    """Speeds on leaving the floor and on meeting it; gravity presses meanwhile, so a little less comes back."""
+    """Speeds on leaving and on meeting the floor; gravity presses meanwhile, so a little less comes back."""
     scene = draw_scene("drop", 0)
     ball = replace(scene.things[0], restitution=restitution)
     ball = replace(ball, position=(0.0, 0.0, ball.radius + clearance))

@@ -20,7 +20,7 @@ TIMESTEP = 0.002
 """Seconds of one simulation step, before it is fitted to the frame rate."""
 
 CONTACT_FREQUENCY = 200.0
-"""rad/s; with RK4 a step of 0.4 / frequency keeps restitutions of 0.2 to 0.95 to 0.05: gravity presses, too."""
+"""rad/s; with RK4 a step of 0.4 / frequency keeps restitutions of 0.2 and more to 0.05: gravity presses."""
 
 IMPEDANCE = 0.99
 DENSITY = 100.0
