@@ -234,14 +234,14 @@ def _record(folder: Path, path: Path, how: Capture, tracking: Tracking) -> Recor
 
 
 def _excuse(
-    where: tuple[torch.Tensor, torch.Tensor, torch.Tensor], lost: torch.Tensor
+    where: tuple[torch.Tensor, torch.Tensor, torch.Tensor], hidden: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Nothing is expected in a lost frame (T), and what is gone in it, or after it, is not judged."""
+    """Nothing is expected where it is hidden (T N), and what is gone there, or after it, is not judged."""
     expected, excused, cut = where
-    near = lost.clone()
-    near[1:] |= lost[:-1]
-    near[:-1] |= lost[1:]
-    return expected & ~lost[:, None], excused | near[:, None], cut
+    near = hidden.clone()
+    near[1:] |= hidden[:-1]
+    near[:-1] |= hidden[1:]
+    return expected & ~hidden, excused | near, cut
 
 
 def check_video(
@@ -276,7 +276,10 @@ def check_video(
     )
     if tracked.torn is not None:
         where = (*where[:2], where[2] | tracked.torn)
-    where = _excuse(where, lost)
+    hidden = lost[:, None].expand_as(where[0])
+    if tracked.joined is not None:
+        hidden = hidden | tracked.joined
+    where = _excuse(where, hidden)
     motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
     if lost.any():
         measures.append(Row(LOST, float(lost.sum()), unit=f"of {len(lost)}", note=_LOST))

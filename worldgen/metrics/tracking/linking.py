@@ -21,6 +21,8 @@ _STEADY = 0.1
 """Change of area from one frame to the next, in shares of it, that a turn or a nearer place makes."""
 _EDGE = 0.5
 """Pixels of the outline by which noise moves it."""
+_BOTH = 0.75
+"""Area of one blob, at least, as a share of that of two things, if both are in it."""
 _FOREIGN = 1e6
 """Pixels that are added to the distance of things with different labels."""
 
@@ -94,6 +96,8 @@ class Tracked:
     torn: Bool[Tensor, "T N"] | None = None
     """Where a thing seems to lose or gain a part, so that its middle jumps (`find_torn`); None where it does
     not."""
+    joined: Bool[Tensor, "T N"] | None = None
+    """Where a thing is not seen by itself, but in one with another (`find_joined`); None where none is."""
 
     @property
     def in_image(self) -> Trajectory:
@@ -198,6 +202,41 @@ def find_torn(tracks: list[Track], frames: int) -> Bool[Tensor, "T N"]:
         for step in np.flatnonzero(jumps):
             torn[[known[step], known[step + 1]], index] = True
     return torn
+
+
+def find_joined(tracks: list[Track], frames: int) -> Bool[Tensor, "T N"]:
+    """Where a thing has no blob of its own, and that of another, beside it, is as large as both.
+
+    Things that touch are one blob until they part: none has gone meanwhile, and none comes then.
+
+    Args:
+        tracks: One object each.
+        frames: T.
+    """
+    joined = torch.zeros(frames, len(tracks), dtype=torch.bool)
+    for index, track in enumerate(tracks):
+        first, last = min(track.blobs), track.last
+        missed = [frame for frame in range(first, last) if frame not in track.blobs]
+        # Backward from the first frame and forward from the last one, as long as it goes on.
+        for stretch in (missed, range(first - 1, -1, -1), range(last + 1, frames)):
+            for frame in stretch:
+                known = min(track.blobs, key=lambda own: abs(own - frame))
+                if any(_holds(other, track, frame, known) for other in tracks if other is not track):
+                    joined[frame, index] = True
+                elif stretch is not missed:
+                    break
+    return joined
+
+
+def _holds(other: Track, track: Track, frame: int, known: int) -> bool:
+    """Whether the blob of another track covers this one, too, which was seen by itself in a known frame."""
+    blob, here = other.blobs.get(frame), track.blobs[known]
+    beside = other.blobs.get(known)
+    if blob is None or beside is None:
+        return False
+    reach = float(np.sqrt(beside.area / np.pi) + np.sqrt(here.area / np.pi))
+    near = float(np.hypot(beside.x - here.x, beside.y - here.y)) < 2 * reach
+    return near and blob.area > _BOTH * (beside.area + here.area) and blob.area > beside.area + here.area / 2
 
 
 def assemble(

@@ -27,6 +27,7 @@ from worldgen.metrics.tracking.linking import (
     Tracked,
     Untrackable,
     assemble,
+    find_joined,
     find_torn,
     link,
     moving_tracks,
@@ -103,6 +104,7 @@ def track_motion(clip: Clip, beat: Callable[[], None] = lambda: None) -> Tracked
         assemble(objects, frames, still.scale, still.corner, clip.fps),
         still.camera,
         torn=find_torn(objects, frames),
+        joined=find_joined(objects, frames),
     )
 
 
