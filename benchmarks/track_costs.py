@@ -92,8 +92,8 @@ def seconds(place: np.ndarray) -> float:
         return time.process_time() - start
 
 
-def curve(name: str, sizes: list[tuple[int, int]], axis: int) -> None:
-    for kind in KINDS:
+def curve(name: str, kinds: list[str], sizes: list[tuple[int, int]], axis: int) -> None:
+    for kind in (kind for kind in KINDS if kind.__name__ in kinds):
         spent = []
         for frames, count in sizes:
             place = kind(np.arange(frames) * DT, count, np.random.default_rng(0))
@@ -107,9 +107,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[2500, 5000, 10000])
     parser.add_argument("--objects", type=int, nargs="+", default=[50, 150, 500])
+    names = [kind.__name__ for kind in KINDS]
+    parser.add_argument("--kinds", nargs="+", choices=names, default=names)
     words = parser.parse_args()
-    curve("frames", [(frames, 5) for frames in words.frames], 0)
-    curve("objects", [(300, count) for count in words.objects], 1)
+    curve("frames", words.kinds, [(frames, 5) for frames in words.frames], 0)
+    curve("objects", words.kinds, [(300, count) for count in words.objects], 1)
 
 
 if __name__ == "__main__":

@@ -35,3 +35,10 @@ def test_preferences_are_written_with_both_averages(tmp_path):
     rows = list(csv.reader(write_preference(groups, tmp_path / "ppe-truth.csv").open()))
     assert rows[1] == ["drop", "vanish 0.5", "0.5", "2", "2"]
     assert [row[1] for row in rows[2:]] == ["variation-weighted", "dataset-weighted"]
+
+
+def test_no_table_runs_what_a_name_says(tmp_path):
+    groups = [Group("=HYPERLINK(1)", "vanish 0.5", (1.0,), (2.0,))]
+    assert (
+        write_preference(groups, tmp_path / "ppe.csv").read_text().splitlines()[1].startswith("'=HYPERLINK")
+    )

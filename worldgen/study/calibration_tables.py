@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from worldgen.metrics.calibration.calibration import Calibration, short_lines
 from worldgen.metrics.calibration.preference import Group, preference_error
 from worldgen.report.plots import plot_matrix
 from worldgen.report.provenance import read_provenance
+from worldgen.texts import csv_text
 
 _MARKS = {"sees": "o", "partly": "", "blind": "x", "not judged": ""}
 
@@ -25,10 +25,7 @@ def write_calibration(found: Calibration, out: Path, skipped: Sequence[str] = ()
     """calibration-SOURCE.csv (a line per check, violation and strength), .json, .md and .png."""
     command = read_provenance().command
     stem = f"calibration-{found.source}"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(asdict(found.cells[0]))
-    writer.writerows([asdict(cell).values() for cell in found.cells])
+    text = csv_text([asdict(found.cells[0]), *(asdict(cell).values() for cell in found.cells)])
     numbers = {
         "source": found.source,
         "worlds": found.clips,
@@ -52,7 +49,7 @@ def write_calibration(found: Calibration, out: Path, skipped: Sequence[str] = ()
     )
     figure.savefig(picture, format="png")
     files = {
-        f"{stem}.csv": text.getvalue().encode(),
+        f"{stem}.csv": text.encode(),
         f"{stem}.json": json.dumps(numbers, indent=1).encode(),
         f"{stem}.md": _markdown(found, command, skipped).encode(),
         f"{stem}.png": picture.getvalue(),
@@ -83,15 +80,14 @@ def print_calibration(found: Calibration, skipped: Sequence[str], files: Sequenc
 
 def write_preference(groups: Sequence[Group], path: Path) -> Path:
     found = preference_error(groups)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["dataset", "variation", "ppe", "scenes", "pairs"])
-    for row in found.table:
-        writer.writerow([row.dataset, row.variation, row.error, row.groups, row.pairs])
     pairs = sum(row.pairs for row in found.table)
-    writer.writerow(["all", "variation-weighted", found.variation_weighted, found.groups, pairs])
-    writer.writerow(["all", "dataset-weighted", found.dataset_weighted, found.groups, pairs])
-    write_atomically(path, text.getvalue().encode())
+    lines = [
+        ["dataset", "variation", "ppe", "scenes", "pairs"],
+        *([row.dataset, row.variation, row.error, row.groups, row.pairs] for row in found.table),
+        ["all", "variation-weighted", found.variation_weighted, found.groups, pairs],
+        ["all", "dataset-weighted", found.dataset_weighted, found.groups, pairs],
+    ]
+    write_atomically(path, csv_text(lines).encode())
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from torch.nn import functional
 from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
-from worldgen.files import atomic_path, progress_bar
+from worldgen.files import progress_bar, write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.metrics.measure import Row
+from worldgen.texts import csv_text
 from worldgen.types import Clip
 
 BATCH = 16
@@ -268,10 +268,8 @@ def _r2(drawn: Float[np.ndarray, " 2M"]) -> float:
 
 
 def _show(rows: Sequence[Row], out: Path, bare: str | None) -> None:
-    with atomic_path(out / "results.csv") as partial, open(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(rows[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    lines = [asdict(rows[0]).keys(), *(asdict(row).values() for row in rows)]
+    write_atomically(out / "results.csv", csv_text(lines).encode())
     table = Table()
     for column in ("", "value", "95 % interval", "unit", "note"):
         table.add_column(column)

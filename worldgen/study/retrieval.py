@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from pathlib import Path
@@ -27,6 +26,7 @@ from worldgen.files import write_atomically
 from worldgen.metrics.intervals import bootstrap_interval
 from worldgen.report.plots import Bar, plot_intervals
 from worldgen.report.provenance import read_provenance
+from worldgen.texts import csv_text
 from worldgen.types import Clip
 
 RANKS = (1, 5)
@@ -289,18 +289,14 @@ def _embed(encoder: ImageBind, clip: Clip, name: str) -> Float[Tensor, "B D"]:
 def _write(findings: Sequence[RetrievalScore], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     command = read_provenance().command
-    text, picture = io.StringIO(), io.BytesIO()
-    writer = csv.DictWriter(text, [*asdict(findings[0])])
-    writer.writeheader()
+    picture = io.BytesIO()
+    lines: list[Iterable[object]] = [asdict(findings[0])]
     table = Table(title=command)
     for column in ("", "kind", "measure", "value", "95 %", "chance", "family", "clips", "candidates"):
         table.add_column(column, justify="left" if column in ("", "kind", "measure") else "right")
     for row in findings:
-        numbers = {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in asdict(row).items()
-        }
-        writer.writerow(numbers)
+        values = asdict(row).values()
+        lines.append([round(value, 4) if isinstance(value, float) else value for value in values])
         table.add_row(
             f"{row.query} -> {row.target}",
             row.kind,
@@ -324,7 +320,7 @@ def _write(findings: Sequence[RetrievalScore], out: Path) -> None:
     ]
     plot_intervals(shown, "% of clips: recall@5, and families named right").savefig(picture, format="png")
     content = {"command": command, "findings": [asdict(row) for row in findings]}
-    write_atomically(out / "retrieval.csv", text.getvalue().encode())
+    write_atomically(out / "retrieval.csv", csv_text(lines).encode())
     write_atomically(out / "retrieval.json", (json.dumps(content, indent=1) + "\n").encode())
     write_atomically(out / "retrieval.png", picture.getvalue())
     Console(width=120, markup=False, emoji=False).print(table)

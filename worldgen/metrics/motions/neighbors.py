@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 _FEW = 16
 """Objects up to which every pair is looked at."""
@@ -27,7 +27,7 @@ def near_pairs(
     for places, there in zip(position, present, strict=True):
         own = np.flatnonzero(there & (reach > 0))
         if len(own) > 1:
-            tree = cKDTree(places[own])
+            tree = KDTree(places[own])
             two, one = own[tree.query_pairs(2 * reach[own].max(), output_type="ndarray")].T  # two < one
             met[one, two] |= np.linalg.norm(places[one] - places[two], axis=1) <= reach[one] + reach[two]
     return [(int(one), int(two)) for one, two in np.argwhere(met)]
