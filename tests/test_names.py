@@ -16,7 +16,6 @@ ALLOWED = {
 ALLOWED |= {
     f"worldgen.{name}": "for worldgen ablate, which is being built on it"
     for name in (
-        "metrics.intervals.student_interval",
         "study.statistics.CrossedDifference",
         "study.statistics.CrossedParts",
         "study.statistics.LEAST_SEEDS",

@@ -21,7 +21,7 @@ from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.control import Control
 from worldgen.metrics.baselines import trajectory_error_px
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import mean_interval, median_interval
 from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.model import WorldModel
@@ -72,9 +72,9 @@ def main(run: Path, folder: Path, data: Path, out: Path, count: int) -> None:
                         name,
                         len(pairs),
                         "yes" if steered else "no",
-                        *value(error, np.median),
-                        *value(true, np.median),
-                        *value(shared, np.mean),
+                        *value(error, np.median, median_interval),
+                        *value(true, np.median, median_interval),
+                        *value(shared, np.mean, mean_interval),
                     ]
                 )
             difference = [
@@ -87,7 +87,11 @@ def main(run: Path, folder: Path, data: Path, out: Path, count: int) -> None:
                     name,
                     len(pairs),
                     "difference of means",
-                    *(number for part in difference for number in value(part[:, None], np.mean)),
+                    *(
+                        number
+                        for part in difference
+                        for number in value(part[:, None], np.mean, mean_interval)
+                    ),
                 ]
             )
     heading = ["known frames", "followed", "clips", "control"]
@@ -160,8 +164,8 @@ def overlap(made: Clip, own: Clip, shown: Clip, known: int) -> Float[np.ndarray,
     return (both / either.clamp(min=1)).numpy()[:, None]
 
 
-def value(values: Float[np.ndarray, "B K"], statistic: Callable) -> tuple[float, float, float]:
-    return (float(statistic(values[np.isfinite(values)])), *bootstrap_interval(values, statistic))
+def value(values: Float[np.ndarray, "B K"], statistic: Callable, interval: Callable) -> tuple:
+    return (float(statistic(values[np.isfinite(values)])), *interval(values))
 
 
 def picture(path: Path, own: Clip, shown: Clip, made: Clip) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -41,7 +42,8 @@ def test_a_difference_is_the_mean_over_pairs_and_leaves_the_others_out(tmp_path)
     assert (fall.quantity, fall.unit, fall.clips, fall.missing) == ("free_fall (readout)", "score", 2, 1)
     assert (fall.first, fall.second, fall.change) == pytest.approx((0.3, 0.55, 0.25))
     assert (error.quantity, error.unit, error.change) == ("error", "px", pytest.approx(-1.5))
-    assert (error.low, error.high) == pytest.approx((-2.0, -1.0)) and error.seen  # two pairs: -1 and -2
+    half = 12.7062 * 0.5  # Student's t of one degree of freedom: -1 and -2 say little
+    assert (error.low, error.high) == pytest.approx((-1.5 - half, -1.5 + half), rel=1e-5) and not error.seen
 
 
 def test_pairing_sees_what_the_spread_between_clips_hides():
@@ -83,21 +85,44 @@ def test_sources_are_never_mixed(tmp_path):
 
 
 def test_the_command_writes_tables_and_names_the_reports(tmp_path, capsys, monkeypatch):
-    scores = {"x": 0.2, "y": 0.4}
-    a = report(tmp_path / "one" / "run_1", scores)
-    b = report(tmp_path / "two" / "run_1", {"x": 0.5, "y": 0.6})
+    scores = {"x": 0.2, "y": 0.4, "z": 0.3}
+    a = report(tmp_path / "one" / "run_1", scores, {"x": 1.0})
+    b = report(tmp_path / "two" / "run_1", {"x": 0.45, "y": 0.64, "z": 0.56}, {"x": 3.0})
     monkeypatch.setenv("FORCE_COLOR", "1")
     main(["compare", str(a), str(b), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert "two/run_1 (B) against one/run_1 (A)" in printed
     (line,) = [line for line in printed.splitlines() if "free_fall" in line]
     assert line.startswith("[1m") and line.index("0.3") < line.index("0.55") < line.index("+0.25")
-    (row,) = csv.DictReader((tmp_path / "out" / "compare.csv").open())
-    assert (row["report"], row["clips"], float(row["change"])) == ("two/run_1", "2", pytest.approx(0.25))
+    said = " ".join(re.sub(r"\x1b\[[\d;]*m", " ", printed).split())
+    assert "clips are drawn, not training seeds: of two fixed sets of weights, not of two methods" in said
+    error, row = csv.DictReader((tmp_path / "out" / "compare.csv").open())
+    assert (row["report"], row["clips"], float(row["change"])) == ("two/run_1", "3", pytest.approx(0.25))
+    half = 4.302653 * 0.01 / 3**0.5  # Student's, of changes .25, .24, .26
     numbers = [float(row[name]) for name in ("mean", "mean there", "low", "high")]
-    assert numbers == pytest.approx([0.55, 0.3, 0.2, 0.3])
+    assert numbers == pytest.approx([0.55, 0.3, 0.25 - half, 0.25 + half])
+    assert (error["change"], error["low"], error["high"]) == ("2.0", "", "")  # of one clip: no interval
+    assert row["interval"] == error["interval"] and "not of two methods" in row["interval"]
     latex = (tmp_path / "out" / "compare.tex").read_text()
-    assert r"free\_fall (readout) & score & 0.3 & 0.55 & \textbf{+0.25 [+0.2, +0.3]} & 2 \\" in latex
+    assert r"free\_fall (readout) & score & 0.3 & 0.55 & \textbf{+0.25 [+0.225, +0.275]} & 3 \\" in latex
+    assert r"error & px & 1 & 3 & +2 & 1 \\" in latex and "not of two methods" in latex
+
+
+@pytest.mark.parametrize("clips", [1, 2, 3, 10, 40])
+def test_equal_weights_differ_in_one_of_twenty_comparisons_at_most(clips):
+    rng = np.random.default_rng(clips)
+    names = [str(number) for number in range(clips)]
+    quantities = [(str(number), "px") for number in range(1000)]
+    first, second = (
+        JudgedClips(
+            name,
+            frozenset(names),
+            {key: dict(zip(names, rng.normal(size=clips), strict=True)) for key in quantities},
+        )
+        for name in "ab"
+    )
+    alarms = np.mean([row.seen for row in difference(first, second)])
+    assert alarms == 0 if clips == 1 else 0.03 <= alarms <= 0.07
 
 
 def test_every_report_is_held_against_the_first(tmp_path, capsys):

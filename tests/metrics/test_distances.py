@@ -101,6 +101,19 @@ def test_distances_are_measured_with_their_floor():
     assert "3 generated and 60 real clips; it needs four of each" in short[0].note
 
 
+def test_the_floor_of_jedi_is_what_so_many_clips_of_one_kind_have_and_not_their_halves():
+    drawn = [
+        measure_distances(white(24, 16, seed=2 * n), white(24, 16, seed=2 * n + 1))[0] for n in range(40)
+    ]
+    mean = np.mean([one.value for one in drawn])
+    assert np.mean([one.floor for one in drawn]) == pytest.approx(mean, rel=0.1)
+    assert 0.7 * mean < np.mean([one.limit for one in drawn]) < 2 * mean  # the largest of ten
+    halves = split_floor(jedi, white(24, 16, seed=1)).mean
+    assert halves > 1.6 * mean  # twice the bias: half as many clips
+    assert "the limit that of halves of 12" in drawn[0].note
+    assert "above that of all clips" in measure_distances(white(24, 16), white(24, 16, seed=1))[1].note
+
+
 def test_clip_features_are_means_of_real_tokens():
     frames = torch.rand(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     clip = Clip(frames, torch.ones(2), ("", ""))

@@ -11,7 +11,7 @@ import numpy as np
 from worldgen.evaluation.outcomes import Look, Outcome, look_at, measure, score_clip
 from worldgen.metrics.checks.clip import Observed, observe
 from worldgen.metrics.checks.replay import OwnError, assess_replay, own_error, replay_rmse
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import median_interval
 from worldgen.metrics.measure import Row
 from worldgen.metrics.physics_iq.second_take import NAMES, Takes
 from worldgen.metrics.tracking.colors import track_objects
@@ -198,7 +198,7 @@ def replay_rows(cases: Sequence[Case], own: OwnError | None) -> list[Row]:
         note = f"replay, n = {own.clips} clips"
         rows.append(Row("tracker on true frames: replay RMSE", own.rms, own.low, own.high, "m", note))
     if values:
-        low, high = bootstrap_interval(values, np.median)
+        low, high = median_interval(values)
         note = f"n = {len(values)} of {len(cases)} clips, less the tracker's own"
         rows.append(Row("generated: median replay error", float(np.median(values)), low, high, "m", note))
     return rows

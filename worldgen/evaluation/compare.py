@@ -1,4 +1,8 @@
-"""Reports side by side: the same checks of the same clips, and paired differences with intervals."""
+"""Reports side by side: the same checks of the same clips, and paired differences with intervals.
+
+Clips are drawn and nothing else: a difference is one of two fixed sets of weights. Whether a *method* makes
+it, training seeds say (`worldgen.study.statistics`).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from worldgen.files import write_atomically
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import mean_interval
 from worldgen.report.write import escape_latex
 from worldgen.texts import csv_text
 
+DRAWN = "clips are drawn, not training seeds: of two fixed sets of weights, not of two methods"
+"""What an interval here is over."""
 Values = dict[tuple[str, str], dict[str, float]]
 """Of each quantity and its unit: the value of each clip to which it applies."""
 
@@ -41,9 +47,9 @@ class Difference:
     second: float
     change: float
     """Second less first, mean over the same clips."""
-    low: float
-    """Ends of the 95 % bootstrap interval of the change: clips are drawn, in pairs."""
-    high: float
+    low: float | None
+    """Ends of Student's 95 % interval over clips; None of one clip, or where all change alike."""
+    high: float | None
     clips: int
     """In both reports."""
     missing: int
@@ -51,7 +57,9 @@ class Difference:
 
     @property
     def seen(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether there is an interval, and it leaves out zero."""
+        if self.low is None or self.high is None:
+            return False
         return self.low > 0 or self.high < 0
 
 
@@ -130,7 +138,8 @@ def difference(first: JudgedClips, second: JudgedClips) -> list[Difference]:
             continue
         table = np.array([(ours[clip], theirs[clip]) for clip in both])
         changes = table[:, 1] - table[:, 0]
-        low, high = bootstrap_interval(changes, np.mean)
+        same = len(both) > 1 and not changes.any()
+        low, high = (0.0, 0.0) if same else mean_interval(changes)
         missing = len((ours.keys() ^ theirs.keys()) & first.clips & second.clips)
         means = table.mean(axis=0)
         name, unit = quantity
@@ -166,8 +175,10 @@ def _table(first: JudgedClips, name: str, rows: Sequence[Difference]) -> Table:
         numbers = (f"{row.first:.3g}", f"{row.second:.3g}", f"{row.change:+.2g}")
         clips = f"{row.clips} (+{row.missing})" if row.missing else str(row.clips)
         style = "bold" if row.seen else "dim"
-        table.add_row(name, *numbers, f"{row.low:+.2g} .. {row.high:+.2g}", clips, style=style)
+        within = "-" if row.low is None else f"{row.low:+.2g} .. {row.high:+.2g}"
+        table.add_row(name, *numbers, within, clips, style=style)
     table.caption = (
+        f"95 % interval: {DRAWN}; with equal weights one row in twenty is bold; -: one clip, or all alike. "
         "(+n): n more to which it applies in one report only; checks are scores in [0, 1], 1 is physical"
     )
     return table
@@ -176,11 +187,11 @@ def _table(first: JudgedClips, name: str, rows: Sequence[Difference]) -> Table:
 def _csv(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str:
     lines: list[list[object]] = [
         ["report", "against", "quantity", "unit", "mean", "mean there", "change", "low", "high", "clips",
-         "in one only"]
+         "in one only", "interval"]
     ]  # fmt: skip
     for name, rows in pairs:
         for row in rows:
-            numbers = [row.second, row.first, row.change, row.low, row.high, row.clips, row.missing]
+            numbers = [row.second, row.first, row.change, row.low, row.high, row.clips, row.missing, DRAWN]
             lines.append([name, first, row.quantity, row.unit, *numbers])
     return csv_text(lines)
 
@@ -192,7 +203,9 @@ def _latex(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str
         heads = ["Quantity", "unit", escape_latex(first), escape_latex(name), r"change [95\,\%]", "clips"]
         lines += [" & ".join(heads) + r" \\", r"\midrule"]
         for row in rows:
-            change = f"{row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+            change = f"{row.change:+.3g}"
+            if row.low is not None:
+                change += f" [{row.low:+.3g}, {row.high:+.3g}]"
             change = rf"\textbf{{{change}}}" if row.seen else change
             cells = [
                 escape_latex(row.quantity),
@@ -201,4 +214,5 @@ def _latex(first: str, pairs: Sequence[tuple[str, Sequence[Difference]]]) -> str
                 f"{row.second:.3g}",
             ]
             lines.append(" & ".join([*cells, change, str(row.clips)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    note = rf"\multicolumn{{6}}{{l}}{{\footnotesize Intervals: {DRAWN}.}} \\"
+    return "\n".join([*lines, r"\midrule", note, r"\bottomrule", r"\end{tabular}", ""])

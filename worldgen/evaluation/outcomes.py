@@ -24,7 +24,7 @@ from worldgen.metrics.fidelity import (
     ssim,
     temporal_flicker,
 )
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import Interval, mean_interval, median_interval, rms_interval
 from worldgen.metrics.measure import Row
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.types import GRAVITY, Check, Clip, Trajectory
@@ -126,47 +126,48 @@ def falls(
     return tuple(errors)
 
 
-def summarize_errors(name: str, errors: Sequence[Float[np.ndarray, "T-k N"]], seed: int = 0) -> list[Row]:
-    """Distance from the true places over all clips, with bootstrap intervals."""
+def summarize_errors(name: str, errors: Sequence[Float[np.ndarray, "T-k N"]]) -> list[Row]:
+    """Distance from the true places over all clips, with intervals over clips."""
     values = [one.ravel() for one in errors]
     note = f"n = {len(errors)} clips"
     return [
-        _summarize(f"{name}: median trajectory error", values, np.median, "px", note, seed),
-        _summarize(f"{name}: trajectory RMSE", values, _root_mean_square, "px", seed=seed),
+        _summarize(f"{name}: median trajectory error", values, np.median, median_interval, "px", note),
+        _summarize(f"{name}: trajectory RMSE", values, _root_mean_square, rms_interval, "px"),
     ]
 
 
-def summarize_outcomes(name: str, outcomes: Sequence[Outcome], seed: int = 0) -> list[Row]:
-    """The lines of a table: each number over all clips, with its bootstrap interval."""
-    rows = summarize_errors(name, [outcome.errors for outcome in outcomes], seed)
+def summarize_outcomes(name: str, outcomes: Sequence[Outcome]) -> list[Row]:
+    """The lines of a table: each number over all clips, with its interval over clips."""
+    rows = summarize_errors(name, [outcome.errors for outcome in outcomes])
     if any(not np.isnan(outcome.moving_psnr) for outcome in outcomes):
         present = [[outcome.present] for outcome in outcomes]
-        rows.append(_summarize(f"{name}: object present", present, np.mean, "of object-frames", seed=seed))
+        rows.append(
+            _summarize(f"{name}: object present", present, np.mean, mean_interval, "of object-frames")
+        )
         moving = [[outcome.moving_psnr] for outcome in outcomes]
-        rows.append(_summarize(f"{name}: PSNR on moving pixels", moving, np.mean, "dB", seed=seed))
+        rows.append(_summarize(f"{name}: PSNR on moving pixels", moving, np.mean, mean_interval, "dB"))
     drops = [list(outcome.fall) for outcome in outcomes]
     note = f"median over {sum(map(len, drops))} falls"
-    return [*rows, _summarize(f"{name}: free fall, a / g - 1", drops, np.median, "", note, seed)]
+    return [*rows, _summarize(f"{name}: free fall, a / g - 1", drops, np.median, median_interval, "", note)]
 
 
-def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome], seed: int = 0) -> list[Row]:
+def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome]) -> list[Row]:
     """What the latent itself costs, and how far the generated clips are from that, clip by clip.
 
     Args:
         outcomes: Of the generated clips.
         coded: Of the true clips, coded and decoded.
-        seed: Of the intervals.
     """
-    rows = [row for row in summarize_outcomes("codec alone", coded, seed) if "RMSE" not in row.name]
+    rows = [row for row in summarize_outcomes("codec alone", coded) if "RMSE" not in row.name]
     everywhere = np.array([outcome.psnr for outcome in coded])
-    low, high = bootstrap_interval(everywhere, np.mean, seed)
+    low, high = mean_interval(everywhere)
     rows.append(Row("codec alone: PSNR", float(everywhere.mean()), low, high, "dB"))
     gaps = np.array([best.moving_psnr - one.moving_psnr for one, best in zip(outcomes, coded, strict=True)])
     finite = gaps[np.isfinite(gaps)]
     name = "generated: PSNR on moving pixels, below the codec's"
     if not len(finite):
         return [*rows, Row(name, None, unit="dB", note="no clip to which it applies")]
-    low, high = bootstrap_interval(gaps, np.mean, seed)
+    low, high = mean_interval(gaps)
     return [*rows, Row(name, float(finite.mean()), low, high, "dB", "paired")]
 
 
@@ -231,20 +232,19 @@ def look_at(made: Clip, true: Clip, context_frames: int, moves: bool = True) -> 
     )
 
 
-def describe_fidelity(name: str, looks: Sequence[Look], seed: int = 0) -> list[Row]:
+def describe_fidelity(name: str, looks: Sequence[Look]) -> list[Row]:
     """How the clips look beside the truth, after the known frames: fidelity, and no word about physics.
 
     Args:
         name: Whose clips.
         looks: One for each.
-        seed: Of the intervals.
     """
     rows = []
 
     def add(what: str, values: Sequence[float | None], unit: str = "", note: str = _FIDELITY) -> None:
         found = [value for value in values if value is not None]
         if found:
-            low, high = bootstrap_interval(found, np.mean, seed)
+            low, high = mean_interval(found)
             rows.append(Row(what, fmean(found), low, high, unit, note))
 
     add(f"{name}: PSNR", [look.psnr for look in looks], "dB")
@@ -276,7 +276,7 @@ def describe_lpips(
         float(perceived(made.frames[:, context_frames:], true.frames[:, context_frames:]))
         for made, true in pairs
     ]
-    low, high = bootstrap_interval(values, np.mean)
+    low, high = mean_interval(values)
     return Row(f"{name}: LPIPS", fmean(values), low, high, note=_FIDELITY)
 
 
@@ -288,7 +288,7 @@ def summarize_second_takes(name: str, found: Sequence[tuple[Check, ...]], total:
         if not applied:
             continue
         values = [check.value for check in applied if check.value is not None]
-        low, high = bootstrap_interval(values, np.mean)
+        low, high = mean_interval(values)
         way = applied[0].note.partition(";")[0]
         limit = fmean(check.limit for check in applied)
         note = (
@@ -315,15 +315,15 @@ def _summarize(
     name: str,
     values: Sequence[_Values],
     statistic: Callable[[np.ndarray], float],
+    interval: Callable[[np.ndarray], Interval],
     unit: str,
     note: str = "",
-    seed: int = 0,
 ) -> Row:
     table = _pad(values)
     finite = table[np.isfinite(table)]
     if not len(finite):
         return Row(name, None, unit=unit, note="no clip to which it applies")
-    low, high = bootstrap_interval(table, statistic, seed)
+    low, high = interval(table)
     return Row(name, float(statistic(finite)), low, high, unit, note)
 
 

@@ -121,7 +121,7 @@ def clip_features(encoder: Encoder, clips: Sequence[Clip]) -> Features:
 
 
 def measure_distances(made: Features, real: Features, seed: int = 0) -> tuple[Measure, ...]:
-    """JEDi and Frechet distance with n, the floor of a real split, and JEDi's floor for these very n."""
+    """JEDi and Frechet distance with n and floor: JEDi's for these very n, the other's of a real split."""
     measures = []
     for name, distance, blind in (
         ("JEDi", jedi, JEDI_BLIND_TO),
@@ -131,14 +131,21 @@ def measure_distances(made: Features, real: Features, seed: int = 0) -> tuple[Me
             note = f"does not apply: {len(made)} generated and {len(real)} real clips; it needs four of each"
             measures.append(Measure(name, None, "", "lower", 0.0, "fidelity", len(made), note=note))
             continue
-        floor = split_floor(distance, real, seed)
-        note = (
-            f"{len(made)} generated and {len(real)} real clips of {real.shape[1]} dimensions; the floor is "
-            f"that of halves of {floor.half}, {floor.low:.4g} .. {floor.high:.4g}"
-        )
+        halves = split_floor(distance, real, seed)
+        floor, limit = halves.mean, halves.high
+        note = f"{len(made)} generated and {len(real)} real clips of {real.shape[1]} dimensions; "
+        between = f"halves of {halves.half}, {halves.low:.4g} .. {halves.high:.4g}"
         if distance is jedi:
-            note += f"; for n of both {jedi_floor(real, len(made), len(real)):.4g}"
-        elif min(len(made), floor.half) <= real.shape[1]:
+            # A squared difference of means falls as their variance: halves are too few clips by half.
+            floor, scale = (
+                jedi_floor(real, len(made), len(real)),
+                halves.half * (1 / len(made) + 1 / len(real)),
+            )
+            limit *= scale / 2
+            note += f"the floor is for so many clips, and the limit that of {between}, times {scale / 2:.3g}"
+        else:
+            note += f"the floor is that of {between}: above that of all clips, it falls about as 1 / n"
+        if distance is frechet and min(len(made), halves.half) <= real.shape[1]:
             note += "; fewer clips than dimensions, so biased upward"
         measures.append(
             Measure(
@@ -146,10 +153,10 @@ def measure_distances(made: Features, real: Features, seed: int = 0) -> tuple[Me
                 distance(made, real),
                 "",
                 "lower",
-                floor.high,
+                limit,
                 "fidelity",
                 len(made),
-                floor=floor.mean,
+                floor=floor,
                 note=note,
                 blind_to=blind,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -9,36 +10,16 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float, Int
 
-
-def bootstrap_interval(
-    values: Sequence[float] | Float[np.ndarray, "clips ..."],
-    statistic: Callable[[Float[np.ndarray, " K"]], float] = np.median,
-    seed: int = 0,
-    n: int = 2000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic; clips are drawn, never frames (Efron 1979).
-
-    Args:
-        values: One entry per clip along the first axis; further axes (frames, objects) stay together with
-        their clip. NaN entries are left out of the statistic.
-        statistic: Of all values of the drawn clips.
-        seed: Of the draws; the same seed gives the same interval.
-        n: Number of draws.
-        level: Coverage.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    table = table.reshape(len(table), -1)
-    table = table[np.isfinite(table).any(axis=1)]
-    if not len(table):
-        raise ValueError("bootstrap_interval needs at least one clip with a finite value; got none.")
-    rng = np.random.default_rng(seed)
-    draws = np.empty(n)
-    for index in range(n):
-        drawn = table[rng.integers(len(table), size=len(table))]
-        draws[index] = statistic(drawn[np.isfinite(drawn)])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+FEWEST = 6
+"""Clips from which a median or a spread has an interval: the ends of six hold the median in 97 % of cases."""
+Interval = tuple[float, float] | tuple[None, None]
+"""Ends, or neither where so few clips cannot say."""
+_NONE: Interval = (None, None)
+_ROUNDING = 1e-12
+"""Of a value: a smaller spread is none."""
+_PARTS = 500
+"""Of the clips, left out in turn, where there are more of them."""
+_Values = Sequence[float] | Sequence[Sequence[float]] | Float[np.ndarray, "clips ..."]
 
 
 def student_interval(
@@ -54,6 +35,114 @@ def student_interval(
         return float("nan"), float("nan")
     half = float(t.ppf((1 + level) / 2, freedom)) * variance**0.5
     return mean - half, mean + half
+
+
+def mean_interval(
+    values: _Values, level: float = 0.95, limits: tuple[float, float] | None = None
+) -> Interval:
+    """Student's interval of a mean over clips; none below two clips, nor where all are alike.
+
+    With several values a clip, which stay together, the mean is of all values: see `ratio_interval`.
+
+    Args:
+        values: One entry per clip along the first axis; further axes (frames, objects) stay together with
+            their clip. NaN entries are left out.
+        level: Coverage.
+        limits: Between which every value lies, as those of a share.
+    """
+    table = _by_clip(values)
+    ends = ratio_interval(np.nansum(table, axis=1), np.isfinite(table).sum(axis=1), level)
+    if limits is None or ends[0] is None or ends[1] is None:
+        return ends
+    return max(ends[0], limits[0]), min(ends[1], limits[1])
+
+
+def ratio_interval(
+    parts: Sequence[float] | Float[np.ndarray, " clips"],
+    wholes: Sequence[float] | Float[np.ndarray, " clips"],
+    level: float = 0.95,
+) -> Interval:
+    """Interval of sum over sum, by what it is without each clip (the jackknife; Tukey 1958) and Student's t.
+
+    Args:
+        parts: Of each clip.
+        wholes: Of each clip, not negative.
+        level: Coverage.
+    """
+    part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+    rest = whole.sum() - whole
+    if len(part) < 2 or not (rest > 0).all():
+        return _NONE
+    return _jackknife(part.sum() / whole.sum(), (part.sum() - part) / rest, level)
+
+
+def factor_interval(
+    parts: Sequence[float] | Float[np.ndarray, " clips"],
+    wholes: Sequence[float] | Float[np.ndarray, " clips"],
+    level: float = 0.95,
+) -> Interval:
+    """`ratio_interval` of amounts that are never negative, symmetric in the logarithm of the ratio."""
+    part, whole = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+    others, rest = part.sum() - part, whole.sum() - whole
+    if len(part) < 2 or not ((others > 0).all() and (rest > 0).all()):
+        return _NONE
+    low, high = _jackknife(math.log(part.sum() / whole.sum()), np.log(others / rest), level)
+    return _NONE if low is None or high is None else (math.exp(low), math.exp(high))
+
+
+def rms_interval(values: _Values, level: float = 0.95) -> Interval:
+    """Interval of the root of the mean square over clips, by `factor_interval`; none below `FEWEST` clips.
+
+    A root mean square rests on the few largest values. Where one clip in ten is many times as far off as the
+    others, no number of clips that one has makes an interval that holds it as often as it says.
+    """
+    squares = _by_clip(values) ** 2
+    if len(squares) < FEWEST:
+        return _NONE
+    low, high = factor_interval(np.nansum(squares, axis=1), np.isfinite(squares).sum(axis=1), level)
+    return _NONE if low is None or high is None else (math.sqrt(low), math.sqrt(high))
+
+
+def median_interval(values: _Values, level: float = 0.95) -> Interval:
+    """Interval of the median of all values, between two of them (Woodruff 1952); none below `FEWEST` clips.
+
+    The share of values below the median has the spread over clips of a ratio, and where the share would lie
+    within that, the values lie within their interval. With one value a clip these are order statistics.
+    """
+    table = _by_clip(values)
+    count = len(table)
+    if count < FEWEST:
+        return _NONE
+    found = table[np.isfinite(table)]
+    middle = np.median(found)
+    below = np.where(np.isfinite(table), (table < middle) + 0.5 * (table == middle), 0.0).sum(axis=1)
+    own = np.isfinite(table).sum(axis=1)
+    low, high = ratio_interval(below, own, level)
+    if low is None or high is None:  # all clips alike in this
+        return float(middle), float(middle)
+    half = (high - low) / 2
+    ends = np.quantile(found, [max(0.5 - half, 0.0), min(0.5 + half, 1.0)])
+    return float(ends[0]), float(ends[1])
+
+
+def jackknife_interval(
+    values: _Values, statistic: Callable[[Float[np.ndarray, "clips ..."]], float], level: float = 0.95
+) -> Interval:
+    """Interval of a smooth statistic, by what it is without each clip, and Student's t; none below `FEWEST`.
+
+    Args:
+        values: One entry per clip along the first axis.
+        statistic: Of the entries of some clips. No median: it does not move as its clips do.
+        level: Coverage.
+    """
+    table = np.asarray(values, np.float64)
+    if len(table) < FEWEST:
+        return _NONE
+    order = np.random.default_rng(0).permutation(len(table))
+    left = [
+        statistic(np.delete(table, some, axis=0)) for some in np.array_split(order, min(len(order), _PARTS))
+    ]
+    return _jackknife(statistic(table), np.asarray(left), level)
 
 
 def wilson_interval(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
@@ -101,9 +190,10 @@ def auroc_interval(
     seed: int = 0,
     n: int = 2000,
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of `auroc`; a world is drawn with all its clips.
+    """Interval of `auroc` that holds it in 95 % of cases or more; a world is drawn with all its clips.
 
-    Complete separation has no spread in a bootstrap, however few the clips are; `wilson_interval` has.
+    The percentile bootstrap, but never narrower than Wilson's interval of a share of as many worlds: a few
+    that are separated completely have no spread, and are not certain.
 
     Args:
         broken: A value for each broken clip, larger is worse.
@@ -121,7 +211,8 @@ def auroc_interval(
     weight = ours.sum(axis=1) * theirs.sum(axis=1)
     values = ((ours @ wins) * theirs).sum(axis=1)[weight > 0] / weight[weight > 0]
     low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (0.0, 1.0)
-    return float(low), float(high)
+    least, most = wilson_interval(float(wins.mean()), count)
+    return min(float(low), least), max(float(high), most)
 
 
 @dataclass(frozen=True)
@@ -158,6 +249,25 @@ def pair_accuracy(possible: Sequence[float], impossible: Sequence[float]) -> Pai
         raise ValueError(f"Pairs must have two values each; got {len(ours)} and {len(theirs)}.")
     wins, ties = int((ours < theirs).sum()), int((ours == theirs).sum())
     return PairAccuracy(wins, ties, len(ours), *exact_interval(wins, len(ours)))
+
+
+def _by_clip(values: _Values) -> Float[np.ndarray, "clips K"]:
+    """The finite values of each clip that has one, and NaN."""
+    table = np.asarray(values, np.float64)
+    table = table.reshape(len(table), -1) if table.size else table.reshape(0, 1)
+    table = np.where(np.isfinite(table), table, np.nan)
+    return table[np.isfinite(table).any(axis=1)]
+
+
+def _jackknife(value: float, left: Float[np.ndarray, " parts"], level: float) -> Interval:
+    """From a statistic and what it is without each part."""
+    count = len(left)
+    if count < 2:
+        return _NONE
+    variance = (count - 1) / count * float(((left - left.mean()) ** 2).sum())
+    if not variance > (_ROUNDING * max(abs(value), float(np.abs(left).max()))) ** 2:
+        return _NONE
+    return student_interval(float(value), variance, count - 1, level)
 
 
 def _wins(

@@ -58,7 +58,7 @@ class Row:
     name: str
     value: float | None
     low: float | None = None
-    """Ends of the 95 % bootstrap interval."""
+    """Ends of the 95 % interval over clips; None where so few cannot say."""
     high: float | None = None
     unit: str = ""
     note: str = ""

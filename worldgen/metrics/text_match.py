@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import mean_interval
 from worldgen.metrics.measure import Measure
 from worldgen.types import Clip
 
@@ -44,7 +44,7 @@ def measure_text_match(name: str, encoder: Matcher, clips: Sequence[Clip]) -> Me
         if prompt != clip.prompts[0]
     ]
     mean = sum(own) / len(own)
-    low, high = bootstrap_interval(own, lambda values: float(values.mean()))
+    low, high = mean_interval(own)
     wrong = sum(floor) / len(floor) if floor else None
     notes = [f"{left} clips without a prompt left out"] if left else []
     notes += ["floor: the prompt of another clip"] if wrong is not None else []

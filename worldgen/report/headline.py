@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
 
 from worldgen.metrics.checks.scoring import PASSING
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import FEWEST, jackknife_interval, mean_interval
 from worldgen.metrics.measure import Row
 from worldgen.report.cases import Case, Exhibit, Tally
 from worldgen.report.report import Headline, Report
 from worldgen.report.words import GROUPS, KEY_ROWS
 
-FEWEST = 5
-"""Clips below which no interval over clips is given: it would be far too narrow."""
 _PIXELS = "physics_iq"
 """Checks that compare pixels with the truth's: they name no law, and the truth cannot fail them."""
 _MOST = 5
@@ -83,14 +81,18 @@ def _beside_truth(whose: str, pairs: Sequence[tuple[list[float], list[float]]]) 
     counts = [(sum(one), len(one), sum(other), len(other)) for one, other in pairs]
 
     def change(drawn: np.ndarray) -> float:
-        failed, applied, failed_truth, applied_truth = drawn.reshape(-1, 4).sum(axis=0)
+        failed, applied, failed_truth, applied_truth = drawn.sum(axis=0)
         return failed / applied - failed_truth / applied_truth
 
     failed, applied, failed_truth, applied_truth = map(sum, zip(*counts, strict=True))
     made, true = failed / applied, failed_truth / applied_truth
-    low, high = bootstrap_interval(np.asarray(counts, dtype=np.float64), change)
+    low, high = jackknife_interval(counts, change)
     both = f"{100 * made:.0f} % against {100 * true:.0f} %, in {len(pairs)} clips"
-    gap = f"difference {100 * (made - true):+.0f} points, {100 * low:+.0f} to {100 * high:+.0f}"
+    gap = f"difference {100 * (made - true):+.0f} points"
+    if low is None or high is None:  # as far in every clip: by the sign test of `FEWEST` or more
+        low = high = made - true
+    else:
+        gap = f"{gap}, {100 * low:+.0f} to {100 * high:+.0f}"
     if low > 0:
         return f"{whose} fails more of the checks than the truth does: {both} ({gap})."
     if high < 0:
@@ -125,7 +127,7 @@ def _check_rows(report: Report) -> list[Row]:
         rows.append(_row("clips that fail any check", [float(any(one)) for one in judged], "of clips"))
     given = [len(item.report.checks) for case in report.cases if (item := _find(case, "judged"))]
     counts = [float(len(found)) for found in judged] + [0.0] * (len(given) - len(judged))
-    rows.append(_row("checks that apply", counts, f"of {max(given)} per clip"))
+    rows.append(_row("checks that apply", counts, f"of {max(given)} per clip", most=max(given)))
     stay = [
         check.value
         for case in report.cases
@@ -147,15 +149,11 @@ def _share_row(name: str, found: Sequence[Sequence[float]]) -> Row:
 
 
 def _row(
-    name: str, values: Sequence, unit: str, note: str = "", value: float | None = None,
-    statistic: Callable[[np.ndarray], float] = np.mean,
-) -> Row:  # fmt: skip
+    name: str, values: Sequence, unit: str, note: str = "", value: float | None = None, most: float = 1.0
+) -> Row:
+    """A mean over clips of what lies between 0 and ``most``."""
     mean = fmean(values) if value is None else value
-    low = high = None
-    if len(values) >= FEWEST:
-        low, high = bootstrap_interval(np.asarray(values), statistic)
-    if low == high:  # all clips alike: the bootstrap has nothing to draw from
-        low = high = None
+    low, high = mean_interval(values, limits=(0.0, most)) if len(values) >= FEWEST else (None, None)
     return Row(name, mean, low, high, unit, note or f"n = {len(values)} clips")
 
 

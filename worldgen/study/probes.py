@@ -19,7 +19,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.files import progress_bar, write_atomically
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import Interval, exact_interval, jackknife_interval
 from worldgen.metrics.measure import Row
 from worldgen.texts import csv_text
 from worldgen.types import Clip
@@ -28,8 +28,6 @@ BATCH = 16
 RUNS = 8
 """Tokens in order of time are averaged in so many runs, which are laid side by side."""
 PENALTIES = np.logspace(-2, 6, 17)
-DRAWS = 1000
-"""Of a bootstrap interval."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def probe(
         out: Folder of results.csv.
         train_clips: Fit on the first so many.
         test_clips: Test on the first so many; on all when left out.
-        seed: Of the fresh weights and of the intervals.
+        seed: Of the fresh weights.
     """
     fresh = untrained(encoder, seed)
     encoders = {"encoder": encoder, "untrained": fresh, "pixels": Pixels()}
@@ -98,7 +96,7 @@ def probe(
         read_clips(encoders, source, clips)
         for source, clips in zip(sources, (train_clips, test_clips), strict=True)
     )
-    rows = measure_readings(fitted, tested, seed)
+    rows = measure_readings(fitted, tested)
     _show(rows, out, None if fresh is not None else type(encoder).__name__)
 
 
@@ -158,7 +156,7 @@ def pool(tokens: Tokens, runs: int) -> Float[Tensor, "B F"]:
     return (total / weight.clamp(min=1e-12)).flatten(1).cpu()
 
 
-def measure_readings(fitted: Readings, tested: Readings, seed: int = 0) -> list[Row]:
+def measure_readings(fitted: Readings, tested: Readings) -> list[Row]:
     """The lines of the table: each question, pooling and encoder, and the encoder's lead over the others.
 
     Raises:
@@ -180,13 +178,13 @@ def measure_readings(fitted: Readings, tested: Readings, seed: int = 0) -> list[
             key: np.stack([ridge.fit(one_hot)(tested.features[key]).argmax(axis=1), right], axis=1)
             for key, ridge in ridges.items()
         }
-        rows += _compare(name, chosen, _accuracy, "right", seed)
+        rows += _compare(name, chosen, _accuracy, _accuracy_interval, "right")
     asked, truth = fitted.answers.speed[:, None], tested.answers.speed
     made = {
         key: np.stack([ridge.fit(asked)(tested.features[key])[:, 0], truth], axis=1)
         for key, ridge in ridges.items()
     }
-    return rows + _compare("speed", made, _r2, "R2", seed)
+    return rows + _compare("speed", made, _r2, _r2_interval, "R2")
 
 
 class Ridge:
@@ -225,18 +223,18 @@ def _compare(
     question: str,
     answers: dict[tuple[str, str], Float[np.ndarray, "M 2"]],
     statistic: Callable[[np.ndarray], float],
+    interval: Callable[[np.ndarray], Interval],
     unit: str,
-    seed: int,
 ) -> list[Row]:
     """Each way of reading, then the encoder's lead; ``answers`` are what was said beside what is true."""
     rows = []
     for pooling in ("mean", "timed"):
         tables = {label: table for (label, kind), table in answers.items() if kind == pooling}
         for label, table in tables.items():
-            low, high = bootstrap_interval(table, statistic, seed, DRAWS)
-            rows.append(Row(f"{question}, {pooling}: {label}", statistic(table.ravel()), low, high, unit))
+            low, high = interval(table)
+            rows.append(Row(f"{question}, {pooling}: {label}", statistic(table), low, high, unit))
         for other in [label for label in tables if label != "encoder"]:
-            lead = _lead(tables["encoder"], tables[other], statistic, seed)
+            lead = _lead(tables["encoder"], tables[other], statistic)
             rows.append(Row(f"{question}, {pooling}: encoder - {other}", *lead, unit, "on the same clips"))
     return rows
 
@@ -245,26 +243,34 @@ def _lead(
     encoder: Float[np.ndarray, "M 2"],
     other: Float[np.ndarray, "M 2"],
     statistic: Callable[[np.ndarray], float],
-    seed: int,
-) -> tuple[float, float, float]:
+) -> tuple[float, float | None, float | None]:
     """How much better the encoder is than another on the same clips, and the interval of that."""
     both = np.concatenate([encoder, other], axis=1)  # (M, 4)
 
     def difference(drawn: np.ndarray) -> float:
-        table = drawn.reshape(-1, 4)
-        return statistic(table[:, :2].ravel()) - statistic(table[:, 2:].ravel())
+        return statistic(drawn[:, :2]) - statistic(drawn[:, 2:])
 
-    return difference(both.ravel()), *bootstrap_interval(both, difference, seed, DRAWS)
+    low, high = jackknife_interval(both, difference)
+    return difference(both), low, high
 
 
-def _accuracy(drawn: Float[np.ndarray, " 2M"]) -> float:
-    answered, true = drawn.reshape(-1, 2).T
+def _accuracy(drawn: Float[np.ndarray, "M 2"]) -> float:
+    answered, true = drawn.T
     return float((answered == true).mean())
 
 
-def _r2(drawn: Float[np.ndarray, " 2M"]) -> float:
-    answered, true = drawn.reshape(-1, 2).T
+def _accuracy_interval(drawn: Float[np.ndarray, "M 2"]) -> Interval:
+    answered, true = drawn.T
+    return exact_interval(int((answered == true).sum()), len(drawn))
+
+
+def _r2(drawn: Float[np.ndarray, "M 2"]) -> float:
+    answered, true = drawn.T
     return 1 - float(((answered - true) ** 2).sum() / ((true - true.mean()) ** 2).sum().clip(1e-12))
+
+
+def _r2_interval(drawn: Float[np.ndarray, "M 2"]) -> Interval:
+    return jackknife_interval(drawn, _r2)
 
 
 def _show(rows: Sequence[Row], out: Path, bare: str | None) -> None:

@@ -23,7 +23,7 @@ from worldgen.data.sources import ShardedClips
 from worldgen.data.transforms import InertialClips
 from worldgen.encoders.imagebind import ImageBind
 from worldgen.files import write_atomically
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import exact_interval
 from worldgen.report.plots import Bar, plot_intervals
 from worldgen.report.provenance import read_provenance
 from worldgen.texts import csv_text
@@ -87,7 +87,7 @@ class RetrievalScore:
     value: float
     low: float
     high: float
-    """Ends of the 95 % bootstrap interval over queries."""
+    """Ends of the exact 95 % interval of a share of so many queries."""
     chance: float
     family_chance: float
     """Chance of one who knows the family of each clip, and nothing else."""
@@ -96,7 +96,7 @@ class RetrievalScore:
 
 
 def evaluate_retrieval(
-    checkpoint: Path, data: Path, out: Path, clips: int | None = None, seed: int = 0
+    checkpoint: Path, data: Path, out: Path, clips: int | None = None
 ) -> list[RetrievalScore]:
     """Write retrieval.csv, retrieval.json and retrieval.png, and print the table.
 
@@ -108,7 +108,6 @@ def evaluate_retrieval(
         data: Folder of simulated shards that it was not trained on.
         out: Folder of the results.
         clips: Only the first so many.
-        seed: Of the bootstrap.
 
     Raises:
         FileNotFoundError: No such checkpoint or folder.
@@ -126,10 +125,10 @@ def evaluate_retrieval(
     findings = [
         finding
         for query, target in permutations(vectors, 2)
-        for finding in measure_recall(query, target, vectors, captions, families, seed)
+        for finding in measure_recall(query, target, vectors, captions, families)
     ]
     if "text" in vectors:
-        findings += name_families(encoder, vectors, families, seed)
+        findings += name_families(encoder, vectors, families)
     _write(findings, Path(out))
     return findings
 
@@ -140,7 +139,6 @@ def measure_recall(
     vectors: dict[str, Float[Tensor, "N D"]],
     captions: Sequence[str],
     families: Sequence[str],
-    seed: int = 0,
 ) -> list[RetrievalScore]:
     """Recall at each of `RANKS`: is the clip's own target among the nearest so many?
 
@@ -150,7 +148,6 @@ def measure_recall(
         vectors: Unit vectors of N clips by modality; nan for clips that have it not.
         captions: Of the N clips.
         families: Of the N clips.
-        seed: Of the bootstrap.
     """
     both = (~(vectors[query].isnan() | vectors[target].isnan()).any(dim=1)).nonzero().flatten()
     names = [captions[index] for index in both.tolist()]
@@ -177,7 +174,7 @@ def measure_recall(
         chance = float(np.mean([_chance(len(gallery), int(row.sum()), k) for row in right]))
         pairs = zip(near, near & right, strict=True)
         known = float(np.mean([_chance(int(own.sum()), int(hit.sum()), k) for own, hit in pairs]))
-        low, high = bootstrap_interval(hits, np.mean, seed)
+        low, high = exact_interval(int(hits.sum()), len(hits))
         found.append(
             RetrievalScore(
                 query,
@@ -197,7 +194,7 @@ def measure_recall(
 
 
 def name_families(
-    encoder: ImageBind, vectors: dict[str, Float[Tensor, "N D"]], families: Sequence[str], seed: int = 0
+    encoder: ImageBind, vectors: dict[str, Float[Tensor, "N D"]], families: Sequence[str]
 ) -> list[RetrievalScore]:
     """Share of clips whose family's prompts lie nearest: no classifier is trained.
 
@@ -219,7 +216,7 @@ def name_families(
         truth = torch.tensor([known.index(families[index]) for index in rows])
         hits = (answer == truth).double().numpy()
         chance = float(truth.bincount().max()) / len(rows)
-        low, high = bootstrap_interval(hits, np.mean, seed)
+        low, high = exact_interval(int(hits.sum()), len(hits))
         found.append(
             RetrievalScore(
                 name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.files import progress_bar, write_atomically
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import Interval, factor_interval, mean_interval, ratio_interval
 from worldgen.metrics.tracking.colors import pixel_tracks, track_objects
 from worldgen.model import WorldModel
 from worldgen.report.plots import Bar, plot_intervals
@@ -41,13 +42,25 @@ _HALF_WAY = 0.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value over clips with its 95 % bootstrap interval."""
+    """A value over clips with its 95 % interval; none of one clip, or of clips that are all alike."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def least(self) -> float:
+        """Lower end; what is zero in every clip is zero, and else one value says nothing."""
+        return self.low if self.low is not None else (-math.inf if self.value else 0.0)
+
+    @property
+    def most(self) -> float:
+        """Upper end, likewise."""
+        return self.high if self.high is not None else (math.inf if self.value else 0.0)
 
     def __str__(self) -> str:
+        if self.low is None:
+            return f"{self.value:.3g}"
         return f"{self.value:.3g} ({self.low:.3g} .. {self.high:.3g})"
 
 
@@ -80,12 +93,14 @@ class Effect:
         """
         if self.change == "other noise":
             return ""
-        beyond = self.latent.low > 0 if self.floors is None else self.floors.low > 1
-        toward = any(found is not None and found.low > 0 for found in (self.toward_latent, self.toward_track))
+        beyond = self.latent.least > 0 if self.floors is None else self.floors.least > 1
+        toward = any(
+            found is not None and found.least > 0 for found in (self.toward_latent, self.toward_track)
+        )
         if beyond or toward:
             return "heeded"
-        most = self.latent.high if self.floors is None else self.floors.high
-        ways = [found.high for found in (self.toward_latent, self.toward_track) if found is not None]
+        most = self.latent.most if self.floors is None else self.floors.most
+        ways = [found.most for found in (self.toward_latent, self.toward_track) if found is not None]
         if most > (0 if self.floors is None else _MEANINGFUL) or max(ways, default=0.0) > _HALF_WAY:
             return f"not known with {self.clips} clips"
         return f"not heeded beyond {most:.2g}" + (" of noise" if self.floors is not None else "")
@@ -344,7 +359,7 @@ def _effect(
     latent, pixel = _mean(found.latent[rows]), _mean(found.pixel[rows])
     assert latent is not None and pixel is not None
     track = None if found.track is None else _mean(found.track[rows])
-    floors = None if floor is None else _ratio(found.latent[rows], floor[rows])
+    floors = None if floor is None else _ratio(found.latent[rows], floor[rows], factor_interval)
     return Effect(condition, change, int(rows.sum()), latent, pixel, track, floors, None, None)
 
 
@@ -354,27 +369,26 @@ def _toward(
     """How much of a way was gone: ``sum moved . way / sum way . way`` over all clips."""
     along = (moved * way).flatten(1).sum(dim=1)[rows]
     whole = way.square().flatten(1).sum(dim=1)[rows]
-    return _ratio(along, whole)
+    return _ratio(along, whole, ratio_interval)
 
 
-def _ratio(part: Float[Tensor, " n"], whole: Float[Tensor, " n"]) -> Estimate | None:
-    """Sum over sum, clips drawn in pairs; None where there is nothing to divide by."""
+def _ratio(
+    part: Float[Tensor, " n"], whole: Float[Tensor, " n"], interval: Callable[..., Interval]
+) -> Estimate | None:
+    """Sum over sum, clips in pairs; None where there is nothing to divide by."""
     pairs = torch.stack([part, whole], dim=1).double().cpu().numpy()
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
     if not len(pairs) or not (pairs[:, 1] > 0).any():
         return None
-
-    def share(values: np.ndarray) -> float:
-        return float(values[0::2].sum() / max(values[1::2].sum(), 1e-12))
-
-    return Estimate(share(pairs.ravel()), *bootstrap_interval(pairs, share))
+    parts, wholes = pairs.T
+    return Estimate(float(parts.sum() / max(wholes.sum(), 1e-12)), *interval(parts, wholes))
 
 
 def _mean(values: Float[Tensor, " n"]) -> Estimate | None:
     if not bool(values.isfinite().any()):
         return None
     found = values.double().cpu().numpy()
-    return Estimate(float(np.nanmean(found)), *bootstrap_interval(found, np.mean))
+    return Estimate(float(np.nanmean(found)), *mean_interval(found))
 
 
 def _batches(clip: Clip) -> Iterator[Clip]:
@@ -392,6 +406,7 @@ def _as_csv(rows: Sequence[dict]) -> str:
                 line[name] = value
             else:
                 for part in ("value", "low", "high"):
-                    line[f"{name}_{part}"] = "" if value is None else f"{value[part]:.6g}"
+                    number = None if value is None else value[part]
+                    line[f"{name}_{part}"] = "" if number is None else f"{number:.6g}"
         flat.append(line)
     return csv_text([flat[0], *(line.values() for line in flat)])

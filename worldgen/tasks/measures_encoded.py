@@ -125,8 +125,9 @@ class GeometryMetric(EncodedMetric):
 class SetDistanceMetric(EncodedMetric):
     """JEDi and Frechet distance between the features of made and true clips (`metrics.distances`).
 
-    Made and true clips are of the same scenes, so that both lie below their floor, which is the mean distance
-    between halves of the true clips: what can be read is how they change over a run, and no value by itself.
+    Made and true clips are of the same scenes, so that both lie below their floor, which is that of as many
+    clips of other scenes (JEDi), or of halves of the true clips (Frechet): what can be read is how they
+    change over a run, and no value by itself.
     """
 
     name: str = "distance"
@@ -136,8 +137,9 @@ class SetDistanceMetric(EncodedMetric):
         ours, real = (clip_features(self.judge, [clip]) for clip in (made, truth))
         for found in measure_distances(ours, real):
             name = found.name.lower().replace(" ", "_")
-            for suffix, value, n in (("", found.value, found.n), ("_floor", found.floor, found.n // 2)):
-                yield Reading(name + suffix, math.nan if value is None else value, 0 if value is None else n)
+            for suffix, value in (("", found.value), ("_floor", found.floor)):
+                n = 0 if value is None else found.n
+                yield Reading(name + suffix, math.nan if value is None else value, n)
 
 
 def _bare(clip: Clip) -> Clip:

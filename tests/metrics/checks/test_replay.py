@@ -114,8 +114,12 @@ def test_the_trackers_own_error_is_subtracted_with_its_interval():
     assert low == pytest.approx((rmse**2 - 0.06**2) ** 0.5, rel=5e-3)
     assert high == pytest.approx((rmse**2 - 0.04**2) ** 0.5, rel=5e-3)
     assert check_error(off, forecast, OwnError(9.0, 9.0, 9.0, 3)).value == 0
-    measured = own_error([0.01, 0.02, 0.02, 0.03])
-    assert measured.rms == pytest.approx(0.0212, abs=1e-4) and measured.low < measured.rms < measured.high
+    few, several = own_error([0.01, 0.02, 0.02, 0.03]), own_error([0.01, 0.02, 0.02, 0.03, 0.02, 0.02])
+    assert few.rms == pytest.approx(0.0212, abs=1e-4) and (few.low, few.high) == (None, None)
+    assert several.low < several.rms < several.high
+    assert check_error(off, forecast, few).note.startswith(
+        "its interval is of too few of these: 4, less 0.0212"
+    )
     with pytest.raises(ValueError, match="needs the replay error of one true render or more"):
         own_error([])
 

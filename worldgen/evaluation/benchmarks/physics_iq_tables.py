@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worldgen.evaluation.benchmarks.physics_iq_layout import VIEWS
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import Interval, mean_interval
 from worldgen.metrics.measure import Missing, Row
 from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 from worldgen.metrics.physics_iq.scores import Closeness, View, physics_iq_score, stable_score, verified_score
@@ -111,12 +111,11 @@ def summarize_views(views: Sequence[View], complete: Sequence[View], expected: i
     )
     for name, note, unit, number in numbers:
         own = [number(view.first) for view in views]
+        low, high = _over_scenarios(views, own)
+        rows.append(Row(name, float(np.mean(own)), low, high, unit, f"{over}; {note}"))
         takes = [number(view.variance) for view in views]
-        rows.append(
-            Row(name, float(np.mean(own)), *bootstrap_interval(own, np.mean), unit, f"{over}; {note}")
-        )
-        interval = bootstrap_interval(takes, np.mean)
-        rows.append(Row(f"{name}: {SECOND_TAKE}", float(np.mean(takes)), *interval, unit, over))
+        low, high = _over_scenarios(views, takes)
+        rows.append(Row(f"{name}: {SECOND_TAKE}", float(np.mean(takes)), low, high, unit, over))
     scenarios = len({view.scenario for view in complete})
     over = f"over {scenarios} of {expected // len(VIEWS)} scenarios with all three views"
     scores: tuple[tuple[str, str, Callable[[Sequence[View]], float]], ...] = (
@@ -182,3 +181,12 @@ def view_row(one: Judged) -> dict[str, object]:
 def write_table(heads: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
     """A csv of rows by their columns."""
     return csv_text([heads, *([row.get(head, "") for head in heads] for row in rows)])
+
+
+def _over_scenarios(views: Sequence[View], values: Sequence[float]) -> Interval:
+    """Interval of the mean over views; those of one scenario are of one event, and stay together."""
+    table = np.full((len(views), len(VIEWS)), np.nan)
+    places = {name: place for place, name in enumerate(dict.fromkeys(view.scenario for view in views))}
+    for view, value in zip(views, values, strict=True):
+        table[places[view.scenario], VIEWS.index(view.view)] = value
+    return mean_interval(table)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.metrics.checks.scoring import blank_states, measured, not_applicable, tolerance
-from worldgen.metrics.intervals import bootstrap_interval
+from worldgen.metrics.intervals import rms_interval
 from worldgen.metrics.motions.flights import find_kinks
 from worldgen.physics.laws import central_velocity, energy, momentum, speed_momentum
 from worldgen.simulation.replay.overlap import corners_turn, overlap
@@ -59,9 +59,9 @@ class OwnError:
     """What a tracker makes of true renders: their replay error, in metres."""
 
     rms: float
-    low: float
-    high: float
-    """Ends of the 95 % bootstrap interval over clips."""
+    low: float | None
+    """Ends of the 95 % interval over clips; None where so few cannot say."""
+    high: float | None
     clips: int
 
 
@@ -73,7 +73,7 @@ def own_error(errors: Sequence[float]) -> OwnError:
     """
     if not len(errors):
         raise ValueError("own_error needs the replay error of one true render or more; got none.")
-    low, high = bootstrap_interval(errors, _root_mean_square)
+    low, high = rms_interval(errors)
     return OwnError(_root_mean_square(np.asarray(errors)), low, high, len(errors))
 
 
@@ -145,13 +145,17 @@ def check_error(tracks: Trajectory, forecast: Replay, own: OwnError | None = Non
     distance = _distance(tracks, forecast)[forecast.fitted :]
     expected = _expected(tracks, forecast)
     own = OwnError(expected, expected, expected, 0) if own is None else own
-    value, low, high = (max(rmse**2 - part**2, 0.0) ** 0.5 for part in (own.rms, own.high, own.low))
+    value = max(rmse**2 - own.rms**2, 0.0) ** 0.5
+    within = f"its interval is of too few of these: {own.clips}"
+    if own.low is not None and own.high is not None:
+        low, high = (max(rmse**2 - part**2, 0.0) ** 0.5 for part in (own.high, own.low))
+        within = f"{low:.3g} to {high:.3g} m"
     last = distance[-1][distance[-1].isfinite()]
     final = f"{float(last.mean()):.3g}" if last.numel() else "-"
     length = float(_path_length(forecast))
     source = f"tracker's on {own.clips} true renders" if own.clips else "noise of the fitted frames"
     note = (
-        f"{low:.3g} to {high:.3g} m, less {own.rms:.3g} m of the {source}; ADE "
+        f"{within}, less {own.rms:.3g} m of the {source}; ADE "
         f"{float(distance[distance.isfinite()].mean()):.3g}, FDE {final} m, path {length:.3g} m"
     )
     return measured(replace(_ERROR, limit=max(_radius(forecast) / 4, 2 * expected)), value, note)

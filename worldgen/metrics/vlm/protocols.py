@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.metrics.intervals import bootstrap_interval, exact_interval
+from worldgen.metrics.intervals import exact_interval, mean_interval
 from worldgen.metrics.measure import Measure
 from worldgen.metrics.vlm.judge import Judge
 
@@ -264,7 +264,7 @@ def _mean(name: str, ratings: Sequence[float | None], unit: str = "of 1 to 5", l
     note = f"{len(ratings) - len(told)} of {len(ratings)} videos without an answer that can be read"
     if not told:
         return Measure(name, None, unit, "higher", limit, "opinion", 0, note=note)
-    low, high = bootstrap_interval(told, lambda values: float(values.mean()))
+    low, high = mean_interval(told)
     return Measure(
         name, sum(told) / len(told), unit, "higher", limit, "opinion", len(told), low, high,
         note=note, blind_to=BLIND_TO,
