@@ -17,14 +17,10 @@ ALLOWED |= {
     f"worldgen.{name}": "for worldgen ablate, which is being built on it"
     for name in (
         "study.statistics.CrossedDifference",
-        "study.statistics.CrossedParts",
         "study.statistics.LEAST_SEEDS",
-        "study.statistics.LEVEL",
         "study.statistics.compare_crossed",
         "study.statistics.holm",
-        "study.statistics.split_crossed",
         "study.statistics.verdict",
-        "study.statistics.visible_change",
     )
 }
 """Full names that nothing reaches, each with the reason why it stays."""
