@@ -235,8 +235,10 @@ class Conditioner(nn.Module):
         if not self.slot_drop:
             return keep
         share = torch.tensor([self.slot_drop.get(slot, 0.0) for slot in self.present], device=keep.device)
-        drawn = torch.rand(count, len(share), generator=generator, device=generator.device)
-        return keep[:, None] & (drawn >= share)
+        # For all slots that there can be: a model without one of them draws the others alike.
+        drawn = torch.rand(count, len(SLOTS), generator=generator, device=generator.device)
+        places = [SLOTS.index(slot) for slot in self.present]
+        return keep[:, None] & (drawn[:, places] >= share)
 
     def _mark(self, place: int, slot: str, placed: Placed, keep: Bool[Tensor, " B"]) -> Tokens:
         """The tokens of one slot in the common width, marked with where they come from."""

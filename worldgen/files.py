@@ -231,11 +231,13 @@ def path_within(folder: Path, name: str) -> Path:
 
 
 @cache
-def code_mark() -> str:
-    """Twelve hex digits of the sources of all rooms."""
+def code_mark(*rooms: str) -> str:
+    """Twelve hex digits of the sources of rooms, as of "data" and "model"; of all when none is named."""
+    home = Path(worldgen.__file__).parent
     digest = hashlib.sha256(worldgen.__version__.encode())
-    for path in sorted(Path(worldgen.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(home.rglob("*.py")):
+        if not rooms or path.relative_to(home).parts[0].removesuffix(".py") in rooms:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
@@ -295,6 +298,20 @@ class WorldModel(nn.Module):
         found = {here.get(name, name): value for name, value in state.items()}
         self.load_state_dict({**self.state_dict(), **found})
 
+    def take_shared(self, state: dict[str, Tensor]) -> list[str]:
+        """Begin with another model's weights wherever name and shape agree, and say where they do not.
+
+        Args:
+            state: By the names that weights have in files.
+
+        Returns:
+            Names of what was trained anew here: tensors that ``state`` lacks, or has in another shape.
+        """
+        own = self.trained_state()
+        shared = {name: value for name, value in state.items() if _shape(own, name) == _shape(state, name)}
+        self.load_trained({**own, **shared}, "The start")
+        return sorted(own.keys() - shared.keys())
+
     # ---------------------------------------------------------------- parts of the above
 
     def _change(
@@ -338,6 +355,22 @@ class WorldModel(nn.Module):
 
 _IN_FILES = {"latent_std": "spread"}
 """Names that files of weights have kept, where those of the code have changed."""
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The weights of a run, and the fingerprint of the frozen parts that they were trained with.
+
+    Raises:
+        ValueError: It is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            frozen = (file.metadata() or {}).get("frozen")
+        return {name: value.float() for name, value in load_file(path).items()}, frozen
+    except Exception as error:  # safetensors raises its own type
+        raise ValueError(
+            f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
+        ) from error
 
 
 def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:

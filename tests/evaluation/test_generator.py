@@ -16,7 +16,7 @@ from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator
 from worldgen.evaluation.cases import HeldOut
-from worldgen.evaluation.generator import evaluate_run
+from worldgen.evaluation.generator import Extent, evaluate_run
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 
@@ -37,7 +37,9 @@ def test_the_shipped_weights_keep_objects_and_follow_physics(model):
     loads = [
         partial(held_out, ("drop", "bounce", "collide")[index % 3], 55_000_000 + index) for index in range(24)
     ]
-    verdict = evaluate_run(model, loads, context_frames=2, seed=0, pictured=1, regression_clips=150)
+    verdict = evaluate_run(
+        model, loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=150)
+    )
     found = {row.name: row.value for row in verdict.rows}
     assert found["generated: object present"] > 0.95
     assert found["generated: median trajectory error"] < 1.5
@@ -96,7 +98,9 @@ def test_evaluate_skips_a_damaged_clip_and_counts_it(tmp_path):
 
 def test_intervals_hold_the_value(model):
     loads = [partial(held_out, "drop", 56_000_000 + index) for index in range(6)]
-    verdict = evaluate_run(model, loads, context_frames=2, seed=0, pictured=1, regression_clips=60)
+    verdict = evaluate_run(
+        model, loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=60)
+    )
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 0
     for row in verdict.rows[:-1]:
         assert row.low <= row.value <= row.high or np.isclose(row.low, row.high), row

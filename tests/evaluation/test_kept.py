@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
 from worldgen.evaluation.cases import HeldOut
-from worldgen.evaluation.generator import evaluate_folder, evaluate_run
+from worldgen.evaluation.generator import Extent, evaluate_folder, evaluate_run
 from worldgen.evaluation.kept import Record, ResumeCache, stamp_of, stamp_run
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
@@ -37,15 +38,21 @@ def generated(monkeypatch):
     monkeypatch.setattr(WorldModel, "generate", counted)
     monkeypatch.setattr(evaluation, "BATCH", 1)
     run = evaluation.evaluate_run
-    monkeypatch.setattr(evaluation, "evaluate_run", partial(run, regression_clips=30))
+
+    def quickly(model, held_out, context_frames, seed, extent, *rest):
+        return run(model, held_out, context_frames, seed, replace(extent, regression_clips=30), *rest)
+
+    monkeypatch.setattr(evaluation, "evaluate_run", quickly)
     return calls, stop_at
 
 
 def test_a_second_run_generates_only_what_is_missing(generated, tmp_path):
     calls, stop_at = generated
     simulate_shards(tmp_path / "data", ("drop",), 2, seed=8, processes=1)
-    loads = [partial(evaluation._read, ShardedClips(tmp_path / "data"), index) for index in range(2)]
-    whole = evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=0, regression_clips=30)
+    loads = [partial(evaluation._read, ShardedClips(tmp_path / "data"), index, True) for index in range(2)]
+    whole = evaluate_run(
+        open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=0, regression_clips=30)
+    )
     assert len(calls) == 2
     calls.clear()
     stop_at.append(1)
@@ -102,7 +109,9 @@ def test_a_clip_whose_checks_fail_is_counted_and_the_others_are_judged(monkeypat
     loads = [
         partial(lambda n: HeldOut(f"drop-{n}", "drop", simulate_clip("drop", n)), n) for n in range(1, 4)
     ]
-    verdict = evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=1, regression_clips=30)
+    verdict = evaluate_run(
+        open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=30)
+    )
     assert [case.name for case in verdict.cases] == ["drop-1", "drop-3"]
     assert verdict.skipped == [("drop-2", "checking failed (ZeroDivisionError: by its speed)")]
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 1
@@ -118,7 +127,9 @@ def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
     monkeypatch.setattr(evaluation, "judge_clip", broken)
     loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
     with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
-        evaluate_run(open_run(RUN), loads, context_frames=2, seed=0, pictured=0, regression_clips=30)
+        evaluate_run(
+            open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=0, regression_clips=30)
+        )
 
 
 def test_a_record_is_what_was_written_in_the_same_way_or_nothing(tmp_path):

@@ -10,8 +10,8 @@ from worldgen.study import demo
 def test_scenes_are_taken_in_turn_and_go_to_the_report(tmp_path, monkeypatch):
     asked = {}
 
-    def evaluate(model, held_out, known, seed, pictured, regression_clips):
-        asked.update(held_out=held_out, known=known, seed=seed, pictured=pictured)
+    def evaluate(model, held_out, known, seed, extent):
+        asked.update(held_out=held_out, known=known, seed=seed, pictured=extent.pictured)
         return "found"
 
     monkeypatch.setattr(demo, "open_run", lambda run: run)

@@ -135,6 +135,9 @@ COMMANDS = {
     ),
     "retrieve": _plain("retrieve", "how well an ImageBind finds what belongs", study.retrieve, "checkpoint"),
     "export": _plain("export", "write clips or tracks as MJCF and Blender scripts", make.export, "clip"),
+    "ablate": _plain(
+        "ablate", "run arms and seeds of a study, and say what is better", study.ablate, "experiment"
+    ),
     "compare": _plain("compare", "reports side by side, with paired intervals", study.compare, "reports"),
     "sensitivity": _plain(
         "sensitivity", "swap conditions of a run: which does it heed", study.sensitivity, "run"

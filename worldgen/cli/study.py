@@ -23,6 +23,42 @@ def compare(reports: list[Path], out: Path = Path("comparison")) -> None:
     compare_reports(reports, out)
 
 
+def ablate(
+    experiment: Path,
+    out: Path | None = None,
+    dry_run: bool = False,
+    retry: bool = False,
+    renew: bool = False,
+    engine: str = "processes",
+    processes: int | None = None,
+) -> None:
+    """Train and evaluate every arm of a study with every seed, and say what is better than the base.
+
+    Args:
+        experiment: Yaml file that names configs, arms, seeds, budget, evaluation and the primary measure.
+        out: Folder of the study, where another run goes on; outputs/studies/NAME when left out.
+        dry_run: Print the cells, what is done and how long the rest takes; run nothing.
+        retry: Run cells again that failed.
+        renew: Run cells again whose config, code, data or weights changed; what they were is set aside.
+        engine: local, processes, ray or slurm; results are the same bits.
+        processes: Cells side by side; one a core when left out.
+
+    Example:
+        worldgen ablate experiments/study/nano.yaml --dry-run
+    """
+    from worldgen.cli.train import TRAININGS
+    from worldgen.study.ablation.experiment import read_experiment
+
+    declared = read_experiment(experiment)
+    for arm in declared.arms:
+        TRAININGS["fit"].check(declared.layers(arm))
+    from worldgen.study.ablation.ablate import run_study
+    from worldgen.study.ablation.engines import open_engine
+
+    folder = Path("outputs/studies") / experiment.stem if out is None else out
+    run_study(declared, folder, open_engine(engine, processes), dry_run, retry, renew)
+
+
 def calibrate(
     out: Path,
     families: list[str] | None = None,

@@ -16,7 +16,7 @@ from worldgen.data.buckets import BucketLoader, Shaped
 from worldgen.data.cache.cache import identify_clips
 from worldgen.data.loader import ResumableLoader
 from worldgen.data.shards.members import CAPTION
-from worldgen.data.sources import ShardedClips, open_source
+from worldgen.data.sources import ShardedClips, open_source, take_first
 from worldgen.data.transforms import NoisyClips, SensorNoise
 from worldgen.data.videos import VideoFolder
 from worldgen.types import Clip, to_device
@@ -40,6 +40,7 @@ class ClipDataModule(LightningDataModule):
         frames: Frames per clip; needed for videos, checked for shards.
         noise: Of a sensor, added to training clips when they are read.
         caption_member: The member of shards whose text is each prompt; description.txt holds long captions.
+        clips: Train on the first so many clips only.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ClipDataModule(LightningDataModule):
         frames: int | None = None,
         noise: SensorNoise | None = None,
         caption_member: str = CAPTION,
+        clips: int | None = None,
     ) -> None:
         super().__init__()
         for key, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
@@ -62,7 +64,7 @@ class ClipDataModule(LightningDataModule):
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size, self.frames, self.noise = size, frames, noise
-        self.caption_member = caption_member
+        self.caption_member, self.clips = caption_member, clips
         self._instead: tuple[Dataset, Callable[[list], object]] | None = None
 
     def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
@@ -80,7 +82,7 @@ class ClipDataModule(LightningDataModule):
         Raises:
             ValueError: No training folder was named.
         """
-        source = self._open(self.train, "train", skip)
+        source = self._open_training(skip)
         return source if self.noise is None else NoisyClips(source, self.noise)
 
     def val_source(self) -> ShardedClips | VideoFolder:
@@ -102,7 +104,7 @@ class ClipDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled, full batches only; of one shape each where the clips have several."""
         dataset, collate = self._instead or (self.train_source(), stack_clips)
-        mark = _mark(self._open(self.train, "train"))
+        mark = _mark(self._open_training())
         how = (self.batch_size, collate, self.seed, self.workers)
         if isinstance(dataset, Shaped) and len(set(dataset.shapes)) > 1:
             return BucketLoader(dataset, dataset.shapes, *how, mark=mark)
@@ -122,6 +124,10 @@ class ClipDataModule(LightningDataModule):
 
     def _in_order(self, source: ShardedClips | VideoFolder) -> DataLoader[Clip]:
         return DataLoader(source, self.batch_size, collate_fn=stack_clips, num_workers=self.workers)
+
+    def _open_training(self, skip: tuple[str, ...] = ()) -> ShardedClips | VideoFolder:
+        source = self._open(self.train, "train", skip)
+        return source if self.clips is None else take_first(source, self.clips)
 
     def _open(
         self, folder: str | Path | None, name: str, skip: tuple[str, ...] = ()

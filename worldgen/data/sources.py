@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -161,6 +162,23 @@ def open_source(
                 f"{height}x{width}. Make them so, name the folder of one size, or leave size and frames out."
             )
     return source
+
+
+def take_first(source: ShardedClips | VideoFolder, count: int) -> ShardedClips | VideoFolder:
+    """The first clips of a folder alone.
+
+    Raises:
+        ValueError: It holds fewer.
+    """
+    if not 1 <= count <= len(source):
+        raise ValueError(f"data.clips must be from 1 to the {len(source)} clips of the folder; got {count}.")
+    fewer = copy(source)
+    if isinstance(fewer, ShardedClips):
+        fewer.index = copy(fewer.index)
+        fewer.index.entries = fewer.index.entries[:count]
+    else:
+        fewer.paths = fewer.paths[:count]
+    return fewer
 
 
 @cache

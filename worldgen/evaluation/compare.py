@@ -119,6 +119,17 @@ def read_report(folder: Path, name: str) -> JudgedClips:
     return JudgedClips(name, frozenset(clips), values)
 
 
+def measure_names(folder: Path) -> tuple[str, ...]:
+    """Every quantity that a report has of its clips, applicable or not, as `read_report` calls them."""
+    names = set()
+    for case in json.loads((folder / "report.json").read_text(encoding="utf-8"))["cases"]:
+        names |= {measure["name"] for measure in case.get("measures", ())}
+        for item in case["exhibits"]:
+            if not item["is_control"] and not item["label"].startswith("truth"):
+                names |= {f"{check['name']} ({item['source']})" for check in item["checks"]}
+    return tuple(sorted(names))
+
+
 def difference(first: JudgedClips, second: JudgedClips) -> list[Difference]:
     """Every quantity that applies to clips of both.
 

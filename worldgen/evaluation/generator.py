@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,13 +52,31 @@ from worldgen.types import Clip, to_device
 BATCH = 20
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much an evaluation says beside what every clip is measured by."""
+
+    pictured: int = 12
+    """Cases that the report shows whole, with truth and controls; of the others it counts the checks."""
+    moved: int = MOVED
+    """Clips of which is asked whether their frames move at all."""
+    second_takes: bool = True
+    """Whether scenes are simulated once more, for Physics-IQ's numbers."""
+    regression_clips: int = 1500
+    """Simulated trajectories that the linear baseline is fitted on; without it when 0."""
+
+
+WHOLE = Extent()
+OF_A_CELL = Extent(pictured=4, moved=0, second_takes=False, regression_clips=0)
+"""What tells one model from another, clip by clip: a study evaluates dozens."""
+
+
 def evaluate_run(
     model: WorldModel,
     held_out: Sequence[Callable[[], HeldOut]],
     context_frames: int,
     seed: int,
-    pictured: int = 12,
-    regression_clips: int = 1500,
+    extent: Extent = WHOLE,
     unfinished: ResumeCache | None = None,
     perceived: PerceptualDistance | None = None,
     crew: Crew | None = None,
@@ -70,9 +88,7 @@ def evaluate_run(
         held_out: Loads one clip each; a clip that cannot be loaded is skipped, and counted.
         context_frames: First frames that the model is given.
         seed: Of the noise.
-        pictured: Cases that the report shows whole, with truth and controls; of the others it counts the
-            checks.
-        regression_clips: Simulated trajectories that the linear baseline is fitted on.
+        extent: How much is said beside.
         unfinished: Where generated clips are kept, so that a run that was stopped goes on; nowhere when None.
         perceived: Measures LPIPS; left out when None.
         crew: Judges the clips while the model generates the next ones; the caller does both when None.
@@ -89,21 +105,26 @@ def evaluate_run(
     first, first_judged = clips[0].clip, max(context_frames, 1)
     # What needs no generated clip is begun first: it is done while the model is at work.
     families, timing = sorted({one.family for one in clips}), (first.frames.shape[1], float(first.fps[0]))
-    regression = crew.submit(fit_regression, families, first_judged, *timing, regression_clips)
-    truths = [crew.submit(observe_truth, one) for one in clips[:pictured]]
-    judged, failed, own = _judge(
-        clips, _generate(model, clips, context_frames, seed, unfinished), first_judged, truths, crew
+    regression = (
+        crew.submit(fit_regression, families, first_judged, *timing, extent.regression_clips)
+        if extent.regression_clips
+        else None
     )
+    truths = [crew.submit(observe_truth, one) for one in clips[: extent.pictured]]
+    made_clips = _generate(model, clips, context_frames, seed, unfinished)
+    judged, failed, own = _judge(clips, made_clips, first_judged, truths, crew, extent.moved)
     truth, made = [one.clip for one, _, _ in judged], [clip for _, clip, _ in judged]
     found, skipped = [one for _, _, one in judged], skipped + failed
     # A line of the table is over all clips.
     outcomes = [one.generated for one in found]
     rows = summarize_outcomes("generated", outcomes)
     rows += describe_codec(outcomes, [one.codec for one in found])
-    rows += baselines(truth, [one.family for one, _, _ in judged], regression.result())
+    if regression is not None:
+        rows += baselines(truth, [one.family for one, _, _ in judged], regression.result())
     rows += summarize_errors("tracker on true frames", [one.tracker.errors for one in found])[:1]
     rows += replay_rows([one.case for one in found], own)
-    rows += summarize_second_takes("generated", [one.second_take for one in found], len(clips))
+    if extent.second_takes:
+        rows += summarize_second_takes("generated", [one.second_take for one in found], len(clips))
     rows += describe_fidelity("generated", [one.look for one in found])
     if perceived is not None:
         pairs = list(zip(made, truth, strict=True))
@@ -122,6 +143,7 @@ def evaluate_folder(
     encoder: str | None = None,
     lpips: Path | None = None,
     crew: Crew | None = None,
+    extent: Extent = WHOLE,
 ) -> Path:
     """Judge a run on a folder of simulated shards, and write the report.
 
@@ -132,11 +154,12 @@ def evaluate_folder(
     perceived = None if lpips is None else PerceptualDistance(lpips)
     model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
     source = ShardedClips(data)
-    held_out = [partial(_read, source, index) for index in range(min(len(source), count or len(source)))]
+    held_out = [
+        partial(_read, source, index, extent.second_takes)
+        for index in range(min(len(source), count or len(source)))
+    ]
     unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
-    found = evaluate_run(
-        model, held_out, context_frames, seed, unfinished=unfinished, perceived=perceived, crew=crew
-    )
+    found = evaluate_run(model, held_out, context_frames, seed, extent, unfinished, perceived, crew)
     found = replace(found, rows=[*found.rows, *_seen_in_training(run, source)])
     if loaded is not None:
         from worldgen.evaluation.features import measure_features  # opens ImageBind's library
@@ -158,9 +181,10 @@ def _seen_in_training(run: Path, test: ShardedClips) -> list[Row]:
     return [Row("clips seen in training", float(shared), unit=f"of {len(test)}", note=note)]
 
 
-def _read(source: ShardedClips, index: int) -> HeldOut:
+def _read(source: ShardedClips, index: int, second_take: bool) -> HeldOut:
     entry, clip = source.index.entries[index], source[index]
-    return HeldOut(source.name(index), entry.family, clip, partial(_second_take, entry, clip))
+    retake = partial(_second_take, entry, clip) if second_take else None
+    return HeldOut(source.name(index), entry.family, clip, retake)
 
 
 def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
@@ -204,6 +228,7 @@ def _judge(
     first_judged: int,
     truths: Sequence[Promise[ObservedTruth]],
     crew: Crew,
+    moved: int,
 ) -> tuple[list[tuple[HeldOut, Clip, ClipFindings]], list[tuple[str, str]], OwnError | None]:
     """Clips with what was generated and found; those that cannot be judged, with the reason; own error.
 
@@ -232,7 +257,7 @@ def _judge(
                 own = tracker_error(seen)
             truth = seen[number] if number < len(seen) else None
             made, coded = _alone(made), _alone(coded)
-            promise = crew.submit(judge_clip, one, made, coded, first_judged, truth, number < MOVED, own)
+            promise = crew.submit(judge_clip, one, made, coded, first_judged, truth, number < moved, own)
             waiting.append((one, made, promise))
             if len(waiting) > 2 * BATCH:  # enough to do during the next batch, and no more in memory
                 take(*waiting.popleft())

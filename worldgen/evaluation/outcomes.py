@@ -34,6 +34,8 @@ MOVED = 48
 _SSIM_WINDOW = 11
 _Values = Sequence[float] | Float[np.ndarray, " K"]
 _FIDELITY = "fidelity, not physics"
+LOWER_IS_BETTER = ("median trajectory error", "trajectory RMSE", "|a / g - 1| in free fall")
+"""Of what `measure` says of a clip; of all else, and of scores of checks, more is better."""
 FEWEST = 6
 """Samples of free flight from which an acceleration is fitted."""
 

@@ -138,6 +138,65 @@ def plot_intervals(estimates: Sequence[Bar], unit: str, chance: float | None = N
     return figure
 
 
+@dataclass(frozen=True)
+class Band:
+    """A curve of each run of an arm: one line with a band in `plot_bands`."""
+
+    name: str
+    what: str
+    """Written beside the axis."""
+    across: Float[np.ndarray, " P"]
+    up: Float[np.ndarray, "runs P"]
+
+
+def plot_forest(estimates: Sequence[Bar], unit: str) -> Figure:
+    """Changes as dots with their intervals as whiskers around the line of no change, the first on top.
+
+    Args:
+        estimates: Change and interval of each arm.
+        unit: Written under the axis.
+    """
+    longest = max(len(item.name) for item in estimates)
+    figure = _figure(max(5.5, 3.2 + 0.08 * longest), 0.9 + 0.34 * len(estimates))
+    panel = _calm(figure.subplots())
+    panel.axvline(0.0, color=INK, alpha=_SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+    for place, item in enumerate(estimates):
+        if item.low is not None and item.high is not None:
+            panel.plot([item.low, item.high], [place, place], color=COLORS[1], linewidth=1.6, marker="|")
+        panel.plot(item.value, place, color=COLORS[1], marker="o", markersize=5)
+    panel.set_yticks(range(len(estimates)), [item.name for item in estimates])
+    panel.set_ylim(len(estimates) - 0.5, -0.5)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel(unit)
+    return figure
+
+
+def plot_bands(bands: Sequence[Band], across: str, up: str) -> Figure:
+    """A line for each arm, the mean of its runs, in a band from their least to their most.
+
+    Args:
+        bands: Of each arm.
+        across: What lies across.
+        up: What lies upward, on a logarithmic axis where all of it is positive.
+    """
+    figure = _figure(6.5, 3.6)
+    panel = _calm(figure.subplots())
+    for number, band in enumerate(bands):
+        color, dashes = _color(number), (0, (4, 2)) if number >= len(COLORS) else "-"
+        panel.plot(
+            band.across, band.up.mean(axis=0), color=color, linestyle=dashes, linewidth=1.5, label=band.name
+        )
+        panel.fill_between(
+            band.across, band.up.min(axis=0), band.up.max(axis=0), color=color, alpha=_FAINT, linewidth=0
+        )
+    if all((band.up > 0).all() for band in bands):
+        panel.set_yscale("log")
+    panel.set_xlabel(across)
+    panel.set_ylabel(up)
+    figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=_SIZE)
+    return figure
+
+
 def plot_clouds(clouds: Sequence[Cloud], across: str, up: str) -> Figure:
     """Two values of each thing against each other, a panel for each number; on the line they are equal.
 

@@ -16,19 +16,17 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
 from worldgen.diffusion.average import WeightAverage, split_averages
 from worldgen.files import atomic_path
-from worldgen.model import WorldModel
+from worldgen.model import WorldModel, read_weights
 from worldgen.runs.moved import refuse_moved
 from worldgen.texts import read_yaml
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 TRAINING_KEYS = (
-    "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures"
+    "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures", "start"
 )  # fmt: skip
 """What a config says of training and validation, and what is no part of the model."""
 
@@ -61,7 +59,7 @@ def open_run(folder: str | Path) -> WorldModel:
     model = _build(folder)
     weights, checkpoint = folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt"
     if weights.is_file():
-        state, frozen = _read_weights(weights)
+        state, frozen = read_weights(weights)
         _require_frozen(model, frozen, weights)
         model.load_trained(state, str(weights))
     elif checkpoint.is_file():
@@ -144,15 +142,3 @@ def _require_frozen(model: WorldModel, frozen: str | None, source: Path) -> None
             f"{source} must be used with the frozen parts of its training, {frozen}; its config.yaml leads "
             f"to {model.frozen_fingerprint()}. Correct the checkpoint paths there."
         )
-
-
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The weights, and the fingerprint of the frozen parts that they were trained with."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            frozen = (file.metadata() or {}).get("frozen")
-        return {name: value.float() for name, value in load_file(path).items()}, frozen
-    except Exception as error:  # safetensors raises its own type
-        raise ValueError(
-            f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
-        ) from error

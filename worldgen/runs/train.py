@@ -67,6 +67,7 @@ def run_lightning(
     data: type[LightningDataModule],
     arguments: Sequence[str],
     then: str = "",
+    callbacks: Sequence[Callback] = (),
 ) -> LightningCLI:
     """Fit, validate or test a task, as its yaml says.
 
@@ -75,6 +76,7 @@ def run_lightning(
         data: On what.
         arguments: ``fit``, ``validate`` or ``test``, and Lightning's words.
         then: What to do with the run folder ``{run}`` next, said at the end of a fit.
+        callbacks: Beside those of the yaml and our own.
 
     Raises:
         SystemExit: A signal stopped the fit; 130 or 143, after the way to go on was said.
@@ -86,7 +88,7 @@ def run_lightning(
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     try:
         with signals_kept():
-            cli = _CLI(task, data, arguments)
+            cli = _CLI(task, data, arguments, callbacks)
     except Stopped as stopped:
         _say_how_to_go_on(stopped)
         raise SystemExit(128 + stopped.number) from None
@@ -103,11 +105,33 @@ def run_lightning(
     return cli
 
 
+def configure(
+    task: type[LightningModule], data: type[LightningDataModule], arguments: Sequence[str]
+) -> LightningCLI:
+    """Build the task, the data and the trainer as their yaml says, and train nothing.
+
+    Args:
+        task: What would be trained.
+        data: On what.
+        arguments: Lightning's words, without ``fit``.
+    """
+    warnings.filterwarnings("ignore", message=_KNOWN_WARNINGS[0])
+    return LightningCLI(
+        task, data, args=list(arguments), run=False, seed_everything_default=0, save_config_callback=None,
+        trainer_defaults={"enable_model_summary": False},
+        parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+    )  # fmt: skip
+
+
 class _CLI(LightningCLI):
     """Names run folders: by an ablation's name, and a resumed run goes on in its own."""
 
     def __init__(
-        self, task: type[LightningModule], data: type[LightningDataModule], words: Sequence[str]
+        self,
+        task: type[LightningModule],
+        data: type[LightningDataModule],
+        words: Sequence[str],
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self._words = [str(word) for word in words]
         strict = {"exit_on_error": False, "allow_abbrev": False}
@@ -117,7 +141,7 @@ class _CLI(LightningCLI):
             args=list(words),
             seed_everything_default=0,
             trainer_defaults={
-                "callbacks": [KeepRun(), StopSafely(), TellInLog()],
+                "callbacks": [KeepRun(), StopSafely(), TellInLog(), *callbacks],
                 "enable_model_summary": False,
             },
             save_config_kwargs={"overwrite": True},

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from worldgen.evaluation.cases import HeldOut
-from worldgen.evaluation.generator import evaluate_run
+from worldgen.evaluation.generator import Extent, evaluate_run
 from worldgen.evaluation.page import write_evaluation
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
@@ -28,7 +28,7 @@ def run_demo(run: Path, out: Path, clips: int = 12, seed: int = 0) -> Path:
     """
     model = open_run(run)
     held_out = [partial(_simulate, FAMILIES[index % len(FAMILIES)], SEEDS + index) for index in range(clips)]
-    verdict = evaluate_run(model, held_out, KNOWN, seed, pictured=clips, regression_clips=300)
+    verdict = evaluate_run(model, held_out, KNOWN, seed, extent=Extent(pictured=clips, regression_clips=300))
     return write_evaluation(verdict, out, "worldgen demo", KNOWN)
 
 

@@ -21,7 +21,7 @@ from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
-from worldgen.model import Latents, WorldModel
+from worldgen.model import Latents, WorldModel, read_weights
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
@@ -55,6 +55,7 @@ class WorldGenerator(LightningModule):
         storage: How numbers are kept there; `worldgen cache plan` says what each way costs.
         sampled: The first so many clips of validation are generated and measured, each time the same.
         measures: What is measured of them.
+        start: Weights of a run (``RUN/model.safetensors``) to begin with, wherever name and shape agree.
     """
 
     def __init__(
@@ -74,10 +75,13 @@ class WorldGenerator(LightningModule):
         storage: Storage = EXACT,
         sampled: int = 8,
         measures: list[ValidationMetric] = [],  # noqa: B006 never written to
+        start: Path | None = None,
     ) -> None:
         super().__init__()
         require_training(lr, warmup, weight_decay)
         self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts)
+        if start is not None:
+            self.model.take_shared(read_weights(start)[0])
         self.average = WeightAverage(self.model.parameters(), average)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self.seed, self.cache, self.storage = seed, cache, storage

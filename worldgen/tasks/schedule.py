@@ -67,10 +67,16 @@ def step_generator(task: LightningModule, seed: int, index: int) -> torch.Genera
 def draw_step(
     model: WorldModel, latents: Latents, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldModel.loss`."""
-    count = len(latents.z)
-    which = torch.multinomial(model.context_odds, count, replacement=True, generator=generator)
-    sigma = model.process.draw_sigma(count, generator)
-    keep = model.conditioner.draw_keep(count, generator)
-    eps = torch.randn(latents.z.shape, generator=generator, device=generator.device)
+    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldModel.loss`.
+
+    Each is drawn from a generator of its own, so that a model that draws more of one of them, as for one more
+    encoder, has the others as before.
+    """
+    count, device = len(latents.z), generator.device
+    seeds = torch.randint(2**62, (4,), generator=generator, device=device).tolist()
+    of_which, of_sigma, of_eps, of_keep = (torch.Generator(device).manual_seed(seed) for seed in seeds)
+    which = torch.multinomial(model.context_odds, count, replacement=True, generator=of_which)
+    sigma = model.process.draw_sigma(count, of_sigma)
+    keep = model.conditioner.draw_keep(count, of_keep)
+    eps = torch.randn(latents.z.shape, generator=of_eps, device=device)
     return which, sigma, eps, keep
