@@ -13,16 +13,6 @@ ALLOWED = {
     "worldgen.data.shards.shards.write_shards": "how clips of one's own become shards, from Python",
     "worldgen.data.sources.SimulatedClips": "benchmarks/walks.py walks through it, out of a text",
 }
-ALLOWED |= {
-    f"worldgen.{name}": "for worldgen ablate, which is being built on it"
-    for name in (
-        "study.statistics.CrossedDifference",
-        "study.statistics.LEAST_SEEDS",
-        "study.statistics.compare_crossed",
-        "study.statistics.holm",
-        "study.statistics.verdict",
-    )
-}
 """Full names that nothing reaches, each with the reason why it stays."""
 
 

@@ -14,8 +14,8 @@ from tests.data.videos import ball, write
 from worldgen.evaluation.capture import Capture, choose_capture
 from worldgen.evaluation.kept import Finding, Record, read_finding, write_finding
 from worldgen.evaluation.videos import CAMERA, check_video, evaluate_videos
-from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Exhibit
+from worldgen.report.report import PICTURED
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,8 @@ class Extent:
 
     pictured: int = 12
     """Cases that the report shows whole, with truth and controls; of the others it counts the checks."""
+    replayed_truths: int = 12
+    """True clips that are tracked and replayed: what the tracker alone does is taken off replay errors."""
     moved: int = MOVED
     """Clips of which is asked whether their frames move at all."""
     second_takes: bool = True
@@ -67,7 +69,7 @@ class Extent:
 
 
 WHOLE = Extent()
-OF_A_CELL = Extent(pictured=4, moved=0, second_takes=False, regression_clips=0)
+OF_A_CELL = Extent(pictured=0, replayed_truths=6, moved=0, second_takes=False, regression_clips=0)
 """What tells one model from another, clip by clip: a study evaluates dozens."""
 
 
@@ -110,9 +112,10 @@ def evaluate_run(
         if extent.regression_clips
         else None
     )
-    truths = [crew.submit(observe_truth, one) for one in clips[: extent.pictured]]
+    watched = clips[: max(extent.pictured, extent.replayed_truths)]
+    truths = [crew.submit(observe_truth, one) for one in watched]
     made_clips = _generate(model, clips, context_frames, seed, unfinished)
-    judged, failed, own = _judge(clips, made_clips, first_judged, truths, crew, extent.moved)
+    judged, failed, own = _judge(clips, made_clips, first_judged, truths, crew, extent)
     truth, made = [one.clip for one, _, _ in judged], [clip for _, clip, _ in judged]
     found, skipped = [one for _, _, one in judged], skipped + failed
     # A line of the table is over all clips.
@@ -130,7 +133,15 @@ def evaluate_run(
         pairs = list(zip(made, truth, strict=True))
         rows.append(describe_lpips("generated", pairs, first_judged, perceived))
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    return Evaluation(rows, [one.case for one in found], truth, made, skipped, model.conditioner.sees_future)
+    return Evaluation(
+        rows,
+        [one.case for one in found],
+        truth,
+        made,
+        skipped,
+        extent.pictured,
+        model.conditioner.sees_future,
+    )
 
 
 def evaluate_folder(
@@ -228,7 +239,7 @@ def _judge(
     first_judged: int,
     truths: Sequence[Promise[ObservedTruth]],
     crew: Crew,
-    moved: int,
+    extent: Extent,
 ) -> tuple[list[tuple[HeldOut, Clip, ClipFindings]], list[tuple[str, str]], OwnError | None]:
     """Clips with what was generated and found; those that cannot be judged, with the reason; own error.
 
@@ -255,9 +266,11 @@ def _judge(
             if number == 0:  # the model was at work meanwhile
                 seen = [promise.result() for promise in truths]
                 own = tracker_error(seen)
-            truth = seen[number] if number < len(seen) else None
+            truth = seen[number] if number < extent.pictured else None
             made, coded = _alone(made), _alone(coded)
-            promise = crew.submit(judge_clip, one, made, coded, first_judged, truth, number < moved, own)
+            promise = crew.submit(
+                judge_clip, one, made, coded, first_judged, truth, number < extent.moved, own
+            )
             waiting.append((one, made, promise))
             if len(waiting) > 2 * BATCH:  # enough to do during the next batch, and no more in memory
                 take(*waiting.popleft())

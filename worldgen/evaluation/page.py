@@ -10,7 +10,7 @@ import torch
 from worldgen.data.media import write_video
 from worldgen.metrics.measure import Row
 from worldgen.report.cases import Case
-from worldgen.report.report import Report
+from worldgen.report.report import PICTURED, Report
 from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.types import Clip
@@ -45,6 +45,8 @@ class Evaluation:
     generated: list[Clip]
     """Of the same scenes, clip by clip."""
     skipped: list[tuple[str, str]]
+    pictured: int = PICTURED
+    """Cases that the page shows."""
     sees_future: tuple[str, ...] = ()
     """Slots whose encoder was shown the whole clip, its future included."""
 
@@ -69,6 +71,7 @@ def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_fram
         introduction,
         tuple(verdict.cases),
         tuple(verdict.skipped),
+        pictured=verdict.pictured,
         notes=NOTES if any("LPIPS" in row.name for row in verdict.rows) else (*NOTES, NO_LPIPS),
     )
     print(f"Writing the report to {folder}.", flush=True)

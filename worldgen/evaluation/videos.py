@@ -27,9 +27,8 @@ from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
 from worldgen.metrics.tracking.lost_frames import fill_clip, fill_tracks, lost_places
 from worldgen.metrics.tracking.motion import expected_presence
 from worldgen.metrics.tracking.points import carried_noise
-from worldgen.report.case_page import PICTURED
 from worldgen.report.cases import Case, Exhibit
-from worldgen.report.report import Report
+from worldgen.report.report import PICTURED, Report
 from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.simulation.violations.graded import VIOLATIONS, freeze, reverse

@@ -19,8 +19,6 @@ from worldgen.report.report import Report
 from worldgen.report.words import MEANING, SOURCES
 from worldgen.types import Check
 
-PICTURED = 12
-"""Cases shown with pictures; the others are in the csv and in the means."""
 _STAGED = 3
 """Cases in the first view."""
 
@@ -37,9 +35,9 @@ class CasePages:
 
 def render_cases(report: Report) -> CasePages:
     """Every pictured case, folded but for the first."""
-    if not report.cases:
+    shown = report.cases[: report.pictured]
+    if not shown:
         return CasePages("", "", "")
-    shown = report.cases[:PICTURED]
     pictures = [_pictures_of(case, number) for number, case in enumerate(shown)]
     rest = f" The first {len(shown)} are shown; checks.csv has all." if len(report.cases) > len(shown) else ""
     bodies = [

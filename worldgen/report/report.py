@@ -15,6 +15,8 @@ from worldgen.report.cases import Case, ExhibitKind, Tally, check_names, kinds_o
 from worldgen.report.provenance import Provenance, read_provenance
 from worldgen.types import Source
 
+PICTURED = 12
+"""Cases that a page shows whole."""
 Blindness = tuple[str, tuple[str, ...]]
 """What is measured, and the faults that it cannot see."""
 
@@ -58,7 +60,7 @@ class Report:
     introduction: str = ""
     """A few lines; each becomes a paragraph."""
     cases: tuple[Case, ...] = ()
-    """What was judged clip by clip; the page pictures the first 12, json and csv hold all."""
+    """What was judged clip by clip."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Name and reason of what is not there or could not be judged."""
     sections: tuple[Section, ...] = ()
@@ -73,6 +75,8 @@ class Report:
     """What a reader sees first; what the checks of the cases say when None."""
     files: str = "All numbers: report.json."
     """What lies beside the page."""
+    pictured: int = PICTURED
+    """Of the cases, those that the page shows; json and csv hold all."""
     provenance: Provenance = field(default_factory=read_provenance)
 
     @cached_property

@@ -44,7 +44,8 @@ def write_report(folder: Path, report: Report, beside: Mapping[str, bytes] | Non
     if report.cases:
         files["checks.csv"] = _checks_csv(report.cases).encode()
         files["report.tex"] = latex_table(report).encode()
-        files["filmstrip.png"] = _filmstrip_png(report.cases)
+        if any(item.clip is not None for case in report.cases for item in case.exhibits):
+            files["filmstrip.png"] = _filmstrip_png(report.cases)
     elif not report.sections:
         files["missing.csv"] = _skipped_csv(report.skipped).encode()
     files["report.json"] = report_json(report, _numbers(report))

@@ -86,7 +86,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PanelCell:
     """One check, one violation, one strength."""
 
     check: str
@@ -155,7 +155,7 @@ class Calibration:
     source: Source
     clips: int
     """Worlds that were simulated."""
-    cells: tuple[Cell, ...]
+    cells: tuple[PanelCell, ...]
     floors: tuple[Floor, ...]
     detections: tuple[Detection, ...]
 
@@ -308,7 +308,7 @@ def _floor(name: str, kind: str, items: Sequence[Observation]) -> list[Floor]:
     ]  # fmt: skip
 
 
-def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], seed: int) -> Cell:
+def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], seed: int) -> PanelCell:
     first = own[0]
     judged = [(item, check) for item in own if (check := _find(item, name)) is not None and check.applies]
     worlds = {item.world for item, _ in judged}
@@ -318,7 +318,7 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
         for item in right
         if item.world in worlds and (check := _find(item, name)) is not None and check.applies
     ]
-    blank = Cell(
+    blank = PanelCell(
         name, first.violation, first.strength, first.unit, len(own), len(judged),
         _share([check for _, check in judged]), _share([check for _, check in matched]), None, None, None,
     )  # fmt: skip
@@ -343,7 +343,7 @@ def _detection(
     name: str,
     violation: str,
     source: Source,
-    graded: Sequence[Cell],
+    graded: Sequence[PanelCell],
     own: Sequence[Observation],
     right: Sequence[Observation],
 ) -> Detection:

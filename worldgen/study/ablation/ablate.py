@@ -53,7 +53,7 @@ def run_study(
         BlockingIOError: Another process works in the folder.
     """
     with _claimed(out):
-        _declare(experiment, out)
+        _require_declared(experiment, out)
         trials = _try_arms(experiment, out, engine)
         _require_connected(experiment, trials)
         study = Study(experiment, out, _steps(experiment, out, trials))
@@ -67,12 +67,13 @@ def run_study(
         _print_plan(study, cells, states, numbers, trials)
         if dry_run:
             return out
+        write_atomically(out / _DECLARED, _declaration(experiment))
         if numbers:
             _run(study, cells, numbers, engine)
         states = [cell.state for cell in cells]
         results = gather(study, cells, states)
         write_tables(results, out)
-        page = write_page(study, results, trials, cells)
+        page = write_page(study, results, trials, cells, states)
         _print_results(results, page)
         _require_finished(cells, states)
     return page
@@ -130,14 +131,16 @@ def _claimed(out: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _declare(experiment: Experiment, out: Path) -> None:
-    """What decides is written down before anything runs, and stays."""
-    path, declared = out / _DECLARED, {"primary": experiment.primary, "measures": list(experiment.measures)}
-    if not path.is_file():
-        write_atomically(path, (json.dumps(declared, indent=2) + "\n").encode())
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before != declared:
+def _declaration(experiment: Experiment) -> bytes:
+    """What decides, written down before any cell runs."""
+    declared = {"primary": experiment.primary, "measures": list(experiment.measures)}
+    return (json.dumps(declared, indent=2) + "\n").encode()
+
+
+def _require_declared(experiment: Experiment, out: Path) -> None:
+    path = out / _DECLARED
+    if path.is_file() and path.read_bytes() != _declaration(experiment):
+        before = json.loads(path.read_text(encoding="utf-8"))
         raise ValueError(
             f"{out} was declared with the primary measure {before.get('primary')} and measures "
             f"{', '.join(before.get('measures', []))}; another choice now would be one after looking. Change "
@@ -245,11 +248,11 @@ def _print_plan(
         if state.word in ("stale", "failed"):
             hint = "--renew runs it again" if state.word == "stale" else "--retry runs it again"
             console.print(f"{cell.name}: {state.word}, {state.why}; {hint}.")
-    seconds = sum(_estimate(study, cells[number], by_arm[cells[number].arm.name]) for number in numbers)
+    seconds = sum(
+        _estimate(study, cells[number], by_arm[cells[number].arm.name], cells) for number in numbers
+    )
     if numbers:
-        console.print(
-            f"To run: {len(numbers)} cells, about {seconds / 60:.1f} minutes of one core by a short run."
-        )
+        console.print(f"To run: {len(numbers)} cells, about {seconds / 60:.1f} minutes of one core.")
     clips, seeds = experiment.evaluation.clips or 100, len(experiment.seeds)
     if seeds > 3:
         least = visible_change(1.0, 0.1, 1.0, seeds, clips)
@@ -261,8 +264,11 @@ def _print_plan(
         console.print(f"{seeds} seeds are a screening: no verdict is said below 4.")
 
 
-def _estimate(study: Study, cell: Cell, trial: Trial) -> float:
-    """Seconds of a cell on one core."""
+def _estimate(study: Study, cell: Cell, trial: Trial, cells: Sequence[Cell]) -> float:
+    """Seconds of a cell on one core: those of a finished one of its arm, or what a short run says."""
+    for other in cells:
+        if other.arm == cell.arm and other.state.word == "finished" and (progress := other.read()):
+            return progress.fit_seconds + progress.evaluate_seconds
     clips = study.experiment.evaluation.clips or 100
     return cell.steps * trial.step_seconds + clips * trial.judge_seconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from worldgen.study.ablation.experiment import Arm, Experiment
 CELL_FILE = "cell.json"
 REPORT = "report"
 """Folder of a cell's report."""
+_LOGGED = 40
+"""Points of a learning curve, or a few more."""
 RESULT_FILES = (CONFIG_FILE, WEIGHTS_FILE, f"{REPORT}/report.json")
 """What a finished cell is judged by."""
 _ROOMS = (
@@ -133,13 +135,15 @@ class Study:
     out: Path
     steps: tuple[int, ...]
     """Of each arm."""
+    code: str = field(default_factory=lambda: code_mark(*_ROOMS))
+    """Of the process that began: what its workers have imported."""
 
     def cells(self) -> list[Cell]:
         """All of them: seed by seed, so that every arm is there once before any is there twice."""
         return list(self._cells())
 
     def _cells(self) -> Iterator[Cell]:
-        experiment, code = self.experiment, code_mark(*_ROOMS)
+        experiment = self.experiment
         settings = {arm.name: experiment.settings(arm) for arm in experiment.arms}
         data = {name: _mark_data(experiment, found) for name, found in settings.items()}
         weights = {name: _mark_weights(found) for name, found in settings.items()}
@@ -151,7 +155,7 @@ class Study:
                     steps,
                     asdict(experiment.evaluation),
                 )
-                mark = Mark(_digest(repr(how)), code, data[arm.name], weights[arm.name])
+                mark = Mark(_digest(repr(how)), self.code, data[arm.name], weights[arm.name])
                 yield Cell(arm, seed, self.out / "cells" / arm.name / f"seed-{seed}", mark, steps)
 
     def words(self, cell: Cell) -> list[str]:
@@ -164,6 +168,7 @@ class Study:
             f"--data.seed={cell.seed}",
             f"--model.cache={cache}",
             f"--trainer.max_steps={cell.steps}",
+            f"--trainer.log_every_n_steps={max(1, cell.steps // _LOGGED)}",
             "--trainer.logger.class_path=lightning.pytorch.loggers.TensorBoardLogger",
             f"--trainer.logger.init_args.save_dir={cell.folder.parent.parent}",
             f"--trainer.logger.init_args.name={cell.folder.parent.name}",

@@ -56,7 +56,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class TestSet:
+class EvaluationSet:
     """Clips that every cell is evaluated on."""
 
     data: str
@@ -75,7 +75,7 @@ class Experiment:
     """The base first."""
     seeds: tuple[int, ...]
     budget: Budget
-    evaluation: TestSet
+    evaluation: EvaluationSet
     primary: str
     """The measure that decides."""
     measures: tuple[str, ...]
@@ -134,7 +134,7 @@ def read_experiment(path: Path) -> Experiment:
         (Arm(BASE), *_arms(content["arms"], path)),
         _seeds(content["seeds"], path),
         _budget(content["budget"], path),
-        _test_set(content["evaluation"], path),
+        _evaluation(content["evaluation"], path),
         content["primary"],
         tuple(dict.fromkeys((content["primary"], *measures))),
         share,
@@ -265,7 +265,7 @@ def _budget(value: Any, path: Path) -> Budget:
     return Budget(**{name: amount})
 
 
-def _test_set(value: Any, path: Path) -> TestSet:
+def _evaluation(value: Any, path: Path) -> EvaluationSet:
     if (
         not isinstance(value, dict)
         or "data" not in value
@@ -279,7 +279,7 @@ def _test_set(value: Any, path: Path) -> TestSet:
             raise ValueError(
                 f"{path}: evaluation.{name} must be a whole number from {least}; got {value[name]!r}."
             )
-    return TestSet(**value)
+    return EvaluationSet(**value)
 
 
 def _require_arms(experiment: Experiment, path: Path) -> None:

@@ -14,10 +14,11 @@ from worldgen.metrics.measure import Row
 from worldgen.report.page import render_page
 from worldgen.report.plots import Band, Bar, plot_bands, plot_forest
 from worldgen.report.report import Headline, Report, Section
-from worldgen.study.ablation.cells import Cell, Study
+from worldgen.study.ablation.cells import Cell, State, Study
 from worldgen.study.ablation.experiment import BASE
 from worldgen.study.ablation.tables import ResultRow, Results
 from worldgen.study.ablation.work import Trial
+from worldgen.study.statistics import LEAST_SEEDS
 
 _CURVES = ("val/loss", "train/loss")
 """What learning curves are of: the first that a run logged."""
@@ -31,7 +32,9 @@ _NOTES = (
 )
 
 
-def write_page(study: Study, results: Results, trials: Sequence[Trial], cells: Sequence[Cell]) -> Path:
+def write_page(
+    study: Study, results: Results, trials: Sequence[Trial], cells: Sequence[Cell], states: Sequence[State]
+) -> Path:
     """Write study.html.
 
     Args:
@@ -39,18 +42,27 @@ def write_page(study: Study, results: Results, trials: Sequence[Trial], cells: S
         results: What the finished cells say.
         trials: Of each arm.
         cells: All of them.
+        states: Theirs.
 
     Returns:
         Its path.
     """
     experiment = study.experiment
     primary = [row for row in results.rows if row.measure == results.primary]
-    said = " ".join(f"{row.arm}: {row.verdict}." for row in primary if row.arm != BASE)
     seeds, arms = len(experiment.seeds), len(experiment.arms)
+    said = " ".join(f"{row.arm}: {row.verdict}." for row in primary if row.arm != BASE)
+    if seeds < LEAST_SEEDS:
+        said = f"A screening of {seeds} seeds: nothing is called a difference below {LEAST_SEEDS}."
+    missing = [
+        (cell.name, f"{state.word}{f': {state.why}' if state.why else ''}")
+        for cell, state in zip(cells, states, strict=True)
+        if state.word != "finished"
+    ]
     report = Report(
         f"Study {study.out.name}: {arms} arms, {seeds} seeds, {experiment.budget} each",
         (),
         f"What decides is {results.primary}, named before anything ran.",
+        skipped=tuple(missing),
         sections=tuple(_sections(study, results, trials, cells)),
         notes=_NOTES,
         said=Headline(said or "No arm can be compared yet.", tuple(map(_tile, primary[:5]))),
@@ -112,7 +124,9 @@ def _learning_curves(study: Study, cells: Sequence[Cell]) -> Iterator[Band]:
 
 
 def _read_curve(folder: Path) -> Mapping[str, Mapping[int, float]]:
-    """Step and value of each curve that a run logged."""
+    """Step and value of each curve that a run logged; none of a cell that was never begun."""
+    if not any(folder.glob("events.out.tfevents.*")):
+        return {}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +171,9 @@ def _try(study: Study, cell: Cell, folder: Path) -> Trial:
     run = folder / cell.arm.name / cell.folder.name
     begun = time.monotonic()
     told = study.experiment.evaluation
+    extent = replace(OF_A_CELL, replayed_truths=1)
     evaluate_folder(
-        run, Path(told.data), folder / REPORT, told.context_frames, cell.seed, _TRIED_CLIPS, extent=OF_A_CELL
+        run, Path(told.data), folder / REPORT, told.context_frames, cell.seed, _TRIED_CLIPS, extent=extent
     )
     judged = (time.monotonic() - begun) / _TRIED_CLIPS
     with torch.no_grad():
