@@ -62,9 +62,12 @@ def test_distances_are_those_of_the_features(folders, vjepa, found):
     assert value(found, "JEDi (fidelity)") == pytest.approx(jedi(x, y), rel=1e-9) and jedi(x, y) > 0
     assert value(found, "Frechet distance (fidelity)") == pytest.approx(frechet(x, y), rel=1e-6)
     note = found.rows[0].note
-    floor = split_floor(jedi, y)
-    assert "6 generated and 5 real clips of 32 dimensions" in note and f"floor {floor.mean:.4g}" in note
-    assert f"for n of both {jedi_floor(y, 6, 5):.4g}" in note and "lower is better" in note
+    halves = split_floor(jedi, y)
+    assert "6 generated and 5 real clips of 32 dimensions" in note and "lower is better" in note
+    assert (
+        f"floor {jedi_floor(y, 6, 5):.4g};" in note and f"limit {halves.high * (1 / 6 + 1 / 5):.4g};" in note
+    )
+    assert f"halves of 2, {halves.low:.4g} .. {halves.high:.4g}" in note
     assert "blind to features that change their sign" in note
     assert value(found, "videos in the distances") == 6 and value(found, "real videos in the distances") == 5
     assert "cannot be told from files" in found.rows[-1].note and found.rows[-1].name == "judging encoder"

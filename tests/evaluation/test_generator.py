@@ -4,7 +4,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -102,8 +101,12 @@ def test_intervals_hold_the_value(model):
         model, loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=60)
     )
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 0
-    for row in verdict.rows[:-1]:
-        assert row.low <= row.value <= row.high or np.isclose(row.low, row.high), row
+    sure = [row for row in verdict.rows[:-1] if row.low is not None]
+    assert all(row.low <= row.value <= row.high for row in sure)
+    # Nothing is known of other clips where all six are alike, nor from the two that are replayed.
+    unsure = {row.name for row in verdict.rows[:-1]} - {row.name for row in sure}
+    alike = {"generated: object present", "codec alone: object present"}
+    assert unsure <= {*alike, "tracker on true frames: replay RMSE"} and len(sure) > 10, unsure
 
 
 def test_clips_that_were_trained_on_are_told(tmp_path):

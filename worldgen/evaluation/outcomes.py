@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -24,7 +25,7 @@ from worldgen.metrics.fidelity import (
     ssim,
     temporal_flicker,
 )
-from worldgen.metrics.intervals import Interval, mean_interval, median_interval, rms_interval
+from worldgen.metrics.intervals import Interval, exact_interval, mean_interval, median_interval, rms_interval
 from worldgen.metrics.measure import Row
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.types import GRAVITY, Check, Clip, Trajectory
@@ -144,7 +145,13 @@ def summarize_outcomes(name: str, outcomes: Sequence[Outcome]) -> list[Row]:
     if any(not np.isnan(outcome.moving_psnr) for outcome in outcomes):
         present = [[outcome.present] for outcome in outcomes]
         rows.append(
-            _summarize(f"{name}: object present", present, np.mean, mean_interval, "of object-frames")
+            _summarize(
+                f"{name}: object present",
+                present,
+                np.mean,
+                partial(mean_interval, limits=(0.0, 1.0)),
+                "of object-frames",
+            )
         )
         moving = [[outcome.moving_psnr] for outcome in outcomes]
         rows.append(_summarize(f"{name}: PSNR on moving pixels", moving, np.mean, mean_interval, "dB"))
@@ -255,7 +262,10 @@ def describe_fidelity(name: str, looks: Sequence[Look]) -> list[Row]:
         still = [look.flicker[side] for look in looks if look.flicker is not None]
         add(f"{whose}: temporal flicker", still, note=f"{_FIDELITY}; 1 is stillness")
         moves = [look.moves[side] for look in looks if look.moves is not None]
-        add(f"{whose}: dynamic degree", moves, f"of {len(moves)} clips")
+        if moves:
+            low, high = exact_interval(round(sum(moves)), len(moves))
+            what, unit = f"{whose}: dynamic degree", f"of {len(moves)} clips"
+            rows.append(Row(what, fmean(moves), low, high, unit, _FIDELITY))
     return rows
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from worldgen.metrics.checks.scoring import PASSING
-from worldgen.metrics.intervals import FEWEST, jackknife_interval, mean_interval
+from worldgen.metrics.intervals import FEWEST, exact_interval, jackknife_interval, mean_interval
 from worldgen.metrics.measure import Row
 from worldgen.report.cases import Case, Exhibit, Tally
 from worldgen.report.report import Headline, Report
@@ -124,7 +124,10 @@ def _check_rows(report: Report) -> list[Row]:
         )  # fmt: skip
         return rows
     if len(judged) > 1:
-        rows.append(_row("clips that fail any check", [float(any(one)) for one in judged], "of clips"))
+        failing = sum(map(any, judged))
+        ends = exact_interval(failing, len(judged)) if len(judged) >= FEWEST else (None, None)
+        note = f"n = {len(judged)} clips"
+        rows.append(Row("clips that fail any check", failing / len(judged), *ends, "of clips", note))
     given = [len(item.report.checks) for case in report.cases if (item := _find(case, "judged"))]
     counts = [float(len(found)) for found in judged] + [0.0] * (len(given) - len(judged))
     rows.append(_row("checks that apply", counts, f"of {max(given)} per clip", most=max(given)))
