@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,18 @@ def test_without_slurm_the_command_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="sbatch; there is none"):
         SlurmEngine(1, tmp_path)
+
+
+def test_a_shard_whose_job_was_killed_is_made_again(tmp_path):
+    engine = SlurmEngine(1, tmp_path / "jobs", cluster="local")
+    (tmp_path / "there").mkdir()
+    assert list(engine.run(partial(die_once, tmp_path / "there"), [5])) == [(5, 5)]
+
+
+def refuse(number: int) -> int:
+    raise ValueError(f"There is no shard {number}.")
+
+
+def test_what_a_job_raises_is_said(tmp_path):
+    with pytest.raises(ChildProcessError, match="There is no shard 5"):
+        list(SlurmEngine(1, tmp_path, cluster="local").run(refuse, [5]))
