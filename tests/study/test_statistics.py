@@ -35,6 +35,21 @@ def test_balanced_parts_by_hand():
     assert turned.scene_std == pytest.approx(parts.seed_std)
 
 
+def test_the_factor_with_fewer_levels_keeps_its_mean_square_however_small():
+    rng = np.random.default_rng(10)
+    alike = rng.normal(size=(4, 9))
+    alike -= alike.mean(axis=1, keepdims=True)  # by chance no spread of seeds at all
+    shifted = alike + 0.01 * np.array([[-1.0], [1.0], [-1.0], [1.0]])
+    parts = split_crossed(shifted)
+    of_scene = 4 * alike.mean(axis=0).var(ddof=1)
+    of_seed = 9 * shifted.mean(axis=1).var(ddof=1)
+    assert of_seed < 0.01 * parts.rest_std**2 and parts.seed_std == 0
+    more = max(of_scene - parts.rest_std**2, 0)
+    assert parts.variance == pytest.approx((of_seed + more) / 36)
+    turned = split_crossed(shifted.T)  # nine seeds and four scenes
+    assert (turned.variance, turned.scene_std) == (pytest.approx(parts.variance), 0)
+
+
 def test_a_difference_has_the_interval_and_the_test_of_its_parts():
     rng = np.random.default_rng(0)
     base = rng.normal(size=(5, 40))
@@ -134,7 +149,8 @@ def test_the_wrong_ways_lose_their_level_where_the_kept_way_holds_it():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "scenes", "scene_std", "tau"), [(5, 100, 1, 0.1), (8, 30, 0.5, 0.3), (1, 40, 1, 0)]
+    ("seeds", "scenes", "scene_std", "tau"),
+    [(5, 100, 1, 0.1), (8, 30, 0.5, 0.3), (1, 40, 1, 0), (5, 100, 0, 1)],
 )
 def test_what_is_called_visible_is_seen_as_often_as_said(seeds, scenes, scene_std, tau):
     change = visible_change(scene_std, tau, 1, seeds, scenes)
@@ -148,6 +164,10 @@ def test_visible_change_by_textbook_and_what_it_refuses():
     assert visible_change(0, 0, 1, 1, 34, power=0.9) > visible_change(0, 0, 1, 1, 34)
     assert visible_change(0.6, 0, 0.8, 1, 34) == pytest.approx(visible_change(0, 9, 1, 1, 34))
     assert visible_change(1, 1, 1, 1, 1) == math.inf and visible_change(0, 0, 0, 5, 5) == 0
+    # Five values: by 400,000 draws of the noncentral t itself.
+    rng, shift = np.random.default_rng(11), 5**0.5 * visible_change(0, 0, 1, 5, 1)
+    drawn = (rng.normal(size=400_000) + shift) / np.sqrt(rng.chisquare(4, size=400_000) / 4)
+    assert (np.abs(drawn) > stats.t.isf(0.025, 4)).mean() == pytest.approx(0.8, abs=0.003)
     # More scenes do not help against the seeds.
     assert visible_change(1, 0.3, 1, 5, 10**6) == pytest.approx(visible_change(0, 0.3, 0, 5, 2), rel=0.01)
     for wrong in ({"seeds": 0}, {"scenes": 0}, {"power": 1.0}, {"power": 0.05}):

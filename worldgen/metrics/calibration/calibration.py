@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from worldgen.metrics.checks.scoring import PASSING
-from worldgen.metrics.intervals import auroc, auroc_interval, wilson_interval
+from worldgen.metrics.intervals import auroc, auroc_interval
 from worldgen.types import Check, Source
 
 SHIPPED = Path(__file__).resolve().parents[3] / "experiments" / "metrics"
@@ -334,9 +334,7 @@ def _cell(name: str, own: Sequence[Observation], right: Sequence[Observation], s
     tie = _TIE * float(np.median([abs(check.limit) for _, check in judged]))
     area = auroc(ours, theirs, tie)
     low, high = auroc_interval(ours, theirs, index, tie, seed, _DRAWS)
-    # Never narrower than a share of as many clips: complete separation of a few is not certain.
-    least, most = wilson_interval(area, len(worlds))
-    return replace(blank, auroc=area, low=min(low, least), high=max(high, most))
+    return replace(blank, auroc=area, low=low, high=high)
 
 
 def _detection(
