@@ -3,7 +3,14 @@
 import warnings
 from pathlib import Path
 
+import pytest
+from lightning.pytorch.loggers import Logger
+
 from tests.runs.line import fit
+from worldgen.runs.listing import list_runs
+from worldgen.runs.train import RunTrainer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_run_of_another_folder_is_not_written_into(tmp_path):
@@ -34,3 +41,32 @@ def test_it_ends_with_folder_numbers_and_what_to_do_next_and_advertises_nothing(
     said = caplog.text + "".join(str(one.message) for one in warned)
     assert "max_steps=4" in said, "what Lightning says is looked at"
     assert not any(word in said for word in ("litlogger", "litmodels", "FLOPs", "eval mode", "treespec"))
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_another_logger_makes_the_same_run_folder_and_goes_on_in_it(name, tmp_path, monkeypatch):
+    """Without network: W&B writes to a folder, MLflow to its store of files."""
+    pytest.importorskip(name, reason=f"{name} is of the extra {name}")
+    monkeypatch.chdir(tmp_path)
+    words = [f"--config={ROOT}/configs/loggers/{name}.yaml"]
+    run = Path(fit(tmp_path / "base", *words, steps=22).trainer.log_dir)
+    assert run.is_relative_to("outputs")
+    assert {path.name for path in run.iterdir()} >= {"config.yaml", "checkpoints"}
+    (row,) = list_runs(run)
+    assert (row.state, row.step, row.measures.keys()) == ("stopped", 22, {"val/loss"})
+    last = run / "checkpoints" / "last.ckpt"
+    again = fit(tmp_path / "base", *words, "--ckpt_path", str(last), steps=30)
+    assert Path(again.trainer.log_dir) == run and list_runs(run)[0].step == 30
+    own = {"wandb": "outputs/wandb/offline-run-*/*.wandb", "mlflow": "outputs/mlruns/*/*/metrics/val/loss"}
+    assert len(list(tmp_path.glob(own[name]))) == {"wandb": 2, "mlflow": 1}[name], "each fit has logged there"
+
+
+def test_the_run_folder_of_any_logger_is_that_above_its_checkpoints(tmp_path):
+    class Elsewhere(Logger):
+        """A logger that knows nothing of run folders."""
+
+        name, version, save_dir = "group", 3, str(tmp_path)
+        log_metrics = log_hyperparams = lambda *_, **__: None
+
+    trainer = RunTrainer(logger=Elsewhere(), enable_checkpointing=False, accelerator="cpu")
+    assert trainer.log_dir == str(tmp_path / "group" / "version_3")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from pickle import UnpicklingError
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from worldgen.runs.checkpoints import PREVIOUS, write_whole
 from worldgen.runs.folder import save_weights, training_lock
@@ -22,6 +25,12 @@ from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.runs.telling import TellInLog
 from worldgen.tasks.generator import WorldGenerator
 
+_NAMES = (
+    ("run_name", "run_id", ""),
+    ("name", "version", "project"),
+    ("name", "version", "name"),
+)
+"""Keys of a logger for a run's name, its version, and the folder of both: MLflow's, W&B's, Lightning's."""
 SUBCOMMANDS = ("fit", "validate", "test")
 _KNOWN_WARNINGS = (
     r"LightningCLI's args parameter",  # the words are checked before they get here
@@ -30,8 +39,24 @@ _KNOWN_WARNINGS = (
 )
 
 
+class RunTrainer(Trainer):
+    """A trainer whose ``log_dir`` is the run folder, whatever logs: that above its checkpoints."""
+
+    @property
+    def log_dir(self) -> str | None:
+        """Folder of config, weights and checkpoints; call it in all processes."""
+        logger = self.loggers[0] if self.loggers else None
+        if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
+            return super().log_dir
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        folder = Path(logger.save_dir or self.default_root_dir) / str(logger.name) / version
+        return self.strategy.broadcast(str(folder))
+
+
 class KeepRun(Callback):
     """Writes checkpoints whole, and the averaged weights beside the run's config when training ends.
+
+    TensorBoard's events are in every run folder, beside what else logs.
 
     While it trains it holds a lock on that config: `worldgen runs` tells by it what lives from what stopped.
     """
@@ -41,6 +66,13 @@ class KeepRun(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         write_whole(trainer)
+        folder = trainer.log_dir
+        if (
+            trainer.loggers
+            and folder
+            and not any(isinstance(one, TensorBoardLogger) for one in trainer.loggers)
+        ):
+            trainer.loggers = [*trainer.loggers, TensorBoardLogger(folder, name="", version="")]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir
@@ -83,6 +115,7 @@ def run_lightning(
         ValueError: The checkpoint to go on from cannot be read.
     """
     torch.set_float32_matmul_precision("high")
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3 refuses its store of files
     for message in _KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
@@ -100,6 +133,9 @@ def run_lightning(
             "--ckpt_path must be a whole checkpoint of this model; the file is none. Go on from the one "
             f"before it, which is kept beside last.ckpt as {PREVIOUS}."
         ) from error
+    finally:
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()  # the next fit of this process is a run of its own
     if arguments[0] == "fit" and cli.trainer.is_global_zero:
         _say_what_came_of_it(cli, then)
     return cli
@@ -139,6 +175,7 @@ class _CLI(LightningCLI):
             task,
             data,
             args=list(words),
+            trainer_class=RunTrainer,
             seed_everything_default=0,
             trainer_defaults={
                 "callbacks": [KeepRun(), StopSafely(), TellInLog(), *callbacks],
@@ -151,20 +188,21 @@ class _CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         logger = self.config.fit.trainer.logger if self.subcommand == "fit" else None
         given = getattr(logger, "init_args", None)
-        if (
-            logger is None
-            or given is None
-            or not all(name in given for name in ("save_dir", "name", "version"))
-        ):
+        if logger is None or given is None:
             return
-        if not any(".logger.init_args.name" in word for word in self._words):
-            given.name = _ablations(self._words) or given.name
+        keys = next((keys for keys in _NAMES if all(key in given for key in keys if key)), None)
+        if keys is None:
+            return
+        name, version, group = keys
+        if not any(f".logger.init_args.{name}" in word for word in self._words):
+            given[name] = _ablations(self._words) or given[name]
         checkpoint = self.config.fit.get("ckpt_path")
         # A CSVLogger would delete what was logged there before.
-        if checkpoint and given.version is None and logger.class_path.endswith("TensorBoardLogger"):
+        if checkpoint and given[version] is None and not logger.class_path.endswith("CSVLogger"):
             run = Path(checkpoint).resolve().parent.parent
-            if run.parent == (Path(given.save_dir) / (given.name or "")).resolve():
-                given.version = run.name
+            above = run.parent if group else run.parent.parent
+            if above == (Path(given.save_dir) / (given[group] or "" if group else "")).resolve():
+                given[version] = run.name
 
 
 def _ablations(words: Sequence[str]) -> str:
