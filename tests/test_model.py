@@ -17,6 +17,7 @@ from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.model import Latents, WorldModel
 from worldgen.simulation.clips import simulate_clip
+from worldgen.tasks.schedule import draw_step
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,19 @@ def test_guidance_of_a_slot_reaches_the_sample(clip, vjepa2_folder):
 def test_too_few_first_frames_are_refused(clip):
     with pytest.raises(ValueError, match="needs at least 2 first frames; got 1"):
         build(contexts={2: 1.0}).generate(type(clip)(clip.frames[:, :1], clip.fps, clip.prompts), 8, 0)
+
+
+def test_of_a_picture_no_frame_is_known_while_it_is_trained(clip):
+    model = build()
+    latents = model.encode(
+        simulate_clip("drop", 1, size=16, frames=1)
+    )  # fewer frames than the longest context
+    assert latents.still.shape[1] == 2 and latents.z.shape[1] == 1
+    model.contexts, model.context_odds = (0, 1, 2), torch.tensor([0.1, 0.3, 0.6])
+    assert model.leaving_contexts(1).tolist() == [True, False, False]
+    assert model.leaving_contexts(8).all()
+    which, *_ = draw_step(model, latents, torch.Generator().manual_seed(0))
+    assert which.tolist() == [0]
+    model.contexts = (1, 2)
+    with pytest.raises(ValueError, match="Of 1 frames none is left to make where 1 or more are known; add 0"):
+        model.leaving_contexts(1)

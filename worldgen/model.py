@@ -115,13 +115,13 @@ class WorldModel(nn.Module):
     def encode(self, clip: Clip) -> Latents:
         """The frozen part of training; depends on nothing that is learned here."""
         frames = clip.frames.shape[1]
+        known = [min(context_frames, frames) for context_frames in self.contexts]
         still = torch.stack(
-            [encode_held(self.codec, clip, context_frames, frames) for context_frames in self.contexts], dim=1
+            [encode_held(self.codec, clip, context_frames, frames) for context_frames in known], dim=1
         )
         rows, columns = still.shape[-2:]
         motion = torch.stack(
-            [context_motion(clip, context_frames, (rows, columns)) for context_frames in self.contexts],
-            dim=1,
+            [context_motion(clip, context_frames, (rows, columns)) for context_frames in known], dim=1
         )
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
 
@@ -175,6 +175,21 @@ class WorldModel(nn.Module):
         condition = self.conditioner(latents.slots, keep)
         noisy = self.process.corrupt(x, eps, sigma)
         return self.denoiser(noisy, sigma, self._context(still, motion, which), condition, residuals)
+
+    def leaving_contexts(self, steps: int) -> Bool[Tensor, " K"]:
+        """Which of ``contexts`` leave frames to be made of a clip of so many latent steps.
+
+        Raises:
+            ValueError: None does: a picture is all known once its first frame is.
+        """
+        frames = 1 + (steps - 1) * self.codec.temporal_stride
+        leaving = torch.tensor([context_frames < frames for context_frames in self.contexts])
+        if not leaving.any():
+            raise ValueError(
+                f"Of {frames} frames none is left to make where {self.contexts[0]} or more are known; add 0 "
+                "to model.contexts, as in configs/data/folder.yaml, or leave such clips out."
+            )
+        return leaving.to(self.device)
 
     # ---------------------------------------------------------------- sampling
 

@@ -201,6 +201,24 @@ def test_data_module(shards: Path) -> None:
     assert data.train_source().name(2) == "clip-00000002"
 
 
+def test_rare_shapes_are_trained_on_and_mixed_ones_validated_on(shards: Path) -> None:
+    data = ClipDataModule(train=shards, val=shards, batch_size=3, partial=True)
+    assert sorted(len(batch) for batch in data.train_dataloader()) == [1, 3, 3]
+    source = data.val_source()
+    mixed = [(1, 8, 8) if index in (1, 4) else (3, 8, 8) for index in range(7)]
+
+    class Mixed(Dataset):
+        shapes, __len__ = mixed, lambda self: 7
+
+        def __getitem__(self, index: int) -> Clip:
+            clip = source[index]
+            return Clip(clip.frames[:, : mixed[index][0]], clip.fps, clip.prompts)
+
+    batches = list(data._in_order(Mixed()))
+    assert [tuple(batch.frames.shape[:2]) for batch in batches] == [(3, 3), (2, 3), (2, 1)]
+    assert batches[0].prompts == tuple(source[index].prompts[0] for index in (0, 2, 3))
+
+
 def test_data_module_without_folders(shards: Path) -> None:
     data = ClipDataModule(val=shards)
     with pytest.raises(ValueError, match="needs a folder to train on; set data.train"):

@@ -22,9 +22,8 @@ from worldgen.diffusion.maps import EdgeMap, MaskMap
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.model import WorldModel
-from worldgen.runs.folder import open_run
+from worldgen.runs.folder import HOME, open_run
 from worldgen.runs.generate import open_controls, steer
-from worldgen.runs.recipe import HOME
 from worldgen.tasks.control import ControlTask
 
 RUN = HOME / "assets" / "nano" / "generator"

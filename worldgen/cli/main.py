@@ -10,7 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from worldgen.cli import evaluate, make, study, train
@@ -26,10 +28,11 @@ _UNION = r"Does not validate against any of the Union .*? Errors: - (.*?) - Expe
 
 @dataclass(frozen=True)
 class Command:
-    """A command: what it is for, and what runs its words."""
+    """A command: what it is for, what runs its words, and what refuses wrong ones without running them."""
 
     text: str
     run: Callable[[Sequence[str]], None]
+    check: Callable[[Sequence[str]], object]
 
 
 def _plain(
@@ -55,7 +58,7 @@ def _plain(
         else:
             function(**read_words(function, name, words, bare, beside))
 
-    return Command(text, run)
+    return Command(text, run, lambda words: read_words(function, name, words, bare, beside))
 
 
 def _group(
@@ -67,17 +70,24 @@ def _group(
 ) -> Command:
     """A command of several: ``worldgen NAME COMMAND ...``; ``lengthen`` spells short forms like that."""
 
+    def member_of(words: Sequence[str]) -> Command:
+        if words[0] not in members:
+            raise ValueError(f"worldgen {name} has no command {words[0]!r}{did_you_mean(words[0], members)}")
+        return members[words[0]]
+
     def run(words: Sequence[str]) -> None:
         words = lengthen(words)
         if not words or words[0] in ("-h", "--help"):
             rows = [(f"{member} ...", command.text) for member, command in members.items()]
             print(group_help(name, text[0].upper() + text[1:] + ".", rows, example))
-        elif words[0] not in members:
-            raise ValueError(f"worldgen {name} has no command {words[0]!r}{did_you_mean(words[0], members)}")
         else:
-            members[words[0]].run(words[1:])
+            member_of(words).run(words[1:])
 
-    return Command(text, run)
+    def check(words: Sequence[str]) -> None:
+        words = lengthen(words) or [""]
+        member_of(words).check(words[1:])
+
+    return Command(text, run, check)
 
 
 def _benchmark(words: Sequence[str]) -> None:
@@ -86,13 +96,87 @@ def _benchmark(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         rows = [(name, " ".join(summary(function.__doc__ or ""))) for name, function in known.items()]
         print(group_help("evaluate benchmark", "Run a published benchmark.", rows, _PHYSICS_IQ))
-    elif words[0] not in known:
-        raise ValueError(
-            f"worldgen evaluate benchmark has no {words[0]!r} in front{did_you_mean(words[0], known)}"
-        )
     else:
-        beside = {f"evaluate benchmark {other}": function for other, function in known.items()}
-        _plain("evaluate benchmark", "", known[words[0]], "benchmark", beside).run(words)
+        _named_benchmark(words).run(words)
+
+
+def _named_benchmark(words: Sequence[str]) -> Command:
+    known = evaluate.BENCHMARKS
+    name = words[0] if words else ""
+    if name not in known:
+        raise ValueError(f"worldgen evaluate benchmark has no {name!r} in front{did_you_mean(name, known)}")
+    beside = {f"evaluate benchmark {other}": function for other, function in known.items()}
+    return _plain("evaluate benchmark", "", known[name], "benchmark", beside)
+
+
+def _trained(text: str, training: train.Training) -> Command:
+    return Command(text, training.run, training.check)
+
+
+def demo(
+    out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
+) -> None:
+    """Simulate held-out scenes, continue them with the nano weights, and check both against physics.
+
+    Args:
+        out: Folder of the report; with --from-scratch also of data and weights.
+        from_scratch: Simulate and train everything first; what is done already is reused.
+        clips: Held-out scenes.
+        seed: Of the noise.
+
+    Example:
+        worldgen demo --out outputs/demo
+    """
+    from worldgen.runs.folder import HOME, shipped_weights
+    from worldgen.runs.recipe import run_recipe
+    from worldgen.study.demo import run_demo
+
+    run, out = shipped_weights() / "generator", out.absolute()
+    if from_scratch:
+        with chdir(HOME):
+            *_, last = run_recipe(Path("configs/recipes/nano.yaml"), out, check_command, run_command)
+        run = last.makes[0]
+    page = run_demo(run, out, clips, seed)
+    for name in (page.name, "generated.mp4", "filmstrip.png"):
+        print(page.parent / name)
+
+
+def recipe(file: Path, out: Path | None = None, dry_run: bool = False) -> None:
+    """Run ordered stages of commands; each is kept while its words, inputs and code are as they were.
+
+    Args:
+        file: Yaml of the stages, such as configs/recipes/nano.yaml.
+        out: What {out} stands for in it; outputs/NAME of the file when left out.
+        dry_run: List the stages with state and time, and run none.
+
+    Example:
+        worldgen recipe configs/recipes/nano.yaml --out outputs/demo --dry-run
+    """
+    from worldgen.runs.recipe import run_recipe
+
+    run_recipe(file, out or Path("outputs") / file.stem, check_command, run_command, dry_run)
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Refuse words that `run_command` would refuse before it does anything.
+
+    Raises:
+        ValueError: There is no such command, or it has no such option.
+    """
+    if words[0] not in COMMANDS:
+        raise ValueError(f"worldgen has no command {words[0]!r}{did_you_mean(words[0], COMMANDS)}")
+    COMMANDS[words[0]].check(words[1:])
+
+
+def run_command(words: Sequence[str]) -> None:
+    """Run words as if they had been typed; errors are the caller's."""
+    called, sys.argv = sys.argv, ["worldgen", *words]  # what a report says of its own command
+    try:
+        if words[0] not in COMMANDS:
+            raise ValueError(f"worldgen has no command {words[0]!r}{did_you_mean(words[0], COMMANDS)}")
+        COMMANDS[words[0]].run(words[1:])
+    finally:
+        sys.argv = called
 
 
 _PHYSICS_IQ = "worldgen evaluate benchmark physics-iq --generated my_videos/ --real physics-IQ-benchmark/"
@@ -102,19 +186,28 @@ EVALUATE = {
     "run": _plain("evaluate run", "a trained generator, on simulated clips", evaluate.run, "run", _BESIDE),
     "videos": _plain("evaluate videos", "anybody's videos", evaluate.videos, "videos", _BESIDE),
     "tracks": _plain("evaluate tracks", "tracks without video", evaluate.tracks, "tracks", _BESIDE),
-    "benchmark": Command(f"a published benchmark: {', '.join(evaluate.BENCHMARKS)}", _benchmark),
+    "benchmark": Command(
+        f"a published benchmark: {', '.join(evaluate.BENCHMARKS)}",
+        _benchmark,
+        lambda words: _named_benchmark(words).check(words),
+    ),
 }
 DATA = {
     "import": _plain("data import", "cut a folder of real videos into shards", make.import_data, "folder"),
     "show": _plain("data show", "print what shards hold, and draw it", make.show_data, "folder"),
 }
 CACHE = {
-    "plan": Command("say how large the cache of a fit will be", train.plan_cache),
-    "verify": Command("compare checksums, compute some clips again", train.verify_cache),
+    "plan": Command("say how large the cache of a fit will be", train.plan_cache, train.CACHES["plan"].check),
+    "verify": Command(
+        "compare checksums, compute some clips again", train.verify_cache, train.CACHES["verify"].check
+    ),
     "show": _plain("cache show", "print what a cache holds", make.show_cache, "folder"),
 }
 COMMANDS = {
-    "demo": _plain("demo", "simulate, generate and check with the shipped nano weights", make.demo),
+    "demo": _plain("demo", "simulate, generate and check with the shipped nano weights", demo),
+    "recipe": _plain(
+        "recipe", "run ordered stages of commands, of which what is done is kept", recipe, "file"
+    ),
     "simulate": _plain("simulate", "simulate, film and caption scenes into shards", make.simulate),
     "data": _group(
         "data",
@@ -123,8 +216,8 @@ COMMANDS = {
         "worldgen data import my_videos/ --out shards/",
     ),
     "cache": _group("cache", "what fit keeps of encoded clips", CACHE, "worldgen cache show outputs/cache"),
-    "pretrain": Command(f"train a part: {', '.join(train.PARTS)}", train.pretrain),
-    "probe": Command("read family, count and speed off an encoder's tokens", train.probe),
+    "pretrain": Command(f"train a part: {', '.join(train.PARTS)}", train.pretrain, train.check_pretrain),
+    "probe": Command("read family, count and speed off an encoder's tokens", train.probe, train.check_probe),
     "generate": _plain("generate", "continue first frames as a caption says", make.generate, "run"),
     "evaluate": _group(
         "evaluate",
@@ -144,21 +237,15 @@ COMMANDS = {
     ),
     "calibrate": _plain("calibrate", "say what each check sees, and to what it is blind", study.calibrate),
     "runs": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
-    "fit": Command("train a world generator (Lightning)", train.TRAININGS["fit"].run),
-    "validate": Command("validate a checkpoint (Lightning)", train.TRAININGS["validate"].run),
-    "test": Command("test a checkpoint (Lightning)", train.TRAININGS["test"].run),
+    "fit": _trained("train a world generator (Lightning)", train.TRAININGS["fit"]),
+    "validate": _trained("validate a checkpoint (Lightning)", train.TRAININGS["validate"]),
+    "test": _trained("test a checkpoint (Lightning)", train.TRAININGS["test"]),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Bad input ends with one sentence on stderr and exit code 2."""
-    called = sys.argv
-    if arguments is not None:
-        sys.argv = ["worldgen", *arguments]  # what a report says of its own command
-    try:
-        _run(sys.argv[1:])
-    finally:
-        sys.argv = called
+    _run(sys.argv[1:] if arguments is None else arguments)
 
 
 def _run(words: Sequence[str]) -> None:
@@ -171,9 +258,7 @@ def _run(words: Sequence[str]) -> None:
         print(__version__)
         return
     try:
-        if words[0] not in COMMANDS:
-            raise ValueError(f"worldgen has no command {words[0]!r}{did_you_mean(words[0], COMMANDS)}")
-        COMMANDS[words[0]].run(words[1:])
+        run_command(words)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:

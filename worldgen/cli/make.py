@@ -68,29 +68,6 @@ def simulate(
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
 
 
-def demo(
-    out: Path = Path("outputs/demo"), from_scratch: bool = False, clips: int = 12, seed: int = 0
-) -> None:
-    """Simulate held-out scenes, continue them with the nano weights, and check both against physics.
-
-    Args:
-        out: Folder of the report; with --from-scratch also of data and weights.
-        from_scratch: Simulate and train everything first; what is done already is reused.
-        clips: Held-out scenes.
-        seed: Of the noise.
-
-    Example:
-        worldgen demo --out outputs/demo
-    """
-    from worldgen.runs.recipe import shipped_weights, train_from_scratch
-    from worldgen.study.demo import run_demo
-
-    run = train_from_scratch(out) if from_scratch else shipped_weights() / "generator"
-    page = run_demo(run, out, clips, seed)
-    for name in (page.name, "generated.mp4", "filmstrip.png"):
-        print(page.parent / name)
-
-
 def generate(
     run: Path,
     prompt: str,

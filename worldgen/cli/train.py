@@ -225,13 +225,30 @@ def pretrain(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         rows = [(name, part.summary) for name, part in PARTS.items()]
         print(group_help("pretrain", "Train a part of the model.", rows, PARTS["codec"].example))
-    elif words[0] not in PARTS:
-        near = did_you_mean(words[0], PARTS)
-        raise ValueError(
-            f"worldgen pretrain takes {either(PARTS)}; got {words[0]}{near if 'Did' in near else '.'}"
-        )
     else:
-        PARTS[words[0]].run(words[1:])
+        _part_of(words).run(words[1:])
+
+
+def check_pretrain(words: Sequence[str]) -> None:
+    """Refuse a part that there is not, and words that it does not take."""
+    _part_of(words).check(words[1:])
+
+
+def _part_of(words: Sequence[str]) -> Training:
+    name = words[0] if words else ""
+    if name not in PARTS:
+        near = did_you_mean(name, PARTS)
+        raise ValueError(
+            f"worldgen pretrain takes {either(PARTS)}; got {name}{near if 'Did' in near else '.'}"
+        )
+    return PARTS[name]
+
+
+def check_probe(words: Sequence[str]) -> None:
+    """Refuse options that there are not."""
+    known = signature(_PROBE)
+    assert known is not None
+    Keys("probe", dict.fromkeys(known.parameters)).check_words(words)
 
 
 def probe(words: Sequence[str]) -> None:
@@ -245,7 +262,7 @@ def probe(words: Sequence[str]) -> None:
         )
         print("\n".join([*lines, "", *summary(known.doc), "", *in_columns(rows), *example_lines(_PROBING)]))
         return
-    Keys("probe", dict.fromkeys(known.parameters)).check_words(words)
+    check_probe(words)
     from jsonargparse import ArgumentParser, Namespace
 
     from worldgen.study.probes import probe

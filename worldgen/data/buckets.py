@@ -70,7 +70,7 @@ class BucketLoader(ResumableLoader[Item, Batch]):
             raise ValueError(
                 f"Every shape needs a full batch of {batch_size}; of {rare[0]} there are "
                 f"{self._counts[rare[0]]}, which would never be seen. Lower batch_size, leave them out, or "
-                "allow partial batches."
+                "set data.partial: true."
             )
         super().__init__(dataset, batch_size, collate, seed, workers, shuffle, mark)
 

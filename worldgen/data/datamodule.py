@@ -41,6 +41,8 @@ class ClipDataModule(LightningDataModule):
         noise: Of a sensor, added to training clips when they are read.
         caption_member: The member of shards whose text is each prompt; description.txt holds long captions.
         clips: Train on the first so many clips only.
+        partial: Whether the incomplete batch of each shape is trained on too; needed where a shape has fewer
+            clips than a batch.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ClipDataModule(LightningDataModule):
         noise: SensorNoise | None = None,
         caption_member: str = CAPTION,
         clips: int | None = None,
+        partial: bool = False,
     ) -> None:
         super().__init__()
         for key, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
@@ -64,7 +67,7 @@ class ClipDataModule(LightningDataModule):
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size, self.frames, self.noise = size, frames, noise
-        self.caption_member, self.clips = caption_member, clips
+        self.caption_member, self.clips, self.partial = caption_member, clips, partial
         self._instead: tuple[Dataset, Callable[[list], object]] | None = None
 
     def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
@@ -102,27 +105,30 @@ class ClipDataModule(LightningDataModule):
         return self._open(self.test, "test")
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled, full batches only; of one shape each where the clips have several."""
+        """Shuffled, full batches unless ``partial``; of one shape each where the clips have several."""
         dataset, collate = self._instead or (self.train_source(), stack_clips)
         mark = _mark(self._open_training())
         how = (self.batch_size, collate, self.seed, self.workers)
-        if isinstance(dataset, Shaped) and len(set(dataset.shapes)) > 1:
-            return BucketLoader(dataset, dataset.shapes, *how, mark=mark)
+        if isinstance(dataset, Shaped) and (self.partial or len(set(dataset.shapes)) > 1):
+            return BucketLoader(dataset, dataset.shapes, *how, partial=self.partial, mark=mark)
         return ResumableLoader(dataset, *how, mark=mark)
 
-    def val_dataloader(self) -> DataLoader[Clip] | list[DataLoader[Clip]]:
-        """In order; nothing where no folder was named."""
+    def val_dataloader(self) -> DataLoader[Clip] | BucketLoader | list[DataLoader[Clip]]:
+        """In order, batches of one shape each; nothing where no folder was named."""
         return [] if self.val is None else self._in_order(self.val_source())
 
-    def test_dataloader(self) -> DataLoader[Clip]:
-        """In order."""
+    def test_dataloader(self) -> DataLoader[Clip] | BucketLoader:
+        """In order, batches of one shape each."""
         return self._in_order(self.test_source())
 
     def transfer_batch_to_device(self, batch: Clip, device: torch.device, dataloader_idx: int) -> Clip:
         """Lightning's own transfer writes into what it is given, and our types are frozen."""
         return to_device(batch, device)
 
-    def _in_order(self, source: ShardedClips | VideoFolder) -> DataLoader[Clip]:
+    def _in_order(self, source: ShardedClips | VideoFolder) -> DataLoader[Clip] | BucketLoader:
+        if isinstance(source, Shaped) and len(set(source.shapes)) > 1:
+            how = (self.batch_size, stack_clips, self.seed, self.workers)
+            return BucketLoader(source, source.shapes, *how, shuffle=False, partial=True)
         return DataLoader(source, self.batch_size, collate_fn=stack_clips, num_workers=self.workers)
 
     def _open_training(self, skip: tuple[str, ...] = ()) -> ShardedClips | VideoFolder:

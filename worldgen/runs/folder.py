@@ -24,6 +24,8 @@ from worldgen.model import WorldModel, read_weights
 from worldgen.runs.moved import refuse_moved
 from worldgen.texts import read_yaml
 
+HOME = Path(__file__).resolve().parents[2]
+"""The project's folder."""
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 TRAINING_KEYS = (
     "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures", "start"
@@ -31,6 +33,20 @@ TRAINING_KEYS = (
 """What a config says of training and validation, and what is no part of the model."""
 
 _TRIES = 20
+
+
+def shipped_weights() -> Path:
+    """Folder of the nano weights that come with the project.
+
+    Raises:
+        FileNotFoundError: The package was installed without them.
+    """
+    folder = HOME / "assets" / "nano"
+    if not (folder / "generator" / "model.safetensors").is_file():
+        raise FileNotFoundError(
+            f"The nano weights must lie in {folder}, and do not. Install from a clone of the project."
+        )
+    return folder
 
 
 def save_weights(model: WorldModel, folder: Path) -> Path:

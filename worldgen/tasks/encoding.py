@@ -43,6 +43,9 @@ def try_shapes(model: WorldModel, data: ClipDataModule) -> None:
     shapes: list[tuple[int, int, int] | None] = [None]  # videos are all read as one
     if isinstance(source, Shaped):
         shapes = list(source.shapes)
+    validated = data.val_source() if data.val is not None else None
+    for frames, *_ in dict.fromkeys(validated.shapes) if isinstance(validated, Shaped) else ():
+        model.leaving_contexts(model.codec.steps(frames))
     with torch.random.fork_rng():
         for shape in dict.fromkeys(shapes):
             try:

@@ -109,7 +109,12 @@ class WorldGenerator(LightningModule):
         latents = precompute_latents(self.model, data, self.cache, self.storage)
         data.train_on(latents, stack_columns)
         first = (latents[index] for index in range(min(256, len(latents))))
-        changes = torch.cat([(z[:, None] - still).flatten() for z, still, *_ in first])
+        changes = torch.cat(
+            [
+                (z[:, None] - still)[:, self.model.leaving_contexts(z.shape[1]).cpu()].flatten()
+                for z, still, *_ in first
+            ]
+        )
         self.model.latent_std.copy_(changes.std())
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:

@@ -75,7 +75,8 @@ def draw_step(
     count, device = len(latents.z), generator.device
     seeds = torch.randint(2**62, (4,), generator=generator, device=device).tolist()
     of_which, of_sigma, of_eps, of_keep = (torch.Generator(device).manual_seed(seed) for seed in seeds)
-    which = torch.multinomial(model.context_odds, count, replacement=True, generator=of_which)
+    odds = model.context_odds * model.leaving_contexts(latents.z.shape[1])
+    which = torch.multinomial(odds, count, replacement=True, generator=of_which)
     sigma = model.process.draw_sigma(count, of_sigma)
     keep = model.conditioner.draw_keep(count, of_keep)
     eps = torch.randn(latents.z.shape, generator=of_eps, device=device)

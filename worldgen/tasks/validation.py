@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -70,15 +71,21 @@ def first_clips(source: ShardedClips | VideoFolder, count: int) -> Clip:
     """The first clips of what is validated or tested on, on the CPU: the same ones at every validation.
 
     Of several processes each has all of them and measures the same: a model that is sharded over processes
-    can only be run by all of them together.
+    can only be run by all of them together. Of clips of several shapes, those of the commonest
+    one that moves.
     """
-    return stack_clips([source[index] for index in range(min(count, len(source)))])
+    chosen = list(range(len(source)))
+    if isinstance(source, ShardedClips) and len(set(source.shapes)) > 1:
+        counts = Counter(shape for shape in source.shapes if shape[0] > 1) or Counter(source.shapes)
+        ((commonest, _),) = counts.most_common(1)
+        chosen = [index for index in chosen if source.shapes[index] == commonest]
+    return stack_clips([source[index] for index in chosen[:count]])
 
 
 def continue_clips(model: WorldModel, truth: Clip, seed: int) -> Clip:
     """What the model makes of the longest context of each clip; on the CPU."""
-    context_frames = model.contexts[-1]
     there = to_device(truth, model.device)
+    context_frames = model.choose_context(there)
     start, slots = hold(there, context_frames, context_frames), model.encode_condition(there)
     return to_device(model.generate(start, truth.frames.shape[1], seed, slots), "cpu")
 
@@ -92,9 +99,10 @@ def draw_samples(truth: Clip, made: Clip) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _fixed(model: WorldModel, latents: Latents, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise, the longest context for each clip, and all conditions kept."""
+    """Noise, the longest context that leaves something to be made, and all conditions kept."""
     device, count = model.device, len(latents.z)
     generator = torch.Generator(device).manual_seed(seed)
     eps = torch.randn(latents.z.shape, generator=generator, device=device)
-    which = torch.full((count,), len(model.contexts) - 1, device=device)
+    longest = int(model.leaving_contexts(latents.z.shape[1]).nonzero().max())
+    which = torch.full((count,), longest, device=device)
     return eps, which, torch.ones(count, dtype=torch.bool, device=device)
