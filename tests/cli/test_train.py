@@ -9,7 +9,11 @@ from worldgen.cli.train import PARTS, TRAININGS
 ROOT = Path(__file__).resolve().parents[2]
 FIT = TRAININGS["fit"]
 BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/nano.yaml")]
-CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "tasks"]
+CONFIGS = [
+    path
+    for path in sorted((ROOT / "configs").rglob("*.yaml"))
+    if path.parent.name not in ("tasks", "recipes")
+]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

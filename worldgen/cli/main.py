@@ -205,9 +205,6 @@ CACHE = {
 }
 COMMANDS = {
     "demo": _plain("demo", "simulate, generate and check with the shipped nano weights", demo),
-    "recipe": _plain(
-        "recipe", "run ordered stages of commands, of which what is done is kept", recipe, "file"
-    ),
     "simulate": _plain("simulate", "simulate, film and caption scenes into shards", make.simulate),
     "data": _group(
         "data",
@@ -236,6 +233,9 @@ COMMANDS = {
         "sensitivity", "swap conditions of a run: which does it heed", study.sensitivity, "run"
     ),
     "calibrate": _plain("calibrate", "say what each check sees, and to what it is blind", study.calibrate),
+    "recipe": _plain(
+        "recipe", "run ordered stages of commands, of which what is done is kept", recipe, "file"
+    ),
     "runs": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
     "fit": _trained("train a world generator (Lightning)", train.TRAININGS["fit"]),
     "validate": _trained("validate a checkpoint (Lightning)", train.TRAININGS["validate"]),
@@ -271,7 +271,6 @@ def _run(words: Sequence[str]) -> None:
 def _help() -> str:
     lines = [
         "usage: worldgen COMMAND ...",
-        "",
         "A modular video world model, and the physics bench it is tested on.",
         "",
     ]
