@@ -135,5 +135,8 @@ def test_the_longest_stillness_is_that_of_every_run_looked_at():
             if np.linalg.norm(np.ptp(places[start:stop], axis=0)) <= reach
         ]
         longest = max(stop - start for start, stop in runs)
-        first, last = kinds._stillest(places, reach)
-        assert (first, last) in runs and last - first == longest
+        boxes = kinds._Boxes(places)
+        assert boxes.find_longest(0, 50, reach) == min(run for run in runs if run[1] - run[0] == longest)
+        inner = [run for run in runs if run[0] >= 7 and run[1] <= 31]
+        longest = max(stop - start for start, stop in inner)
+        assert boxes.find_longest(7, 31, reach) == min(run for run in inner if run[1] - run[0] == longest)

@@ -7,7 +7,6 @@ it claims to be one (it falls, or bends down) and nothing else explains it: then
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Literal
 
 import numpy as np
@@ -129,13 +128,13 @@ def find_rests(
         path = position[start:stop]
         span = float(np.linalg.norm(np.ptp(path, axis=0)))
         noise = max(_noise(path, sigma, span), 5e-5 * span)
+        boxes = _Boxes(path)
         waiting = [(0, len(path))]
         while waiting:
             low, high = waiting.pop()
             if high - low < _LEAST_REST:
                 continue
-            first, last, off, own = _grow_stillness(path[low:high], noise)
-            first, last = first + low, last + low
+            first, last, off, own = _grow_stillness(path, boxes, low, high, noise)
             inner = first > 0 and last < len(path)  # between two motions it takes more to be a stillness
             if last - first < _LEAST_REST + 2 * inner:
                 continue
@@ -194,47 +193,60 @@ def _noise(path: Float[np.ndarray, "T 3"], sigma: float, span: float) -> float:
 
 
 def _grow_stillness(
-    path: Float[np.ndarray, "T 3"], noise: float
+    path: Float[np.ndarray, "T 3"], boxes: _Boxes, low: int, high: int, noise: float
 ) -> tuple[int, int, Float[np.ndarray, " K"], float]:
-    """The longest stillness, how far its places are from their middle, and its own noise.
+    """The longest stillness in ``low:high``, how far its places are from their middle, and its own noise.
 
     Fourth differences of a few frames tell the noise badly, so the stillness is found again with its own.
     """
     own = noise
-    first, last = _stillest(path, 8 * own)
+    first, last = boxes.find_longest(low, high, 8 * own)
     for _ in range(3):
         off = np.linalg.norm(path[first:last] - np.median(path[first:last], axis=0), axis=1)
         own = max(noise, min(float(np.median(off)) / _MEDIAN_OFF, 2.5 * noise))
-        first, last = _stillest(path, 8 * own)
+        first, last = boxes.find_longest(low, high, 8 * own)
     return first, last, np.linalg.norm(path[first:last] - np.median(path[first:last], axis=0), axis=1), own
 
 
-def _stillest(path: Float[np.ndarray, "T 3"], reach: float) -> tuple[int, int]:
-    """The longest run of frames whose places lie within ``reach`` of each other."""
-    best, start, square = (0, 0), 0, reach**2
-    # Of each axis, and of its negative: frames of the run whose place is above all later ones.
-    ranks: list[tuple[list[float], deque[int]]] = [
-        (values, deque()) for axis in path.T for values in (axis.tolist(), (-axis).tolist())
-    ]
-    for last in range(len(path)):
-        for values, peaks in ranks:
-            while peaks and values[peaks[-1]] <= values[last]:
-                peaks.pop()
-            peaks.append(last)
-        while _diagonal(ranks) > square:
-            start += 1
-            for _, peaks in ranks:
-                if peaks[0] < start:
-                    peaks.popleft()
-        if last + 1 - start > best[1] - best[0]:
-            best = (start, last + 1)
-    return best
+class _Boxes:
+    """The boxes that runs of a path's frames fill.
 
+    A path of which one stillness after the other is taken has few lengths of them (of n frames less than
+    ``sqrt(2 n)``), so the boxes of all runs of one length are kept.
+    """
 
-def _diagonal(ranks: list[tuple[list[float], deque[int]]]) -> float:
-    """Squared diagonal of the box that the run fills."""
-    tops = [values[peaks[0]] for values, peaks in ranks]
-    return (tops[0] + tops[1]) ** 2 + (tops[2] + tops[3]) ** 2 + (tops[4] + tops[5]) ** 2
+    def __init__(self, path: Float[np.ndarray, "T 3"]) -> None:
+        self._tops, self._bottoms = [path], [path]  # of runs of 1, 2, 4, ... frames
+        self._diagonals: dict[int, Float[np.ndarray, " R"]] = {}
+
+    def find_longest(self, low: int, high: int, reach: float) -> tuple[int, int]:
+        """The longest run within ``low:high`` whose places lie within ``reach``, and the first of such.
+
+        Each part of a run that fits does so, too: the length is found bit by bit.
+        """
+        first, size, square = low, 0, reach**2
+        for bit in reversed(range((high - low).bit_length())):
+            longer = size + (1 << bit)
+            if longer > high - low:
+                continue
+            fits = self._squared_diagonals(longer)[low : high - longer + 1] <= square
+            if fits.any():
+                first, size = low + int(fits.argmax()), longer
+        return first, first + size
+
+    def _squared_diagonals(self, size: int) -> Float[np.ndarray, " R"]:
+        """Of the box of each run of ``size`` frames, by its first."""
+        if size not in self._diagonals:
+            level = size.bit_length() - 1
+            for runs, fold in ((self._tops, np.maximum), (self._bottoms, np.minimum)):
+                for done in range(len(runs), level + 1):
+                    half = 1 << (done - 1)
+                    runs.append(fold(runs[-1][:-half], runs[-1][half:]))
+            tops, bottoms, rest = self._tops[level], self._bottoms[level], size - (1 << level)
+            stop = len(tops) - rest
+            sides = np.maximum(tops[:stop], tops[rest:]) - np.minimum(bottoms[:stop], bottoms[rest:])
+            self._diagonals[size] = np.square(sides).sum(axis=1)
+        return self._diagonals[size]
 
 
 def _breaks(path: Float[np.ndarray, "T 3"], first: int, last: int, noise: float) -> bool:
