@@ -51,7 +51,10 @@ def ablate(
 
     declared = read_experiment(experiment)
     for arm in declared.arms:
-        TRAININGS["fit"].check(declared.layers(arm))
+        try:
+            TRAININGS["fit"].check(declared.layers(arm))
+        except ValueError as error:
+            raise ValueError(f"{experiment}: arm {arm.name}: {error}") from None
     from worldgen.study.ablation.ablate import run_study
     from worldgen.study.ablation.engines import open_engine
 

@@ -178,3 +178,9 @@ def test_two_studies_in_one_folder_are_not_run_at_once(copied):
     experiment, out = copied
     with ablate._claimed(out), pytest.raises(BlockingIOError, match="Another worldgen ablate works in"):
         go_on(experiment, out)
+
+
+def test_a_file_where_the_folder_should_be_is_named(study, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(FileExistsError, match="--out must be a folder; .*out is a file"):
+        go_on(study[0], tmp_path / "out")

@@ -117,7 +117,10 @@ def _read_step(cell: Cell) -> int:
 @contextmanager
 def _claimed(out: Path) -> Iterator[None]:
     """The folder, for this process alone; the system takes the claim back when it dies."""
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise FileExistsError(f"--out must be a folder; {out} is a file. Give another.") from None
     handle = os.open(out / "lock", os.O_CREAT | os.O_RDWR, 0o666)
     try:
         try:
