@@ -58,6 +58,7 @@ def test_what_lies_within_an_output_of_a_stage_is_an_input_and_must_be_made():
 )
 def test_values_in_front_are_read(line):
     assert found(f"{line} --out runs/x", makes="runs/x")[0] == {"runs/a", "data/train"}
+    assert "runs/a" in found(f"{line} --out runs/a/report", makes="runs/a/report")[0], "it holds what is made"
     assert found("compare runs/a runs/b --out c")[1] == {"runs/a", "runs/b"}
 
 

@@ -44,7 +44,7 @@ def find_inputs(
             wanted.append(place)
         if _made(place, made) or place.exists() and (is_path or read) and not _inside(place, [out]):
             inputs.append(place)
-    return [place for place in dict.fromkeys(inputs) if not _made(place, makes)], wanted
+    return [place for place in dict.fromkeys(inputs) if not _inside(place, makes)], wanted
 
 
 def _settings(words: Sequence[str]) -> dict[str, Any]:
