@@ -10,6 +10,7 @@ from tests.study.ablation import tiny_study
 from worldgen.data.shards.engines import LocalEngine
 from worldgen.study.ablation import ablate, work
 from worldgen.study.ablation.ablate import run_study
+from worldgen.study.ablation.engines import open_engine
 from worldgen.study.ablation.experiment import read_experiment
 
 HERE = LocalEngine(1)
@@ -107,7 +108,7 @@ def test_a_killed_cell_goes_on_to_the_same_bytes(copied, ran):
 def test_every_engine_computes_the_same_bytes(study, tmp_path):
     experiment, out = study
     fewer = replace(experiment, arms=experiment.arms[:2])
-    run_study(fewer, tmp_path / "out", LocalEngine(2), False, False, False)
+    run_study(fewer, tmp_path / "out", open_engine("processes", 2), False, False, False)
     rows = (tmp_path / "out" / "cells.csv").read_text().splitlines()
     assert set(rows) <= set((out / "cells.csv").read_text().splitlines()) and len(rows) > 20
 

@@ -48,10 +48,12 @@ class LocalEngine(Engine):
 
     Args:
         processes: How many; one per core when None.
+        module: What they import, once for all of them, so that they share its memory; each imports for itself
+            when None.
     """
 
-    def __init__(self, processes: int | None = None) -> None:
-        self.processes = _check_processes(processes) or os.cpu_count() or 1
+    def __init__(self, processes: int | None = None, module: str | None = None) -> None:
+        self.processes, self.module = _check_processes(processes) or os.cpu_count() or 1, module
 
     def run(self, make: Callable[[int], Made], shards: Sequence[int]) -> Iterator[tuple[int, Made]]:
         """As `Engine.run`. The caller's script needs the usual ``if __name__ == "__main__":``."""
@@ -77,7 +79,11 @@ class LocalEngine(Engine):
 
     def _run_pool(self, make: Callable[[int], Made], shards: Sequence[int]) -> Iterator[tuple[int, Made]]:
         with _one_thread_per_process():
-            context = multiprocessing.get_context("spawn")  # fork is unsafe after torch has started threads
+            # Fork is unsafe after torch has started threads; a server that only imports has none.
+            served = "forkserver" in multiprocessing.get_all_start_methods()
+            context = multiprocessing.get_context("forkserver" if served and self.module else "spawn")
+            if self.module is not None and served:
+                context.set_forkserver_preload([self.module])
             count = min(self.processes, len(shards))
             pool = ProcessPoolExecutor(count, mp_context=context, initializer=_die_with_parent)
             try:

@@ -18,7 +18,9 @@ def open_engine(name: str, processes: int | None) -> Engine:
     """
     if name == "local":
         return LocalEngine(1)
-    kinds = {"processes": LocalEngine, "ray": RayEngine, "slurm": SlurmEngine}
+    if name == "processes":
+        return LocalEngine(processes, "worldgen.study.ablation.work")
+    kinds = {"ray": RayEngine, "slurm": SlurmEngine}
     if name not in kinds:
         raise ValueError(f"--engine must be local, processes, ray or slurm; got {name!r}.")
     return kinds[name](processes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import logging
 import math
@@ -254,6 +255,7 @@ def _alone(log: Any) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+        gc.collect()  # a trainer and its model hold each other
 
 
 def _sentence(error: BaseException) -> str:
