@@ -124,7 +124,7 @@ def test_what_is_alike_is_named_and_else_everything():
         (["--clips", "0"], "--clips must be from 1 to 1,000,000,000; got 0"),
         (["--clips=-1"], "--clips must be from 1 to 1,000,000,000; got -1"),
         (["--seed", "-1"], "--seed must be from 0 to 4,294,967,295; got -1"),
-        (["--fps", "1e-6"], "--fps must be from 0.001 to 1,000,000; got 1e-6"),
+        (["--fps", "1e-6"], "--fps must be from 0.001 to 1,000,000; got 1e-06"),
         (["--fps", "nan"], "--fps must be from 0.001 to 1,000,000; got nan"),
         (["--fps", "inf"], "--fps must be from 0.001 to 1,000,000; got inf"),
         (["--processes", "0"], "--processes must be from 1 to 1,024; got 0"),

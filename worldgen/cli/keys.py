@@ -6,15 +6,20 @@ left to jsonargparse.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worldgen.cli.limits import KEYS, limits_of, require_within
 from worldgen.cli.options import RENAMED, did_you_mean
 from worldgen.cli.source import Parameter, Signature, locate, read_module, signature
 from worldgen.runs.moved import refuse_moved
 
 _OF_CLASSES = ("class_path", "init_args", "dict_kwargs")
+_NUMBER = re.compile(r"\b(int|float)\b")
+_YAMLS_OWN = re.compile(r"\.(inf|nan)$", re.IGNORECASE)
+"""Numbers as only yaml writes them."""
 _FREE = ("help", "print_config", "print_shtab")
 
 
@@ -85,6 +90,9 @@ class Keys:
             for name in reversed(rest):
                 value = {name: value}
             path = self.sections[first]
+            limits = KEYS.get(first) if path is None else None
+            if limits is not None:
+                _require_numbers((first,), value, limits, source)
             if path is not None and isinstance(value, dict):
                 self._check_section((first,), path, value, source)
             else:
@@ -101,7 +109,11 @@ class Keys:
                 continue
             if first not in known.parameters:
                 raise ValueError(_no_key(place, first, known, source))
-            self._check_value((*place, first), known.parameters[first], inner, source)
+            parameter = known.parameters[first]
+            self._check_value((*place, first), parameter, inner, source)
+            limits = limits_of(known.path, first)
+            if limits and _NUMBER.search(parameter.annotation):
+                _require_numbers((*place, first), inner, limits, source)
 
     def _check_value(self, place: tuple[str, ...], parameter: Parameter, value: object, source: str) -> None:
         refuse_moved(value, source)
@@ -150,10 +162,30 @@ class Keys:
             )
         if any(part in _FREE for part in parts):
             return
-        if len(parts) > 1:
+        if len(parts) > 1 or name in KEYS or isinstance(_parse(value), dict):
             self._check_sections({name: _parse(value)}, f"--{name}")
-        elif value is not None:  # a whole section, as a file or as yaml
+        elif value is not None:  # a whole section, as a file
             self.sections = {**self.sections, name: None}
+
+
+def _require_numbers(place: tuple[str, ...], value: object, limits: tuple[float, float], source: str) -> None:
+    name = ".".join(place)
+    told = source if source.replace(".init_args", "") == f"--{name}" else f"{source}: {name}"
+    for number in _numbers(value):
+        require_within(number, limits, told)
+
+
+def _numbers(value: object) -> list[float]:
+    """The numbers in a value; what should be one and is none, jsonargparse refuses."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [number for item in value for number in _numbers(item)]
+    try:
+        plain = _YAMLS_OWN.sub(r"\1", value) if isinstance(value, str) else value
+        return [] if value is None or isinstance(value, bool) else [float(plain)]  # pyright: ignore[reportArgumentType]
+    except ValueError:
+        return []
 
 
 def _parse(value: str | None) -> object:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-import math
 import re
 import types
 import typing
@@ -18,27 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from worldgen.cli.limits import ANY, LIMITS, require_within
+
 RENAMED = {"--known": "--context-frames"}
 """Options of before, by what they are called now."""
-LIMITS: Mapping[str, tuple[float, float]] = {
-    "background": (0, 255),
-    "clips": (1, 10**9),
-    "context_frames": (0, 10**5),
-    "contexts": (1, 10**5),
-    "control_scale": (-100, 100),
-    "fps": (1e-3, 1e6),
-    "frames": (1, 10**5),
-    "gravity": (0, 1000),
-    "multiple": (1, 4096),
-    "processes": (1, 1024),
-    "rate": (1e-3, 1e9),
-    "seed": (0, 2**32 - 1),
-    "size": (1, 4096),
-    "skip": (1, 10**5),
-    "stride": (1, 10**5),
-    "window": (2, 10**5),
-}
-"""Least and most of a number, by the parameter's name: one word means one thing in every command."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 _SHOWN = {int: "N", float: "X", bool: "", Path: "PATH"}
 
@@ -78,9 +60,8 @@ class Option:
             raise ValueError(
                 f"{self.name} takes {_KINDS.get(self.kind, 'another value')}; got {word!r}."
             ) from None
-        least, most = LIMITS.get(self.place[-1], (-math.inf, math.inf))
-        if self.kind in (int, float) and not (least <= value <= most and math.isfinite(value)):
-            raise ValueError(f"{self.name} must be from {least:,.10g} to {most:,.10g}; got {word}.")
+        if self.kind in (int, float):
+            require_within(value, LIMITS.get(self.place[-1], ANY), self.name)
         return value
 
     @property
