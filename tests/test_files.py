@@ -20,6 +20,7 @@ from worldgen.files import (
     Partial,
     atomic_folder,
     atomic_path,
+    code_mark,
     decode_text,
     path_within,
     remove_leftovers,
@@ -280,3 +281,18 @@ def test_progress_in_a_log_is_lines_with_the_time(monkeypatch, capsys):
     assert re.fullmatch(r"\d\d:\d\d:\d\d Checking \[b\] 1/4 videos in 0:00:00", lines[0])
     assert len(lines) >= 6 and "Checking [b] 4/4 videos" in lines[-2] and "Waiting 0/? videos" in lines[-1]
     assert not any("4/4" in line for line in lines[:-2])
+
+
+def test_the_mark_of_rooms_is_of_their_sources_alone(tmp_path, monkeypatch):
+    home = tmp_path / "worldgen"
+    for name in ("__init__.py", "data/media.py", "model.py", "study/demo.py"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(name)
+    monkeypatch.setattr(files.worldgen, "__file__", str(home / "__init__.py"))
+    mark = code_mark.__wrapped__  # it is read once in a process
+    whole, rooms, others = mark(), mark("data", "model"), mark("study")
+    assert len({whole, rooms, others}) == 3
+    (home / "study/demo.py").write_text("changed")
+    assert mark() != whole and mark("data", "model") == rooms and mark("study") != others
+    (home / "model.py").write_text("changed")
+    assert mark("data", "model") != rooms

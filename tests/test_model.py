@@ -15,6 +15,7 @@ from worldgen.diffusion.state_codec import StateCodec
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
+from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.model import Latents, WorldModel
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.schedule import draw_step
@@ -165,3 +166,33 @@ def test_of_a_picture_no_frame_is_known_while_it_is_trained(clip):
     model.contexts = (1, 2)
     with pytest.raises(ValueError, match="Of 1 frames none is left to make where 1 or more are known; add 0"):
         model.leaving_contexts(1)
+
+
+def test_a_slot_more_shifts_no_other_draw(clip, vjepa2_folder):
+    few, many = build(), perceiving(vjepa2_folder)
+    draws = [
+        draw_step(model, model.encode(clip), torch.Generator().manual_seed(3))[:3] for model in (few, many)
+    ]
+    for one, other in zip(*draws, strict=True):
+        assert_close(one, other, rtol=0, atol=0)
+    text, video = T5(str(NANO / "t5")), VJEPA2(str(vjepa2_folder))
+    alone = Conditioner(text=text, dim=16, queries=2, slot_drop={"text": 0.5})
+    both = Conditioner(text=text, video=video, dim=16, queries=2, slot_drop={"text": 0.5, "video": 0.5})
+    kept = [part.draw_keep(64, torch.Generator().manual_seed(3)) for part in (alone, both)]
+    place = both.present.index("text")
+    assert torch.equal(kept[0][:, 0], kept[1][:, place]) and 10 < int(kept[0].sum()) < 54
+    assert not torch.equal(kept[1][:, 0], kept[1][:, 1])
+
+
+def test_weights_of_another_model_are_taken_where_they_fit():
+    first, second = build(), build()
+    for parameter in second.parameters():
+        torch.nn.init.normal_(parameter)
+    state = first.trained_state()
+    other, missing = sorted(state)[:2]
+    given = {name: value for name, value in state.items() if name != missing}
+    given[other] = torch.zeros(3, 3, 3)
+    before = {name: value.clone() for name, value in second.trained_state().items()}
+    assert second.take_shared(given) == [other, missing]
+    for name, value in second.trained_state().items():
+        assert torch.equal(value, before[name] if name in (other, missing) else state[name]), name

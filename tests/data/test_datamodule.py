@@ -283,3 +283,9 @@ def test_a_run_goes_on_with_the_same_clips_only(tmp_path: Path, make_clip: MakeC
     with pytest.raises(ValueError, match=r"the same batches: clips was \w+ and is \w+\. Change it back"):
         other.load_state_dict(state)
     other.load_state_dict({name: value for name, value in state.items() if name != "clips"})  # an older one
+
+
+def test_fewer_clips_are_other_data(shards: Path) -> None:
+    whole = ClipDataModule(train=shards, batch_size=2).train_dataloader()
+    fewer = ClipDataModule(train=shards, batch_size=2, clips=2).train_dataloader()
+    assert len(fewer) == 1 and len(whole) > 1 and fewer.mark != whole.mark

@@ -7,7 +7,7 @@ import torch
 from worldgen.data.media import write_video
 from worldgen.data.shards.shards import write_shards
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.data.sources import ShardedClips, SimulatedClips, count_shared, open_source
+from worldgen.data.sources import ShardedClips, SimulatedClips, count_shared, open_source, take_first
 from worldgen.data.videos import VideoFolder
 from worldgen.types import Clip
 
@@ -67,3 +67,19 @@ def test_scenes_are_shared_whatever_their_size(tmp_path: Path) -> None:
     simulate_shards(tmp_path / "split", ("drop",), 3, size=8, frames=2, split="id", processes=1)
     train = ShardedClips(tmp_path / "train")
     assert [count_shared(ShardedClips(tmp_path / name), train) for name in ("same", "split")] == [2, 0]
+
+
+def test_the_first_clips_of_a_folder_alone(folder: Path, tmp_path: Path) -> None:
+    simulate_shards(tmp_path / "shards", ("drop",), 3, size=16, frames=3, processes=1)
+    shards = ShardedClips(tmp_path / "shards")
+    two = take_first(shards, 2)
+    assert len(two) == 2 and len(shards) == 3 and two.name(1) == shards.name(1)
+    assert torch.equal(two[1].frames, shards[1].frames)
+    with pytest.raises(IndexError):
+        two[2]
+    videos = VideoFolder(folder, 16, 3)
+    one = take_first(videos, 1)
+    assert (len(one), len(videos)) == (1, 2) and one[0].prompts == ("a ball falls",)
+    for count in (0, 3):
+        with pytest.raises(ValueError, match=f"from 1 to the 2 clips of the folder; got {count}"):
+            take_first(videos, count)
