@@ -2,11 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from worldgen.data.crew import Crew
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def square(values: torch.Tensor) -> tuple[torch.Tensor, int, int]:
@@ -47,3 +53,28 @@ def test_a_process_that_is_killed_is_told_of_and_a_crew_has_somebody():
         crew.submit(end_oneself).result()
     with pytest.raises(ValueError, match="processes must be at least 1; got 0"):
         Crew(0, __name__)
+
+
+STARTED = """
+from tests.data.test_crew import square
+from worldgen.data.crew import Crew
+import time, torch
+with Crew(2, "tests.data.test_crew") as crew:
+    print(crew.submit(square, torch.ones(1)).result()[1], flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_with_the_command_that_is_killed_alone():
+    command = subprocess.Popen([sys.executable, "-c", STARTED], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert command.stdout is not None
+    working = int(command.stdout.readline())
+    command.kill()
+    command.wait()
+    ended = time.monotonic() + 10
+    while Path(f"/proc/{working}").exists() and time.monotonic() < ended:
+        time.sleep(0.05)
+    left = Path(f"/proc/{working}").exists()
+    if left:
+        os.kill(working, signal.SIGKILL)
+    assert not left

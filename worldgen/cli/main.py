@@ -296,6 +296,7 @@ def _one_line(error: Exception) -> str:
     text = re.sub(r": - Expected a path but \S+ either not accessible or invalid - ", ": ", text)
     text = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", text)
     text = re.sub(r" at 0x[0-9a-f]+", "", text)  # another one in every run
+    text = re.sub(r"^\[Errno \d+\] ", "", text)
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return text or type(error).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import os
 import re
 import types
 import typing
@@ -21,6 +22,8 @@ from worldgen.cli.limits import ANY, LIMITS, require_within
 
 RENAMED = {"--known": "--context-frames"}
 """Options of before, by what they are called now."""
+_WRITTEN = ("out", "csv")
+"""Parameters of files and folders that are written."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 _SHOWN = {int: "N", float: "X", bool: "", Path: "PATH"}
 
@@ -158,7 +161,32 @@ def read_words(
         named = f" (worldgen {command} {missing[0][2:].upper()} ...)" if missing[0] == f"--{bare}" else ""
         them = "it" if len(missing) == 1 else "them"
         raise ValueError(f"worldgen {command} needs {either(missing, 'and')}{named}; give {them}.")
+    for option in options.values():
+        path = given.get(option.name, option.default)
+        if option.place[-1] in _WRITTEN and isinstance(path, Path):
+            _require_place(option, path)
     return _gather(function, {options[name].place: value for name, value in given.items()})
+
+
+def _require_place(option: Option, path: Path) -> None:
+    """Refuse at once a place where nothing can be written, which a command would find at its end.
+
+    Raises:
+        ValueError: A file is in the way, or a folder, or it may not be written there.
+    """
+    folder = option.text.startswith("Folder")
+    if path.exists() and path.is_dir() != folder:
+        kinds = ("folder", "file") if folder else ("file", "folder")
+        raise ValueError(
+            f"{option.name} must be a {kinds[0]}; {path} is a {kinds[1]}. Name another, or move it away."
+        )
+    above = path if folder and path.exists() else next(one for one in path.absolute().parents if one.exists())
+    if not above.is_dir():
+        raise ValueError(f"{option.name} must lie in a folder; {above} is a file. Name another place.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{option.name} must be where you may write; {above} may not be written. Name another place."
+        )
 
 
 def _value(option: Option, values: list[str]) -> object:

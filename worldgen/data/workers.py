@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -161,9 +163,21 @@ def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes
 
 
 def die_with_parent() -> None:
-    """Else a child that hangs when its parent is killed would hang for ever."""
+    """End this process with the command that started it, so that a killed one leaves nobody at work.
+
+    The system's own signal comes from the process that forked it: of a fork server, which a killed command
+    leaves behind, that is another one.
+    """
     with suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    command = multiprocessing.parent_process()
+    assert command is not None
+
+    def watch() -> None:
+        wait([command.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _limit_memory(megabytes: int) -> None:

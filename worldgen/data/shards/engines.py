@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from typing import TypeVar
+
+from worldgen.data.workers import die_with_parent
 
 Made = TypeVar("Made")
 
@@ -85,7 +85,7 @@ class LocalEngine(Engine):
             if self.module is not None and served:
                 context.set_forkserver_preload([self.module])
             count = min(self.processes, len(shards))
-            pool = ProcessPoolExecutor(count, mp_context=context, initializer=_die_with_parent)
+            pool = ProcessPoolExecutor(count, mp_context=context, initializer=die_with_parent)
             try:
                 tasks = {pool.submit(make, shard): shard for shard in shards}
                 for task in as_completed(tasks):
@@ -167,18 +167,6 @@ def _check_processes(processes: int | None) -> int | None:
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1; got {processes}. Leave it out to use every core.")
     return processes
-
-
-def _die_with_parent() -> None:
-    """End this process when the one that started it is gone, so that a killed run leaves nobody at work."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
