@@ -18,6 +18,7 @@ from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.control import ControlTask
+from worldgen.tasks.dynamics import DynamicsTask
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.imagebind import ImageBindTask
 from worldgen.tasks.t5 import T5Task
@@ -30,6 +31,7 @@ LAYERS = (CONFIGS / "perception.yaml", CONFIGS / "adapters.yaml")
 TASKS = {
     "codec": CodecTask,
     "control": ControlTask,
+    "dynamics": DynamicsTask,
     "imagebind": ImageBindTask,
     "t5": T5Task,
     "vjepa": VJEPATask,

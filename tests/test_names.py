@@ -9,11 +9,6 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("pyproject.toml", "configs", "assets/nano", "benchmarks", "experiments", "scripts")
 CLASS_PATH = r"worldgen(?:[.:]\w+)+"
 ALLOWED = {
-    "worldgen.physics.graph.floor_and_balls": "what the network of dynamics will be told",
-    "worldgen.physics.graph.graph_of": "what the network of dynamics will act on",
-    "worldgen.physics.graph.SLACK": "of the same",
-    "worldgen.physics.graph.Scenery": "of the same",
-    "worldgen.physics.graph.surfaces": "of the same",
     "worldgen.data.media.read_video": "reads back what write_video wrote",
     "worldgen.data.shards.shards.write_shards": "how clips of one's own become shards, from Python",
     "worldgen.data.sources.SimulatedClips": "benchmarks/walks.py walks through it, out of a text",

@@ -360,7 +360,7 @@ def first_objects(truth: Trajectory, count: int) -> Trajectory:
 
 
 def to_device(value: _T, device: torch.device | str) -> _T:
-    """The same Clip, Trajectory, Camera or Conditioning with every tensor on the device."""
+    """The same Clip, Trajectory or other frozen dataclass with every tensor on the device."""
     return _move(value, device)
 
 

@@ -7,33 +7,11 @@ import mujoco
 import pytest
 import torch
 
+from tests.physics.balls import DT, balls, world
 from worldgen.physics import graph as graphs
-from worldgen.physics.graph import SLACK, Scenery, floor_and_balls, graph_of, surfaces
+from worldgen.physics.graph import SLACK, Scenery, graph_of, surfaces
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.types import Trajectory
-
-DT = 0.04
-
-
-def balls(position, velocity, radius=0.2, dtype=torch.float64):
-    position, velocity = (torch.tensor(v, dtype=dtype)[None, None] for v in (position, velocity))
-    count = position.shape[2]
-    rotation = torch.zeros(1, 1, count, 4, dtype=dtype)
-    rotation[..., 0] = 1
-    return Trajectory(
-        position=position, rotation=rotation, velocity=velocity, spin=torch.zeros_like(position),
-        mass=torch.linspace(1, 2, count, dtype=dtype)[None], dt=torch.tensor([DT], dtype=dtype),
-        extent=torch.full((1, count, 3), radius, dtype=dtype),
-        present=torch.ones(1, 1, count, dtype=torch.bool),
-    )  # fmt: skip
-
-
-def world(trajectory, dead=False, restitution=0.8):
-    batch, count = trajectory.mass.shape
-    blank = trajectory.mass.new_zeros
-    return floor_and_balls(
-        trajectory, blank(batch) + 9.81, blank(batch, count) + restitution, torch.full((batch,), dead)
-    )
 
 
 def with_box(around, position, rotation, extent):

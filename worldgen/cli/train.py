@@ -183,6 +183,13 @@ PARTS = {
         "Train an ImageBind on clips with their senses.",
         _SLOT.format("multimodal", "imagebind"),
     ),
+    "dynamics": _part(
+        "dynamics",
+        "worldgen.tasks.dynamics.DynamicsTask",
+        "worldgen.data.trajectories.TrajectoryDataModule",
+        "Train a network of how balls move and strike.",
+        "",
+    ),
     "control": _part(
         "control",
         "worldgen.tasks.control.ControlTask",

@@ -18,10 +18,13 @@ from worldgen.types import Trajectory
 
 try:
     from torch_geometric.data import Data
+    from torch_geometric.nn import MessagePassing
 except ImportError as error:  # an extra: the rest of the package works without
     raise ValueError(
         "Graphs of bodies need torch-geometric; it is not installed. Run: pip install 'worldgen[graph]'."
     ) from error
+
+__all__ = ["SLACK", "Data", "MessagePassing", "Scenery", "floor_and_balls", "graph_of", "surfaces"]
 
 SLACK = 0.01
 """Metres added to how far a body may come in a step."""
