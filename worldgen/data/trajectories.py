@@ -180,4 +180,5 @@ def _packed(states: BallStates, families: tuple[str, ...]) -> dict[str, Tensor]:
 def _unpacked(tensors: dict[str, Tensor], families: tuple[str, ...], split: str) -> BallStates:
     family = tuple(families[index] for index in tensors.pop("family").tolist())
     other = {name: tensors.pop(name) for name in ("gravity", "restitution", "dead_floor")}
-    return BallStates(trajectory=Trajectory(**tensors), family=family, split=split, **other)
+    trajectory = Trajectory(**tensors)  # type: ignore[arg-type]
+    return BallStates(trajectory=trajectory, family=family, split=split, **other)

@@ -4,6 +4,10 @@
 same without a graph. What they are worth is said beside those of `flight`, which learn nothing.
 """
 
+# torch-geometric declares everything that a Data holds as something that may be None.
+# pyright: reportOptionalSubscript=false, reportArgumentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOptionalIterable=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import json

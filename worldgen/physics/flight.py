@@ -4,6 +4,10 @@ All dynamics predict position and velocity after a step from position and veloci
 whole contacts, so that differences of positions say nothing true at a bounce.
 """
 
+# torch-geometric declares everything that a Data holds as something that may be None.
+# pyright: reportOptionalSubscript=false, reportArgumentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOptionalIterable=false
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

@@ -5,6 +5,10 @@ World frame, z up, SI units. Every body and stand is a box with rounded edges: h
 rounding around it. A ball is all rounding, a box all core, a capsule a line with a rounding.
 """
 
+# torch-geometric declares everything that a Data holds as something that may be None.
+# pyright: reportOptionalSubscript=false, reportArgumentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOptionalIterable=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -105,7 +105,7 @@ def stack_balls(scenes: list[BallStates]) -> BallStates:
     counts = torch.tensor([one.mass.shape[1] for one in states])
     joined["present"] &= (torch.arange(most) < counts[:, None])[:, None]
     return BallStates(
-        trajectory=Trajectory(**joined),
+        trajectory=Trajectory(**joined),  # type: ignore[arg-type]
         gravity=torch.cat([scene.gravity for scene in scenes]),
         restitution=torch.cat([padded(scene.restitution, 1) for scene in scenes]),
         dead_floor=torch.cat([scene.dead_floor for scene in scenes]),
