@@ -51,6 +51,7 @@ from worldgen.data.reading.decoding import (
 from worldgen.data.reading.pictures import picture_to_rgb
 from worldgen.data.shards.members import encode_clip
 from worldgen.data.workers import Beat
+from worldgen.files import naming_the_file
 from worldgen.types import Clip
 
 LARGEST_HEADER = 1 << 28
@@ -124,7 +125,7 @@ def spool_recording(task: ReadingTask, beat: Beat) -> None:
         OSError: The spool cannot be written.
     """
     torch.set_num_threads(1)  # each process has a core
-    with open(task.spool, "wb") as file:
+    with naming_the_file(task.spool), open(task.spool, "wb") as file:
         for piece in cut_recording(task.recording, task.rule, beat):
             if isinstance(piece, CutClip):
                 frames = (
