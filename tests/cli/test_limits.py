@@ -13,7 +13,7 @@ from worldgen.cli.train import CACHES, PARTS, TRAININGS
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/nano.yaml")]
 ROOMS = ("tasks", "diffusion", "encoders", "conditioning.py", "model.py")
-DATA = ("datamodule", "captions", "transforms", "cache/precision")
+DATA = ("trajectories", "datamodule", "captions", "transforms", "cache/precision")
 NOT_YAMLS = {"WeightAverage", "Block", "CrossAttention", "ImageBindConfig"}
 """Classes that other classes build."""
 OF_OTHERS = {"context_channels", "condition_dim", "contexts"}

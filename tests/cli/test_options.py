@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli import evaluate, make, study
+from worldgen.cli import evaluate, main, make, study
 from worldgen.cli.options import LIMITS, argument_texts, did_you_mean, either, read_options, read_words
 
 
@@ -152,3 +152,21 @@ def test_every_number_of_a_command_has_a_limit() -> None:
         if option.kind in (int, float)
     }
     assert len(commands) > 10 and numbers == LIMITS.keys()
+
+
+def test_each_place_that_is_written_says_whether_it_is_a_folder():
+    """By the first word of its text it is told what may not be in its way."""
+    commands = [
+        one
+        for room in (evaluate, make, study, main)
+        for one in vars(room).values()
+        if inspect.isfunction(one)
+    ]
+    places = {}
+    for command in commands:
+        if command.__module__.startswith("worldgen.cli") and "out" in command.__annotations__:
+            (option,) = [one for one in read_options(command) if one.name == "--out"]
+            places[command.__name__] = option.text
+    assert len(places) > 12 and {"recipe", "ablate", "generate", "simulate"} <= places.keys()
+    for name, text in places.items():
+        assert text.startswith(("Folder ", "Video to write", "Picture ")), name

@@ -32,7 +32,7 @@ def test_the_command_is_what_a_shell_takes_back(program, command, monkeypatch):
 
 def test_words_given_to_main_are_those_of_the_command_line(monkeypatch):
     seen = []
-    look = cli.Command("", lambda words: seen.append(read_provenance().command))
+    look = cli.Command("", lambda words: seen.append(read_provenance().command), lambda words: None)
     monkeypatch.setitem(cli.COMMANDS, "evaluate", look)
     monkeypatch.setattr(sys, "argv", ["/bin/worldgen", *WORDS])
     cli.main()

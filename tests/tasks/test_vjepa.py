@@ -14,7 +14,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.encoders.vjepa2 import VJEPA2, predict_hidden, read_visible
-from worldgen.runs import recipe
+from worldgen.runs.folder import HOME
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.masking import Masking
 from worldgen.tasks.vjepa import VJEPATask, spread_and_rank
@@ -333,7 +333,7 @@ def test_clips_of_another_size_get_a_sentence(task):
 
 
 def test_the_nano_weights_load_as_any_v_jepa_2_and_their_features_have_not_collapsed():
-    folder = recipe.HOME / "assets" / "nano" / "vjepa2"
+    folder = HOME / "assets" / "nano" / "vjepa2"
     assert (folder / "model.safetensors").stat().st_size < 7e6
     encoder = VJEPA2(str(folder))
     clip = stack_clips(

@@ -146,7 +146,7 @@ def recipe(file: Path, out: Path | None = None, dry_run: bool = False) -> None:
 
     Args:
         file: Yaml of the stages, such as configs/recipes/nano.yaml.
-        out: What {out} stands for in it; outputs/NAME of the file when left out.
+        out: Folder that {out} stands for in it; outputs/NAME of the file when left out.
         dry_run: List the stages with state and time, and run none.
 
     Example:

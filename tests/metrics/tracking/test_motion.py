@@ -201,7 +201,7 @@ def test_a_generated_fall_is_no_parabola():
 def test_a_generated_fall_that_comes_and_goes_fails():
     report = check_video(REAL / "falling_ball_generated_cogvideo.webm").exhibits[0].report
     assert report["permanence"].score < 0.5 and report["births"].score < 0.5
-    assert "repeat the one before at no even rate" in report["ballistic_residual"].note
+    assert report["ballistic_residual"].score < 0.5
 
 
 @needs_real
