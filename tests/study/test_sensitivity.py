@@ -26,7 +26,8 @@ from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.render import film_trajectory
 from worldgen.simulation.scenes.families import RESTITUTION
 from worldgen.study import sensitivity
-from worldgen.study.sensitivity import measure_sensitivity, write_sensitivity
+from worldgen.study.effects import write_sensitivity
+from worldgen.study.sensitivity import measure_sensitivity
 from worldgen.study.swapping import find_conditions, swap_condition
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,31 +110,6 @@ def test_what_is_not_read_changes_nothing_and_is_said_to_be_unheeded(effects):
             )
             assert effect.floors.value == 0
     assert not any("audio" in name or "imu" in name for name, _ in effects)  # these clips have neither
-
-
-def effect_of(floors=None, latent=None, toward=None, change="swapped"):
-    some = sensitivity.Estimate(1.0, 0.5, 1.5)
-    return sensitivity.Effect("text", change, 4, latent or some, some, some, floors, toward, None)
-
-
-def test_heeded_is_what_chance_does_not_explain():
-    beyond, within = sensitivity.Estimate(2.0, 1.1, 3.0), sensitivity.Estimate(0.9, 0.5, 1.2)
-    assert effect_of(floors=beyond).verdict == "heeded" and effect_of(floors=within).verdict.startswith(
-        "not heeded beyond"
-    )
-    assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, 0.05, 0.2)).verdict == "heeded"
-    assert effect_of(floors=within, toward=sensitivity.Estimate(0.1, -0.1, 0.3)).verdict.startswith(
-        "not heeded beyond"
-    )
-    # An interval that includes twice the noise, or half of the way, excludes nothing.
-    wide = sensitivity.Estimate(1.9, 0.9, 4.2)
-    assert effect_of(floors=wide).verdict == "not known with 4 clips"
-    some_way = sensitivity.Estimate(0.2, -0.3, 0.7)
-    assert effect_of(floors=within, toward=some_way).verdict == "not known with 4 clips"
-    assert effect_of(floors=within).verdict == "not heeded beyond 1.2 of noise"
-    # Without noise any change is one.
-    assert effect_of().verdict == "heeded"
-    assert effect_of(latent=sensitivity.Estimate(0.0, 0.0, 0.0)).verdict.startswith("not heeded beyond")
 
 
 def test_changes_are_measured_by_hand():

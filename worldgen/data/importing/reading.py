@@ -39,6 +39,7 @@ from worldgen.data.reading.decoding import (
     Promises,
     choose_clock,
     choose_stream,
+    claimed_sizes,
     decoder_of,
     frame_to_rgb,
     is_shown,
@@ -54,8 +55,6 @@ from worldgen.data.workers import Beat
 from worldgen.files import naming_the_file
 from worldgen.types import Clip
 
-LARGEST_HEADER = 1 << 28
-"""Bytes of an mp4 header that are looked through."""
 FEWEST_PIXELS = 8
 """Rows, and columns, of a frame."""
 LOWEST_RATE = 0.9
@@ -357,30 +356,10 @@ def _refuse_huge_gif(head: bytes) -> None:
 
 
 def _refuse_huge_mp4(recording: Recording) -> None:
-    """The size that a track header claims, which ffmpeg makes the shape of the pixels from."""
     with open(recording.path, "rb") as file:
         end = recording.offset + recording.size if recording.size is not None else file.seek(0, 2)
-        place = recording.offset
-        while place + 8 <= end:
-            file.seek(place)
-            size, name = struct.unpack(">I4s", file.read(8))
-            if name == b"moov" and size <= LARGEST_HEADER:
-                break
-            if size == 1:  # the size is beyond 32 bits, and follows
-                size = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
-            if size < 8:
-                return
-            place += size
-        else:
-            return
-        header = file.read(size - 8)
-    place = header.find(b"tkhd")
-    while place >= 0:
-        sides = place + (92 if header[place + 4 : place + 5] == b"\1" else 80)  # version 1 has longer times
-        if sides + 8 <= len(header):
-            width, height = struct.unpack(">II", header[sides : sides + 8])
-            _refuse_size(width >> 16, height >> 16)
-        place = header.find(b"tkhd", place + 4)
+        for width, height in claimed_sizes(file, recording.offset, end):
+            _refuse_size(width, height)
 
 
 def _read_picture(recording: Recording, rule: CutRule) -> CutClip:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import heapq
 import multiprocessing
+import struct
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -25,6 +27,8 @@ BACKGROUND = 255
 """Gray level, 0 to 255, that transparent pixels are laid over."""
 MOST_PIXELS = 40_000_000
 """Of a frame, 8K and a little: larger claims are refused before anything is decoded."""
+_LARGEST_HEADER = 1 << 28
+"""Bytes of an mp4 header that are looked through."""
 _LOOK_AHEAD = 64
 """Packets in which a stream that stores frames out of order does so at least once."""
 _HDR = {16: "PQ", 18: "HLG"}
@@ -313,3 +317,34 @@ def _seconds_of(text: str) -> float:
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     except ValueError:
         return 0.0
+
+
+def claimed_sizes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Width and height that each track header of an mp4 claims: ffmpeg makes the shape of the pixels from it.
+
+    Args:
+        file: Open for reading; what is no mp4 claims none.
+        begin: First byte of the mp4 in it.
+        end: The byte after its last.
+    """
+    place = begin
+    while place + 8 <= end:
+        file.seek(place)
+        size, name = struct.unpack(">I4s", file.read(8))
+        if name == b"moov" and size <= _LARGEST_HEADER:
+            break
+        if size == 1:  # the size is beyond 32 bits, and follows
+            size = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
+        if size < 8:
+            return
+        place += size
+    else:
+        return
+    header = file.read(size - 8)
+    place = header.find(b"tkhd")
+    while place >= 0:
+        sides = place + (92 if header[place + 4 : place + 5] == b"\1" else 80)  # version 1 has longer times
+        if sides + 8 <= len(header):
+            width, height = struct.unpack(">II", header[sides : sides + 8])
+            yield width >> 16, height >> 16
+        place = header.find(b"tkhd", place + 4)
