@@ -40,7 +40,7 @@ def find_inputs(
         place = Path(value)
         read = option in ("", "config") or end in _READ
         is_path = "/" in value or option == "config"
-        if _inside(place, [out]) or read and is_path and (words[0] not in FITS or option != "data.test"):
+        if is_path and (_inside(place, [out]) or read and (words[0] not in FITS or option != "data.test")):
             wanted.append(place)
         if _made(place, made) or place.exists() and (is_path or read) and not _inside(place, [out]):
             inputs.append(place)
