@@ -35,7 +35,8 @@ from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, 
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.timm_video import TimmVideo
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.model import Latents, WorldModel
+from worldgen.latents import Latents
+from worldgen.model import WorldModel
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.encoding import encoding_recipe
 from worldgen.tasks.generator import WorldGenerator

@@ -6,7 +6,6 @@ from torch.testing import assert_close
 
 from tests.models import NANO, build, perceiving
 from worldgen.conditioning import Conditioner
-from worldgen.data.cache.precision import Exact, Float16, Int8
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
@@ -16,7 +15,7 @@ from worldgen.encoders.base import Placed, Tokens
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.model import Latents, WorldModel
+from worldgen.model import WorldModel
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.schedule import draw_step
 
@@ -94,30 +93,6 @@ def test_an_adapter_learns_with_the_generator_and_is_all_that_is_kept_of_its_enc
     assert any(p.grad is not None and p.grad.any() for p in learned.values())
     kept = {name for name in model.trained_state() if name.startswith("conditioner.text.")}
     assert kept and kept <= set(learned)
-
-
-def test_where_tokens_lie_survives_the_cache_and_is_pooled_with_them():
-    mask = torch.tensor([[True, True, True, False, False]])
-    positions = torch.tensor([[[t, 0.25, 0.75] for t in (0.0, 1.0, 4.0, 5.0, 6.0)]])
-    placed = Placed(Tokens(torch.randn(1, 5, 4), mask), positions)
-    nowhere = Placed(Tokens(torch.randn(1, 3, 2), torch.ones(1, 3, dtype=torch.bool)), torch.zeros(1, 0, 3))
-    latents = Latents(
-        torch.zeros(1, 2, 1, 1, 1),
-        torch.zeros(1, 1, 2, 1, 1, 1),
-        torch.zeros(1, 1, 2, 1, 1),
-        (nowhere, placed),
-    )
-    columns = latents.columns()
-    assert len(Latents.names(("text", "video"))) == len(columns)
-    for found, expected in zip(Latents.from_columns(columns).slots, latents.slots, strict=True):
-        assert all(map(torch.equal, found.tokens, expected.tokens))
-        assert torch.equal(found.positions, expected.positions)
-    for storage in (Exact(pool=2), Float16(pool=2), Int8(pool=2)):
-        bare, pooled = Latents.from_columns(storage.restore(storage.keep(columns))).slots
-        assert bare.positions.shape == (1, 0, 3) and bare.tokens.values.shape == (1, 2, 2)
-        assert pooled.tokens.mask.tolist() == [[True, True, False]]
-        assert_close(pooled.positions[0, :2, 0], torch.tensor([0.5, 4.0]), atol=0.02, rtol=0)
-        assert_close(pooled.positions[0, :2, 1:], torch.tensor([[0.25, 0.75]] * 2), atol=0.02, rtol=0)
 
 
 def test_an_encoder_sees_the_shortest_context_in_training_and_in_sampling(clip, vjepa2_folder):

@@ -15,7 +15,7 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Encoder, Tokens
-from worldgen.model import Latents
+from worldgen.latents import Latents
 from worldgen.tasks.encoding import unread_members
 from worldgen.tasks.generator import WorldGenerator
 

@@ -19,7 +19,7 @@ from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.shards import find_shards
 from worldgen.data.sources import ClipSource, ShardedClips, count_shared
-from worldgen.model import Latents
+from worldgen.latents import Latents
 from worldgen.tasks.encoding import encoding_recipe, unread_members
 from worldgen.tasks.generator import WorldGenerator
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldgen.latents import Latents
 from worldgen.metrics.calibration.preference import LEVELS, Group, preference_error
-from worldgen.model import Latents, WorldModel
+from worldgen.model import WorldModel
 from worldgen.simulation.violations.graded import GRADES, graded_violations
 from worldgen.tasks.measures import Reading, ValidationMetric
 from worldgen.types import Clip, first_objects, to_device

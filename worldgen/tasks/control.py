@@ -22,7 +22,8 @@ from worldgen.diffusion.average import WeightAverage
 from worldgen.diffusion.control import Control
 from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
-from worldgen.model import Latents, WorldModel
+from worldgen.latents import Latents
+from worldgen.model import WorldModel
 from worldgen.tasks.encoding import precompute_latents
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import fixed_losses

@@ -21,7 +21,8 @@ from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
-from worldgen.model import Latents, WorldModel, read_weights
+from worldgen.latents import Latents
+from worldgen.model import WorldModel, read_weights
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator

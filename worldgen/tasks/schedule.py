@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from worldgen.model import Latents, WorldModel
+from worldgen.latents import Latents
+from worldgen.model import WorldModel
 
 
 def warm_then_decay(

@@ -17,7 +17,8 @@ from worldgen.data.videos import VideoFolder
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import Residuals
 from worldgen.encoders.base import Placed, Tokens
-from worldgen.model import Latents, WorldModel
+from worldgen.latents import Latents
+from worldgen.model import WorldModel
 from worldgen.types import Clip, to_device
 
 NOISE_BINS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)

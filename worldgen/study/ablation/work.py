@@ -26,7 +26,7 @@ from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.compare import measure_names
 from worldgen.evaluation.generator import OF_A_CELL, evaluate_folder
 from worldgen.files import atomic_path, write_atomically
-from worldgen.model import Latents
+from worldgen.latents import Latents
 from worldgen.runs.folder import WEIGHTS_FILE
 from worldgen.runs.train import configure, run_lightning
 from worldgen.study.ablation.cells import REPORT, Cell, Study
