@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from worldgen.data.trajectories import TrajectoryDataModule
-from worldgen.physics.dynamics import DenseDynamics, GraphDynamics, Learned, open_dynamics
+from worldgen.physics.dynamics import DenseDynamics, GraphDynamics, Learned, load_dynamics
 from worldgen.simulation.ball_states import BallStates
 from worldgen.tasks.dynamics import BASELINES, PIXELS, DynamicsTask, rollout_error
 
@@ -77,7 +77,7 @@ def main() -> None:
             if not folder.exists():
                 seed_everything(seed)
                 train(arms[name](), data, given.steps, seed).save(folder)
-            network = open_dynamics(folder, 0.04, (4.0, 11.5))
+            network = load_dynamics(folder)
             count = sum(parameter.numel() for parameter in network.parameters())
             print(
                 f"{name} seed {seed}: {count} parameters, {time.process_time() - start:.0f} CPU s", flush=True

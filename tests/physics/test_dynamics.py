@@ -9,7 +9,7 @@ from worldgen.physics.dynamics import (
     CONFIG_FILE,
     DenseDynamics,
     GraphDynamics,
-    open_dynamics,
+    load_dynamics,
 )
 from worldgen.physics.flight import Ballistic
 from worldgen.physics.graph import graph_of
@@ -108,7 +108,7 @@ def test_gradients_reach_the_start():
 @pytest.mark.parametrize("network", [GraphDynamics(width=8, rounds=1), DenseDynamics(width=8)])
 def test_a_network_comes_back_from_its_file(tmp_path, network):
     shaken(network).float().save(tmp_path / "net")
-    again = open_dynamics(tmp_path / "net", 0.04, (4.0, 12.0))
+    again = load_dynamics(tmp_path / "net")
     states = stack_balls([play_balls("collide", seed, "id") for seed in range(3)])
     start = frames_of(states.trajectory, 4, 5)
     expected = network.rollout(start, scenery_of(states), 2)
@@ -119,14 +119,14 @@ def test_a_network_comes_back_from_its_file(tmp_path, network):
 def test_another_step_or_gravity_is_refused_and_no_network_too(tmp_path):
     GraphDynamics(gravity=(8.0, 11.5)).save(tmp_path / "net")
     with pytest.raises(ValueError, match=r"steps by 0\.04 s; got a step of 0\.02 s"):
-        open_dynamics(tmp_path / "net", 0.02, (9.81, 9.81))
+        again.require(0.02, (9.81, 9.81))
     with pytest.raises(ValueError, match=r"gravities of 8 to 11\.5 m/s\^2; got 4 to 9\.81"):
-        open_dynamics(tmp_path / "net", 0.04, (4.0, 9.81))
+        again.require(0.04, (4.0, 9.81))
     with pytest.raises(ValueError, match=f"must hold {CONFIG_FILE}"):
-        open_dynamics(tmp_path, 0.04, (9.81, 9.81))
+        load_dynamics(tmp_path)
     (tmp_path / CONFIG_FILE).write_text("{}")
     with pytest.raises(ValueError, match="must be of GraphDynamics or DenseDynamics; got None"):
-        open_dynamics(tmp_path, 0.04, (9.81, 9.81))
+        load_dynamics(tmp_path)
 
 
 def test_what_a_network_cannot_step_is_refused():

@@ -3,7 +3,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from worldgen.data.trajectories import TrajectoryDataModule
-from worldgen.physics.dynamics import GraphDynamics, open_dynamics
+from worldgen.physics.dynamics import GraphDynamics, load_dynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.physics.graph import graph_of
 from worldgen.tasks.dynamics import DynamicsTask, frames_of, rollout_error, root_mean_square, scenery_of
@@ -41,7 +41,7 @@ def test_training_lowers_the_error_tells_it_beside_the_baselines_and_exports(tmp
         for baseline in ("", "_ballistic", "_constant_velocity"):
             assert told[f"val/{name}{baseline}_px"] >= 0
     assert told["val/id_px"] == pytest.approx(26 * float(told["val/id_m"]))
-    again = open_dynamics(f"{trainer.log_dir}/dynamics", 0.04, (3.5, 13.0))
+    again = load_dynamics(f"{trainer.log_dir}/dynamics")
     expected = rollout_error(task.dynamics.eval(), states)
     torch.testing.assert_close(rollout_error(again, states), expected, equal_nan=True)
 

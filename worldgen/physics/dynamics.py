@@ -70,11 +70,11 @@ class Learned(Dynamics):
             save_file(self.state_dict(), partial / WEIGHTS_FILE)
 
 
-def open_dynamics(folder: str | Path, dt: float, gravity: tuple[float, float]) -> Learned:
-    """A trained network, for a step in seconds and gravities between two magnitudes in m/s^2.
+def load_dynamics(folder: str | Path) -> Learned:
+    """A trained network, as `Learned.save` wrote it.
 
     Raises:
-        ValueError: No such folder, or a network of another step or a narrower range of gravity.
+        ValueError: No such folder, or weights of another network.
     """
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
@@ -85,8 +85,13 @@ def open_dynamics(folder: str | Path, dt: float, gravity: tuple[float, float]) -
     if name not in classes:
         raise ValueError(f"{path} must be of {' or '.join(classes)}; got {name!r}.")
     network = classes[name](**config)
-    network.require(dt, gravity)
-    network.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE))
+    try:
+        network.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE))
+    except Exception as error:  # safetensors raises its own type
+        raise ValueError(
+            f"{folder} must hold the weights of the network of its {CONFIG_FILE}; they cannot be read "
+            f"({error}). Copy it again."
+        ) from error
     return network.eval()
 
 
