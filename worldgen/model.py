@@ -24,7 +24,7 @@ from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
 from worldgen.diffusion.dit import DiT, Residuals
-from worldgen.diffusion.process import FlowMatching
+from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.latents import Latents
@@ -32,7 +32,7 @@ from worldgen.types import Clip
 
 
 class WorldModel(nn.Module):
-    """Flow matching of a video latent, given first frames and a condition.
+    """Generation of a video latent from noise, given first frames and a condition.
 
     Args:
         codec: Frozen; its latent is what is generated.
@@ -43,7 +43,8 @@ class WorldModel(nn.Module):
         contexts: Numbers of known first frames, and how often each is trained.
 
     Raises:
-        ValueError: The sampler's guidance names what is no slot.
+        ValueError: The sampler's guidance names what is no slot, or its scheduler begins with more noise than
+            the process is trained with.
     """
 
     context_odds: Float[Tensor, " K"]
@@ -56,13 +57,14 @@ class WorldModel(nn.Module):
         codec: Codec,
         conditioner: Conditioner,
         denoiser: Callable[[int, int, int], DiT],
-        process: FlowMatching,
+        process: Process,
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
     ) -> None:
         super().__init__()
         if isinstance(sampler.guidance, dict):
             require_slots(sampler.guidance, "Sampler.guidance")
+        sampler.require_process(process)
         self.codec = codec.requires_grad_(False)
         self.conditioner = conditioner
         self.denoiser = denoiser(codec.channels, codec.channels + 2 + codec.temporal_stride, conditioner.dim)
@@ -331,8 +333,9 @@ class WorldModel(nn.Module):
         condition = self.conditioner(slots, keep.to(context.device).expand(len(context), -1))
 
         def velocity(x: Float[Tensor, "B L C h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
-            output = self.denoiser(x, sigma, context, condition, residuals)
-            return self.process.velocity(output, x, sigma)
+            x_sigma = self.process.scale(x, sigma)
+            output = self.denoiser(x_sigma, sigma, context, condition, residuals)
+            return self.process.velocity(output, x_sigma, sigma)
 
         return velocity
 

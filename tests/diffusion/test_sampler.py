@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from worldgen.diffusion.ddpm import VDDPM, CleanDDPM, EpsDDPM
+from worldgen.diffusion.process import FlowMatching
 from worldgen.diffusion.sampler import Sampler
 
 
@@ -111,20 +113,63 @@ def test_a_scheduler_that_adds_noise_draws_it_from_the_seed():
 @pytest.mark.parametrize(
     "scheduler, reason",
     [
-        (diffusers.DDPMScheduler(), "stops with AttributeError"),
-        (diffusers.EulerDiscreteScheduler(), "goes from sigma 157 to 0 "),
-        (diffusers.DPMSolverMultistepScheduler(), "ends at -1.5"),
-        (diffusers.DEISMultistepScheduler(**FLOW), "to 0.125 and ends at"),
-        (diffusers.UniPCMultistepScheduler(**FLOW, final_sigmas_type="sigma_min"), "to 0.126 and"),
-        (diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "to 1 and ends at -inf"),
+        (diffusers.DDPMScheduler(), "begins at sigma 0.98 and ends at 1. "),
+        (diffusers.EDMEulerScheduler(), "begins at sigma 80 and ends at"),
+        (diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction"), "ends at 3.61"),
+        (diffusers.DEISMultistepScheduler(**FLOW), "begins at sigma 0.999 and ends at 2.5"),
+        (diffusers.UniPCMultistepScheduler(**FLOW, final_sigmas_type="sigma_min"), "ends at 2.5"),
+        (diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "ends at -inf"),
         (diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), "stops with ValueError: `mu`"),
+        (diffusers.DDIMScheduler(clip_sample=False, rescale_betas_zero_snr=True), "ends at nan"),
+        (diffusers.CogVideoXDPMScheduler(), "stops with TypeError"),
+        (diffusers.RePaintScheduler(), "it wants None predicted"),
+        (diffusers.DDPMWuerstchenScheduler(), "stops with AttributeError"),
     ],
-    ids=["ddpm", "euler of noise scale", "epsilon", "no last step", "sigma min", "inverted", "no mu"],
+    ids=[
+        "clipped",
+        "scale of its own",
+        "mixed",
+        "no last step",
+        "sigma min",
+        "inverted",
+        "no mu",
+        "noise of pure noise",
+        "two steps",
+        "no prediction",
+        "no levels",
+    ],
 )
 def test_a_scheduler_that_does_not_lead_to_the_data_is_refused(scheduler, reason):
-    with pytest.raises(ValueError, match="Sampler.scheduler must lead along flow velocities") as caught:
+    if isinstance(scheduler, diffusers.DDIMScheduler):
+        scheduler.register_to_config(timestep_spacing="trailing")
+    with pytest.raises(ValueError, match="Sampler.scheduler must lead from sigma 0.75 or more") as caught:
         Sampler(8, scheduler=scheduler)
     assert reason in str(caught.value)
+
+
+def test_few_steps_that_leave_out_the_noisy_levels_are_refused():
+    """One step of DDIM in its default spacing is at time 0, where there is nothing left to do."""
+    with pytest.raises(ValueError, match="in 1 steps DDIMScheduler begins at sigma 0.0099"):
+        Sampler(1, diffusers.DDIMScheduler(clip_sample=False))
+    assert (
+        Sampler(1, diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing")).sigma_max > 0.99
+    )
+
+
+def test_a_scheduler_with_more_noise_than_the_process_is_trained_with_is_refused():
+    little = diffusers.DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    ddim = Sampler(8, diffusers.DDIMScheduler(clip_sample=False))
+    ddim.require_process(EpsDDPM())
+    for sampler, process, levels in (
+        (Sampler(8), EpsDDPM(), "up to sigma 0.9937; FlowMatchEulerDiscreteScheduler begins at 1"),
+        (ddim, VDDPM(little), "up to sigma 0.936; DDIMScheduler begins at 0.9798"),
+    ):
+        with pytest.raises(ValueError, match="must begin at a noise level that .* is trained at") as caught:
+            sampler.require_process(process)
+        assert levels in str(caught.value)
+    for process in (VDDPM(), CleanDDPM(), FlowMatching()):
+        Sampler(8).require_process(process)
+        ddim.require_process(process)
 
 
 def toy(counts, weights={"text": 3.0, "video": 5.0, "multimodal": 7.0}):  # noqa: B006

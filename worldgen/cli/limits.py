@@ -78,6 +78,7 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "val_count": (1, 10**9),
     "length": (1e-06, 1000000.0),
     "lr": (0, 1000.0),
+    "min_snr": (1e-06, 1000000.0),
     "momentum": (0, 0.999999999),
     "moving": (0, 1000000.0),
     "objects": (1, 10**4),

@@ -2,12 +2,74 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-class FlowMatching:
+class Process(ABC):
+    """How noise is added, and what is asked of the denoiser, at noise levels ``sigma`` from 0 (none) to 1.
+
+    In all of them ``sigma`` is the share of the noise: what the denoiser reads is ``(1 - sigma) x + sigma
+    eps``, times a factor of `scale`. One sigma is therefore one ratio of signal to noise, ``(1 - sigma) /
+    sigma``, whatever the process, and a sampler that walks along the straight path serves each.
+    """
+
+    sigma_max: float = 1.0
+    """Highest noise level of training, and therefore of sampling."""
+
+    @abstractmethod
+    def draw_sigma(self, count: int, generator: torch.Generator) -> Float[Tensor, " B"]:
+        """Noise levels for a training batch."""
+
+    @abstractmethod
+    def target(
+        self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B ..."]:
+        """What the denoiser shall put out."""
+
+    @abstractmethod
+    def recover(
+        self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B ..."]]:
+        """The clean latent and the noise that an output speaks of; ``x_sigma`` is what the denoiser read."""
+
+    def scale(self, x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B ..."]:
+        """From the straight path to what the denoiser reads."""
+        return x_sigma
+
+    def corrupt(
+        self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B ..."]:
+        """``(1 - sigma) x + sigma eps``, as the denoiser reads it."""
+        level = expand(sigma, x)
+        return self.scale((1 - level) * x + level * eps, sigma)
+
+    def velocity(
+        self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B ..."]:
+        """``eps - x``, what a sampler integrates, from what the denoiser read and put out."""
+        x, eps = self.recover(output, x_sigma, sigma)
+        return eps - x
+
+    def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """How much an error at this noise level counts."""
+        return torch.ones_like(sigma)
+
+    def loss(
+        self,
+        output: Float[Tensor, "B ..."],
+        x: Float[Tensor, "B ..."],
+        eps: Float[Tensor, "B ..."],
+        sigma: Float[Tensor, " B"],
+    ) -> Float[Tensor, "B ..."]:
+        """Weighted squared distance to the target, element by element."""
+        return expand(self.weight(sigma), x) * (output - self.target(x, eps, sigma)).square()
+
+
+class FlowMatching(Process):
     """Straight paths from data to noise; the denoiser predicts the velocity ``eps - x``.
 
     ``x_sigma = (1 - sigma) x + sigma eps`` (Lipman et al. 2023, 2210.02747, optimal-transport path; Liu et
@@ -26,36 +88,21 @@ class FlowMatching:
         sigma = torch.sigmoid(torch.randn(count, generator=generator, device=generator.device))
         return self.shift * sigma / (1 + (self.shift - 1) * sigma)
 
-    def corrupt(
+    def target(
         self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:
-        """``(1 - sigma) x + sigma eps``."""
-        level = _expand(sigma, x)
-        return (1 - level) * x + level * eps
+        return eps - x
+
+    def recover(
+        self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B ..."]]:
+        level = expand(sigma, x_sigma)
+        return x_sigma - level * output, x_sigma + (1 - level) * output
 
     def velocity(
         self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:
-        """What a sampler integrates, from what the denoiser put out."""
         return output
-
-    def target(self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
-        """What the denoiser shall put out."""
-        return eps - x
-
-    def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """How much an error at this noise level counts."""
-        return torch.ones_like(sigma)
-
-    def loss(
-        self,
-        output: Float[Tensor, "B ..."],
-        x: Float[Tensor, "B ..."],
-        eps: Float[Tensor, "B ..."],
-        sigma: Float[Tensor, " B"],
-    ) -> Float[Tensor, "B ..."]:
-        """Weighted squared distance to the target, element by element."""
-        return _expand(self.weight(sigma), x) * (output - self.target(x, eps)).square()
 
 
 class CleanFlowMatching(FlowMatching):
@@ -76,14 +123,22 @@ class CleanFlowMatching(FlowMatching):
     def velocity(
         self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
     ) -> Float[Tensor, "B ..."]:
-        return (x_sigma - output) / _expand(sigma, x_sigma).clamp(min=1e-3)
+        return (x_sigma - output) / expand(sigma, x_sigma).clamp(min=1e-3)
 
-    def target(self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+    def target(
+        self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B ..."]:
         return x
+
+    def recover(
+        self, output: Float[Tensor, "B ..."], x_sigma: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B ..."]]:
+        return output, output + self.velocity(output, x_sigma, sigma)
 
     def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         return sigma.clamp(min=self.floor) ** -2
 
 
-def _expand(sigma: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+def expand(sigma: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+    """A number of each item, with as many axes as the items have."""
     return sigma.reshape(-1, *[1] * (x.ndim - 1))

@@ -1,4 +1,4 @@
-"""One loop over any flow-matching scheduler of diffusers, with guidance."""
+"""One loop over any scheduler of diffusers, with guidance."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
+from worldgen.diffusion.process import Process
+from worldgen.diffusion.scales import Scale
+
 Velocity = Callable[[Float[Tensor, "B ..."], Float[Tensor, " B"]], Float[Tensor, "B ..."]]
 """``v(x_sigma, sigma)``, the direction from data to noise."""
-_CLOSE = 0.01
-"""To the data, of what lies 2 away from the noise; solvers of diffusers start at sigma 0.999."""
+_NOISE, _DATA, _CLOSE = -1.0, 3.0, 0.045
+"""Where a scheduler is tried from and to, beyond the 1 at which some cut; solvers start at sigma 0.999."""
+_NOISY = 0.75
+"""Least noise level to begin with pure noise at; of few steps, some schedulers leave out the high ones."""
 
 
 @final
@@ -24,9 +29,11 @@ class Sampler:
 
     Args:
         steps: Evaluations of the scheduler.
-        scheduler: Any diffusers scheduler that takes flow velocities and ends without noise: of the
-            ``FlowMatch`` ones, or a solver with ``prediction_type: flow_prediction`` and ``use_flow_sigmas:
-            true``. When None, Euler's with most steps at high noise, where it is decided how things move.
+        scheduler: Any diffusers scheduler that ends without noise, whatever it wants predicted and however it
+            scales: a ``FlowMatch`` one, a solver with ``use_flow_sigmas: true``, or one with a table of
+            betas (DDIM, DPM-Solver++, UniPC, Euler, Heun, ...), whose noise levels are met at the same ratio
+            of signal to noise. When None, Euler's with most steps at high noise, where it is decided how
+            things move.
         guidance: Scale of the condition, or of each slot of it by name, as `guide` uses it; 1 is plain
             conditioning, also for slots that are not named, and 0 leaves a slot out.
 
@@ -34,6 +41,9 @@ class Sampler:
         ValueError: No steps, a guidance below 0, or a scheduler that does not lead from noise to the data
             where the velocity is true.
     """
+
+    sigma_max: float = 1.0
+    """Highest noise level at which the velocity is asked for."""
 
     def __init__(
         self,
@@ -47,10 +57,10 @@ class Sampler:
         if not all(0 <= scale < math.inf for scale in scales):
             raise ValueError(f"Sampler.guidance must be 0 or more; got {guidance}.")
         self.steps, self.guidance = steps, guidance
-        # What all schedulers have is not declared by their common class.
-        self.scheduler: Any = scheduler or FlowMatchEulerDiscreteScheduler(shift=8.0)
+        # What all schedulers have is not declared by their common class. Some have a length, and raise there.
+        self.scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=8.0) if scheduler is None else scheduler
         if scheduler is not None:
-            self._require_flow()
+            self._require_arrival()
 
     def guide(self, given: Callable[[frozenset[str]], Velocity], slots: Sequence[str]) -> Velocity:
         """The velocity with classifier-free guidance of several conditions.
@@ -101,34 +111,49 @@ class Sampler:
             noise: Where to start.
             generator: Of what a scheduler draws that adds noise on its way; others draw nothing.
         """
-        self.scheduler.set_timesteps(self.steps, device=noise.device)
-        # Solvers cut times to whole numbers: they are not 1000 sigma, and may repeat where steps lie close.
-        self.scheduler.set_begin_index(0)
+        scale = Scale(self.scheduler, self.steps, noise.device)
         draws = "generator" in inspect.signature(self.scheduler.step).parameters
         chance = {"generator": generator} if draws else {}
-        x = noise
-        for time, sigma in zip(self.scheduler.timesteps, self.scheduler.sigmas.to(x), strict=False):
+        state = noise * scale.first
+        for index, time in enumerate(self.scheduler.timesteps):
             with torch.no_grad():  # not around the yield: who takes x may want gradients of something else
-                x = self.scheduler.step(velocity(x, sigma.expand(len(x))), time, x, **chance).prev_sample
-            yield x
+                x, sigma = scale.enter(state, index)
+                output = scale.answer(velocity(x, sigma.expand(len(x))), x, sigma)
+                state = self.scheduler.step(output, time, state, **chance).prev_sample
+            yield scale.leave(state, index)
 
-    def _require_flow(self) -> None:
-        """From noise at -1 to data that are 1 everywhere, where the velocity is known."""
-        name = type(self.scheduler).__name__
-        try:
-            start = -torch.ones(1, 1, 1, 1)
-            *_, end = self.sample(lambda x, sigma: (x - 1) / sigma, start, torch.Generator().manual_seed(0))
-            first, last = float(self.scheduler.sigmas.max()), float(self.scheduler.sigmas[-1])
-            found = f"{name} goes from sigma {first:.3g} to {last:.3g} and ends at {float(end):.3g}"
-            wrong = first > 1 or last != 0 or not abs(float(end) - 1) < _CLOSE
-        except Exception as error:  # diffusers has errors of many kinds for this
-            found, wrong = (
-                f"{name} stops with {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-                True,
+    def require_process(self, process: Process) -> None:
+        """Raise ValueError where the scheduler begins with more noise than a process has in training."""
+        if self.sigma_max > process.sigma_max + 1e-3:
+            raise ValueError(
+                f"Sampler.scheduler must begin at a noise level that {type(process).__name__} is trained at, "
+                f"up to sigma {process.sigma_max:.4g}; {type(self.scheduler).__name__} begins at "
+                f"{self.sigma_max:.4g}. Give the scheduler the betas of the process's schedule, or that one "
+                "an end in pure noise (rescale_betas_zero_snr: true; not with EpsDDPM)."
             )
+
+    def _require_arrival(self) -> None:
+        """From noise to data that are one number everywhere, where the velocity is known."""
+        name, asked = type(self.scheduler).__name__, []
+
+        def velocity(x: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B ..."]:
+            asked.append(float(sigma.max()))
+            return (x - _DATA) / sigma[:, None, None, None]
+
+        try:
+            start = torch.full((1, 1, 1, 1), _NOISE)
+            *_, end = self.sample(velocity, start, torch.Generator().manual_seed(0))
+            self.sigma_max = max(asked)
+            found = f"{name} begins at sigma {self.sigma_max:.3g} and ends at {float(end):.3g}"
+            wrong = not _NOISY <= self.sigma_max <= 1 or not abs(float(end) - _DATA) < _CLOSE
+        except Exception as error:  # diffusers has errors of many kinds for this
+            found = f"{name} stops with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            wrong = True
         if wrong:
             raise ValueError(
-                "Sampler.scheduler must lead along flow velocities from sigma 1 to 0, and from noise at -1 "
-                f"to data at 1; {found.rstrip('.')}. Take FlowMatchEulerDiscreteScheduler, or a solver with "
-                "prediction_type: flow_prediction, use_flow_sigmas: true and final_sigmas_type: zero."
+                f"Sampler.scheduler must lead from sigma {_NOISY} or more, with noise at {_NOISE:g}, to data "
+                f"at {_DATA:g} where the velocity is true; in {self.steps} steps {found.rstrip('.')}. Take "
+                "FlowMatchEulerDiscreteScheduler, a solver with prediction_type: flow_prediction, "
+                "use_flow_sigmas: true and final_sigmas_type: zero, or one of DDPM's with clip_sample: false "
+                "and timestep_spacing: trailing."
             )

@@ -19,7 +19,7 @@ from worldgen.data.cache.precision import Columns, Storage
 from worldgen.diffusion.average import WeightAverage, split_averages
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.dit import DiT
-from worldgen.diffusion.process import FlowMatching
+from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.latents import Latents
 from worldgen.model import WorldModel, read_weights
@@ -64,7 +64,7 @@ class WorldGenerator(LightningModule):
         codec: Codec,
         conditioner: Conditioner,
         denoiser: Callable[[int, int, int], DiT],
-        process: FlowMatching,
+        process: Process,
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
         lr: float = 1e-3,
