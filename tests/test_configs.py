@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from diffusers import AutoencoderTiny
 from jsonargparse import ArgumentParser
 from safetensors.torch import save_file
 
@@ -107,6 +108,16 @@ def small(tmp_path_factory, vjepa2_folder, imagebind_folder):
     vit = {"video": {"init_args": {"model": "test_vit", "checkpoint": str(folder / "vit.safetensors")}}}
     for name, layer in (("small", small), ("vit", vit)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({"model": {"conditioner": layer}}))
+    tiny = AutoencoderTiny()
+    tiny.save_pretrained(folder / "diffusers_codec")
+    (folder / "taef2").mkdir()
+    for part, shift in (("encoder", 0), ("decoder", 1)):  # there, saturation is no layer
+        found = [(name.split(".", 2)[1:], value) for name, value in getattr(tiny, part).state_dict().items()]
+        weights = {f"{int(place) + shift}.{rest}": value for (place, rest), value in found}
+        torch.save(weights, folder / "taef2" / f"any_{part}.pth")
+    for name, more in (("taef2", {}), ("diffusers_codec", {"subfolder": None})):
+        layer = {"codec": {"init_args": {"checkpoint": str(folder / name), **more}}}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"model": layer}))
     return folder
 
 
@@ -118,7 +129,8 @@ def layers(path, small):
     if any(other.stem == "perception" for other in before):
         before.append(small / "small.yaml")
     after = [*before, path, *([small / "small.yaml"] if path.stem == "perception" else [])]
-    return before, after + ([small / "vit.yaml"] if path.stem == "timm_video" else [])
+    own = {"timm_video": "vit", "taef2": "taef2", "diffusers_codec": "diffusers_codec"}.get(path.stem)
+    return before, after + ([small / f"{own}.yaml"] if own else [])
 
 
 @pytest.fixture(scope="module")

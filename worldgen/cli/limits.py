@@ -106,6 +106,7 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "train_clips": LIMITS["clips"],
     "target": (1, 10**5),
     "temporal_stride": (1, 10**4),
+    "tile": (1, 10**5),
     "tolerance": (0, 1),
     "tubelet": (1, 10**4),
     "vocabulary": (1, 10**8),

@@ -28,6 +28,8 @@ class Codec(nn.Module, ABC):
     """C of z."""
     temporal_stride: int = 1
     """Frames in one latent step; the first frame is a step of its own."""
+    reach: int | None = 1
+    """Steps before a step that its latent depends on; None where that is not known."""
 
     @abstractmethod
     def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:

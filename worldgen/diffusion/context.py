@@ -60,13 +60,15 @@ def hold(clip: Clip, context_frames: int, frames: int) -> Clip:
 def encode_held(codec: Codec, clip: Clip, context_frames: int, frames: int) -> Float[Tensor, "B L C h w"]:
     """``codec.encode(hold(clip, known, frames))``, without coding the same still frames again and again.
 
-    A step of our codecs sees itself and the step before; so after two steps of a world that stands still the
-    latent stands still too, and is repeated. Where nothing is known it is zero, the mean of all latents.
+    A step of a codec depends on itself and ``reach`` steps before; so after that many and one steps of a
+    world that stands still the latent stands still too, and is repeated. Where nothing is known it is zero,
+    the mean of all latents.
     """
     stride, steps = codec.temporal_stride, codec.steps(frames)
     if context_frames == 0:
         return torch.zeros_like(codec.encode(hold(clip, 0, 1))).expand(-1, steps, -1, -1, -1)
-    changing = min(steps, 1 + -(-(context_frames - 1) // stride) + 2)
+    reach = steps if codec.reach is None else codec.reach
+    changing = min(steps, 1 + -(-(context_frames - 1) // stride) + reach + 1)
     z = codec.encode(hold(clip, context_frames, 1 + (changing - 1) * stride))
     return torch.cat([z, z[:, -1:].expand(-1, steps - changing, -1, -1, -1)], dim=1)
 
