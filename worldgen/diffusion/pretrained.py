@@ -176,7 +176,7 @@ def _open(checkpoint: str, subfolder: str | None) -> Any:
     else:
         require_hub(checkpoint)
     try:
-        config = diffusers.AutoencoderKL.load_config(checkpoint, subfolder=subfolder or "")
+        config: Any = diffusers.AutoencoderKL.load_config(checkpoint, subfolder=subfolder or "")
         kind = getattr(diffusers, str(config.get("_class_name")), None)
         if kind is None or not all(hasattr(kind, name) for name in ("encode", "decode", "from_pretrained")):
             raise ValueError(f"its class is {config.get('_class_name')}")
