@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
-from worldgen.diffusion.dit import DiT, Residuals
+from worldgen.diffusion.denoisers.base import Denoiser, Residuals
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
@@ -56,7 +56,7 @@ class WorldModel(nn.Module):
         self,
         codec: Codec,
         conditioner: Conditioner,
-        denoiser: Callable[[int, int, int], DiT],
+        denoiser: Callable[[int, int, int], Denoiser],
         process: Process,
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to

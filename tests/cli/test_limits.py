@@ -14,7 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/nano.yaml")]
 ROOMS = ("tasks", "diffusion", "encoders", "conditioning.py", "model.py")
 DATA = ("trajectories", "datamodule", "captions", "transforms", "cache/precision")
-NOT_YAMLS = {"WeightAverage", "Block", "CrossAttention", "ImageBindConfig"}
+NOT_YAMLS = {
+    "WeightAverage",
+    "Block",
+    "CrossAttention",
+    "ImageBindConfig",
+    "Positions",
+    "Size",
+}
 """Classes that other classes build."""
 OF_OTHERS = {"context_channels", "condition_dim", "contexts"}
 """What the model fills in, and shares that it checks itself."""

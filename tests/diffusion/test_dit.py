@@ -1,11 +1,9 @@
-import math
-
 import pytest
-import timm.layers
 import torch
 from torch.testing import assert_close
 
-from worldgen.diffusion.dit import DiT, PatchEmbed3d, rotary_angles, rotate
+from worldgen.diffusion.denoisers.tokens import PatchEmbed3d
+from worldgen.diffusion.dit import DiT
 from worldgen.types import Conditioning
 
 
@@ -24,24 +22,6 @@ def inputs(batch=2, grid=(3, 4, 6), seed=1):
     tokens = torch.randn(batch, 3, 16, generator=generator)
     mask = torch.tensor([[True, True, False]]).expand(batch, -1)
     return x, torch.rand(batch, generator=generator), context, Conditioning(tokens, mask, tokens.mean(dim=1))
-
-
-def test_patch_embedding_equals_its_own_convolution():
-    layer = PatchEmbed3d(3, 8, (2, 4, 4))
-    x = torch.randn(2, 4, 3, 8, 12)
-    convolved = layer.proj(x.transpose(1, 2)).flatten(2).transpose(1, 2)
-    assert_close(layer(x), convolved, atol=1e-5, rtol=1e-5)
-
-
-def test_patch_embedding_of_one_frame_equals_timm():
-    ours, theirs = (
-        PatchEmbed3d(3, 8, (1, 4, 4)),
-        timm.layers.PatchEmbed(img_size=16, patch_size=4, embed_dim=8),
-    )
-    ours.proj.weight.data = theirs.proj.weight.data[:, :, None]
-    ours.proj.bias.data = theirs.proj.bias.data
-    image = torch.randn(2, 3, 16, 16)
-    assert_close(ours(image[:, None]), theirs(image), atol=1e-5, rtol=1e-5)
 
 
 def test_unpatch_is_the_inverse_of_patching():
@@ -96,30 +76,6 @@ def test_clips_of_a_batch_do_not_see_each_other():
         Conditioning(condition.tokens[:1], condition.mask[:1], condition.pooled[:1]),
     )
     assert_close(model(x, sigma, context, condition)[:1], alone, atol=1e-5, rtol=1e-5)
-
-
-def test_rotary_products_depend_on_differences_of_position_only():
-    cosine, sine = rotary_angles((4, 5, 6), 24)
-    generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(24, generator=generator) for _ in range(2))
-
-    def product(first, second):
-        turned = [
-            rotate(vector[None, None, None], (cosine[place][None], sine[place][None]))
-            for vector, place in ((query, first), (key, second))
-        ]
-        return (turned[0] * turned[1]).sum()
-
-    index = lambda t, y, x: (t * 5 + y) * 6 + x  # noqa: E731
-    assert_close(product(index(0, 0, 0), index(1, 2, 3)), product(index(2, 1, 2), index(3, 3, 5)))
-    assert not math.isclose(
-        float(product(index(0, 0, 0), index(1, 2, 3))),
-        float(product(index(0, 0, 0), index(1, 3, 3))),
-        rel_tol=1e-3,
-    )
-    for place in (0, 37, 119):
-        turned = rotate(query[None, None, None], (cosine[place][None], sine[place][None]))
-        assert_close(turned.norm(), query.norm())
 
 
 def test_queries_and_keys_are_normalized():

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldgen.diffusion.dit import PatchEmbed3d, Residuals
+from worldgen.diffusion.denoisers.base import Residuals
+from worldgen.diffusion.denoisers.tokens import PatchEmbed3d
 from worldgen.diffusion.maps import ClipMap
 from worldgen.files import atomic_folder
 from worldgen.types import Clip

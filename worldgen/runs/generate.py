@@ -11,7 +11,7 @@ from worldgen.data.media import write_video
 from worldgen.data.sources import ShardedClips
 from worldgen.data.videos import VideoReader
 from worldgen.diffusion.control import Control, add_residuals, load_control
-from worldgen.diffusion.dit import Residuals
+from worldgen.diffusion.denoisers.base import Residuals
 from worldgen.encoders.base import fingerprint
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run

@@ -72,12 +72,12 @@ class ControlTask(LightningModule):
         super().__init__()
         require_training(lr, warmup, weight_decay)
         self.generator = generator.requires_grad_(False).eval()
-        denoiser = generator.denoiser
+        denoiser, sites = generator.denoiser, generator.denoiser.sites
         self.control = Control(
             maps,
-            dim=denoiser.to_patch.in_features,
-            blocks=len(denoiser.blocks),
-            patch=denoiser.patch,
+            dim=sites.dim,
+            blocks=sites.blocks,
+            patch=sites.patch,
             temporal_stride=generator.codec.temporal_stride,
             width=width,
             depth=depth,

@@ -18,7 +18,7 @@ from worldgen.data.cache.cache import EXACT, stack_columns
 from worldgen.data.cache.precision import Columns, Storage
 from worldgen.diffusion.average import WeightAverage, split_averages
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.denoisers.base import Denoiser
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.latents import Latents
@@ -63,7 +63,7 @@ class WorldGenerator(LightningModule):
         self,
         codec: Codec,
         conditioner: Conditioner,
-        denoiser: Callable[[int, int, int], DiT],
+        denoiser: Callable[[int, int, int], Denoiser],
         process: Process,
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to

@@ -15,7 +15,7 @@ from worldgen.data.media import filmstrip
 from worldgen.data.sources import ShardedClips
 from worldgen.data.videos import VideoFolder
 from worldgen.diffusion.context import hold
-from worldgen.diffusion.dit import Residuals
+from worldgen.diffusion.denoisers.base import Residuals
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
