@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldgen.encoders.base import Placed, Tokens
@@ -21,22 +22,41 @@ class Latents(NamedTuple):
     """Flow at the end of each context, in pixels per frame."""
     slots: tuple[Placed, ...]
     """What the encoders made of the known frames and the prompt."""
+    forecast: Float[Tensor, "B V K L P h w"] | None = None
+    """What is told of materials and of how it goes on, in V readings of the known frames of each context."""
+
+    def still_of(self, which: Int[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
+        """Of each clip the still world after the context chosen for it."""
+        return self.still[torch.arange(len(which), device=which.device), which]
 
     def columns(self) -> tuple[Tensor, ...]:
         """The same as plain tensors, batch axis first."""
         # The mask stands behind the positions too, so that who pools tokens pools them alike.
         slots = ((*tokens, positions, tokens.mask) for tokens, positions in self.slots)
-        return (self.z, self.still, self.motion, *(column for slot in slots for column in slot))
+        told = () if self.forecast is None else (self.forecast,)
+        return (self.z, self.still, self.motion, *told, *(column for slot in slots for column in slot))
 
     @classmethod
     def from_columns(cls, columns: tuple[Tensor, ...]) -> Latents:
         """What `columns` took apart."""
         z, still, motion, *rest = columns
+        forecast = rest.pop(0) if len(rest) % 4 else None
         slots = zip(rest[::4], rest[1::4], rest[2::4], strict=True)
-        return cls(z, still, motion, tuple(Placed(Tokens(x, mask), places) for x, mask, places in slots))
+        placed = tuple(Placed(Tokens(x, mask), places) for x, mask, places in slots)
+        return cls(z, still, motion, placed, forecast)
 
     @classmethod
-    def names(cls, slots: Sequence[str]) -> list[str]:
+    def names(cls, slots: Sequence[str], forecast: bool = False) -> list[str]:
         """What each column is; "" for masks."""
         of_slots = (name for slot in slots for name in (slot, "", f"{slot} places", ""))
-        return ["z", "still", "motion", *of_slots]
+        return ["z", "still", "motion", *(["forecast"] if forecast else []), *of_slots]
+
+    def draw_reading(self, generator: torch.Generator) -> Latents:
+        """One of the readings for each clip, at random; V is 1 then."""
+        if self.forecast is None or self.forecast.shape[1] == 1:
+            return self
+        count, device = len(self.forecast), self.forecast.device
+        chosen = torch.randint(self.forecast.shape[1], (count,), generator=generator, device=generator.device)
+        return self._replace(
+            forecast=self.forecast[torch.arange(count, device=device), chosen.to(device)][:, None]
+        )

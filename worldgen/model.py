@@ -28,6 +28,7 @@ from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.latents import Latents
+from worldgen.physics.forecast import Forecast
 from worldgen.types import Clip
 
 
@@ -41,6 +42,7 @@ class WorldModel(nn.Module):
         process: Noise process and prediction target.
         sampler: How `generate` samples.
         contexts: Numbers of known first frames, and how often each is trained.
+        forecast: Frozen; what is told of materials and of how the known frames go on. None tells nothing.
 
     Raises:
         ValueError: The sampler's guidance names what is no slot, or its scheduler begins with more noise than
@@ -60,6 +62,7 @@ class WorldModel(nn.Module):
         process: Process,
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
+        forecast: Forecast | None = None,
     ) -> None:
         super().__init__()
         if isinstance(sampler.guidance, dict):
@@ -67,7 +70,10 @@ class WorldModel(nn.Module):
         sampler.require_process(process)
         self.codec = codec.requires_grad_(False)
         self.conditioner = conditioner
-        self.denoiser = denoiser(codec.channels, codec.channels + 2 + codec.temporal_stride, conditioner.dim)
+        self.forecast = None if forecast is None else forecast.requires_grad_(False)
+        told = 0 if forecast is None else forecast.channels * codec.temporal_stride
+        beside = codec.channels + 2 + codec.temporal_stride + told
+        self.denoiser = denoiser(codec.channels, beside, conditioner.dim)
         self.process, self.sampler = process, sampler
         self.contexts = tuple(sorted(contexts))
         self.register_buffer(
@@ -94,7 +100,9 @@ class WorldModel(nn.Module):
         motion = torch.stack(
             [context_motion(clip, context_frames, (rows, columns)) for context_frames in known], dim=1
         )
-        return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip))
+        told = None if self.forecast is None else self.forecast.draw(clip, known, frames)
+        forecast = None if told is None else self._on_cells(told, (rows, columns))
+        return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip), forecast)
 
     @torch.no_grad()
     def encode_condition(self, clip: Clip) -> tuple[Placed, ...]:
@@ -127,7 +135,7 @@ class WorldModel(nn.Module):
             keep: False where the condition is dropped; with a second axis, which slots of it.
             residuals: Of a control.
         """
-        x, _ = self._change(latents, which)
+        x = self.change(latents, which)
         output = self.predict(latents, which, sigma, eps, keep, residuals)
         return self.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
 
@@ -141,11 +149,28 @@ class WorldModel(nn.Module):
         residuals: Residuals | None = None,
     ) -> Float[Tensor, "B L C h w"]:
         """What the denoiser makes of clips with noise added; arguments as of `loss`."""
-        x, still = self._change(latents, which)
-        motion = latents.motion[torch.arange(len(which), device=which.device), which]
+        noisy = self.process.corrupt(self.change(latents, which), eps, sigma)
+        return self.denoise(noisy, latents, which, sigma, keep, residuals)
+
+    def denoise(
+        self,
+        noisy: Float[Tensor, "B L C h w"],
+        latents: Latents,
+        which: Int[Tensor, " B"],
+        sigma: Float[Tensor, " B"],
+        keep: Bool[Tensor, " B *S"],
+        residuals: Residuals | None = None,
+    ) -> Float[Tensor, "B L C h w"]:
+        """What the denoiser makes of a noisy change, whatever it came from; arguments as of `loss`."""
+        of_clip = torch.arange(len(which), device=which.device), which
+        forecast = None if latents.forecast is None else latents.forecast[:, 0][of_clip]
+        context = self._context(latents.still_of(which), latents.motion[of_clip], which, forecast)
         condition = self.conditioner(latents.slots, keep)
-        noisy = self.process.corrupt(x, eps, sigma)
-        return self.denoiser(noisy, sigma, self._context(still, motion, which), condition, residuals)
+        return self.denoiser(noisy, sigma, context, condition, residuals)
+
+    def change(self, latents: Latents, which: Int[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
+        """What is diffused: clips against their still worlds, in units of ``latent_std``."""
+        return (latents.z - latents.still_of(which)) / self.latent_std
 
     def leaving_contexts(self, steps: int) -> Bool[Tensor, " K"]:
         """Which of ``contexts`` leave frames to be made of a clip of so many latent steps.
@@ -218,7 +243,9 @@ class WorldModel(nn.Module):
             motion = context_motion(start, context_frames, (rows, columns))
             which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
             slots = self.encode_condition(context) if slots is None else slots
-            given = partial(self._velocity, self._context(still, motion, which), slots, residuals)
+            told = None if self.forecast is None else self.forecast.draw(context, [context_frames], frames, 1)
+            forecast = None if told is None else self._on_cells(told, (rows, columns))[:, 0, 0]
+            given = partial(self._velocity, self._context(still, motion, which, forecast), slots, residuals)
             velocity = self.sampler.guide(given, self.conditioner.present)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(still.shape, generator=generator).to(still)
@@ -250,12 +277,13 @@ class WorldModel(nn.Module):
 
     def frozen_fingerprint(self) -> str:
         """Names the weights of the frozen parts."""
-        parts = [part for part in (self.codec, *self.conditioner.encoders) if part is not None]
+        frozen = (self.codec, *self.conditioner.encoders, self.forecast)
+        parts = [part for part in frozen if part is not None]
         return " ".join(f"{type(part).__name__}:{fingerprint(part)}" for part in parts)
 
     def trained_state(self) -> dict[str, Tensor]:
         """Everything that training changed, and nothing that is frozen, by the names that it has in files."""
-        frozen = ("codec.", *(f"conditioner.{slot}." for slot in SLOTS))
+        frozen = ("codec.", "forecast.", *(f"conditioner.{slot}." for slot in SLOTS))
         learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return {
             _IN_FILES.get(name, name): value
@@ -300,17 +328,14 @@ class WorldModel(nn.Module):
 
     # ---------------------------------------------------------------- parts of the above
 
-    def _change(
-        self, latents: Latents, which: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B L C h w"], Float[Tensor, "B L C h w"]]:
-        """What is diffused, and the still world that it is a change of."""
-        still = latents.still[torch.arange(len(which), device=which.device), which]
-        return (latents.z - still) / self.latent_std, still
-
     def _context(
-        self, still: Float[Tensor, "B L C h w"], motion: Float[Tensor, "B 2 h w"], which: Int[Tensor, " B"]
+        self,
+        still: Float[Tensor, "B L C h w"],
+        motion: Float[Tensor, "B 2 h w"],
+        which: Int[Tensor, " B"],
+        forecast: Float[Tensor, "B L P h w"] | None,
     ) -> Float[Tensor, "B L K h w"]:
-        """What lies beside the noise: the still world, how things move, and which frames are known."""
+        """What lies beside the noise: the still world, how things move, which frames are known, and more."""
         stride, steps = self.codec.temporal_stride, still.shape[1]
         masks = torch.stack(
             [
@@ -319,7 +344,17 @@ class WorldModel(nn.Module):
             ]
         ).to(still)  # (K, L, s)
         mask = masks[which][..., None, None].expand(-1, -1, -1, *still.shape[-2:])
-        return torch.cat([still, motion[:, None].expand(-1, steps, -1, -1, -1), mask], dim=2)
+        told = [] if forecast is None else [forecast]
+        return torch.cat([still, motion[:, None].expand(-1, steps, -1, -1, -1), mask, *told], dim=2)
+
+    def _on_cells(
+        self, told: Float[Tensor, "B V K T P"], cells: tuple[int, int]
+    ) -> Float[Tensor, "B V K L P h w"]:
+        """What is told of each frame, on all cells of its latent step, one frame's channels after another."""
+        stride = self.codec.temporal_stride
+        spare = told[..., :1, :].expand(*told.shape[:3], stride - 1, -1)
+        steps = torch.cat([spare, told], dim=3).unflatten(3, (-1, stride)).flatten(4)  # (B, V, K, L, s P)
+        return steps[..., None, None].expand(*steps.shape, *cells).contiguous()
 
     def _velocity(
         self,

@@ -12,7 +12,7 @@ from worldgen.cli.train import CACHES, PARTS, TRAININGS
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/nano.yaml")]
-ROOMS = ("tasks", "diffusion", "encoders", "conditioning.py", "model.py")
+ROOMS = ("tasks", "diffusion", "encoders", "conditioning.py", "model.py", "physics/ball_forecast.py")
 DATA = ("trajectories", "datamodule", "captions", "transforms", "cache/precision")
 NOT_YAMLS = {
     "WeightAverage",

@@ -118,6 +118,7 @@ def test_a_network_comes_back_from_its_file(tmp_path, network):
 
 def test_another_step_or_gravity_is_refused_and_no_network_too(tmp_path):
     GraphDynamics(gravity=(8.0, 11.5)).save(tmp_path / "net")
+    again = load_dynamics(tmp_path / "net")
     with pytest.raises(ValueError, match=r"steps by 0\.04 s; got a step of 0\.02 s"):
         again.require(0.02, (9.81, 9.81))
     with pytest.raises(ValueError, match=r"gravities of 8 to 11\.5 m/s\^2; got 4 to 9\.81"):

@@ -78,6 +78,10 @@ class StateCodec(Codec):
             contacts=None,
         )
 
+    def places(self, z: Float[Tensor, "B T C 1 1"]) -> Float[Tensor, "B T N 3"]:
+        """Positions in metres that a latent says, with gradient; of no object 0."""
+        return z[..., 0, 0].unflatten(-1, (self.objects, self.features))[..., :3] * self.length
+
     def decode(self, z: Float[Tensor, "B T C 1 1"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
         """Raises ValueError without a renderer, or if the context has no scene to draw in."""
         if self.renderer is None or context.scenes is None:

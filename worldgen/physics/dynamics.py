@@ -70,15 +70,15 @@ class Learned(Dynamics):
             save_file(self.state_dict(), partial / WEIGHTS_FILE)
 
 
-def load_dynamics(folder: str | Path) -> Learned:
+def load_dynamics(checkpoint: str | Path) -> Learned:
     """A trained network, as `Learned.save` wrote it.
 
     Raises:
         ValueError: No such folder, or weights of another network.
     """
-    path = Path(folder) / CONFIG_FILE
+    path = Path(checkpoint) / CONFIG_FILE
     if not path.is_file():
-        raise ValueError(f"{folder} must hold {CONFIG_FILE} of a network of dynamics; there is none.")
+        raise ValueError(f"{checkpoint} must hold {CONFIG_FILE} of a network of dynamics; there is none.")
     config = json.loads(path.read_text())
     classes = {one.__name__: one for one in (GraphDynamics, DenseDynamics)}
     name = config.pop("class", None)
@@ -86,10 +86,10 @@ def load_dynamics(folder: str | Path) -> Learned:
         raise ValueError(f"{path} must be of {' or '.join(classes)}; got {name!r}.")
     network = classes[name](**config)
     try:
-        network.load_state_dict(load_file(Path(folder) / WEIGHTS_FILE))
+        network.load_state_dict(load_file(Path(checkpoint) / WEIGHTS_FILE))
     except Exception as error:  # safetensors raises its own type
         raise ValueError(
-            f"{folder} must hold the weights of the network of its {CONFIG_FILE}; they cannot be read "
+            f"{checkpoint} must hold the weights of the network of its {CONFIG_FILE}; they cannot be read "
             f"({error}). Copy it again."
         ) from error
     return network.eval()

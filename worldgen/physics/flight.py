@@ -47,25 +47,52 @@ class Dynamics(nn.Module, ABC):
         Raises:
             ValueError: As `graph_of`; or fewer than one step.
         """
+        return self.rollout_with_doubt(start, scenery, steps, torch.zeros_like(start.position[:, -1, :, 0]))[
+            0
+        ]
+
+    def rollout_with_doubt(
+        self, start: Trajectory, scenery: Scenery, steps: int, deviation: Float[Tensor, "B N"]
+    ) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
+        """`rollout`, and how far each place can be trusted.
+
+        Errors of place and velocity are taken for independent, and each step's own for independent of those
+        before: what a contact makes of an error is not in it.
+
+        Args:
+            start: As of `rollout`.
+            scenery: As of `rollout`.
+            steps: As of `rollout`.
+            deviation: Standard deviation in m of the start's places. Its velocities are taken for differences
+                of two such places.
+
+        Returns:
+            The roll-out, and the standard deviation in m of each place in it.
+        """
         if steps < 1:
             raise ValueError(f"A roll-out must have at least one step; got {steps}.")
-        now = _last_frame(start)
-        frames = [now]
+        now, dt = _last_frame(start), start.dt[:, None]
+        place, speed = deviation.square(), 2 * (deviation / dt).square()
+        frames, places = [now], [place]
         for _ in range(steps):
             graph = graph_of(now, scenery)
             step, body = self(graph), graph.kind == 2
             row = graph.row[body]
+            own = step.log_variance[body].exp()
+            place = (place + dt**2 * speed).flatten().index_add(0, row, own[:, 0]).view_as(place)
+            speed = speed.flatten().index_add(0, row, own[:, 1]).view_as(speed)
             now = replace(
                 now,
                 position=_put(now.position, row, step.position[body]),
                 velocity=_put(now.velocity, row, step.velocity[body]),
             )
             frames.append(now)
+            places.append(place)
         over_time = {
             name: torch.cat([getattr(frame, name) for frame in frames], dim=1)
             for name in ("position", "rotation", "velocity", "spin", "present")
         }
-        return replace(now, **over_time)
+        return replace(now, **over_time), torch.stack(places, dim=1).sqrt()
 
 
 class ConstantVelocity(Dynamics):

@@ -28,7 +28,8 @@ HOME = Path(__file__).resolve().parents[2]
 """The project's folder."""
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 TRAINING_KEYS = (
-    "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures", "start"
+    "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures", "start",
+    "regularizers",
 )  # fmt: skip
 """What a config says of training and validation, and what is no part of the model."""
 

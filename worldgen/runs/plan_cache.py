@@ -56,7 +56,7 @@ def plan_cache(arguments: Sequence[str]) -> None:
     print(f"To encode: {len(missing)} clips; {explain_miss(folder, recipe)}.")
     some = [number for number in missing.values() if shape_of(number) == next(iter(counts))][:ERROR_CLIPS]
     measured = model.encode(stack_clips([source[number] for number in some])).columns()
-    names = Latents.names(model.conditioner.present)
+    names = Latents.names(model.conditioner.present, model.forecast is not None)
     lossy = [place for place, part in enumerate(measured) if part.is_floating_point() and part.numel()]
     table = Table(title=f"relative rms error on {len(some)} clips")
     for column in ("storage", "bytes", *(names[place] for place in lossy)):

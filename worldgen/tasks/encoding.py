@@ -60,14 +60,16 @@ def try_shapes(model: WorldModel, data: ClipDataModule) -> None:
 
 
 def unread_members(model: WorldModel) -> tuple[str, ...]:
-    """Members of shards that training need not read: depth only where no encoder looks at it."""
+    """Members of shards that training need not read: depth where no encoder looks at it, scenes likewise."""
     senses = {name for encoder in model.conditioner.encoders if encoder for name in encoder.origins or ()}
-    return ("masks", "scene") if "depth" in senses else ("depth", "masks", "scene")
+    read = {"depth"} & senses | ({"scene"} if model.forecast is not None else set())
+    return tuple(name for name in ("depth", "masks", "scene") if name not in read)
 
 
 def encoding_recipe(model: WorldModel) -> Recipe:
     """What `WorldModel.encode` depends on besides the clip."""
-    slots = zip(("codec", *SLOTS), (model.codec, *model.conditioner.encoders), strict=True)
+    frozen = (model.codec, *model.conditioner.encoders, model.forecast)
+    slots = zip(("codec", *SLOTS, "forecast"), frozen, strict=True)
     weights = {
         f"{type(part).__name__} ({name})": fingerprint(part) for name, part in slots if part is not None
     }

@@ -23,8 +23,10 @@ from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.latents import Latents
 from worldgen.model import WorldModel, read_weights
+from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
+from worldgen.tasks.regularizers import Regularizer, regularized_loss
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import (
     NOISE_BINS,
@@ -47,6 +49,8 @@ class WorldGenerator(LightningModule):
         process: Noise process and prediction target.
         sampler: How validation and `generate` sample.
         contexts: Numbers of known first frames, and how often each is trained.
+        forecast: Frozen; what is told of materials and of how the known frames go on. None tells nothing.
+        regularizers: What is added to the loss.
         lr: Peak of AdamW's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
         warmup: Steps.
         weight_decay: AdamW's.
@@ -67,6 +71,8 @@ class WorldGenerator(LightningModule):
         process: Process,
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
+        forecast: Forecast | None = None,
+        regularizers: list[Regularizer] = [],  # noqa: B006 never written to
         lr: float = 1e-3,
         warmup: int = 100,
         weight_decay: float = 0.01,
@@ -80,7 +86,8 @@ class WorldGenerator(LightningModule):
     ) -> None:
         super().__init__()
         require_training(lr, warmup, weight_decay)
-        self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts)
+        self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts, forecast)
+        self.regularizers = regularizers  # no part of the model: not in its state
         if start is not None:
             self.model.take_shared(read_weights(start)[0])
         self.average = WeightAverage(self.model.parameters(), average)
@@ -109,6 +116,8 @@ class WorldGenerator(LightningModule):
         try_shapes(self.model, data)
         latents = precompute_latents(self.model, data, self.cache, self.storage)
         data.train_on(latents, stack_columns)
+        for regularizer in self.regularizers:
+            regularizer.prepare(self.model, data, self.cache, self.storage)
         first = (latents[index] for index in range(min(256, len(latents))))
         changes = torch.cat(
             [
@@ -119,9 +128,13 @@ class WorldGenerator(LightningModule):
         self.model.latent_std.copy_(changes.std())
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
+        generator = step_generator(self, self.seed, index)
         latents = Latents.from_columns(batch)
-        draws = draw_step(self.model, latents, step_generator(self, self.seed, index))
-        loss = self.model.loss(latents, *draws).mean()
+        draws = draw_step(self.model, latents, generator)
+        latents = latents.draw_reading(generator)
+        loss, terms = regularized_loss(self.model, latents, draws, self.regularizers, generator)
+        for regularizer, term in zip(self.regularizers, terms, strict=True):
+            self.log(f"train/{type(regularizer).__name__}", term, batch_size=len(latents.z))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 

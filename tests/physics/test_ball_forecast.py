@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from worldgen.data.batching import stack_clips
+from worldgen.physics.ball_forecast import BallForecast, TrueStates, last_velocity
+from worldgen.physics.dynamics import GraphDynamics
+from worldgen.physics.flight import Ballistic
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.scenes.materials import read_materials
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """One ball thrown up under another gravity, and two that meet."""
+    return stack_clips(
+        [simulate_clip("bounce", 1, size=8, split="ood:gravity"), simulate_clip("collide", 0, size=8)]
+    )
+
+
+def forecast(dynamics=None, **changes):
+    return BallForecast(read_materials, dynamics, **changes)
+
+
+def test_without_dynamics_materials_are_told_and_nothing_is_foretold(clip):
+    told = forecast().draw(clip, [1, 2], 16)
+    assert told.shape == (2, 1, 2, 16, 26)
+    bodies, scenery = forecast().bodies_of(told[:, 0, 1])
+    read = read_materials(clip.scenes)
+    assert_close(-scenery.gravity[:, 2], read.gravity)
+    assert scenery.master[:, 0].tolist() == [False, True]
+    assert bodies.present[:, 0].tolist() == [[True, False], [True, True]]
+    assert_close(bodies.mass[bodies.present[:, 0]], read.mass[bodies.present[:, 0]])
+    assert_close(bodies.extent[..., 0][bodies.present[:, 0]], clip.truth.extent[..., 0][bodies.present[:, 0]])
+    assert_close(scenery.restitution[bodies.present[:, 0]], read.restitution[bodies.present[:, 0]])
+    assert_close(bodies.dt, clip.truth.dt)
+    of_body = told[..., 4:].unflatten(-1, (2, 11))
+    assert not of_body[..., 4:10].any()
+
+
+def test_a_roll_out_is_told_where_two_frames_are_known_and_is_close_to_what_comes(clip):
+    told = forecast(GraphDynamics()).draw(clip, [1, 2], 16)
+    assert told[:, 0, :, 0, 2].tolist() == [[0.0, 1.0]] * 2
+    way = told[:, 0, 1, :, 4:].unflatten(-1, (2, 11))[..., 4:7] * 0.5
+    truth, present = clip.truth.position, clip.truth.present
+    strayed = (way - (truth - truth[:, 1:2])).norm(dim=-1)[present]
+    assert strayed.max() < 0.03
+    still = (truth - truth[:, 1:2]).norm(dim=-1)[present]
+    assert still.max() > 0.5
+    assert not told[:, 0, 0, :, 4:].unflatten(-1, (2, 11))[..., 4:10].any()  # of one frame no velocity
+
+
+def test_nothing_after_the_known_frames_is_read(clip):
+    future = torch.arange(16) >= 2
+    other = replace(
+        clip,
+        frames=torch.where(future[:, None, None, None], 1 - clip.frames, clip.frames),
+        truth=replace(
+            clip.truth,
+            position=torch.where(future[:, None, None], clip.truth.position + 1, clip.truth.position),
+            velocity=clip.truth.velocity + 5,
+        ),
+    )
+    told = forecast(GraphDynamics(), readings=2, noise=0.01)
+    assert torch.equal(told.draw(clip, [1, 2], 16), told.draw(other, [1, 2], 16))
+
+
+def test_a_clip_is_told_the_same_beside_others_as_alone(clip):
+    told = forecast(GraphDynamics(), reader=TrueStates(0.003), readings=3, noise=0.01)
+    alone = told.draw(simulate_clip("bounce", 1, size=8, split="ood:gravity"), [2], 16)
+    assert_close(told.draw(clip, [2], 16)[:1], alone)
+
+
+def test_errors_of_reading_have_the_size_that_is_said_and_are_told():
+    clips = stack_clips([simulate_clip("drop", seed, size=8) for seed in range(40)])
+    told = forecast(Ballistic(), readings=3, noise=0.02)
+    told_of = told.draw(clips, [2], 16)[:, :, 0, :2, 4:].unflatten(-1, (2, 11))
+    present = clips.truth.present[:, 0]
+    for reading, sd in enumerate((0.0, 0.02, 0.02 / 10**0.5)):
+        moved = (told_of[:, reading, 1, :, 7:10] / 8 * 0.5)[present]
+        strayed = moved - (clips.truth.position[:, 1] - clips.truth.position[:, 0])[present]
+        assert strayed[:, [0, 2]].std().item() == pytest.approx(sd * 2**0.5, rel=0.15, abs=1e-6)
+        assert strayed[:, 1].abs().max() < 1e-6  # in the plane
+        doubt = 10 ** (told_of[:, reading, 1, :, 10] * 3 - 3)
+        assert_close(doubt[present], torch.full_like(doubt[present], max(sd, 1e-3)))
+    assert not torch.equal(told_of[:, 1, ..., 7:10], told_of[:, 2, ..., 7:10])
+
+
+def test_doubt_grows_with_the_time_since_the_last_known_frame():
+    clip = simulate_clip("bounce", 1, size=8)
+    told = forecast(GraphDynamics(), reader=TrueStates(0.002)).draw(clip, [2], 16)
+    doubt = told[0, 0, 0, :, 4:].unflatten(-1, (2, 11))[:, 0, 10]
+    assert (doubt[1:].diff() >= 0).all() and doubt[4] > doubt[1] + 0.1
+
+
+def test_velocity_is_that_of_free_flight():
+    clip = simulate_clip("bounce", 1, size=8)
+    velocity = last_velocity(clip.truth, torch.tensor([9.81]))
+    assert_close(velocity[:, 1:3], clip.truth.velocity[:, 1:3], atol=2e-3, rtol=0)
+
+
+def test_what_cannot_be_told_is_refused(clip):
+    with pytest.raises(ValueError, match=r"needs Clip\.scenes"):
+        forecast().draw(replace(clip, scenes=None), [2], 16)
+    with pytest.raises(ValueError, match="holds 1 objects; got 2"):
+        forecast(objects=1).draw(clip, [2], 16)
+    with pytest.raises(ValueError, match="learned from gravities of 9 to 10"):
+        forecast(GraphDynamics(gravity=(9.0, 10.0))).draw(clip, [2], 16)
+    with pytest.raises(ValueError, match=r"steps by 0\.02 s; got a step of 0\.04 s"):
+        forecast(GraphDynamics(dt=0.02)).draw(clip, [2], 16)
+    with pytest.raises(ValueError, match=r"needs Clip\.truth"):
+        forecast().draw(replace(clip, truth=None), [2], 16)
+    with pytest.raises(ValueError, match="needs dynamics and two known frames"):
+        forecast().foretell(clip, 2, 16)
+    with pytest.raises(ValueError, match="readings of a BallForecast must be at least 1"):
+        forecast(readings=0)

@@ -1,0 +1,42 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.scenes.families import draw_scene
+from worldgen.simulation.scenes.materials import read_materials
+
+
+@pytest.mark.parametrize("family, dead", [("drop", False), ("bounce", False), ("collide", True)])
+@pytest.mark.parametrize("split", [None, "ood:gravity", "ood:restitution", "ood:mass"])
+def test_what_was_drawn_is_read_from_the_mjcf(family, dead, split):
+    if split == "ood:mass" and family == "drop":
+        pytest.skip("no mass is drawn there")
+    clip = simulate_clip(family, 4, size=8, split=split)
+    scene = next(
+        scene
+        for attempt in range(100)
+        if (scene := draw_scene(family, 4, attempt, split=split)).spec.to_xml() == clip.scenes[0]
+    )
+    read = read_materials(clip.scenes)
+    assert_close(read.gravity, torch.tensor([scene.gravity]))
+    assert_close(read.mass, clip.truth.mass)
+    assert_close(
+        read.restitution, torch.tensor([[thing.restitution for thing in scene.things]]), atol=1e-3, rtol=0
+    )
+    assert read.dead_floor.tolist() == [dead]
+
+
+def test_scenes_of_one_and_two_balls_stand_beside_each_other():
+    one, two = (simulate_clip("drop", seed, size=8).scenes[0] for seed in (2, 0))
+    read = read_materials([one, two])
+    assert read.mass.shape == (2, 2)
+    assert read.mass[0, 1] == 1 and read.restitution[0, 1] == 0
+    assert_close(read_materials([two]).mass[0], read.mass[1])
+
+
+@pytest.mark.parametrize("family", ["roll", "pendulum", "tumble", "dominoes", "slide"])
+def test_what_is_not_of_balls_on_a_floor_is_refused(family):
+    scene = simulate_clip(family, 0, size=8).scenes
+    with pytest.raises(ValueError, match="balls that move freely on a floor and touch nothing else"):
+        read_materials(scene)

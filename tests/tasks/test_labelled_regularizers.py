@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from tests.models import build
+from tests.physics.balls import shaken
+from tests.tasks.told import some_clips, some_draws, told_model
+from worldgen.data.cache.cache import EXACT, stack_columns
+from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.shards.simulate import simulate_shards
+from worldgen.physics.dynamics import GraphDynamics
+from worldgen.tasks.labelled_regularizers import (
+    LawRegularizer,
+    SecondDifferenceRegularizer,
+    WindowRegularizer,
+)
+from worldgen.tasks.regularizers import regularized_loss
+
+ALL = (
+    LawRegularizer(),
+    SecondDifferenceRegularizer(),
+    WindowRegularizer(shaken(GraphDynamics(width=8)).float()),
+)
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    model = told_model()
+    return model, model.encode(some_clips())
+
+
+@pytest.mark.parametrize("regularizer", ALL, ids=lambda one: type(one).__name__)
+def test_truth_costs_less_than_a_wiggle(encoded, regularizer):
+    model, latents = encoded
+    wiggle = latents.z + 0.1 * torch.randn(latents.z.shape, generator=torch.Generator().manual_seed(1))
+    true, wrong = (
+        regularizer(model, latents, z, some_draws(latents), torch.Generator()) for z in (latents.z, wiggle)
+    )
+    assert true < 0.2 * wrong
+
+
+@pytest.mark.parametrize("regularizer", ALL, ids=lambda one: type(one).__name__)
+def test_the_gradient_reaches_the_denoiser_and_nothing_that_is_frozen(regularizer):
+    model = told_model()
+    latents = model.encode(some_clips())
+    _, (term,) = regularized_loss(model, latents, some_draws(latents), [regularizer], torch.Generator())
+    term.backward()
+    assert model.denoiser.to_patch.weight.grad.any()
+    frozen = [*model.codec.parameters(), *model.forecast.parameters()]
+    frozen += list(regularizer.dynamics.parameters()) if isinstance(regularizer, WindowRegularizer) else []
+    assert not any(weight.grad is not None for weight in frozen)
+
+
+def test_noisy_estimates_count_less_and_those_near_noise_nothing(encoded):
+    model, latents = encoded
+    wiggle = latents.z + 0.1 * torch.randn_like(latents.z)
+    calm, noisy, lost = (
+        SecondDifferenceRegularizer()(model, latents, wiggle, some_draws(latents, sigma), torch.Generator())
+        for sigma in (0.0, 0.5, 0.9)
+    )
+    assert noisy == pytest.approx(float(calm) / 4) and lost == 0
+
+
+def test_known_frames_and_absent_bodies_count_nothing(encoded):
+    model, latents = encoded
+    regularizer, draws = SecondDifferenceRegularizer(), some_draws(latents)
+    one = (~some_clips().truth.present[:, 0, 1]).nonzero()[0, 0]
+    other = latents.z.clone()
+    other[one, :, 8:] += torch.randn_like(other[one, :, 8:])
+    assert regularizer(model, latents, other, draws, torch.Generator()) < 1e-6
+
+
+def test_the_floor_is_what_true_clips_show(tmp_path):
+    simulate_shards(tmp_path / "data", ("drop", "collide"), 8, size=8, processes=1)
+    data = ClipDataModule(train=tmp_path / "data", batch_size=4)
+    model = told_model()
+    encoded = [model.encode(clip).columns() for clip in data.train_source(("depth", "masks"))]
+    data.train_on(encoded, stack_columns)
+    regularizer = WindowRegularizer(GraphDynamics(width=8))
+    regularizer.prepare(model, data, tmp_path / "cache", EXACT)
+    assert 1e-4 < regularizer.floor < 0.05
+
+
+def test_a_model_that_is_told_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="must be told what bodies there are"):
+        LawRegularizer().prepare(build(), ClipDataModule(train=tmp_path), tmp_path, EXACT)

@@ -1,0 +1,42 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.models import build
+from tests.tasks.told import some_clips, told_model
+from worldgen.physics.dynamics import GraphDynamics
+from worldgen.tasks.object_states import (
+    frozen_dynamics,
+    generated_frames,
+    states_codec,
+    states_forecast,
+    told_bodies,
+)
+
+
+def test_bodies_are_those_of_the_clips():
+    model, clip = told_model(), some_clips()
+    bodies, scenery = told_bodies(model, model.encode(clip))
+    there = clip.truth.present[:, 0]
+    assert torch.equal(bodies.present[:, 0], there)
+    assert_close(bodies.mass[there], clip.truth.mass[there])
+    assert_close(scenery.gravity[:, 2], torch.full((3,), -9.81))
+
+
+def test_known_frames_are_not_generated():
+    model = told_model()  # one or two known frames
+    made = generated_frames(model, torch.tensor([0, 1]), 4)
+    assert made.tolist() == [[False, True, True, True], [False, False, True, True]]
+
+
+def test_another_codec_and_nothing_told_are_refused():
+    model = build()
+    with pytest.raises(ValueError, match="must be told what bodies there are"):
+        states_forecast(model)
+    model.codec = torch.nn.Identity()
+    with pytest.raises(ValueError, match="act on object states; Identity has none"):
+        states_codec(model)
+
+
+def test_frozen_dynamics_do_not_learn():
+    assert not any(weight.requires_grad for weight in frozen_dynamics(GraphDynamics(width=8)).parameters())

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.tasks.told import some_clips, some_draws, told_model
+from worldgen.data.cache.cache import EXACT
+from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.shards.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips
+from worldgen.diffusion.context import hold
+from worldgen.physics.ball_forecast import BallForecast
+from worldgen.physics.dynamics import GraphDynamics
+from worldgen.physics.flight import Ballistic
+from worldgen.simulation.scenes.materials import read_materials
+from worldgen.tasks.regularizers import regularized_loss
+from worldgen.tasks.start_regularizers import AnchoredRegularizer, PseudoClipRegularizer
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("starts")
+    simulate_shards(folder, ("drop", "bounce", "collide"), 6, size=8, processes=1, seed=3)
+    return folder
+
+
+def ready(kind, starts, tmp_path, **changes):
+    model = told_model()
+    regularizer = kind(GraphDynamics(width=8), [starts], batch=4, **changes)
+    regularizer.prepare(model, ClipDataModule(train=starts), tmp_path, EXACT)
+    return model, regularizer
+
+
+def test_a_start_has_the_roll_out_for_its_future(starts, tmp_path):
+    model, regularizer = ready(AnchoredRegularizer, starts, tmp_path)
+    drawn = regularizer.draw(model, torch.Generator().manual_seed(0))
+    assert len(drawn.z) == 4
+    source = ShardedClips(starts)
+    forecast = BallForecast(read_materials, GraphDynamics(width=8))
+    places = [forecast.foretell(hold(source[i], 2, 16), 2, 16).position[0] for i in range(6)]
+    found = model.codec.places(drawn.z)
+    for path in found:
+        near = min(float((path[:, : place.shape[1]] - place).abs().max()) for place in places)
+        assert near < 1e-5
+    assert (found[:, -1] - found[:, 1]).abs().max() > 0.2
+
+
+def test_the_future_of_a_start_is_not_looked_at(starts, tmp_path):
+    from worldgen.tasks.start_regularizers import _foretold
+
+    model, clip = told_model(), ShardedClips(starts)[0]
+    forecast = BallForecast(read_materials, Ballistic())
+    later = torch.arange(16)[:, None, None] >= 2
+    other = replace(
+        clip,
+        frames=torch.where(later[..., None], 1 - clip.frames, clip.frames),
+        truth=replace(clip.truth, position=torch.where(later, clip.truth.position + 1, clip.truth.position)),
+    )
+    for one, two in zip(_foretold(model, forecast, clip), _foretold(model, forecast, other), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("kind", [AnchoredRegularizer, PseudoClipRegularizer])
+def test_the_gradient_reaches_the_denoiser_and_a_step_draws_the_same_twice(kind, starts, tmp_path):
+    model, regularizer = ready(kind, starts, tmp_path)
+    latents = model.encode(some_clips())
+    draws = some_draws(latents)
+
+    def term(seed):
+        return regularized_loss(model, latents, draws, [regularizer], torch.Generator().manual_seed(seed))[1][
+            0
+        ]
+
+    first = term(1)
+    first.backward()
+    assert model.denoiser.to_patch.weight.grad.any()
+    assert torch.equal(first, term(1)) and not torch.equal(first, term(2))
+    assert not any(weight.grad is not None for weight in regularizer.dynamics.parameters())
+
+
+def test_who_foretells_the_roll_out_is_not_drawn_away_from_it(starts, tmp_path):
+    """A denoiser that puts out the roll-out has no loss; one that stands still has."""
+    model, regularizer = ready(AnchoredRegularizer, starts, tmp_path)
+    drawn = regularizer.draw(model, torch.Generator().manual_seed(0))
+    regularizer.draw = lambda model, generator: drawn
+    which = torch.ones(4, dtype=torch.long)
+    right = model.change(drawn, which)
+    ask = (model, drawn, drawn.z, some_draws(drawn), torch.Generator().manual_seed(0))
+    model.denoiser.forward = lambda x, sigma, *_: right
+    assert_close(regularizer(*ask), torch.tensor(0.0), atol=1e-6, rtol=0)
+    model.denoiser.forward = lambda x, sigma, *_: torch.zeros_like(right)
+    assert regularizer(*ask) > 1
+
+
+def test_no_start_and_no_context_of_two_frames_are_refused(starts, tmp_path):
+    with pytest.raises(ValueError, match="at least 1 start, from 1 folder; got 0 and 1"):
+        AnchoredRegularizer(Ballistic(), [starts], batch=0)
+    model = told_model()
+    model.contexts = (1, 4)
+    with pytest.raises(ValueError, match="Starts have 2 frames; add 2 to model.contexts"):
+        AnchoredRegularizer(Ballistic(), [starts]).prepare(
+            model, ClipDataModule(train=starts), tmp_path, EXACT
+        )
