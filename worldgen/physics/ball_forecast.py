@@ -155,7 +155,7 @@ class BallForecast(Forecast):
     def _foretell(
         self, clip: Clip, known: int, frames: int, reading: int
     ) -> tuple[Trajectory, Float[Tensor, "B T N"], Materials, int]:
-        """States, their deviations, materials, and from how many frames they are foretold; 0 if they are not."""
+        """States, their deviations, materials, and from how many frames they are foretold, which may be 0."""
         if clip.scenes is None:
             raise ValueError("BallForecast needs Clip.scenes, and the clip has none. Use simulated clips.")
         read, deviation = self.reader(_cut(clip, known))

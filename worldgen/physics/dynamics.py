@@ -80,7 +80,7 @@ def load_dynamics(checkpoint: str | Path) -> Learned:
     if not path.is_file():
         raise ValueError(f"{checkpoint} must hold {CONFIG_FILE} of a network of dynamics; there is none.")
     config = json.loads(path.read_text())
-    classes = {one.__name__: one for one in (GraphDynamics, DenseDynamics)}
+    classes = {one.__name__: one for one in (GraphDynamics, ShuffledDynamics, DenseDynamics)}
     name = config.pop("class", None)
     if name not in classes:
         raise ValueError(f"{path} must be of {' or '.join(classes)}; got {name!r}.")
@@ -142,7 +142,11 @@ class GraphDynamics(Learned):
 
     def forward(self, graph: Data) -> Step:
         seen = _Seen(graph, self.dt)
-        node, edge = self.of_node(seen.nodes), self.of_edge(seen.edges)
+        return self.answered(graph, seen, seen.edges)
+
+    def answered(self, graph: Data, seen: _Seen, edges: Float[Tensor, "E F"]) -> Step:
+        """The step of a graph, whose edges look as they are given here."""
+        node, edge = self.of_node(seen.nodes), self.of_edge(edges)
         weight = seen.weight[:, None]
         for one in self.rounds:
             node, edge = one(node, graph.edge_index, edge, weight)
@@ -151,6 +155,21 @@ class GraphDynamics(Learned):
         if self.antisymmetric:
             answer = (answer + answer[seen.twin]) / 2
         return seen.step(answer)
+
+
+class ShuffledDynamics(GraphDynamics):
+    """A control: while it learns, every contact is seen as another one of the batch.
+
+    What is built in, flight and instant bounces, is as in `GraphDynamics`; what it learns of contacts is what
+    they have in common.
+    """
+
+    def forward(self, graph: Data) -> Step:
+        if not self.training:
+            return super().forward(graph)
+        order = torch.randperm(graph.edge_index.shape[1], device=graph.edge_index.device)
+        seen = _Seen(graph, self.dt)
+        return self.answered(graph, seen, seen.edges[order])
 
 
 class DenseDynamics(Learned):
