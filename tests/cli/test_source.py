@@ -29,7 +29,7 @@ def test_parameters_are_those_that_python_sees(path):
 def test_texts_and_classes_are_those_of_the_source():
     found = signature("worldgen.tasks.codec.CodecTask")
     assert found.parameters["warmup"].text == "Steps."
-    assert found.parameters["codec"].classes == ("worldgen.diffusion.codec.KLCodec",)
+    assert found.parameters["codec"].classes == ("worldgen.diffusion.codec.ConvCodec",)
     assert not found.abstract and signature("worldgen.tasks.measures_encoded.EncodedMetric").abstract
 
 

@@ -1,12 +1,15 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch.testing import assert_close
 
 from worldgen.diffusion.codec import IdentityCodec, KLCodec, load_codec
 from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
 from worldgen.diffusion.optical_flow import optical_flow
+from worldgen.encoders.base import fingerprint
 from worldgen.types import Camera, Clip
 
 
@@ -56,7 +59,7 @@ def test_decoding_is_causal(codec, frames):
 
 
 def test_normalization_is_taken_back_by_decode(codec, frames):
-    mean, _ = codec.posterior(frames)
+    mean = codec.squeeze(codec.features(frames)).z
     restored = codec.decode(codec.encode(clip_of(frames)), clip_of(frames))
     assert_close(restored, codec.reconstruct(mean).clamp(0, 1), atol=1e-5, rtol=1e-4)
 
@@ -129,6 +132,41 @@ def test_bad_input_gets_a_sentence(codec, frames, tmp_path):
     (tmp_path / "config.json").write_text('{"channels": 5, "widths": [16, 16, 32], "temporal_stride": 3}')
     with pytest.raises(ValueError, match="must hold a KLCodec of its config.json"):
         load_codec(str(tmp_path))
+
+
+@pytest.mark.parametrize("cell, stride", [(2, 1), (4, 2), (8, 4), (16, 3), (32, 8)])
+def test_compression_of_space_and_time_are_arguments(cell, stride, tmp_path):
+    torch.manual_seed(0)
+    codec = KLCodec(channels=4, widths=(16, 16, 32), temporal_stride=stride, cell=cell).requires_grad_(False)
+    clip = clip_of(torch.rand(1, 1 + 2 * stride, 3, 64, 32))
+    z = codec.encode(clip)
+    assert z.shape == (1, 3, 4, 64 // cell, 32 // cell)
+    assert codec.decode(z, clip).shape == clip.frames.shape
+    codec.save(tmp_path)
+    assert load_codec(str(tmp_path)).encode(clip).shape == z.shape
+    with pytest.raises(ValueError, match=f"multiples of {cell} pixels; got 64 x 33"):
+        codec.encode(clip_of(torch.rand(1, 1, 3, 64, 33)))
+
+
+def test_a_cell_that_is_no_power_of_two_is_refused():
+    for cell in (0, 1, 6, -8):
+        with pytest.raises(ValueError, match=f"KLCodec.cell must be a power of 2 from 2; got {cell}"):
+            KLCodec(cell=cell)
+
+
+def test_a_codec_of_another_room_is_not_loaded(codec, tmp_path):
+    codec.save(tmp_path)
+    for name in ("os.system", "worldgen.diffusion.codec.Nothing", "worldgen.diffusion.nothing.KLCodec"):
+        (tmp_path / "config.json").write_text(f'{{"class_path": "{name}"}}')
+        with pytest.raises(ValueError, match="must hold a whole codec"):
+            load_codec(str(tmp_path))
+
+
+def test_shipped_weights_have_the_name_that_generators_know_them_by():
+    shipped = Path(__file__).resolve().parents[2] / "assets" / "nano"
+    with safe_open(shipped / "generator" / "model.safetensors", "pt") as file:
+        frozen = file.metadata()["frozen"]
+    assert f"KLCodec:{fingerprint(load_codec(str(shipped / 'codec')))}" in frozen.split()
 
 
 def test_identity_is_its_own_inverse(frames):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from worldgen.diffusion.codec import KLCodec
+from worldgen.diffusion.quantized import FSQCodec, VQCodec
 from worldgen.tasks.codec import CodecTask, changing_pixels, moving_pixels
 
 
@@ -49,3 +50,26 @@ def test_latents_are_measured_to_have_unit_size(truth):
     z = task.codec.encode(truth)
     torch.testing.assert_close(z.mean(dim=(0, 1, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(z.std(dim=(0, 1, 3, 4)), torch.ones(4), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [KLCodec, VQCodec, FSQCodec])
+def test_every_bottleneck_learns_to_restore_a_clip(kind, truth):
+    """A hundred steps on one clip halve the loss, and codes are used."""
+    torch.manual_seed(0)
+    codec = kind(widths=(16, 16, 16), temporal_stride=3, **({"codes": 64} if kind is VQCodec else {}))
+    task, logged = CodecTask(codec), {}
+    task.log_dict = lambda values, **_: logged.update(values)
+    task.log = lambda name, value, **_: logged.update({name: value})
+    optimizer, losses = torch.optim.Adam(codec.parameters(), lr=3e-3), []
+    for step in range(60):
+        task._trainer = SimpleNamespace(global_step=step)
+        optimizer.zero_grad()
+        loss = task.training_step(truth, step)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    if kind is not KLCodec:
+        assert logged["train/codes_used"] > 0 and logged["train/perplexity"] > 2
+    task.validation_step(truth, 0)
+    assert torch.isfinite(torch.as_tensor(logged["val/psnr"]))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,8 @@ from worldgen.files import atomic_folder
 from worldgen.types import Clip
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+_DEFAULT = "worldgen.diffusion.codec.KLCodec"
+"""Class of a codec's folder that names none."""
 
 
 class Codec(nn.Module, ABC):
@@ -61,19 +65,34 @@ class IdentityCodec(Codec):
         return ((z + 1) / 2).clamp(0, 1)
 
 
-class KLCodec(Codec):
-    """Causal video autoencoder with a Gaussian latent (Kingma & Welling 2014; MAGVIT-v2, 2310.05737).
+class Squeezed(NamedTuple):
+    """What a bottleneck lets through, and what that costs in training."""
 
-    Frames are coded 8 x 8 pixels and ``temporal_stride`` frames to a latent cell. Time is causal: the first
-    frame is coded alone (it is repeated in front of itself), and a step sees only itself and the step
-    before, so an image is a video of one frame and a prefix of the latent is the latent of the prefix. From
-    pixels to latent to pixels there is a path without normalization: a group norm in it would make the
+    z: Float[Tensor, "B L C h w"]
+    """Before it is normalized."""
+    divergence: Float[Tensor, ""]
+    """From a unit Gaussian, per latent number; 0 where there is no posterior."""
+    penalty: Float[Tensor, ""]
+    """The bottleneck's own part of the loss, with its weight; 0 where it has none."""
+    readings: tuple[tuple[str, Tensor], ...]
+    """What there is to log of it, by name."""
+
+
+class ConvCodec(Codec):
+    """Causal convolutional video autoencoder (after MAGVIT-v2, 2310.05737); subclasses are its bottleneck.
+
+    Frames are coded ``cell x cell`` pixels and ``temporal_stride`` frames to a latent cell. Time is causal:
+    the first frame is coded alone (it is repeated in front of itself), and a step sees only itself and the
+    step before, so an image is a video of one frame and a prefix of the latent is the latent of the prefix.
+    From pixels to latent to pixels there is a path without normalization: a group norm in it would make the
     brightness of a flat background hard to pass on.
 
     Args:
         channels: C of z.
-        widths: Features at 1/4, at 1/8 resolution, and in the latent.
+        widths: Features at half the latent's cell, at the cell, and in the latent.
         temporal_stride: Frames in a latent step after the first.
+        cell: Side of a latent cell in pixels, a power of 2 from 2.
+        outputs: Features that the bottleneck is given.
     """
 
     shift: Tensor
@@ -82,22 +101,26 @@ class KLCodec(Codec):
     """Standard deviation of each channel before it is normalized."""
 
     def __init__(
-        self, channels: int = 16, widths: tuple[int, int, int] = (32, 96, 160), temporal_stride: int = 3
+        self, channels: int, widths: tuple[int, int, int], temporal_stride: int, cell: int, outputs: int
     ) -> None:
         super().__init__()
+        if cell < 2 or cell & (cell - 1):
+            raise ValueError(f"{type(self).__name__}.cell must be a power of 2 from 2; got {cell}.")
         self.channels, self.temporal_stride = channels, temporal_stride
         self.widths = tuple(widths)
+        self._cell = cell  # private, so that weights of before the argument have the fingerprint they had
         fine, coarse, deep = widths
+        half = cell // 2
         self.read = nn.Sequential(
-            nn.PixelUnshuffle(4),
-            nn.Conv2d(48, fine, 3, padding=1),
+            nn.PixelUnshuffle(half),
+            nn.Conv2d(3 * half**2, fine, 3, padding=1),
             _Block(fine),
             nn.Conv2d(fine, coarse, 2, stride=2),
             _Block(coarse),
         )
         self.merge = nn.Conv2d(temporal_stride * coarse, deep, 1)
         self.encoder_past = _Past(deep)
-        self.to_posterior = nn.Sequential(_Block(deep), nn.Conv2d(deep, 2 * channels, 1))
+        self.to_posterior = nn.Sequential(_Block(deep), nn.Conv2d(deep, outputs, 1))
         self.from_latent = nn.Sequential(nn.Conv2d(channels, deep, 3, padding=1), _Block(deep))
         self.decoder_past = _Past(deep)
         self.split = nn.Sequential(_Block(deep), nn.Conv2d(deep, temporal_stride * coarse, 1))
@@ -106,39 +129,46 @@ class KLCodec(Codec):
             nn.Conv2d(coarse, 4 * fine, 1),
             nn.PixelShuffle(2),
             _Block(fine),
-            nn.Conv2d(fine, 48, 3, padding=1),
-            nn.PixelShuffle(4),
+            nn.Conv2d(fine, 3 * half**2, 3, padding=1),
+            nn.PixelShuffle(half),
         )
         self.register_buffer("shift", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
 
+    @abstractmethod
+    def squeeze(
+        self, features: Float[Tensor, "B L F h w"], generator: torch.Generator | None = None
+    ) -> Squeezed:
+        """The latent of the encoder's features; with a generator, what a training step draws of it."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+
     def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:
-        mean, _ = self.posterior(clip.frames)
-        return (mean - self.shift[:, None, None]) / self.spread[:, None, None]
+        z = self.squeeze(self.features(clip.frames)).z
+        return (z - self.shift[:, None, None]) / self.spread[:, None, None]
 
     def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Float[Tensor, "B T 3 H W"]:
         return self.reconstruct(z * self.spread[:, None, None] + self.shift[:, None, None]).clamp(0, 1)
 
-    def posterior(
-        self, frames: Float[Tensor, "B T 3 H W"]
-    ) -> tuple[Float[Tensor, "B L C h w"], Float[Tensor, "B L C h w"]]:
-        """Mean and log variance of the latent, before normalization.
+    def features(self, frames: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B L F h w"]:
+        """What the bottleneck is given.
 
         Raises:
             ValueError: If the frames do not divide into the codec's cells.
         """
         batch, time, _, height, width = frames.shape
-        if height % 8 or width % 8:
+        if height % self._cell or width % self._cell:
             raise ValueError(
-                f"Frames must be multiples of 8 pixels; got {height} x {width}. Resize them first."
+                f"Frames must be multiples of {self._cell} pixels; got {height} x {width}. Resize them first."
             )
         steps = self.steps(time)
         x = self.read(frames.flatten(0, 1) * 2 - 1).unflatten(0, (batch, time))
         x = torch.cat([x[:, :1].expand(-1, self.temporal_stride - 1, -1, -1, -1), x], dim=1)
         x = x.unflatten(1, (steps, self.temporal_stride)).flatten(2, 3).flatten(0, 1)  # (B L, s C, h, w)
         x = self.encoder_past(self.merge(x), batch)
-        mean, log_variance = self.to_posterior(x).unflatten(0, (batch, steps)).chunk(2, dim=2)
-        return mean, log_variance.clamp(-20, 4)
+        return self.to_posterior(x).unflatten(0, (batch, steps))
 
     def reconstruct(self, z: Float[Tensor, "B L C h w"]) -> Float[Tensor, "B T 3 H W"]:
         """Frames of a latent that is not normalized, not clamped."""
@@ -152,18 +182,56 @@ class KLCodec(Codec):
         """Write `config.json` and `model.safetensors`, the format that `load_codec` reads."""
         from safetensors.torch import save_file
 
-        config = {"channels": self.channels, "widths": self.widths, "temporal_stride": self.temporal_stride}
+        kind = f"{type(self).__module__}.{type(self).__name__}"
+        config = {**({} if kind == _DEFAULT else {"class_path": kind}), **self.settings()}
         weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
         with atomic_folder(folder) as partial:
             (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
             save_file(weights, partial / WEIGHTS_FILE)
 
 
-def load_codec(checkpoint: str) -> KLCodec:
-    """A trained `KLCodec` from its folder.
+class KLCodec(ConvCodec):
+    """A `ConvCodec` with a Gaussian latent (Kingma & Welling 2014, 1312.6114).
 
     Args:
-        checkpoint: Folder with `config.json` and `model.safetensors`, as `KLCodec.save` writes them.
+        channels: C of z.
+        widths: Features at half the latent's cell, at the cell, and in the latent.
+        temporal_stride: Frames in a latent step after the first.
+        cell: Side of a latent cell in pixels, a power of 2 from 2.
+    """
+
+    def __init__(
+        self,
+        channels: int = 16,
+        widths: tuple[int, int, int] = (32, 96, 160),
+        temporal_stride: int = 3,
+        cell: int = 8,
+    ) -> None:
+        super().__init__(channels, widths, temporal_stride, cell, 2 * channels)
+
+    def squeeze(
+        self, features: Float[Tensor, "B L F h w"], generator: torch.Generator | None = None
+    ) -> Squeezed:
+        mean, log_variance = features.chunk(2, dim=2)
+        log_variance = log_variance.clamp(-20, 4)
+        spread = (log_variance / 2).exp()
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            mean = mean + noise * spread
+        return Squeezed(mean, divergence, torch.zeros_like(divergence), (("noise", spread.mean()),))
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        sizes = {"channels": self.channels, "widths": self.widths, "temporal_stride": self.temporal_stride}
+        return {**sizes, "cell": self._cell}
+
+
+def load_codec(checkpoint: str) -> ConvCodec:
+    """A trained `ConvCodec` from its folder.
+
+    Args:
+        checkpoint: Folder with `config.json` and `model.safetensors`, as `ConvCodec.save` writes them.
 
     Raises:
         FileNotFoundError: If the folder has no codec.
@@ -180,14 +248,18 @@ def load_codec(checkpoint: str) -> KLCodec:
             )
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
-        codec = KLCodec(**{**config, "widths": tuple(config["widths"])})
+        room, _, kind = config.pop("class_path", _DEFAULT).rpartition(".")
+        if not room.startswith(f"{__package__}."):
+            raise ValueError(f"class_path {room}.{kind}")
+        config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+        codec = getattr(import_module(room), kind)(**config)
         weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
-    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
         raise ValueError(f"{folder} must hold a whole codec; got {error}. Copy it again.") from error
     expected = {name: tuple(value.shape) for name, value in codec.state_dict().items()}
     if expected != {name: tuple(value.shape) for name, value in weights.items()}:
         raise ValueError(
-            f"{folder / WEIGHTS_FILE} must hold a KLCodec of its config.json; its tensors differ."
+            f"{folder / WEIGHTS_FILE} must hold a {kind} of its config.json; its tensors differ."
         )
     codec.load_state_dict(weights)
     return codec

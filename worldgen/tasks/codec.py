@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from worldgen.diffusion.codec import KLCodec
+from worldgen.diffusion.codec import ConvCodec
 from worldgen.tasks.schedule import require_training, scheduled
 from worldgen.types import Clip
 
@@ -17,9 +17,9 @@ from worldgen.types import Clip
 class CodecTask(LightningModule):
     """Reconstruction in pixels, plus the KL divergence of the posterior from a unit Gaussian.
 
-    ``loss = mean w (|d| + 4 d^2) + kl KL(q(z | x) || N(0, 1))``, ``d = decode(z) - x``, with ``w = 1 +
-    moving`` on pixels that change at some time in the clip: a ball covers few pixels, and physics is read
-    off those.
+    ``loss = mean w (|d| + 4 d^2) + kl KL(q(z | x) || N(0, 1)) + penalty``, ``d = decode(z) - x``, with ``w =
+    1 + moving`` on pixels that change at some time in the clip: a ball covers few pixels, and physics is read
+    off those. The penalty is what a bottleneck asks for itself, such as commitment to its codes.
 
     Args:
         codec: The autoencoder to train.
@@ -34,7 +34,7 @@ class CodecTask(LightningModule):
 
     def __init__(
         self,
-        codec: KLCodec,
+        codec: ConvCodec,
         lr: float = 1e-3,
         warmup: int = 100,
         kl: float = 5e-5,
@@ -56,20 +56,20 @@ class CodecTask(LightningModule):
             torch.randint(clip.frames.shape[1] - window + 1, (), generator=generator, device=self.device)
         )
         frames = clip.frames[:, start : start + window]
-        mean, log_variance = self.codec.posterior(frames)
-        noise = torch.randn(mean.shape, generator=generator, device=self.device)
-        restored = self.codec.reconstruct(mean + noise * (log_variance / 2).exp())
-        error = restored - frames
+        z, divergence, penalty, readings = self.codec.squeeze(self.codec.features(frames), generator)
+        error = self.codec.reconstruct(z) - frames
         distance = (weight * (error.abs() + 4 * error.square())).mean()
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        loss = distance + self.kl * divergence
+        loss = distance + self.kl * divergence + penalty
         self.log_dict({"train/loss": loss, "train/distance": distance, "train/kl": divergence}, prog_bar=True)
-        self.log("train/noise", (log_variance / 2).exp().mean())
+        for name, value in readings:
+            self.log(f"train/{name}", value)
         return loss
 
     def validation_step(self, clip: Clip, index: int) -> None:
-        mean, _ = self.codec.posterior(clip.frames)
-        error = (self.codec.reconstruct(mean).clamp(0, 1) - clip.frames).square()
+        z, _, _, readings = self.codec.squeeze(self.codec.features(clip.frames))
+        error = (self.codec.reconstruct(z).clamp(0, 1) - clip.frames).square()
+        for name, value in readings:
+            self.log(f"val/{name}", value, batch_size=len(clip))
         moving = moving_pixels(clip.frames).expand_as(error)
         self.log("val/psnr", -10 * error.mean().log10(), prog_bar=True, batch_size=len(clip))
         if moving.any():
@@ -89,7 +89,7 @@ class CodecTask(LightningModule):
         loader = self.trainer.train_dataloader
         assert loader is not None
         means = [
-            self.codec.posterior(clip.frames.to(self.device))[0]
+            self.codec.squeeze(self.codec.features(clip.frames.to(self.device))).z
             for clip, _ in zip(loader, range(batches), strict=False)
         ]
         z = torch.cat(means).transpose(1, 2).transpose(0, 1).flatten(1)  # (C, everything)
