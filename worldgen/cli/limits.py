@@ -76,7 +76,6 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "hidden": (1e-06, 1),
     "kl": (0, 1000000.0),
     "layers": (1, 10**4),
-    "levels": (2, 10**5),
     "likelihood": (0, 1000000.0),
     "native": (1, 10**4),
     "noisy": (0, 1),
