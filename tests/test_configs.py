@@ -22,6 +22,7 @@ from worldgen.tasks.control import ControlTask
 from worldgen.tasks.dynamics import DynamicsTask
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.imagebind import ImageBindTask
+from worldgen.tasks.readout import ReadoutTask
 from worldgen.tasks.t5 import T5Task
 from worldgen.tasks.vjepa import VJEPATask
 
@@ -34,6 +35,7 @@ TASKS = {
     "control": ControlTask,
     "dynamics": DynamicsTask,
     "imagebind": ImageBindTask,
+    "readout": ReadoutTask,
     "t5": T5Task,
     "vjepa": VJEPATask,
 }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -40,6 +42,23 @@ def test_the_latent_is_causal_and_a_first_frame_tells_no_velocity(clip):
     first = z[:, 0, :, 0, 0].unflatten(-1, (2, 8))
     assert_close(first[..., 3:6], torch.zeros_like(first[..., 3:6]))
     assert_close(encode_held(codec, clip, 2, 6), codec.encode(hold(clip, 2, 6)))
+
+
+class Shifted(torch.nn.Module):
+    """Reads everything a metre too far to the right."""
+
+    def forward(self, clip):
+        truth = clip.truth
+        return replace(truth, position=truth.position + torch.tensor([1.0, 0, 0]))
+
+
+def test_with_a_reader_states_are_what_it_reads(clip):
+    codec, seen = StateCodec(reader=Shifted()), clip.truth.present
+    z = codec.encode(clip)
+    right = codec.states(z, clip).position - clip.truth.position
+    assert_close(right[seen], torch.tensor([1.0, 0, 0]).expand_as(right[seen]), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="StateCodec holds 1 objects; got 2"):
+        StateCodec(objects=1, reader=Shifted()).encode(clip)
 
 
 def test_bad_input_gets_a_sentence(clip):

@@ -190,6 +190,13 @@ PARTS = {
         "Train a network of how balls move and strike.",
         "",
     ),
+    "readout": _part(
+        "readout",
+        "worldgen.tasks.readout.ReadoutTask",
+        _CLIPS,
+        "Train a network that reads where things are.",
+        "worldgen fit ... --model.codec.init_args.reader.init_args.checkpoint {run}/readout",
+    ),
     "control": _part(
         "control",
         "worldgen.tasks.control.ControlTask",

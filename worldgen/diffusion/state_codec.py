@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldgen.diffusion.codec import Codec
 from worldgen.types import Clip, Trajectory
@@ -27,23 +27,30 @@ class StateCodec(Codec):
         objects: N, the most objects that a clip may have.
         renderer: Draws the decoded states; None where only `states` is asked for.
         length: Metres that make a latent number of 1.
+        reader: Reads states off a clip's frames, as `worldgen.physics.readout.ObjectReadout` does: the truth
+            is not looked at then. Objects are in the reader's order, from left to right, which is that of the
+            bodies of a scene. None takes the truth.
     """
 
     features = 8
     velocity_gain = 8.0
     """A displacement in a frame is about this much smaller than the way through a clip."""
 
-    def __init__(self, objects: int = 2, renderer: Callable | None = None, length: float = 0.5) -> None:
+    def __init__(
+        self,
+        objects: int = 2,
+        renderer: Callable | None = None,
+        length: float = 0.5,
+        reader: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.renderer: Renderer | None = renderer  # the yaml reader cannot match jaxtyping's shapes
-        self.objects, self.length = objects, length
+        self.objects, self.length, self.reader = objects, length, reader
         self.channels = objects * self.features
 
     def encode(self, clip: Clip) -> Float[Tensor, "B T C 1 1"]:
         """Raises ValueError if the clip's states are unknown, or more than ``objects``."""
-        truth = clip.truth
-        if truth is None:
-            raise ValueError("StateCodec needs Clip.truth, and the clip has none. Use simulated clips.")
+        truth = self._states_of(clip)
         batch, time, count, _ = truth.position.shape
         if count > self.objects:
             raise ValueError(
@@ -59,9 +66,7 @@ class StateCodec(Codec):
 
     def states(self, z: Float[Tensor, "B T C 1 1"], context: Clip) -> Trajectory:
         """The trajectory that a latent says; bodies, sizes and time step are those of the context."""
-        truth = context.truth
-        if truth is None:
-            raise ValueError("StateCodec needs Clip.truth of the context, and the clip has none.")
+        truth = self._states_of(context)
         count, time = truth.position.shape[2], z.shape[1]
         z = z[..., 0, 0].unflatten(-1, (self.objects, self.features))[:, :, :count]
         position = z[..., :3] * self.length
@@ -90,3 +95,13 @@ class StateCodec(Codec):
                 "Hand it worldgen.simulation.rendering.render.film_trajectory, and simulated clips."
             )
         return self.renderer(self.states(z, context), context.scenes, context.frames.shape[-1])
+
+    def _states_of(self, clip: Clip) -> Trajectory:
+        if self.reader is not None:
+            return self.reader(clip)
+        if clip.truth is None:
+            raise ValueError(
+                "StateCodec needs Clip.truth, and the clip has none. Use simulated clips, or give it a "
+                "reader."
+            )
+        return clip.truth

@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.physics.balls import balls
+from worldgen.physics.start import fit_start
+
+G = torch.tensor([9.81], dtype=torch.float64)
+
+
+def flight(frames, position=(0.1, 0.0, 1.0), velocity=(1.5, 0.0, -0.4), rest=False):
+    """Of one ball, exact, at 25 frames a second; its last frame is where ``position`` is."""
+    s = (torch.arange(frames, dtype=torch.float64) - (frames - 1))[:, None] * 0.04
+    path = torch.tensor([position]).double() + s * torch.tensor([velocity]).double()
+    if not rest:
+        path[:, 2] -= 4.905 * s[:, 0] ** 2
+    one = balls([position], [velocity])
+    wide = {
+        name: getattr(one, name).expand(-1, frames, *[-1] * (getattr(one, name).ndim - 2)).clone()
+        for name in ("rotation", "spin", "velocity", "present")
+    }
+    return replace(one, position=path[None, :, None], **wide)
+
+
+def doubt(states, px=0.03):
+    return torch.full(states.position.shape[:3], 2 * torch.tensor(px / 26).log().item(), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 4, 8])
+def test_a_flight_is_found_exactly(frames):
+    states = flight(frames)
+    start, _ = fit_start(states, doubt(states), G)
+    assert start.position.shape == (1, 1, 1, 3)
+    assert_close(start.position[0, 0, 0], states.position[0, -1, 0], atol=1e-5, rtol=0)
+    assert_close(start.velocity[0, 0, 0], torch.tensor([1.5, 0, -0.4]).double(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [2, 4])
+def test_the_variance_is_that_of_many_readings(frames):
+    states, generator = flight(frames), torch.Generator().manual_seed(0)
+    shape = (4000, *states.position.shape[1:])
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.03 / 26
+    many = {
+        name: getattr(states, name).expand(4000, *[-1] * (getattr(states, name).ndim - 1))
+        for name in ("rotation", "velocity", "spin", "present", "mass", "extent", "dt")
+    }
+    read = replace(states, position=states.position + noise, **many)
+    start, log_variance = fit_start(read, doubt(read), G.expand(4000))
+    for found, column in ((start.position, 0), (start.velocity, 1)):
+        spread = found[:, 0, 0, 0].std()
+        assert_close((log_variance[:, 0, column] / 2).exp().mean(), spread, rtol=0.1, atol=0)
+
+
+def test_what_rests_on_the_floor_does_not_fall():
+    radius = float(flight(3).extent[0, 0, 2])
+    states = flight(3, (0.0, 0.0, radius), (1.0, 0.0, 0.0), rest=True)
+    start, _ = fit_start(states, doubt(states), G)
+    assert_close(start.velocity[0, 0, 0], torch.tensor([1.0, 0, 0]).double(), atol=1e-3, rtol=0)
+    lifted, _ = fit_start(states, doubt(states), G, floor=-1.0)
+    assert lifted.velocity[0, 0, 0, 2] < -0.1
+
+
+def test_frames_before_a_touch_are_left_out():
+    states = flight(4)
+    turned = states.position.clone()
+    turned[0, :2, 0, 0] += 0.2  # another course before
+    start, _ = fit_start(replace(states, position=turned), doubt(states), G)
+    assert_close(start.velocity[0, 0, 0, 0], torch.tensor(1.5).double(), atol=2e-3, rtol=0)
+
+
+def test_frames_in_which_it_is_not_seen_or_surely_read_do_not_count():
+    states = flight(4)
+    wrong = states.position.clone()
+    wrong[0, 1] += 0.3
+    for hidden in (True, False):
+        present, log_variance = states.present.clone(), doubt(states)
+        if hidden:
+            present[0, 1] = False
+        else:
+            log_variance[0, 1] = 4.0
+        start, _ = fit_start(replace(states, position=wrong, present=present), log_variance, G)
+        assert_close(start.velocity[0, 0, 0, 0], torch.tensor(1.5).double(), atol=1e-3, rtol=0)
+
+
+def test_what_is_seen_once_has_a_place_and_an_unknown_velocity():
+    states = flight(3)
+    present = states.present.clone()
+    present[0, :2] = False
+    start, log_variance = fit_start(replace(states, present=present), doubt(states), G)
+    assert_close(start.position[0, 0, 0], states.position[0, -1, 0], atol=1e-6, rtol=0)
+    assert log_variance[0, 0, 1].exp().sqrt() == pytest.approx(3.0, rel=1e-3)
+
+
+def test_one_frame_is_too_short():
+    with pytest.raises(ValueError, match="needs at least 2 frames; got 1"):
+        fit_start(flight(1), doubt(flight(1)), G)
