@@ -18,14 +18,14 @@ NANO = Path(__file__).resolve().parents[1] / "assets" / "nano"
 
 def build(kind=WorldModel, **changes):
     torch.manual_seed(0)
-    return kind(
-        codec=StateCodec(),
-        conditioner=Conditioner(dim=16, queries=2),
-        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
-        process=CleanFlowMatching(),
-        sampler=Sampler(steps=2),
-        **changes,
-    )
+    parts = {
+        "codec": StateCodec(),
+        "conditioner": Conditioner(dim=16, queries=2),
+        "denoiser": lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
+        "process": CleanFlowMatching(),
+        "sampler": Sampler(steps=2),
+    }
+    return kind(**{**parts, **changes})
 
 
 def perceiving(vjepa2_folder, **changes):

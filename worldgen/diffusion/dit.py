@@ -74,10 +74,8 @@ class LatentTransformer(Denoiser):
         condition: Conditioning,
         residuals: Residuals | None = None,
     ) -> Float[Tensor, "B T C H W"]:
-        if residuals is not None and len(residuals) != len(self.blocks):
-            raise ValueError(
-                f"Residuals must be one for each of {len(self.blocks)} blocks; got {len(residuals)}."
-            )
+        if residuals is not None:
+            self._require_residuals(residuals)
         grid = self.embed.grid(x.shape)
         tokens = self.embed(torch.cat([x, context], dim=2))  # (B, L, D)
         return self._unpatch(self._run(tokens, TokenLayout((grid,)), sigma, condition, residuals), grid)
@@ -121,6 +119,12 @@ class LatentTransformer(Denoiser):
         residuals: Residuals | None,
     ) -> Float[Tensor, "B L O"]:
         """From embedded tokens to the numbers of their patches; N is B, or the clips of one row."""
+
+    def _require_residuals(self, residuals: Residuals) -> None:
+        if len(residuals) != len(self.blocks):
+            raise ValueError(
+                f"Residuals must be one for each of {len(self.blocks)} blocks; got {len(residuals)}."
+            )
 
     def _noise(self, sigma: Float[Tensor, " N"]) -> Float[Tensor, "N D"]:
         return self.noise(sinusoid(sigma * 1000, 256))
@@ -201,7 +205,14 @@ class DiT(LatentTransformer):
             if residuals is not None:
                 tokens = tokens + residuals[index]
             tokens = block(tokens, modulation, rotary, condition, layout, self._groups(layout, index))
+            tokens = self._after(index, tokens, layout)
         return self._head(tokens, layout, level)
+
+    def _after(
+        self, layer: int, tokens: Float[Tensor, "B L D"], layout: TokenLayout
+    ) -> Float[Tensor, "B L D"]:
+        """What a subclass does behind each block."""
+        return tokens
 
     def _groups(self, layout: TokenLayout, layer: int) -> Groups:
         return layout.groups(self.attention, layer)

@@ -7,7 +7,10 @@ from torch.testing import assert_close
 from tests.diffusion.denoisers.latents import BESIDE, CHANNELS, WIDTH, awake, changed, inputs, packed
 from worldgen.diffusion.denoisers.attention import FactorizedAttention, WindowAttention
 from worldgen.diffusion.denoisers.base import Denoiser, sinusoid
+from worldgen.diffusion.denoisers.inflated import InflatedDiT
 from worldgen.diffusion.denoisers.peebles import AdaLNZeroDiT, CrossAttentionDiT, InContextDiT
+from worldgen.diffusion.denoisers.state_space import StateSpaceDenoiser
+from worldgen.diffusion.denoisers.unet import UNet
 from worldgen.diffusion.dit import DiT
 
 SIZE = {"dim": 48, "depth": 2, "heads": 2}
@@ -19,6 +22,9 @@ MADE = {
     "latte": partial(AdaLNZeroDiT, **SIZE, attention=FactorizedAttention()),
     "cross_attention": partial(CrossAttentionDiT, **SIZE),
     "in_context": partial(InContextDiT, **SIZE),
+    "state_space": partial(StateSpaceDenoiser, **SIZE, state=8, head_dim=16, chunk=8),
+    "unet": partial(UNet, widths=(16, 32, 32), head_dim=8, norm_groups=8),
+    "inflated": partial(InflatedDiT, **SIZE),
 }
 """One of each kind."""
 DEAF = {("adaln_zero", "tokens"), ("latte", "tokens")}

@@ -100,13 +100,15 @@ class TokenLayout:
     """How tokens lie in rows: B rows of one grid, or one row of several clips, each of a grid of its own."""
 
     grids: tuple[Grid, ...]
+    frames: int = 1
+    """Rows that follow each other as the frames of one clip."""
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each clip of a row."""
         return [t * h * w for t, h, w in self.grids]
 
-    def spread(self, value: Float[Tensor, N * D]) -> Float[Tensor, "B M ..."]:
+    def spread(self, value: Float[Tensor, "N ..."]) -> Float[Tensor, "B M ..."]:
         """A value of each clip, laid beside its tokens: M is 1, or the tokens of a row."""
         if len(self.grids) == 1:
             return value[:, None]

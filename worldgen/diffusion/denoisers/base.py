@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from worldgen.types import Conditioning
 
+_Layer = TypeVar("_Layer", bound=nn.Module)
 Residuals = tuple[Float[Tensor, "B P D"], ...]
 """What is added to the P tokens before each block: see `worldgen.diffusion.control`."""
 
@@ -120,10 +121,10 @@ def require_packed(
         )
 
 
-def zeroed(layer: nn.Linear) -> nn.Linear:
+def zeroed(layer: _Layer) -> _Layer:
     """The layer with nothing in it: what it adds to, begins as if it were not there."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for weight in layer.parameters(recurse=False):
+        nn.init.zeros_(weight)
     return layer
 
 
