@@ -88,18 +88,18 @@ def roll_out(
             truth = clip.truth
             assert truth is not None
             with torch.no_grad():
-                states, log_variance = readout.read(replace(clip, truth=None))
+                states, deviation = readout(replace(clip, truth=None))
             order = truth.position[0, 0, :, 0].argsort()
             states = first_objects(states, len(order))
             states = replace(states, mass=truth.mass[:, order])
-            log_variance = log_variance[:, :, : len(order)]
+            deviation = deviation[:, :, : len(order)]
             exact = replace(
                 states, position=truth.position[:, :, order], present=truth.present[:, :, order],
                 extent=truth.extent[:, order],
             )  # fmt: skip
             for known in (2, 3, 4):
                 for source, one in (("read", states), ("true", exact)):
-                    start, _ = fit_start(cut(one, known), log_variance[:, :known], gravity)
+                    start, _ = fit_start(cut(one, known), deviation[:, :known], gravity)
                     scenery = floor_and_balls(start, gravity, restitution[:, order], dead)
                     with torch.no_grad():
                         rolled = dynamics.rollout(start, scenery, 16 - known).position[:, 1:]

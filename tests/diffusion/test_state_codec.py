@@ -49,7 +49,7 @@ class Shifted(torch.nn.Module):
 
     def forward(self, clip):
         truth = clip.truth
-        return replace(truth, position=truth.position + torch.tensor([1.0, 0, 0]))
+        return replace(truth, position=truth.position + torch.tensor([1.0, 0, 0])), truth.mass
 
 
 def test_with_a_reader_states_are_what_it_reads(clip):

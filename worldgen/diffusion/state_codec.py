@@ -27,9 +27,9 @@ class StateCodec(Codec):
         objects: N, the most objects that a clip may have.
         renderer: Draws the decoded states; None where only `states` is asked for.
         length: Metres that make a latent number of 1.
-        reader: Reads states off a clip's frames, as `worldgen.physics.readout.ObjectReadout` does: the truth
-            is not looked at then. Objects are in the reader's order, from left to right, which is that of the
-            bodies of a scene. None takes the truth.
+        reader: Reads states, and how sure they are, off a clip's frames, as
+            `worldgen.physics.readout.ObjectReadout` does: the truth is not looked at then. Objects are in the
+            reader's order, from left to right, which is that of the bodies of a scene. None takes the truth.
     """
 
     features = 8
@@ -98,7 +98,7 @@ class StateCodec(Codec):
 
     def _states_of(self, clip: Clip) -> Trajectory:
         if self.reader is not None:
-            return self.reader(clip)
+            return self.reader(clip)[0]
         if clip.truth is None:
             raise ValueError(
                 "StateCodec needs Clip.truth, and the clip has none. Use simulated clips, or give it a "

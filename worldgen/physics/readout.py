@@ -75,12 +75,8 @@ class ObjectReadout(nn.Module):
         self.fine_again = nn.Sequential(_Block(fine), _Block(fine))
         self.answer = nn.Conv2d(fine, 6, 1)
 
-    def forward(self, clip: Clip) -> Trajectory:
-        """The states of a clip; see `read`."""
-        return self.read(clip)[0]
-
-    def read(self, clip: Clip) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
-        """The states of a clip, and the log variance (ln m^2) of each coordinate in the plane.
+    def forward(self, clip: Clip) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
+        """The states of a clip, and the standard deviation in m of each coordinate in the plane.
 
         Rotation and spin are not read; mass is 0, which says that it is unknown.
 

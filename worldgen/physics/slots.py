@@ -153,7 +153,7 @@ def follow(sights: Sights, batch: int, slots: int) -> SlotReading:
 def to_world(
     reading: SlotReading, camera: Camera, fps: Float[Tensor, " B"], size: int
 ) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
-    """States in metres of what is seen, if its middle lies in the plane ``y = 0``; and their log variance.
+    """States in metres of what is seen, if its middle lies in the plane ``y = 0``; and how sure they are.
 
     Depth is not read: a picture tells apparent size, and not how far away what size is.
 
@@ -165,7 +165,8 @@ def to_world(
 
     Returns:
         Trajectory with velocities from differences, extents from the frame in which a thing is first seen,
-        rotation and spin of what does not turn, and mass 0; and log variance in ln m^2.
+        rotation and spin of what does not turn, and mass 0; and the
+        standard deviation in m of each coordinate in the plane.
 
     Raises:
         ValueError: A camera that looks along the plane or away from it.
@@ -200,7 +201,7 @@ def to_world(
         present=present,
         dt=1 / fps.to(position),
     )
-    return trajectory, reading.log_variance + 2 * metres.detach().clamp(min=1e-6).log()
+    return trajectory, (reading.log_variance / 2).exp() * metres.detach()
 
 
 def _velocity(

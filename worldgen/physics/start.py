@@ -14,13 +14,15 @@ _MISFIT = 9.0
 """Mean squared deviation, in variances, above which a flight does not hold: something was touched."""
 _TOUCH = 0.03
 """Metres above the floor within which a thing may rest on it."""
+_SUREST = 1e-5
+"""Metres: the least standard deviation, of what is called exact."""
 _UNSURE = 3.0
 """m/s: standard deviation of a velocity of which nothing is known."""
 
 
 def fit_start(
     states: Trajectory,
-    log_variance: Float[Tensor, "B T N"],
+    deviation: Float[Tensor, "B T N"],
     gravity: Float[Tensor, " B"],
     floor: float = 0.0,
 ) -> tuple[Trajectory, Float[Tensor, "B N 2"]]:
@@ -32,12 +34,12 @@ def fit_start(
 
     Args:
         states: T >= 2 frames, as they were read.
-        log_variance: ln m^2 of each coordinate.
+        deviation: Standard deviation in m of each coordinate.
         gravity: m/s^2, downward.
         floor: Height of the floor in metres.
 
     Returns:
-        One frame, B and N as they came; and log variance of its position (ln m^2) and velocity (ln m^2/s^2).
+        One frame, B and N as they came; and standard deviations of its position (m) and velocity (m/s).
 
     Raises:
         ValueError: Fewer than two frames: one shows no velocity.
@@ -47,10 +49,10 @@ def fit_start(
         raise ValueError(f"A velocity needs at least 2 frames; got {time}. Read one more.")
     dt = states.dt.to(states.position)
     s = torch.arange(1 - time, 1, device=dt.device) * dt[:, None]  # (B, T)
-    falls = ~_rests(states, log_variance, floor)
+    falls = ~_rests(states, deviation, floor)
     fall = torch.zeros_like(states.position)
     fall[..., 2] = -gravity[:, None, None] / 2 * s[..., None] ** 2 * falls[:, None]
-    weight = (-log_variance).exp() * states.present
+    weight = states.present / deviation.clamp(min=_SUREST).square()
     best = None
     for first in range(time - 1):
         own = weight.clone()
@@ -64,7 +66,7 @@ def fit_start(
     start = replace(
         states, position=position[:, None], velocity=velocity[:, None], present=seen, contacts=None, **last
     )
-    return start, spread.log()
+    return start, spread.sqrt()
 
 
 def _line(s: Tensor, position: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -93,11 +95,10 @@ def _better(old: tuple, new: tuple) -> tuple:
     )
 
 
-def _rests(states: Trajectory, log_variance: Tensor, floor: float) -> Bool[Tensor, "B N"]:
+def _rests(states: Trajectory, deviation: Tensor, floor: float) -> Bool[Tensor, "B N"]:
     """Near the floor, and as high in all frames."""
     height = states.position[..., 2] - floor - states.extent[:, None, :, 2]
     seen = states.present
     low = torch.where(seen, height, torch.inf).amin(dim=1)
     high = torch.where(seen, height, -torch.inf).amax(dim=1)
-    doubt = (log_variance / 2).exp().mean(dim=1)
-    return (high < _TOUCH) & (high - low < 4 * doubt + 1e-3)
+    return (high < _TOUCH) & (high - low < 4 * deviation.mean(dim=1) + 1e-3)
