@@ -8,7 +8,7 @@ from worldgen.cli import evaluate
 from worldgen.cli import main as cli
 from worldgen.cli.options import read_options, read_words
 
-FUNCTIONS = [evaluate.run, evaluate.videos, evaluate.tracks, *evaluate.BENCHMARKS.values()]
+FUNCTIONS = [evaluate.run, evaluate.videos, evaluate.tracks, evaluate.codec, *evaluate.BENCHMARKS.values()]
 
 
 def fails(capsys, *words):
@@ -29,6 +29,9 @@ def fails(capsys, *words):
         ("--tracks t --fps 3", "tracks --tracks t --fps 3"),
         ("--benchmark physics-iq --real r", "benchmark physics-iq --real r"),
         ("--videos v --benchmark=videophy2 --judge j", "benchmark videophy2 --videos v --judge j"),
+        ("--codec c --data d", "codec --codec c --data d"),
+        ("--data d --codec=c", "codec --data d --codec=c"),
+        ("codec c --data d", "codec c --data d"),
         ("videos v", "videos v"),
         ("--help", "--help"),
     ],
@@ -69,7 +72,7 @@ def test_windows_say_what_is_known_of_them():
     "words, told",
     [
         (["--vidoes", "v"], "Did you mean --videos?"),
-        (["--out", "x"], "has no option --out in front; it has --videos, --tracks, --benchmark."),
+        (["--out", "x"], "has no option --out in front; it has --videos, --tracks, --codec, --benchmark."),
         (
             ["dance", "--videos", "v"],
             "evaluate run has no option --videos; it is of worldgen evaluate videos.",

@@ -188,6 +188,36 @@ def tracks(tracks: Path, out: Path = Path("report"), fps: float | None = None) -
     _print(evaluate_tracks(tracks, out, fps))
 
 
+def codec(
+    codec: str,
+    data: Path,
+    out: Path = Path("report"),
+    clips: int | None = None,
+    encoder: str | None = None,
+    size: int | None = None,
+    frames: int | None = None,
+) -> None:
+    """Say what a codec keeps of clips, and what its latent is like.
+
+    Args:
+        codec: Folder of a codec of ours, of diffusers or of TAESD's two files; hub id of one of diffusers; or
+            CLASS:CHECKPOINT.
+        data: Folder of shards or of videos.
+        out: Folder of the report.
+        clips: Only the first so many.
+        encoder: Whose features are compared: folder or id of a V-JEPA 2, CLASS:CHECKPOINT, or a yaml with
+            class_path and init_args; the shipped nano V-JEPA 2 when left out.
+        size: Rows and columns that videos are read with.
+        frames: Frames of a clip that videos are read with.
+
+    Example:
+        worldgen evaluate codec assets/nano/codec --data data/test --out report/
+    """
+    from worldgen.evaluation.codec import evaluate_codec
+
+    _print(evaluate_codec(codec, data, out, clips, encoder, size, frames))
+
+
 def physics_iq(
     benchmark: str,
     generated: Path,
@@ -281,6 +311,7 @@ BENCHMARKS = {
 
 _SHORT = {
     "tracks": ("--tracks",),
+    "codec": ("--codec",),
     "benchmark": ("--generated", "--real", "--pairs", "--judge"),
     "videos": ("--videos",),
     "run": ("--run", "--data"),
@@ -291,13 +322,14 @@ _SHORT = {
 def lengthen(words: Sequence[str]) -> list[str]:
     """The short forms as those of the group.
 
-    ``RUN ...`` is ``run RUN ...``; ``--videos``, ``--tracks`` and ``--benchmark NAME`` say which it is.
+    ``RUN ...`` is ``run RUN ...``; ``--videos``, ``--tracks``, ``--codec`` and ``--benchmark NAME`` say which
+    it is.
 
     Raises:
         ValueError: Options alone, and none that says it.
     """
     words = list(words)
-    if not words or words[0] in ("run", "videos", "tracks", "benchmark", "-h", "--help"):
+    if not words or words[0] in ("run", "videos", "tracks", "codec", "benchmark", "-h", "--help"):
         return words
     names = [word.partition("=")[0] for word in words]
     if "--benchmark" in names:
@@ -311,7 +343,7 @@ def lengthen(words: Sequence[str]) -> list[str]:
         return ["run", *words]
     command = next((command for command, among in _SHORT.items() if {*among} & {*names}), None)
     if command is None:
-        told = did_you_mean(words[0], ["--videos", "--tracks", "--benchmark"])
+        told = did_you_mean(words[0], ["--videos", "--tracks", "--codec", "--benchmark"])
         raise ValueError(f"worldgen evaluate has no option {words[0]} in front{told}")
     return [command, *words]
 

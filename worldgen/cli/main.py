@@ -180,12 +180,18 @@ def run_command(words: Sequence[str]) -> None:
 
 
 _PHYSICS_IQ = "worldgen evaluate benchmark physics-iq --generated my_videos/ --real physics-IQ-benchmark/"
-_EVALUATIONS = {"run": evaluate.run, "videos": evaluate.videos, "tracks": evaluate.tracks}
+_EVALUATIONS = {
+    "run": evaluate.run,
+    "videos": evaluate.videos,
+    "tracks": evaluate.tracks,
+    "codec": evaluate.codec,
+}
 _BESIDE = {f"evaluate {name}": function for name, function in _EVALUATIONS.items()}
 EVALUATE = {
     "run": _plain("evaluate run", "a trained generator, on simulated clips", evaluate.run, "run", _BESIDE),
     "videos": _plain("evaluate videos", "anybody's videos", evaluate.videos, "videos", _BESIDE),
     "tracks": _plain("evaluate tracks", "tracks without video", evaluate.tracks, "tracks", _BESIDE),
+    "codec": _plain("evaluate codec", "what a codec keeps of clips", evaluate.codec, "codec", _BESIDE),
     "benchmark": Command(
         f"a published benchmark: {', '.join(evaluate.BENCHMARKS)}",
         _benchmark,
