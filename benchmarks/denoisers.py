@@ -1,7 +1,8 @@
-"""Costs of denoisers: kinds of attention over tokens, packed rows, published sizes.
+"""Costs of denoisers: kinds of attention, packed rows, training steps against diffusers', published sizes.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/denoisers.py [attention packing sizes] [--rounds 5 --tokens 1024]
-All sides of a table run in one process, in turn; medians over the rounds.
+Run: OMP_NUM_THREADS=1 python benchmarks/denoisers.py [TABLE ...] [--rounds 5 --tokens 1024 --grid 6,16,16]
+Tables are attention, packing, steps and sizes. All sides of a table run in one process, in turn; medians over
+the rounds. Memory is what a step keeps between forward and backward, counted tensor by tensor.
 """
 
 from __future__ import annotations
@@ -14,9 +15,16 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from diffusers import (
+    CogVideoXTransformer3DModel,
+    LatteTransformer3DModel,
+    UNet3DConditionModel,
+    WanTransformer3DModel,
+)
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import Mamba2Config, Mamba2Model
 
 from worldgen.diffusion.denoisers import presets
 from worldgen.diffusion.denoisers.attention import (
@@ -27,9 +35,16 @@ from worldgen.diffusion.denoisers.attention import (
     WindowAttention,
     attend,
 )
-from worldgen.diffusion.dit import SelfAttention, rotary_of
+from worldgen.diffusion.denoisers.inflated import InflatedDiT
+from worldgen.diffusion.denoisers.peebles import AdaLNZeroDiT, CrossAttentionDiT, InContextDiT
+from worldgen.diffusion.denoisers.state_space import StateSpaceDenoiser
+from worldgen.diffusion.denoisers.unet import UNet
+from worldgen.diffusion.dit import DiT, SelfAttention, rotary_of
+from worldgen.types import Conditioning
 
 DIM, HEADS = 192, 6
+CHANNELS, BESIDE, WORDS, TEXT = 16, 19, 8, 128
+"""Of the latent, of what lies beside it, and of the condition: how many tokens, how wide."""
 KINDS: dict[str, Attention] = {
     "full": FullAttention(),
     "factorized": FactorizedAttention(),
@@ -112,6 +127,172 @@ def packing(rounds: int) -> Table:
     return table
 
 
+def steps(rounds: int, cells: tuple[int, int, int]) -> Table:
+    """A training step of each denoiser, and of what it is like: its time and memory over ours are the ratios.
+
+    The likes are models of diffusers, and the layers of transformers' Mamba-2 alone.
+    """
+    made, batch = _ours() | _theirs(cells), 4
+    x = torch.randn(batch, cells[0], CHANNELS, *cells[1:])
+    context, sigma = torch.randn(batch, cells[0], BESIDE, *cells[1:]), torch.rand(batch)
+    tokens = torch.randn(batch, WORDS, TEXT)
+    condition = Conditioning(tokens, torch.ones(batch, WORDS, dtype=torch.bool), tokens.mean(dim=1))
+
+    def call(name: str) -> Tensor:
+        model, peer = made[name]
+        return model(x, sigma, context, condition) if peer else model(x, sigma, context, tokens)
+
+    def step(name: str, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        call(name).square().mean().backward()
+        optimizer.step()
+
+    optimizers = {name: torch.optim.AdamW(model.parameters(), lr=1e-4) for name, (model, _) in made.items()}
+    found = medians({name: partial(step, name, optimizers[name]) for name in made}, rounds)
+    kept = {name: _kept(partial(call, name), model) for name, (model, _) in made.items()}
+    table = Table(
+        "model", "parameters", "ms / step", "kept, MB", "like", "its time / this", "its memory / this"
+    )
+    for name, (model, peer) in made.items():
+        ratios = (f"{found[peer] / found[name]:.2f}", f"{kept[peer] / kept[name]:.2f}") if peer else ("", "")
+        numbers = (f"{_count(model) / 1e6:.2f} M", f"{found[name] * 1e3:.0f}", f"{kept[name] / 1e6:.0f}")
+        table.add_row(name, *numbers, peer, *ratios)
+    return table
+
+
+def _ours() -> dict[str, tuple[nn.Module, str]]:
+    """Each with the name of what it is held against."""
+    given = (CHANNELS, BESIDE, TEXT)
+    return {
+        "DiT": (DiT(*given), "Wan"),
+        "DiT, factorized": (DiT(*given, attention=KINDS["factorized"]), "Latte"),
+        "DiT, windows": (DiT(*given, attention=KINDS["windows"]), "Wan"),
+        "AdaLNZeroDiT": (AdaLNZeroDiT(*given), "Wan"),
+        "CrossAttentionDiT": (CrossAttentionDiT(*given), "Wan"),
+        "InContextDiT": (InContextDiT(*given, depth=8), "CogVideoX"),
+        "InflatedDiT": (InflatedDiT(*given, depth=5), "Wan"),
+        "StateSpaceDenoiser": (StateSpaceDenoiser(*given, depth=5), "Mamba-2"),
+        "UNet": (UNet(*given), "UNet3D"),
+    }
+
+
+def _theirs(cells: tuple[int, int, int]) -> dict[str, tuple[nn.Module, str]]:
+    """Models of others, each called as (x, sigma, context, tokens); of about as many parameters."""
+    width = DIM // HEADS
+    sizes = {"num_attention_heads": HEADS, "attention_head_dim": width, "in_channels": CHANNELS + BESIDE}
+    wan = WanTransformer3DModel(
+        **sizes,
+        patch_size=(1, 2, 2),
+        out_channels=CHANNELS,
+        text_dim=TEXT,
+        freq_dim=256,
+        ffn_dim=4 * DIM,
+        num_layers=6,
+        cross_attn_norm=True,
+    )
+    latte = LatteTransformer3DModel(
+        **sizes,
+        out_channels=CHANNELS,
+        num_layers=3,
+        cross_attention_dim=DIM,
+        attention_bias=True,
+        sample_size=cells[1],
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        norm_eps=1e-6,
+        caption_channels=TEXT,
+        video_length=cells[0],
+    )
+    cog = CogVideoXTransformer3DModel(
+        **sizes,
+        out_channels=CHANNELS,
+        time_embed_dim=DIM,
+        text_embed_dim=TEXT,
+        num_layers=4,
+        sample_width=cells[2],
+        sample_height=cells[1],
+        sample_frames=cells[0],
+        temporal_compression_ratio=1,
+        max_text_seq_length=WORDS,
+    )
+    unet = UNet3DConditionModel(
+        in_channels=CHANNELS + BESIDE,
+        out_channels=CHANNELS,
+        down_block_types=("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+        block_out_channels=(32, 64, 96),
+        layers_per_block=1,
+        norm_num_groups=16,
+        cross_attention_dim=TEXT,
+        attention_head_dim=16,
+    )
+    config = Mamba2Config(
+        hidden_size=DIM,
+        num_heads=2 * DIM // 64,
+        head_dim=64,
+        state_size=64,
+        n_groups=1,
+        num_hidden_layers=15,
+        chunk_size=64,
+        vocab_size=8,
+        use_cache=False,
+    )
+    return {
+        "Wan": (Called(wan, frames_first=False), ""),
+        "Latte": (Called(latte, frames_first=False), ""),
+        "CogVideoX": (Called(cog, frames_first=True), ""),
+        "UNet3D": (Called(unet, frames_first=False), ""),
+        "Mamba-2": (Sequences(Mamba2Model(config)), ""),
+    }
+
+
+class Called(nn.Module):
+    """A model of diffusers, with its own order of axes and of arguments."""
+
+    def __init__(self, model: nn.Module, frames_first: bool) -> None:
+        super().__init__()
+        self.model, self.frames_first = model, frames_first
+
+    def forward(self, x: Tensor, sigma: Tensor, context: Tensor, tokens: Tensor) -> Tensor:
+        laid, time_step = torch.cat([x, context], dim=2), (sigma * 999).long()
+        laid = laid if self.frames_first else laid.transpose(1, 2)
+        names = {"encoder_hidden_states": tokens, "timestep": time_step, "return_dict": False}
+        return self.model(laid, **names)[0]
+
+
+class Sequences(nn.Module):
+    """Mamba-2 over as many tokens, and nothing else."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, sigma: Tensor, context: Tensor, tokens: Tensor) -> Tensor:
+        batch, frames, _, rows, columns = x.shape
+        length = frames * rows * columns // 4
+        return self.model(inputs_embeds=torch.randn(batch, length, DIM), use_cache=False)[0]
+
+
+def _kept(call: Callable[[], Tensor], model: nn.Module) -> int:
+    """Bytes that wait for the backward pass, each storage once, without the weights themselves."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    found: dict[int, int] = {}
+    alive = []  # so that no place is used twice
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            found[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        call()
+    return sum(found.values())
+
+
 def sizes() -> Table:
     """Parameters of published and of large sizes, without their memory."""
     table = Table("size", "parameters")
@@ -139,17 +320,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    tables = ("attention", "packing", "sizes")
+    tables = ("attention", "packing", "steps", "sizes")
     parser.add_argument("tables", nargs="*", metavar="TABLE")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", default="1024,2048,4096,8192,16384")
+    parser.add_argument("--grid", default="6,16,16", help="Latent cells along T, H, W, for steps.")
     chosen = parser.parse_args()
+    frames, rows, columns = (int(word) for word in chosen.grid.split(","))
     if unknown := set(chosen.tables) - set(tables):
         parser.error(f"tables are {', '.join(tables)}; got {min(unknown)}.")
     torch.manual_seed(0)
     made = {
         "attention": lambda: attention(chosen.rounds, [int(word) for word in chosen.tokens.split(",")]),
         "packing": lambda: packing(chosen.rounds),
+        "steps": lambda: steps(chosen.rounds, (frames, rows, columns)),
         "sizes": sizes,
     }
     for name in chosen.tables or tables:
