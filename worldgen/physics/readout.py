@@ -35,7 +35,8 @@ class ObjectReadout(nn.Module):
 
     A frame is read by itself; slots carry a thing from frame to frame, in the order in which things are first
     seen, and from left to right where that is the same frame. What is read of a frame does not depend on
-    later ones, and everything but which slot a thing is in has a gradient.
+    later ones. Places, half sizes and presence have a gradient; how sure they are, and which slot a thing is
+    in, have none.
 
     It knows no more than it was trained on. Metres follow from the camera, and from the assumption that
     middles lie in the vertical plane ``y = 0``, where all but a few scenes play.
@@ -73,7 +74,11 @@ class ObjectReadout(nn.Module):
         self.middle_again = _Block(middle)
         self.from_middle = nn.Conv2d(middle, 4 * fine, 1)
         self.fine_again = nn.Sequential(_Block(fine), _Block(fine))
-        self.answer = nn.Conv2d(fine, 6, 1)
+        self.answer = nn.Conv2d(fine, 5, 1)
+        self.doubt = nn.Sequential(
+            nn.Conv2d(fine, fine, 3, padding=1), nn.SiLU(), nn.Conv2d(fine, fine, 1), nn.SiLU(),
+            nn.Conv2d(fine, 1, 1),
+        )  # fmt: skip
 
     def forward(self, clip: Clip) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
         """The states of a clip, and the standard deviation in m of each coordinate in the plane.
@@ -124,7 +129,9 @@ class ObjectReadout(nn.Module):
         coarse = self.coarse(self.to_coarse(middle))
         middle = self.middle_again(middle + F.pixel_shuffle(self.from_coarse(coarse), 2))
         fine = self.fine_again(fine + F.pixel_shuffle(self.from_middle(middle), 2))
-        answer = self.answer(fine).flatten(2)  # (n, 6, cells)
+        answer = self.answer(fine).flatten(2)  # (n, 5, cells)
+        # How sure it is must not change what is seen: outliers would lead the whole network.
+        doubt = self.doubt(fine.detach()).flatten(1)
         rows, columns = (torch.arange(length, device=frames.device) for length in cells.shape[-2:])
         grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1)
         place = grid.to(frames) * _CELL + (_CELL - 1) / 2
@@ -134,7 +141,7 @@ class ObjectReadout(nn.Module):
             vote=place + 4 * answer[:, 1:3].transpose(1, 2),
             weight=answer[:, 3],
             log_size=answer[:, 4] / 2 + math.log(_SIZE),
-            log_variance=answer[:, 5].clamp(*_DOUBT),
+            log_variance=doubt.clamp(*_DOUBT),
             color=F.avg_pool2d(frames, _CELL).flatten(2).transpose(1, 2),
         )
 

@@ -34,8 +34,8 @@ NOISE = (0.3, 0.7)
 """Noise levels of validation."""
 _SHARP = 0.2
 """Pixels: an error weighs this much over the standard deviation that is told, and a quarter of it."""
-_OUTLIER = 50.0
-"""Of the likelihood: what is found instead of a thing is none of its errors."""
+_FREEDOM = 8.0
+"""Degrees of freedom of Student's distribution of errors: a few are far off, and say little of the others."""
 _GRAIN = 0.004
 """Standard deviation of the noise that is added to clean frames: one of 255 steps."""
 
@@ -43,10 +43,11 @@ _GRAIN = 0.004
 class ReadoutTask(LightningModule):
     """Where things are, by the votes of cells; and the likelihood of an honest uncertainty.
 
-    ``loss = cells + w |p' - p| + |ln r' - ln r| + likelihood * (|p' - p|^2 / (2 sd^2) + 2 ln sd)`` of what
-    is seen: presence (cross-entropy) and votes of the cells, place and half size by the votes that agree, and
-    the likelihood of ``sd`` alone. It is taken near each thing, and of what the readout finds by itself,
-    matched to the things with the least cost. Errors weigh ``w = .2 px / (sd + .05 px)``, a constant.
+    ``loss = cells + w |p' - p| + |ln r' - ln r| + likelihood * (5 ln(1 + |p' - p|^2 / (8 sd^2)) + 2 ln sd)``
+    of what is seen: presence (cross-entropy) and votes of the cells, place and half size by the votes that
+    agree, and the likelihood of ``sd`` alone, with Student's tails. It is taken near each thing, and of what
+    the readout finds by itself, matched to the things with the least cost. Errors weigh
+    ``w = .2 px / (sd + .05 px)``, a constant.
 
     A share of the frames is what a generator makes of the clip at a noise level drawn evenly: its estimate of
     the clean latent, decoded. That is made once, and kept.
@@ -309,10 +310,11 @@ def _found_loss(maps: Maps, pixels: Tensor, seen: Tensor) -> Tensor:
     own = orders[total.argmin(dim=1)]
     square = square.gather(2, own[..., None])[..., 0]
     told = seen.gather(1, own)
-    loss = _likelihood(square, sights.log_variance).clamp(max=_OUTLIER) * told
+    loss = _likelihood(square, sights.log_variance) * told
     return loss.sum() / told.sum().clamp(min=1)
 
 
 def _likelihood(square: Tensor, log_variance: Tensor) -> Tensor:
-    """Of a distance in the plane; what moves is the variance alone."""
-    return square.detach() / 2 * (-log_variance).exp() + log_variance
+    """Of a distance in the plane, with tails (Student's); what moves is the variance alone."""
+    scaled = square.detach() * (-log_variance).exp()
+    return (_FREEDOM / 2 + 1) * torch.log1p(scaled / _FREEDOM) + log_variance
