@@ -51,6 +51,41 @@ def test_a_batch_holds_one_shape_and_an_epoch_each_clip_once() -> None:
     assert flat(list(make(seed=4))) != flat(first)
 
 
+@pytest.mark.parametrize("power, sizes", [(1.0, (16, 4, 2)), (2.0, (128, 8, 2)), (0.5, (5, 2, 2))])
+def test_batches_by_compute_cost_no_more_than_one_of_the_largest_clips(power: float, sizes: tuple) -> None:
+    shapes = [(1, 8, 8)] * 300 + [(4, 8, 8)] * 21 + [(4, 8, 16)] * 9
+    loader = make(2, shapes, power=power)
+    epoch = list(loader)
+    assert len(loader) == len(epoch) == sum(n // size for n, size in zip((300, 21, 9), sizes, strict=True))
+    for batch in epoch:
+        (shape,) = {shapes[number] for number in batch.tolist()}
+        cells = torch.tensor(shape).prod()
+        assert len(batch) * cells**power <= 2 * 512**power < (len(batch) + 1) * cells**power
+    assert len(set(flat(epoch))) == len(flat(epoch))
+    partial = make(2, shapes, power=power, partial=True)
+    batches = list(partial)
+    assert len(batches) == len(partial) and sorted(flat(batches)) == list(range(330))
+    alike = make(4, [(4, 8, 8)] * 21, power=power)
+    assert [batch.tolist() for batch in alike] == [batch.tolist() for batch in make(4, [(4, 8, 8)] * 21)]
+
+
+def test_a_run_goes_on_with_the_power_it_began_with() -> None:
+    shapes = [(1, 8, 8)] * 300 + [(4, 8, 8)] * 21
+    loader, state = make(2, shapes, power=1.0), make(2, shapes).state_dict()
+    with pytest.raises(ValueError, match="power was 0.0 and is 1.0"):
+        loader.load_state_dict(state)
+    with pytest.raises(ValueError, match="power was 1.0 and is 0.0"):
+        make(2, shapes).load_state_dict(loader.state_dict())
+    make(2, shapes).load_state_dict({key: value for key, value in state.items() if key != "power"})
+
+
+def test_shapes_without_cells_have_no_compute() -> None:
+    with pytest.raises(ValueError, match="need shapes of whole numbers; got tall. Set power to 0"):
+        make(2, ["tall", "tall", "wide", "wide"], power=1.0)
+    with pytest.raises(ValueError, match=r"needs a full batch of 16; of \(1, 8, 8\) there are 13"):
+        make(2, power=1.0)
+
+
 def test_no_clip_is_always_left_out() -> None:
     loader = make()
     assert {number for _ in range(12) for number in flat(list(loader))} == set(range(len(SHAPES)))

@@ -43,6 +43,9 @@ class ClipDataModule(LightningDataModule):
         clips: Train on the first so many clips only.
         partial: Whether the incomplete batch of each shape is trained on too; needed where a shape has fewer
             clips than a batch.
+        power: Batches by compute, where clips differ in shape: 1 bounds the tokens of a batch, 2 attention,
+            and ``batch_size`` is that of the largest shape; 0 gives each batch as many clips. See
+            `BucketLoader`.
     """
 
     def __init__(
@@ -59,15 +62,23 @@ class ClipDataModule(LightningDataModule):
         caption_member: str = CAPTION,
         clips: int | None = None,
         partial: bool = False,
+        power: float = 0.0,
     ) -> None:
         super().__init__()
-        for key, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
+        least_of = (
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 0),
+            ("seed", seed, 0),
+            ("power", power, 0),
+        )
+        for key, value, least in least_of:
             if value < least:
                 raise ValueError(f"data.{key} must be at least {least}; got {value}.")
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size, self.frames, self.noise = size, frames, noise
-        self.caption_member, self.clips, self.partial = caption_member, clips, partial
+        self.caption_member, self.clips = caption_member, clips
+        self.partial, self.power = partial, power
         self._instead: tuple[Dataset, Callable[[list], object]] | None = None
 
     def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
@@ -110,7 +121,8 @@ class ClipDataModule(LightningDataModule):
         mark = _mark(self._open_training())
         how = (self.batch_size, collate, self.seed, self.workers)
         if isinstance(dataset, Shaped) and (self.partial or len(set(dataset.shapes)) > 1):
-            return BucketLoader(dataset, dataset.shapes, *how, partial=self.partial, mark=mark)
+            more = {"partial": self.partial, "power": self.power}
+            return BucketLoader(dataset, dataset.shapes, *how, **more, mark=mark)
         return ResumableLoader(dataset, *how, mark=mark)
 
     def val_dataloader(self) -> DataLoader[Clip] | BucketLoader | list[DataLoader[Clip]]:

@@ -115,8 +115,8 @@ class ResumableLoader(Generic[Item, Batch]):
         Raises:
             ValueError: The loader of the checkpoint gave other batches.
         """
-        # Older checkpoints do not say which clips.
-        before = {"clips": self.mark, **state}
+        # Older checkpoints do not say which clips, and had batches of as many clips each.
+        before = {"clips": self.mark, "power": 0.0, **state}
         changed = {
             name: (before.get(name), now) for name, now in self._identity().items() if before.get(name) != now
         }

@@ -26,6 +26,7 @@ from worldgen.model import WorldModel, read_weights
 from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
+from worldgen.tasks.optimizers import AdamW, OptimizerChoice
 from worldgen.tasks.regularizers import Regularizer, regularized_loss
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import (
@@ -51,9 +52,10 @@ class WorldGenerator(LightningModule):
         contexts: Numbers of known first frames, and how often each is trained.
         forecast: Frozen; what is told of materials and of how the known frames go on. None tells nothing.
         regularizers: What is added to the loss.
-        lr: Peak of AdamW's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
+        lr: Peak of the optimizer's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
         warmup: Steps.
-        weight_decay: AdamW's.
+        weight_decay: The optimizer's.
+        optimizer: AdamW when None; see `worldgen.tasks.optimizers`.
         average: Decay of the moving average of weights, which is what validates and ships.
         seed: Of everything that training draws: step n draws the same whether or not the run was interrupted.
         cache: Folder for what the frozen parts make of the training clips.
@@ -76,6 +78,7 @@ class WorldGenerator(LightningModule):
         lr: float = 1e-3,
         warmup: int = 100,
         weight_decay: float = 0.01,
+        optimizer: OptimizerChoice | None = None,
         average: float = 0.999,
         seed: int = 0,
         cache: Path = Path("outputs/cache"),
@@ -92,6 +95,7 @@ class WorldGenerator(LightningModule):
             self.model.take_shared(read_weights(start)[0])
         self.average = WeightAverage(self.model.parameters(), average)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
+        self.optimizer_choice = optimizer or AdamW()
         self.seed, self.cache, self.storage = seed, cache, storage
         self.sampled, self.measures = sampled, tuple(measures)  # no part of the model: not in its state
 
@@ -146,10 +150,7 @@ class WorldGenerator(LightningModule):
         self.average.update(self.global_step + 1)
 
     def configure_optimizers(self) -> dict:
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay
-        )
+        optimizer = self.optimizer_choice.make(self, self.lr, self.weight_decay)
         return scheduled(optimizer, self.warmup, self.trainer)
 
     # ---------------------------------------------------------------- validation
