@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from worldgen.diffusion.denoisers.tokens import PatchEmbed3d
 from worldgen.diffusion.dit import DiT
 from worldgen.types import Conditioning
 
@@ -22,16 +21,6 @@ def inputs(batch=2, grid=(3, 4, 6), seed=1):
     tokens = torch.randn(batch, 3, 16, generator=generator)
     mask = torch.tensor([[True, True, False]]).expand(batch, -1)
     return x, torch.rand(batch, generator=generator), context, Conditioning(tokens, mask, tokens.mean(dim=1))
-
-
-def test_unpatch_is_the_inverse_of_patching():
-    model = tiny(patch=(1, 2, 2))
-    model.to_patch = torch.nn.Identity()
-    x = torch.arange(2 * 3 * 4 * 4 * 6, dtype=torch.float32).reshape(2, 3, 4, 4, 6)
-    embed = PatchEmbed3d(4, 16, (1, 2, 2))
-    embed.proj.weight.data = torch.eye(16).reshape(16, 4, 1, 2, 2)
-    embed.proj.bias.data.zero_()
-    assert_close(model._unpatch(embed(x), (3, 2, 3)), x)
 
 
 def test_output_is_zero_at_initialization_and_has_the_latents_shape():

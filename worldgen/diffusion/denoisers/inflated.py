@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from worldgen.diffusion.denoisers.attention import FactorizedAttention, TokenLayout
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals, zeroed
-from worldgen.diffusion.dit import DiT, SelfAttention, rotary_of
+from worldgen.diffusion.denoisers.tokens import rotary_of
+from worldgen.diffusion.dit import DiT, SelfAttention
 from worldgen.types import Conditioning
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from worldgen.diffusion.denoisers.attention import Attention, Groups, TokenLayout, attend
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals, zeroed
 from worldgen.diffusion.denoisers.positions import Positions
-from worldgen.diffusion.dit import CrossAttention, LatentTransformer, feed_forward, modulate
+from worldgen.diffusion.denoisers.transformer import LatentTransformer, feed_forward, modulate
+from worldgen.diffusion.dit import CrossAttention
 from worldgen.types import Conditioning
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldgen.diffusion.denoisers.attention import Groups, TokenLayout
-from worldgen.diffusion.dit import Block, DiT, Rotary
+from worldgen.diffusion.denoisers.tokens import Rotary
+from worldgen.diffusion.dit import Block, DiT
 
 
 class StateSpaceDenoiser(DiT):

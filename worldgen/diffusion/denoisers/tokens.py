@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldgen.diffusion.denoisers.attention import Grid
+from worldgen.diffusion.denoisers.attention import Grid, TokenLayout
 from worldgen.diffusion.denoisers.base import sinusoid
+
+Rotary = tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+"""Cosine and sine of each token's angles."""
 
 
 class PatchEmbed3d(nn.Module):
@@ -58,6 +61,12 @@ def rotary_angles(grid: Grid, head_dim: int) -> tuple[Float[Tensor, "L d"], Floa
             angles.append(position[:, None] * frequency)
         angle = torch.cat(angles, dim=1).repeat(1, 2)  # (L, d)
         return angle.cos(), angle.sin()
+
+
+def rotary_of(layout: TokenLayout, tokens: Tensor, head_dim: int) -> Rotary:
+    """Angles of all tokens of a row, where and as the tokens are."""
+    cosines, sines = zip(*(rotary_angles(grid, head_dim) for grid in layout.grids), strict=True)
+    return torch.cat(cosines).to(tokens), torch.cat(sines).to(tokens)
 
 
 @lru_cache(maxsize=32)
