@@ -1,5 +1,6 @@
 """Run folders: what a generator is kept as, and how it comes back."""
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from worldgen.model import WorldModel
-from worldgen.runs.folder import open_run
+from worldgen.runs.folder import TRAINING_KEYS, open_run
+from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "assets" / "nano"
@@ -45,3 +47,9 @@ def test_a_run_opens_without_its_measures(tmp_path):
     (tmp_path / "config.yaml").write_text(f"{text}  measures:\n  - class_path: somebody.elses.Measure\n")
     (tmp_path / "model.safetensors").symlink_to(nano / "generator" / "model.safetensors")
     assert isinstance(open_run(tmp_path), WorldModel)
+
+
+def test_what_only_training_needs_is_known_to_who_opens_a_run():
+    """A key that is neither the model's nor training's would make no run of that day open again."""
+    task, model = (inspect.signature(kind).parameters for kind in (WorldGenerator, WorldModel))
+    assert set(task) - set(model) == set(TRAINING_KEYS)
