@@ -12,6 +12,7 @@ from worldgen.diffusion.denoisers.attention import (
     FullAttention,
     TokenLayout,
     WindowAttention,
+    _attend_varlen,
     attend,
 )
 from worldgen.diffusion.dit import DiT
@@ -156,15 +157,34 @@ def test_each_clip_is_scanned_along_space_and_time_and_back():
     assert all(one.runs == ((1, 2), (1, 6)) for one in groups)
 
 
-def test_the_path_of_a_packed_row_is_logged_once(caplog):
-    grids = ((2, 7, 1), (1, 3, 2), (1, 2, 3))
+def test_the_way_of_a_packed_row_is_logged_once(caplog):
+    groups = TokenLayout(((2, 7, 1), (1, 3, 2), (1, 2, 3))).groups(FullAttention(), 0)
     with caplog.at_level(logging.INFO, logger="worldgen"):
         for _ in range(3):
-            TokenLayout(grids).groups(FullAttention(), 0)
+            attend(*torch.randn(3, 1, 1, 26, 4), groups)
+        attend(*torch.randn(3, 1, 1, 26, 4), TokenLayout(((1, 2, 13),)).groups(FullAttention(), 0))
     (record,) = caplog.records
-    assert record.getMessage() == (
-        "Packed row of 3 clips, 26 tokens: attention group by group, in runs of equal length 2x6 1x14."
-    )
+    assert record.getMessage() == "Attention in groups of tokens (2x6 1x14): group by group."
+
+
+def test_rows_laid_end_to_end_for_the_kernel_of_a_gpu_give_the_same(monkeypatch):
+    """The kernel itself needs a GPU; here one that takes what it takes, sequence by sequence, stands in."""
+
+    def varlen_attn(query, key, value, starts, starts_of_keys, longest, longest_key):
+        assert starts.dtype == torch.int32 and starts is starts_of_keys
+        assert longest == longest_key == starts.diff().max() and query.dtype == key.dtype == value.dtype
+        lengths = starts.diff().tolist()
+        parts = zip(
+            *(x.transpose(0, 1)[None].split(lengths, dim=2) for x in (query, key, value)), strict=True
+        )
+        return torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=2)[0].transpose(0, 1)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn)
+    groups = TokenLayout(((3, 5, 5),)).groups(WindowAttention((2, 2), (2, 2, 2)), 1)
+    assert len(groups.runs) > 1
+    query, key, value = torch.randn(3, 2, 4, 75, 8)
+    ours = _attend_varlen(query.double(), key.double(), value, groups.runs)
+    assert_close(ours, attend(query, key, value, groups), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("attention", [FactorizedAttention(), WindowAttention((2, 2), (2, 2, 2))])

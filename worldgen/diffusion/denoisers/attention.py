@@ -133,15 +133,42 @@ def attend(
     value: Float[Tensor, "B h L e"],
     groups: Groups,
 ) -> Float[Tensor, "B h L e"]:
-    """Attention in each group, the groups of one size at once.
+    """Attention in each group, the groups of one size at once; of several sizes on a GPU, all at once.
 
     On a CPU this is faster than a mask over the whole row or jagged nested tensors, and none of it is spent
-    on pairs of tokens that do not see each other: see ``benchmarks/denoisers.py``.
+    on pairs of tokens that do not see each other: see ``benchmarks/denoisers.py``. Which way is gone is
+    logged, once for each set of groups.
     """
+    if len(groups.runs) > 1 and value.is_cuda and value.dtype in (torch.float16, torch.bfloat16):
+        _log_way(groups.runs, "varlen_attn")
+        return _attend_varlen(query, key, value, groups.runs)
+    _log_way(groups.runs, "group by group")
     sizes = [count * length for count, length in groups.runs]
     parts = zip(groups.runs, *(x.split(sizes, dim=2) for x in (query, key, value)), strict=True)
     outputs = [_attend_equal(count, length, *qkv) for (count, length), *qkv in parts]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+
+def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, runs: tuple[tuple[int, int], ...]) -> Tensor:
+    """Rows laid end to end, by torch's kernel for sequences of any lengths, which nothing is compiled for."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    batch = len(value)
+    lengths = torch.tensor([length for count, length in runs for _ in range(count)] * batch)
+    starts = F.pad(lengths.cumsum(0), (1, 0)).to(value.device, torch.int32)
+    longest = runs[-1][1]
+    # Norms leave queries and keys in single precision where autocast is on.
+    q, k, v = (x.to(value.dtype).transpose(1, 2).flatten(0, 1).contiguous() for x in (query, key, value))
+    attended = varlen_attn(q, k, v, starts, starts, longest, longest)  # (B L, h, d)
+    assert isinstance(attended, Tensor)
+    return attended.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+@lru_cache(maxsize=256)
+def _log_way(runs: tuple[tuple[int, int], ...], way: str) -> None:
+    if runs[0][0] > 1 or len(runs) > 1:
+        told = " ".join(f"{count}x{length}" for count, length in runs)
+        _LOG.info("Attention in groups of tokens (%s): %s.", told, way)
 
 
 def _attend_equal(count: int, length: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -166,7 +193,7 @@ def _window_groups(grids: tuple[Grid, ...], windows: tuple[Grid, ...]) -> Groups
             for part in rows.split(along_w, dim=2)
         ]
         start += t * h * w
-    return _in_runs(groups, grids)
+    return _in_runs(groups)
 
 
 @lru_cache(maxsize=64)
@@ -178,20 +205,12 @@ def _scan_groups(grids: tuple[Grid, ...], turn: int) -> Groups:
             index = index.view(t, h * w).T.flatten()
         groups.append(index.flip(0) if turn % 2 else index)
         start += t * h * w
-    return _in_runs(groups, grids)
+    return _in_runs(groups)
 
 
-def _in_runs(groups: list[Tensor], grids: tuple[Grid, ...]) -> Groups:
-    """The groups in order of size; made once for a set of grids, which is when the path is logged."""
+def _in_runs(groups: list[Tensor]) -> Groups:
     groups = sorted(groups, key=len)
     runs = tuple((len(list(same)), length) for length, same in groupby(groups, key=len))
-    if len(grids) > 1:
-        _LOG.info(
-            "Packed row of %d clips, %d tokens: attention group by group, in runs of equal length %s.",
-            len(grids),
-            sum(count * length for count, length in runs),
-            " ".join(f"{count}x{length}" for count, length in runs),
-        )
     with torch.inference_mode(False):  # what validation computes first, training must be able to use
         order = torch.cat(groups)
         if bool((order == torch.arange(len(order), device="cpu")).all()):
