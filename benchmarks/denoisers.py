@@ -31,6 +31,7 @@ from worldgen.diffusion.denoisers.attention import (
     Attention,
     FactorizedAttention,
     FullAttention,
+    Groups,
     TokenLayout,
     WindowAttention,
     attend,
@@ -38,7 +39,7 @@ from worldgen.diffusion.denoisers.attention import (
 from worldgen.diffusion.denoisers.base import Denoiser
 from worldgen.diffusion.denoisers.inflated import InflatedDiT
 from worldgen.diffusion.denoisers.peebles import AdaLNZeroDiT, CrossAttentionDiT, InContextDiT
-from worldgen.diffusion.denoisers.state_space import StateSpaceDenoiser
+from worldgen.diffusion.denoisers.state_space import StateSpaceDenoiser, StateSpaceMixer
 from worldgen.diffusion.denoisers.tokens import rotary_of
 from worldgen.diffusion.denoisers.unet import UNet
 from worldgen.diffusion.dit import DiT, SelfAttention
@@ -73,22 +74,28 @@ def medians(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def attention(rounds: int, tokens: list[int]) -> Table:
-    """Forward and backward of two layers, one of each half where a kind has halves."""
-    table = Table("tokens", "grid", *(f"{name}, ms" for name in KINDS), *(f"full / {name}" for name in KINDS))
+    """Forward and backward of two layers, one of each half where a kind has halves; last, Mamba-2's."""
+    names = (*KINDS, "state space")
+    table = Table(
+        "tokens", "grid", *(f"{name}, ms" for name in names), *(f"full / {name}" for name in names[1:])
+    )
     for wanted in tokens:
         side = 16 if wanted >= 2048 else 8
         layout = TokenLayout(((max(1, wanted // side**2), side, side),))
-        layer = SelfAttention(DIM, HEADS)
+        attending, mixing = SelfAttention(DIM, HEADS), StateSpaceMixer(DIM)
         x = torch.randn(1, sum(layout.lengths), DIM)
         rotary = rotary_of(layout, x, DIM // HEADS)
 
-        def step(kind: Attention, layer=layer, x=x, layout=layout, rotary=rotary) -> None:
-            for half in range(2):
-                layer(x, layout.groups(kind, half), rotary).square().mean().backward()
+        def step(layer: nn.Module, groups: list[Groups], x=x, rotary=rotary) -> None:
+            for half in groups:
+                layer(x, half, rotary).square().mean().backward()
 
-        found = medians({name: partial(step, kind) for name, kind in KINDS.items()}, rounds)
+        halves = {name: [layout.groups(kind, half) for half in range(2)] for name, kind in KINDS.items()}
+        ways = {name: partial(step, attending, groups) for name, groups in halves.items()}
+        ways["state space"] = partial(step, mixing, [layout.scans(half) for half in range(2)])
+        found = medians(ways, rounds)
         grid = "x".join(map(str, layout.grids[0]))
-        ratios = (f"{found['full'] / seconds:.2f}" for seconds in found.values())
+        ratios = (f"{found['full'] / found[name]:.2f}" for name in names[1:])
         table.add_row(
             f"{sum(layout.lengths):,}", grid, *(f"{seconds * 1e3:.0f}" for seconds in found.values()), *ratios
         )
