@@ -212,14 +212,14 @@ class WorldModel(nn.Module):
                 there are no ``slots`` that it made.
         """
         *_, z = self.sample(context, frames, seed, slots, residuals)
-        return self.decode(z, context)
+        return self.decode(z, context, frames)
 
     def generate_steps(
         self, context: Clip, frames: int, seed: int, residuals: Residuals | None = None
     ) -> Iterator[Callable[[], Clip]]:
         """Yields after each step of the sampler a function that decodes what there is."""
         for z in self.sample(context, frames, seed, residuals=residuals):
-            yield partial(self.decode, z, context)
+            yield partial(self.decode, z, context, frames)
 
     def sample(
         self,
@@ -253,13 +253,20 @@ class WorldModel(nn.Module):
             yield x * self.latent_std + still
 
     @torch.no_grad()
-    def decode(self, z: Float[Tensor, "B L C h w"], context: Clip) -> Clip:
-        """The clip of a latent, with its known frames as ``context`` has them."""
+    def decode(self, z: Float[Tensor, "B L C h w"], context: Clip, frames: int | None = None) -> Clip:
+        """The clip of a latent, with its known frames as ``context`` has them.
+
+        Args:
+            z: The latent.
+            context: The clip that was continued.
+            frames: Length of the result, where its last step is not whole; all of ``z`` when None.
+        """
         context_frames = self.choose_context(context)
-        start = hold(context, context_frames, 1 + (z.shape[1] - 1) * self.codec.temporal_stride)
-        frames = self.codec.decode(z, start).clamp(0, 1)
-        frames = torch.cat([start.frames[:, :context_frames], frames[:, context_frames:]], dim=1)
-        return Clip(frames, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
+        whole = 1 + (z.shape[1] - 1) * self.codec.temporal_stride
+        start = hold(context, context_frames, whole if frames is None else frames)
+        made = self.codec.decode(z, start).clamp(0, 1)
+        made = torch.cat([start.frames[:, :context_frames], made[:, context_frames:]], dim=1)
+        return Clip(made, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
 
     def choose_context(self, context: Clip) -> int:
         """The most known frames, of those trained with, that the clip has.
