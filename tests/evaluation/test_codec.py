@@ -5,12 +5,14 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+import yaml
 
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.diffusion.codec import Codec, IdentityCodec, KLCodec
 from worldgen.diffusion.pretrained import DiffusersCodec
 from worldgen.diffusion.quantized import FSQCodec
 from worldgen.diffusion.state_codec import StateCodec
+from worldgen.diffusion.tiles import TiledCodec
 from worldgen.evaluation.codec import evaluate_codec, open_codec
 
 NANO = Path(__file__).resolve().parents[2] / "assets" / "nano"
@@ -79,7 +81,15 @@ def test_clips_are_cut_to_what_a_codec_takes(clips, tmp_path):
     assert "13 frames of 64 x 64" in (tmp_path / "report" / "report.html").read_text(), text
 
 
-def test_every_kind_of_codec_is_opened_by_what_it_is(codecs, monkeypatch):
+def test_every_kind_of_codec_is_opened_by_what_it_is(codecs, monkeypatch, tmp_path):
+    own = {
+        "class_path": "worldgen.diffusion.codec.load_codec",
+        "init_args": {"checkpoint": str(codecs / "fsq")},
+    }
+    tiles = {"class_path": "worldgen.diffusion.tiles.TiledCodec", "init_args": {"codec": own, "tile": 32}}
+    (tmp_path / "tiled.yaml").write_text(yaml.safe_dump(tiles))
+    tiled = open_codec(str(tmp_path / "tiled.yaml"))
+    assert isinstance(tiled, TiledCodec) and tiled.tile == 32 and isinstance(tiled.codec, FSQCodec)
     kinds = {"fsq": FSQCodec, "diffusers": DiffusersCodec, "taesd": Codec}
     for name, kind in kinds.items():
         assert isinstance(open_codec(str(codecs / name)), kind)
@@ -95,6 +105,7 @@ def test_every_kind_of_codec_is_opened_by_what_it_is(codecs, monkeypatch):
 def test_what_cannot_be_opened_is_one_sentence(codecs, tmp_path):
     for text, told in (
         ("/no/such/codec", "No codec at /no/such/codec"),
+        ("none.yaml", "No codec's yaml at none.yaml"),
         (str(tmp_path), "A codec folder must hold config.json"),
         ("worldgen.diffusion.codec.Nothing:x", "must be a codec that can be built"),
         ("worldgen.diffusion.dit.DiT:x", "must be a codec that can be built"),

@@ -200,8 +200,8 @@ def codec(
     """Say what a codec keeps of clips, and what its latent is like.
 
     Args:
-        codec: Folder of a codec of ours, of diffusers or of TAESD's two files; hub id of one of diffusers; or
-            CLASS:CHECKPOINT.
+        codec: Folder of a codec of ours, of diffusers or of TAESD's two files; hub id of one of diffusers;
+            CLASS:CHECKPOINT; or a yaml with class_path and init_args.
         data: Folder of shards or of videos.
         out: Folder of the report.
         clips: Only the first so many.

@@ -37,7 +37,7 @@ from worldgen.report.report import Report, Section
 from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.runs.folder import shipped_weights
-from worldgen.texts import csv_text
+from worldgen.texts import csv_text, read_yaml
 from worldgen.types import Clip, to_device
 
 NOTES = (
@@ -144,16 +144,23 @@ def open_codec(text: str) -> Codec:
 
     Args:
         text: Folder of one of ours (`worldgen pretrain codec`), of diffusers or of TAESD's two files; hub id
-            of one of diffusers; or ``package.module.Class:CHECKPOINT``.
+            of one of diffusers; ``package.module.Class:CHECKPOINT``; or ``FILE.yaml`` with class_path and
+            init_args.
 
     Raises:
         FileNotFoundError: A folder that lacks files.
         OSError: A hub id, and the hub cannot be reached.
         ValueError: No such class, or a codec that cannot be opened.
     """
+    if text.endswith((".yaml", ".yml")):
+        path = Path(text)
+        if not path.is_file():
+            raise FileNotFoundError(f"No codec's yaml at {path}. Check the path.")
+        return _build(read_yaml(path.read_text(encoding="utf-8"), text), text)
     name, colon, checkpoint = text.partition(":")
     if colon and "/" not in name and "." in name:
-        return _build(name, checkpoint)
+        arguments = {"checkpoint": checkpoint} if checkpoint else {}
+        return _build({"class_path": name, "init_args": arguments}, name)
     folder = Path(text).expanduser()
     if folder.is_dir():
         if list(folder.glob("*_encoder.pth")) or list(folder.glob("*_decoder.pth")):
@@ -174,15 +181,13 @@ def _read(config: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _build(name: str, checkpoint: str) -> Codec:
+def _build(config: object, name: str) -> Codec:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--codec", type=Codec)
-    arguments = {"checkpoint": checkpoint} if checkpoint else {}
     try:
-        config = parser.parse_object({"codec": {"class_path": name, "init_args": arguments}})
-        return parser.instantiate_classes(config)["codec"]
+        return parser.instantiate_classes(parser.parse_object({"codec": config}))["codec"]
     except (ValueError, OSError):
         raise  # the codec's own sentence
     except Exception as error:  # jsonargparse's own kinds
