@@ -19,6 +19,7 @@ from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.codec import CodecTask
 from worldgen.tasks.control import ControlTask
+from worldgen.tasks.decoder import DecoderTask
 from worldgen.tasks.dynamics import DynamicsTask
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.imagebind import ImageBindTask
@@ -33,6 +34,7 @@ LAYERS = (CONFIGS / "perception.yaml", CONFIGS / "adapters.yaml")
 TASKS = {
     "codec": CodecTask,
     "control": ControlTask,
+    "decoder": DecoderTask,
     "dynamics": DynamicsTask,
     "imagebind": ImageBindTask,
     "readout": ReadoutTask,

@@ -30,6 +30,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 }
 """Of options."""
 KEYS: Mapping[str, tuple[float, float]] = {
+    "adversarial": (0, 1000000.0),
     **{name: LIMITS[name] for name in ("clips", "fps", "frames", "seed", "size", "stride")},
     "alpha": (0, 1000000.0),
     "aspect": (0.001, 1000.0),

@@ -162,6 +162,13 @@ PARTS = {
         "Train the codec: pixels to latents, and back.",
         "worldgen fit ... --model.codec.init_args.checkpoint {run}/codec",
     ),
+    "decoder": _part(
+        "decoder",
+        "worldgen.tasks.decoder.DecoderTask",
+        _CLIPS,
+        "Tune a codec's decoder by how its videos look.",
+        "worldgen evaluate codec {run}/codec --data data/test --out report/",
+    ),
     "t5": _part(
         "t5",
         "worldgen.tasks.t5.T5Task",

@@ -47,15 +47,8 @@ class CodecTask(LightningModule):
         self.lr, self.warmup, self.kl, self.moving, self.steps_seen = lr, warmup, kl, moving, steps_seen
 
     def training_step(self, clip: Clip, index: int) -> Float[Tensor, ""]:
-        # Randomness belongs to the step, so that a resumed run draws what an uninterrupted one would have
-        # drawn.
-        generator = torch.Generator(self.device).manual_seed(self.global_step)
-        weight = 1 + self.moving * changing_pixels(clip.frames)
-        window = 1 + self.codec.temporal_stride * (self.steps_seen - 1)
-        start = int(
-            torch.randint(clip.frames.shape[1] - window + 1, (), generator=generator, device=self.device)
-        )
-        frames = clip.frames[:, start : start + window]
+        generator = self._generator()
+        frames, weight = self._draw_window(clip, generator)
         z, divergence, penalty, readings = self.codec.squeeze(self.codec.features(frames), generator)
         error = self.codec.reconstruct(z) - frames
         distance = (weight * (error.abs() + 4 * error.square())).mean()
@@ -97,10 +90,22 @@ class CodecTask(LightningModule):
         self.codec.spread.copy_(z.std(dim=1).clamp(min=1e-3))
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(
-            self.codec.parameters(), lr=self.lr, betas=(0.9, 0.95), weight_decay=1e-3
-        )
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learned, lr=self.lr, betas=(0.9, 0.95), weight_decay=1e-3)
         return scheduled(optimizer, self.warmup, self.trainer)
+
+    def _generator(self) -> torch.Generator:
+        """Of the step, so that a resumed run draws what an uninterrupted one would have drawn."""
+        return torch.Generator(self.device).manual_seed(self.global_step)
+
+    def _draw_window(
+        self, clip: Clip, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "B t 3 H W"], Float[Tensor, "B 1 1 H W"]]:
+        """Some of the frames, and what each of their pixels weighs."""
+        window = 1 + self.codec.temporal_stride * (self.steps_seen - 1)
+        places = clip.frames.shape[1] - window + 1
+        start = int(torch.randint(places, (), generator=generator, device=self.device))
+        return clip.frames[:, start : start + window], 1 + self.moving * changing_pixels(clip.frames)
 
 
 def changing_pixels(frames: Float[Tensor, "B T 3 H W"], threshold: float = 0.1) -> Bool[Tensor, "B 1 1 H W"]:
