@@ -219,7 +219,9 @@ COMMANDS = {
         "worldgen data import my_videos/ --out shards/",
     ),
     "cache": _group("cache", "what fit keeps of encoded clips", CACHE, "worldgen cache show outputs/cache"),
-    "pretrain": Command(f"train {', '.join(train.PARTS)}", train.pretrain, train.check_pretrain),
+    "pretrain": Command(
+        "train a part: the codec, an encoder, dynamics, a readout, ...", train.pretrain, train.check_pretrain
+    ),
     "probe": Command("read family, count and speed off an encoder's tokens", train.probe, train.check_probe),
     "generate": _plain("generate", "continue first frames as a caption says", make.generate, "run"),
     "evaluate": _group(
