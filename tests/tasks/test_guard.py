@@ -1,11 +1,12 @@
 import lightning
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from worldgen.tasks.guard import StepGuard
+from worldgen.tasks.guard import LAST_SOUND, StepGuard
 
 
 class Line(lightning.LightningModule):
@@ -65,21 +66,25 @@ def test_gathered_gradients_are_left_out_together():
     assert torch.equal(module.seen[0][0], module.seen[2][0]) and torch.isfinite(module.layer.weight).all()
 
 
-def test_too_many_in_a_row_stop_it_with_a_sentence_and_the_weights_of_before():
-    guard = StepGuard(patience=3)
-    module = Line()
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_too_many_in_a_row_stop_it_with_a_sentence_and_the_weights_of_before(has_folder, tmp_path):
+    guard, module = StepGuard(patience=3), Line()
     trainer = lightning.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=1, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[guard],
+        logger=CSVLogger(tmp_path, name="", version="") if has_folder else False,
     )  # fmt: skip
     factors = [1.0, 1.0, float("nan"), 1.0, *[float("nan")] * 9]
-    with pytest.raises(
-        ValueError, match="sound step in 3; at step 7 the last 3 were left out, for a gradient"
-    ) as e:
+    with pytest.raises(ValueError, match="sound step in 3; at step 7 the last 3 were left out, for a g") as e:
         trainer.fit(module, DataLoader([torch.tensor([factor]) for factor in factors], batch_size=1))
     assert "norm nan" in str(e.value) and "as a rule" in str(e.value) and "\n" not in str(e.value)
     assert guard.left_out == 4
     assert_close(list(module.parameters()), module.seen[4], atol=0, rtol=0)
+    path = tmp_path / "checkpoints" / LAST_SOUND
+    assert (str(path) if has_folder else "this run has no folder") in str(e.value)
+    if has_folder:
+        kept = torch.load(path, weights_only=True)["state_dict"]
+        assert_close([kept["layer.weight"], kept["layer.bias"]], module.seen[4], atol=0, rtol=0)
 
 
 def test_a_run_that_goes_on_leaves_out_the_same_steps():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+LAST_SOUND = "last_sound.ckpt"
 _FEWEST = 10
 """Sound steps that a median is of, before a large gradient is called a spike."""
 
@@ -21,7 +23,7 @@ class StepGuard(Callback):
 
     Weights, the optimizer's averages and weight decay stay as they were before the batch; the learning rate's
     curve goes on. How many steps were left out is logged (``train/left_out``). Too many in a row stop the
-    training with one sentence; the last checkpoint then holds the weights of the last sound step.
+    training with one sentence, and ``RUN/checkpoints/last_sound.ckpt`` holds the weights of before.
 
     Args:
         spike: A gradient's norm is one above so many times the median of the last ``window`` sound ones.
@@ -68,10 +70,15 @@ class StepGuard(Callback):
     ) -> None:
         pl_module.log("train/left_out", float(self.left_out), batch_size=1)
         if self._in_a_row >= self.patience:
+            kept = "They are kept nowhere: this run has no folder"
+            if trainer.logger is not None and trainer.log_dir is not None:
+                path = Path(trainer.log_dir) / "checkpoints" / LAST_SOUND
+                trainer.save_checkpoint(path)
+                kept = f"They are in {path}"
             raise ValueError(
                 f"Training must have a sound step in {self.patience}; at step {trainer.global_step} the last "
-                f"{self._in_a_row} were left out, for {self._why}. The weights are those of before. Lower "
-                "model.lr, train longer in warmup, or look at the clips of these batches."
+                f"{self._in_a_row} were left out, for {self._why}. The weights are those of before. {kept}. "
+                "Lower model.lr, raise model.warmup, or look at the clips of these batches."
             )
 
     def state_dict(self) -> dict[str, Any]:
