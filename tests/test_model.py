@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.models import NANO, build, perceiving
+from tests.told import some_clips, told_model
 from worldgen.conditioning import Conditioner
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT
@@ -16,6 +17,8 @@ from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
 from worldgen.model import WorldModel
+from worldgen.physics.dynamics import GraphDynamics
+from worldgen.physics.flight import Ballistic
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.schedule import draw_step
 
@@ -171,3 +174,53 @@ def test_weights_of_another_model_are_taken_where_they_fit():
     assert second.take_shared(given) == [other, missing]
     for name, value in second.trained_state().items():
         assert torch.equal(value, before[name] if name in (other, missing) else state[name]), name
+
+
+def test_what_is_foretold_lies_beside_the_noise_and_is_no_part_of_what_learns():
+    model, clips = told_model(GraphDynamics(width=8)), some_clips()
+    latents = model.encode(clips)
+    assert latents.forecast.shape == (3, 1, 2, 16, 26, 1, 1)
+    assert not any(name.startswith("forecast.") for name in model.trained_state())
+    assert not any(weight.requires_grad for weight in model.forecast.parameters())
+    assert "BallForecast:" in model.frozen_fingerprint()
+    assert model.frozen_fingerprint() != told_model(Ballistic()).frozen_fingerprint()
+    which, keep = torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.bool)
+    ask = (which, torch.full((3,), 0.5), torch.zeros_like(latents.z), keep)
+    other = latents._replace(forecast=latents.forecast + 1)
+    assert (model.predict(other, *ask) - model.predict(latents, *ask)).abs().max() > 1e-3
+
+
+def test_sampling_is_told_what_training_was(monkeypatch):
+    model, clips = told_model(GraphDynamics(width=8), readings=3, noise=0.01), some_clips()
+    latents, seen = model.encode(clips), []
+
+    def look(x, sigma, context, condition, residuals):
+        seen.append(context)
+        return torch.zeros_like(x)
+
+    monkeypatch.setattr(model.denoiser, "forward", look)
+    which, keep = torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.bool)
+    model.predict(latents, which, torch.full((3,), 0.5), torch.zeros_like(latents.z), keep)
+    list(model.sample(hold(clips, 2, 2), 16, 0))
+    assert all(assert_close(context, seen[0]) is None for context in seen[1:])
+
+
+def test_a_step_is_told_one_reading_of_each_clip_at_random():
+    model, clips = told_model(GraphDynamics(width=8), readings=3, noise=0.05), some_clips(6)
+    latents = model.encode(clips)
+    drawn = latents.draw_reading(torch.Generator().manual_seed(1))
+    assert drawn.forecast.shape[1] == 1
+    apart = (latents.forecast - drawn.forecast).flatten(2).abs().amax(dim=2)  # (B, V)
+    assert torch.equal(apart.amin(dim=1), torch.zeros(6))
+    assert len(set(apart.argmin(dim=1).tolist())) > 1
+
+
+def test_what_is_told_stands_on_every_cell_with_a_steps_frames_behind_each_other():
+    model = told_model()
+    told = torch.arange(2.0 * 7 * 3).view(1, 1, 1, 14, 3)[:, :, :, :7]
+    model.codec.temporal_stride = 3
+    laid = model._on_cells(told, (2, 2))
+    assert laid.shape == (1, 1, 1, 3, 9, 2, 2)
+    frames = told[0, 0, 0]
+    assert torch.equal(laid[0, 0, 0, 0, :, 1, 1], torch.cat([frames[0]] * 3))
+    assert torch.equal(laid[0, 0, 0, 2, :, 0, 1], frames[4:7].flatten())

@@ -356,7 +356,7 @@ class WorldModel(nn.Module):
 
     def _on_cells(
         self, told: Float[Tensor, "B V K T P"], cells: tuple[int, int]
-    ) -> Float[Tensor, "B V K L P h w"]:
+    ) -> Float[Tensor, "B V K L sP h w"]:
         """What is told of each frame, on all cells of its latent step, one frame's channels after another."""
         stride = self.codec.temporal_stride
         spare = told[..., :1, :].expand(*told.shape[:3], stride - 1, -1)

@@ -3,7 +3,7 @@ import torch
 
 from tests.models import build
 from tests.physics.balls import shaken
-from tests.tasks.told import some_clips, some_draws, told_model
+from tests.told import some_clips, some_draws, told_model
 from worldgen.data.cache.cache import EXACT, stack_columns
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards

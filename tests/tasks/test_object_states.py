@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.models import build
-from tests.tasks.told import some_clips, told_model
+from tests.told import some_clips, told_model
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.tasks.object_states import (
     frozen_dynamics,

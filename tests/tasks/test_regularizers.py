@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from tests.tasks.told import some_clips, some_draws, told_model
+from tests.told import some_clips, some_draws, told_model
 from worldgen.tasks.regularizers import Regularizer, clean_change, regularized_loss
 
 

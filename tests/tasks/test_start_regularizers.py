@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.tasks.told import some_clips, some_draws, told_model
+from tests.told import some_clips, some_draws, told_model
 from worldgen.data.cache.cache import EXACT
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset
 from worldgen.data.cache.cache import precompute, stack_columns
 from worldgen.data.cache.precision import Columns, Storage
 from worldgen.data.datamodule import ClipDataModule
-from worldgen.data.sources import ShardedClips
+from worldgen.data.sources import ShardedClips, take_first
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import fingerprint
 from worldgen.latents import Latents
@@ -48,15 +48,22 @@ class StartRegularizer(Regularizer):
         starts: Folders of shards; of each clip the first two frames are read, and its scene.
         batch: Starts in each step.
         coefficient: What it is multiplied with.
+        clips: The first so many of each folder; all when None.
     """
 
     def __init__(
-        self, dynamics: Dynamics, starts: list[Path], batch: int = 16, coefficient: float = 0.03
+        self,
+        dynamics: Dynamics,
+        starts: list[Path],
+        batch: int = 16,
+        coefficient: float = 0.03,
+        clips: int | None = None,
     ) -> None:
         super().__init__(coefficient)
         if batch < 1 or not starts:
             raise ValueError(f"A step needs at least 1 start, from 1 folder; got {batch} and {len(starts)}.")
         self.dynamics, self.starts, self.batch = frozen_dynamics(dynamics), starts, batch
+        self.clips = clips
         self.foretold: ConcatDataset[Columns] | None = None
 
     def prepare(self, model: WorldModel, data: ClipDataModule, cache: Path, storage: Storage) -> None:
@@ -71,6 +78,7 @@ class StartRegularizer(Regularizer):
         made = []
         for folder in self.starts:
             source = ShardedClips(folder, skip=("depth", "masks"))
+            source = source if self.clips is None else take_first(source, self.clips)
             made.append(precompute(source, partial(_foretold, model, own), cache, recipe, storage))
         self.foretold = ConcatDataset(made)
 
