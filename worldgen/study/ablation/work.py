@@ -31,6 +31,7 @@ from worldgen.runs.folder import WEIGHTS_FILE
 from worldgen.runs.train import configure, run_lightning
 from worldgen.study.ablation.cells import REPORT, Cell, Study
 from worldgen.study.ablation.experiment import BASE
+from worldgen.tasks.encoding import unread_members
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.schedule import draw_step, step_generator
 
@@ -196,7 +197,7 @@ def _try(study: Study, cell: Cell, folder: Path) -> Trial:
 
 def _time_encoding(task: WorldGenerator, data: ClipDataModule) -> float:
     """Seconds that the frozen parts take for a clip."""
-    source = data.train_source()
+    source = data.train_source(unread_members(task.model))
     task.model.encode(source[0])  # what comes first is loaded and compiled
     begun = time.monotonic()
     task.model.encode(source[0])
