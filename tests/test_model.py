@@ -213,14 +213,3 @@ def test_a_step_is_told_one_reading_of_each_clip_at_random():
     apart = (latents.forecast - drawn.forecast).flatten(2).abs().amax(dim=2)  # (B, V)
     assert torch.equal(apart.amin(dim=1), torch.zeros(6))
     assert len(set(apart.argmin(dim=1).tolist())) > 1
-
-
-def test_what_is_told_stands_on_every_cell_with_a_steps_frames_behind_each_other():
-    model = told_model()
-    told = torch.arange(2.0 * 7 * 3).view(1, 1, 1, 14, 3)[:, :, :, :7]
-    model.codec.temporal_stride = 3
-    laid = model._on_cells(told, (2, 2))
-    assert laid.shape == (1, 1, 1, 3, 9, 2, 2)
-    frames = told[0, 0, 0]
-    assert torch.equal(laid[0, 0, 0, 0, :, 1, 1], torch.cat([frames[0]] * 3))
-    assert torch.equal(laid[0, 0, 0, 2, :, 0, 1], frames[4:7].flatten())

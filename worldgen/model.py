@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold
+from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold, lay_on_cells
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
@@ -101,7 +101,7 @@ class WorldModel(nn.Module):
             [context_motion(clip, context_frames, (rows, columns)) for context_frames in known], dim=1
         )
         told = None if self.forecast is None else self.forecast.draw(clip, known, frames)
-        forecast = None if told is None else self._on_cells(told, (rows, columns))
+        forecast = None if told is None else lay_on_cells(self.codec, told, (rows, columns))
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip), forecast)
 
     @torch.no_grad()
@@ -244,7 +244,7 @@ class WorldModel(nn.Module):
             which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
             slots = self.encode_condition(context) if slots is None else slots
             told = None if self.forecast is None else self.forecast.draw(context, [context_frames], frames, 1)
-            forecast = None if told is None else self._on_cells(told, (rows, columns))[:, 0, 0]
+            forecast = None if told is None else lay_on_cells(self.codec, told, (rows, columns))[:, 0, 0]
             given = partial(self._velocity, self._context(still, motion, which, forecast), slots, residuals)
             velocity = self.sampler.guide(given, self.conditioner.present)
         generator = torch.Generator().manual_seed(seed)
@@ -353,15 +353,6 @@ class WorldModel(nn.Module):
         mask = masks[which][..., None, None].expand(-1, -1, -1, *still.shape[-2:])
         told = [] if forecast is None else [forecast]
         return torch.cat([still, motion[:, None].expand(-1, steps, -1, -1, -1), mask, *told], dim=2)
-
-    def _on_cells(
-        self, told: Float[Tensor, "B V K T P"], cells: tuple[int, int]
-    ) -> Float[Tensor, "B V K L sP h w"]:
-        """What is told of each frame, on all cells of its latent step, one frame's channels after another."""
-        stride = self.codec.temporal_stride
-        spare = told[..., :1, :].expand(*told.shape[:3], stride - 1, -1)
-        steps = torch.cat([spare, told], dim=3).unflatten(3, (-1, stride)).flatten(4)  # (B, V, K, L, s P)
-        return steps[..., None, None].expand(*steps.shape, *cells).contiguous()
 
     def _velocity(
         self,

@@ -92,7 +92,11 @@ class WorldGenerator(LightningModule):
         self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts, forecast)
         self.regularizers = regularizers  # no part of the model: not in its state
         if start is not None:
-            self.model.take_shared(read_weights(start)[0])
+            anew = self.model.take_shared(read_weights(start)[0])
+            if anew:
+                rank_zero_warn(
+                    f"{len(anew)} tensors are not in {start} as they are here; {anew[0]} begins anew."
+                )
         self.average = WeightAverage(self.model.parameters(), average)
         self.lr, self.warmup, self.weight_decay = lr, warmup, weight_decay
         self.optimizer_choice = optimizer or AdamW()
