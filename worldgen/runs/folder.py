@@ -29,7 +29,7 @@ HOME = Path(__file__).resolve().parents[2]
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 TRAINING_KEYS = (
     "lr", "warmup", "weight_decay", "average", "seed", "cache", "storage", "sampled", "measures", "start",
-    "regularizers", "optimizer",
+    "regularizers", "gradients", "optimizer",
 )  # fmt: skip
 """What a config says of training and validation, and what is no part of the model."""
 

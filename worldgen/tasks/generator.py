@@ -25,6 +25,7 @@ from worldgen.latents import Latents
 from worldgen.model import WorldModel, read_weights
 from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
+from worldgen.tasks.gradients import GradientRule, SummedGradients
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.optimizers import AdamW, OptimizerChoice
 from worldgen.tasks.regularizers import Regularizer, regularized_loss
@@ -52,6 +53,7 @@ class WorldGenerator(LightningModule):
         contexts: Numbers of known first frames, and how often each is trained.
         forecast: Frozen; what is told of materials and of how the known frames go on. None tells nothing.
         regularizers: What is added to the loss.
+        gradients: How both become one step; their sum when None.
         lr: Peak of the optimizer's rate; warmed up for ``warmup`` steps, brought to zero over the last 40 %.
         warmup: Steps.
         weight_decay: The optimizer's.
@@ -75,6 +77,7 @@ class WorldGenerator(LightningModule):
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
         forecast: Forecast | None = None,
         regularizers: list[Regularizer] = [],  # noqa: B006 never written to
+        gradients: GradientRule | None = None,
         lr: float = 1e-3,
         warmup: int = 100,
         weight_decay: float = 0.01,
@@ -91,6 +94,7 @@ class WorldGenerator(LightningModule):
         require_training(lr, warmup, weight_decay)
         self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts, forecast)
         self.regularizers = regularizers  # no part of the model: not in its state
+        self.gradients = gradients or SummedGradients()
         if start is not None:
             anew = self.model.take_shared(read_weights(start)[0])
             if anew:
@@ -141,8 +145,13 @@ class WorldGenerator(LightningModule):
         draws = draw_step(self.model, latents, generator)
         latents = latents.draw_reading(generator)
         loss, terms = regularized_loss(self.model, latents, draws, self.regularizers, generator)
-        for regularizer, term in zip(self.regularizers, terms, strict=True):
-            self.log(f"train/{type(regularizer).__name__}", term, batch_size=len(latents.z))
+        if terms:
+            learning = [one for one in self.model.parameters() if one.requires_grad]
+            pairs = list(zip(self.regularizers, terms, strict=True))
+            added = torch.stack([one.coefficient * term for one, term in pairs]).sum()
+            loss = self.gradients(loss, added, learning)
+            for one, term in pairs:
+                self.log(f"train/{type(one).__name__}", term, batch_size=len(latents.z))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
 

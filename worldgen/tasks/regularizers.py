@@ -61,20 +61,12 @@ def regularized_loss(
     regularizers: Sequence[Regularizer],
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, ""], list[Float[Tensor, ""]]]:
-    """The denoiser's loss with all that is added to it, and each addition without its coefficient."""
+    """The denoiser's own loss, and each of the regularizers, without its coefficient."""
     which, sigma, eps, keep = draws
     x = model.change(latents, which)
     noisy = model.process.corrupt(x, eps, sigma)
     output = model.denoise(noisy, latents, which, sigma, keep)
     loss = model.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1).mean()
-    estimate = clean_change(model, output, noisy, sigma) * model.latent_std + latents.still_of(which)
-    terms = [one(model, latents, estimate, draws, generator) for one in regularizers]
-    for one, term in zip(regularizers, terms, strict=True):
-        loss = loss + one.coefficient * term
-    return loss, terms
-
-
-def clean_change(model: WorldModel, output: Tensor, noisy: Tensor, sigma: Float[Tensor, " B"]) -> Tensor:
-    """The clean change that an output of the denoiser says: ``x_sigma - sigma v``."""
-    level = sigma.reshape(-1, *[1] * (noisy.ndim - 1))
-    return noisy - level * model.process.velocity(output, noisy, sigma)
+    clean, _ = model.process.recover(output, noisy, sigma)
+    estimate = clean * model.latent_std + latents.still_of(which)
+    return loss, [one(model, latents, estimate, draws, generator) for one in regularizers]

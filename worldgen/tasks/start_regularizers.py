@@ -31,7 +31,7 @@ from worldgen.tasks.object_states import (
     states_forecast,
     told_bodies,
 )
-from worldgen.tasks.regularizers import Draws, Regularizer, clean_change
+from worldgen.tasks.regularizers import Draws, Regularizer
 from worldgen.types import Clip
 
 KNOWN = 2
@@ -110,10 +110,11 @@ class AnchoredRegularizer(StartRegularizer):
         first, eps = (torch.randn(starts.z.shape, generator=generator, device=device) for _ in range(2))
         keep = model.conditioner.draw_keep(count, generator)
         with torch.no_grad():
-            certain = torch.ones_like(sigma)
-            own = clean_change(model, model.denoise(first, starts, which, certain, keep), first, certain)
+            most = torch.full_like(sigma, model.process.sigma_max)
+            nothing = model.process.corrupt(torch.zeros_like(first), first, most)
+            own, _ = model.process.recover(model.denoise(nothing, starts, which, most, keep), nothing, most)
         noisy = model.process.corrupt(own, eps, sigma)
-        made = clean_change(model, model.denoise(noisy, starts, which, sigma, keep), noisy, sigma)
+        made, _ = model.process.recover(model.denoise(noisy, starts, which, sigma, keep), noisy, sigma)
         codec, (bodies, _) = states_codec(model), told_bodies(model, starts)
         strayed = codec.places(made * model.latent_std + starts.still_of(which)) - codec.places(starts.z)
         distance = (strayed.square().sum(dim=-1) + 1e-12).sqrt()
