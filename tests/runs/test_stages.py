@@ -51,7 +51,7 @@ BAD = {
         stage(run="simulate --clip 3 --out a")
     ],
     "stage one: worldgen cache has no command 'vid'": [stage(run="cache vid --out a", makes="a")],
-    "stage one: worldgen pretrain takes codec, decoder, t5,": [stage(run="pretrain vae -c a.yaml", makes="a")],
+    "stage one: worldgen pretrain takes codec, decoder,": [stage(run="pretrain vae -c a.yaml", makes="a")],
     "stage one: There is no file a.yaml for -c": [stage(run="fit -c a.yaml", makes="a")],
     "stage one: --clips must be from 1 to": [stage(run="simulate --clips 0 --out a")],
     "stage one needs data/nowhere, which is not there, and no stage before it makes it": [

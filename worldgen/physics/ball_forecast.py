@@ -21,6 +21,7 @@ from worldgen.physics.dynamics import Learned
 from worldgen.physics.flight import Dynamics
 from worldgen.physics.forecast import Forecast
 from worldgen.physics.graph import Scenery, floor_and_balls
+from worldgen.physics.start import fit_start
 from worldgen.types import Clip, Trajectory
 
 Materials = tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B N"], Bool[Tensor, " B"]]
@@ -183,18 +184,18 @@ class BallForecast(Forecast):
             return still, deviation[:, :1].expand(-1, frames, -1) * 0, materials, 0
         if isinstance(self.dynamics, Learned):
             self.dynamics.require(float(read.dt[0]), (float(gravity.min()), float(gravity.max())))
-        start = replace(read, velocity=last_velocity(read, gravity))
-        scenery = floor_and_balls(start, gravity, restitution, dead)
-        if frames == known:
-            return start, deviation, materials, known
-        rolled, doubt = self.dynamics.rollout_with_doubt(start, scenery, frames - known, deviation[:, -1])
+        start, sure = fit_start(read, deviation, gravity)
+        rolled, doubt = start, sure[:, None, :, 0]
+        if frames > known:
+            scenery = floor_and_balls(start, gravity, restitution, dead)
+            rolled, doubt = self.dynamics.rollout_with_doubt(start, scenery, frames - known, sure)
         whole = _over_time(
             read,
-            torch.cat([read.position, rolled.position[:, 1:]], dim=1),
-            torch.cat([start.velocity, rolled.velocity[:, 1:]], dim=1),
-            torch.cat([read.present, rolled.present[:, 1:]], dim=1),
+            torch.cat([read.position[:, :-1], rolled.position], dim=1),
+            torch.cat([read.velocity[:, :-1], rolled.velocity], dim=1),
+            torch.cat([read.present[:, :-1], rolled.present], dim=1),
         )
-        return whole, torch.cat([deviation, doubt[:, 1:]], dim=1), materials, known
+        return whole, torch.cat([deviation[:, :-1], doubt], dim=1), materials, known
 
     def _lay(
         self, states: Trajectory, deviation: Float[Tensor, "B T N"], materials: Materials, told: int
@@ -216,18 +217,6 @@ class BallForecast(Forecast):
         parts = [gravity / _SPAN[2], dead.to(gravity), whether, states.dt.to(gravity) / _FRAME]
         of_all = torch.stack(parts, dim=-1)
         return torch.cat([of_all[:, None].expand(-1, frames, -1), of_body.flatten(2)], dim=-1).float()
-
-
-def last_velocity(read: Trajectory, gravity: Float[Tensor, " B"]) -> Float[Tensor, "B T N 3"]:
-    """Velocities at each frame, m/s, from the way since the frame before in free flight; 0 in the first.
-
-    ``v_t = (x_t - x_{t-1}) / dt + g dt / 2``. What rests on a floor seems to fall a little; a step of
-    dynamics puts it back.
-    """
-    dt = read.dt[:, None, None, None]
-    down = gravity.new_tensor([0.0, 0.0, -1.0]) * gravity[:, None]
-    velocity = torch.diff(read.position, dim=1) / dt + down[:, None, None] * dt / 2
-    return torch.cat([torch.zeros_like(velocity[:, :1]), velocity], dim=1)
 
 
 def _cut(clip: Clip, known: int) -> Clip:

@@ -47,12 +47,11 @@ class Dynamics(nn.Module, ABC):
         Raises:
             ValueError: As `graph_of`; or fewer than one step.
         """
-        return self.rollout_with_doubt(start, scenery, steps, torch.zeros_like(start.position[:, -1, :, 0]))[
-            0
-        ]
+        exact = torch.zeros_like(start.position[:, -1, :, :2])
+        return self.rollout_with_doubt(start, scenery, steps, exact)[0]
 
     def rollout_with_doubt(
-        self, start: Trajectory, scenery: Scenery, steps: int, deviation: Float[Tensor, "B N"]
+        self, start: Trajectory, scenery: Scenery, steps: int, deviation: Float[Tensor, "B N 2"]
     ) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
         """`rollout`, and how far each place can be trusted.
 
@@ -63,8 +62,7 @@ class Dynamics(nn.Module, ABC):
             start: As of `rollout`.
             scenery: As of `rollout`.
             steps: As of `rollout`.
-            deviation: Standard deviation in m of the start's places. Its velocities are taken for differences
-                of two such places.
+            deviation: Standard deviations of the start's places (m) and velocities (m/s), as of `fit_start`.
 
         Returns:
             The roll-out, and the standard deviation in m of each place in it.
@@ -72,7 +70,7 @@ class Dynamics(nn.Module, ABC):
         if steps < 1:
             raise ValueError(f"A roll-out must have at least one step; got {steps}.")
         now, dt = _last_frame(start), start.dt[:, None]
-        place, speed = deviation.square(), 2 * (deviation / dt).square()
+        place, speed = deviation.square().unbind(dim=-1)
         frames, places = [now], [place]
         for _ in range(steps):
             graph = graph_of(now, scenery)
