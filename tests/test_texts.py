@@ -36,3 +36,18 @@ def test_aliases_that_write_out_to_too_much_are_refused():
 def test_what_is_no_yaml_is_one_sentence(text):
     with pytest.raises(ValueError, match=r"f\.yaml must be yaml; it cannot be read.*\. Correct it\."):
         read_yaml(text, "f.yaml")
+
+
+@pytest.mark.parametrize(
+    "text, key, line", [("a: 1\nb: 2\na: 3", "a", 3), ("x:\n  - {c: 1, d: 2}\n  - {c: 1, c: 2}", "c", 3)]
+)
+def test_a_key_that_stands_twice_is_refused(text, key, line):
+    with pytest.raises(
+        ValueError, match=f"mine must have each key once in a place; {key} stands in line {line} once"
+    ):
+        read_yaml(text, "mine")
+
+
+def test_a_key_may_stand_in_several_places():
+    assert read_yaml("a: {b: 1}\nc: {b: 2}\nb: 3", "mine") == {"a": {"b": 1}, "c": {"b": 2}, "b": 3}
+    assert read_yaml("a: &x {b: 1}\nc: *x", "mine") == {"a": {"b": 1}, "c": {"b": 1}}

@@ -29,13 +29,20 @@ def read_yaml(text: str, name: str) -> Any:
         name: Of the file, for the error.
 
     Raises:
-        ValueError: It is no yaml, or its aliases write out to more than `MOST_NODES` values.
+        ValueError: It is no yaml, its aliases write out to more than `MOST_NODES` values, or a key stands
+            twice in one place: the first would be lost without a word.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None and _count(node, {}) > MOST_NODES:
             raise ValueError(
                 f"{name} must hold at most {MOST_NODES} values; its aliases write out to more. Shorten it."
+            )
+        twice = None if node is None else _find_twice(node, set())
+        if twice is not None:
+            raise ValueError(
+                f"{name} must have each key once in a place; {twice.value} stands in line "
+                f"{twice.start_mark.line + 1} once more. Keep one of them."
             )
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
@@ -52,6 +59,23 @@ def _plain(cell: object) -> object:
     except ValueError:
         return f"'{cell}"
     return cell
+
+
+def _find_twice(node: yaml.Node, known: set[int]) -> yaml.ScalarNode | None:
+    """The first key that its mapping has already."""
+    if id(node) in known:
+        return None
+    known.add(id(node))
+    parts = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in keys:
+                    return key
+                keys.add(key.value)
+            parts = [*parts, value]
+    return next((found for part in parts if (found := _find_twice(part, known)) is not None), None)
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:

@@ -53,3 +53,13 @@ def test_what_only_training_needs_is_known_to_who_opens_a_run():
     """A key that is neither the model's nor training's would make no run of that day open again."""
     task, model = (inspect.signature(kind).parameters for kind in (WorldGenerator, WorldModel))
     assert set(task) - set(model) == set(TRAINING_KEYS)
+
+
+def test_a_value_that_a_class_cannot_take_is_refused_in_a_sentence(tmp_path):
+    shutil.copytree(NANO, tmp_path / "nano")
+    config = tmp_path / "nano" / "generator" / "config.yaml"
+    text = config.read_text()
+    assert "floor: 0.15" in text
+    config.write_text(text.replace("floor: 0.15", "floor:"))  # null, which the reader of yaml lets pass
+    with pytest.raises(ValueError, match="config.yaml must hold what its classes take; .*Copy it again"):
+        open_run(config.parent)

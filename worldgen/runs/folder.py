@@ -140,7 +140,13 @@ def _build(folder: Path) -> WorldModel:
     refuse_moved(own, str(folder / CONFIG_FILE))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(WorldModel, "model")
-    return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)}))["model"]
+    try:
+        return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)}))["model"]
+    except TypeError as error:  # a value that the reader lets pass and a class cannot take, such as null
+        said = (str(error).splitlines() or ["a value of another type"])[0]
+        raise ValueError(
+            f"{folder / CONFIG_FILE} must hold what its classes take; {said}. Copy it again."
+        ) from error
 
 
 def _beside(value: Any, folder: Path) -> Any:
