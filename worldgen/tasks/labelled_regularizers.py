@@ -112,7 +112,7 @@ class WindowRegularizer(LabelledRegularizer):
         self.dynamics.to(model.device)
         dataset = data.train_dataloader().dataset
         some = [dataset[index] for index in range(min(_FLOOR_CLIPS, len(dataset)))]  # type: ignore[arg-type]
-        latents = Latents.from_columns(stack_columns(some))
+        latents = Latents.from_columns(tuple(part.to(model.device) for part in stack_columns(some)))
         bodies, scenery = told_bodies(model, latents)
         with torch.no_grad():
             true = window_residual(
