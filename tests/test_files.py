@@ -100,6 +100,17 @@ def test_killed_half_way_it_is_not_there_and_its_leftovers_can_be_removed(tmp_pa
     assert names(tmp_path) == []
 
 
+def test_killed_half_way_the_next_writer_of_the_same_file_cleans_up(tmp_path: Path) -> None:
+    process = stopped_half_way(tmp_path / "run [1].json", "file")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(names(tmp_path)) == 1
+    write_atomically(tmp_path / "run [1].json.txt", b"of another file")
+    assert len(names(tmp_path)) == 2
+    write_atomically(tmp_path / "run [1].json", b"whole")
+    assert names(tmp_path) == ["run [1].json", "run [1].json.txt"]
+
+
 def test_killed_half_way_a_folder_keeps_what_it_held_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     place = tmp_path / "run [1]"
     place.mkdir()

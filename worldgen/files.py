@@ -89,7 +89,6 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """
     folder = Path(folder).absolute()
     beside = folder / folder.name if folder.exists() else folder  # within: the folder may be a mount
-    remove_leftovers(beside.parent, escape(folder.name))
     partial = Partial(folder, beside)
     try:
         partial.path.mkdir()
@@ -139,6 +138,8 @@ def naming_the_file(path: str | Path) -> Iterator[None]:
 class Partial:
     """A file or folder in the making, for writers that `atomic_path` and `atomic_folder` do not suit.
 
+    What killed processes left of the same goes first.
+
     Args:
         path: What it will be.
         beside: Name and place of what it is meanwhile; ``path`` when None.
@@ -149,7 +150,9 @@ class Partial:
 
     def __init__(self, path: str | Path, beside: Path | None = None) -> None:
         self._goal = Path(path).absolute()
-        self._scratch, self._lock = _make_scratch(beside or self._goal)
+        beside = beside or self._goal
+        remove_leftovers(beside.parent, escape(beside.name))
+        self._scratch, self._lock = _make_scratch(beside)
         self.path = self._scratch / "partial"
 
     def keep(self) -> None:
@@ -186,10 +189,14 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
     """
     for path in folder.glob(f".{pattern}.*.partial"):
         with suppress(OSError):  # a file system without locks keeps what killed processes leave
-            lock = open(path / _LOCK if path.is_dir() else path, "ab")  # noqa: SIM115 NFS locks what may be written
+            # NFS locks what may be written; a scratch may lack its lock, and a file that is gone is not made
+            lock = open(path / _LOCK, "ab") if path.is_dir() else open(path, "r+b")  # noqa: SIM115
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(path, lock)
+                stem = path.name.removesuffix(".partial").rpartition(".")[0]
+                doomed = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
+                os.rename(path, doomed)  # a maker that has its folder and not yet the lock loses both at once
+                _remove(doomed, lock)
             finally:
                 lock.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
-from worldgen.files import atomic_path, remove_leftovers
+from worldgen.files import atomic_path
 
 PREVIOUS = "previous.ckpt"
 """What ``last.ckpt`` was before it was written again, in the same folder."""
@@ -36,8 +35,6 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        for name in (path.name, PREVIOUS):
-            remove_leftovers(path.parent, escape(name))
         try:
             with atomic_path(path) as partial:
                 torch.save(checkpoint, partial)

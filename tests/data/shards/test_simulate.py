@@ -213,6 +213,18 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "shard-000000.tar").exists()
 
 
+@pytest.mark.parametrize("name", ["shard-000001.tar", "shard-000001.index.jsonl", "config.json"])
+def test_killed_after_the_last_renaming_leaves_nothing_once_it_is_run_again(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    scratch = tmp_path / f".{name}.9370caad.partial"
+    scratch.mkdir()
+    (scratch / "lock").touch()
+    simulate_shards(tmp_path, processes=1, **SMALL)
+    assert contents(tmp_path) == contents(folder)
+
+
 # A child that has imported everything forks one short-lived process per kill: that is fast, and a fork of a
 # single-threaded process is safe.
 KILLS = """

@@ -178,6 +178,7 @@ def simulate_shards(
     missing = []
     written = skipped = 0
     for shard in wanted:
+        remove_leftovers(folder, shard_paths(folder, shard)[0].stem)
         count = _clips_in(folder, shard)
         if count is None:
             missing.append(shard)
@@ -231,7 +232,6 @@ def make_shard(folder: Path, config: SimulationConfig, shard: int) -> list[str]:
             f"Every machine that simulates must have worldgen {config.worldgen} and MuJoCo {config.mujoco}; "
             f"{platform.node()} has {here['worldgen']} and {here['mujoco']}. Install the same versions."
         )
-    remove_leftovers(folder, shard_paths(folder, shard)[0].stem)
     with _settled_memory(), ShardWriter(folder, shard) as writer:
         for number in config.clips_of(shard):
             name = config.name_of(number)
@@ -261,6 +261,7 @@ def _settled_memory() -> Iterator[None]:
 
 def _claim_folder(folder: Path, config: SimulationConfig) -> None:
     path = folder / "config.json"
+    remove_leftovers(folder, path.name)
     wanted = {key: value for key, value in asdict(config).items() if value is not None}
     text = json.dumps(wanted, indent=2) + "\n"
     if path.exists():
@@ -282,7 +283,6 @@ def _claim_folder(folder: Path, config: SimulationConfig) -> None:
         if folder.is_dir() and any(folder.glob("*.tar")):
             raise ValueError(f"{folder} holds shards without a config.json. Choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder, "config")
         try:
             write_atomically(path, text.encode())
         except FileNotFoundError:  # another process was first, and took our file for a leftover
