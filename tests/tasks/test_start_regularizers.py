@@ -10,7 +10,7 @@ from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
-from worldgen.physics.ball_forecast import BallForecast
+from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.scenes.materials import read_materials
@@ -59,6 +59,14 @@ def test_the_future_of_a_start_is_not_looked_at(starts, tmp_path):
     )
     for one, two in zip(_foretold(model, forecast, clip), _foretold(model, forecast, other), strict=True):
         assert torch.equal(one, two)
+
+
+def test_where_the_codec_reads_pixels_the_future_of_a_start_is_still_the_roll_out(starts, tmp_path):
+    model, regularizer = told_model(), AnchoredRegularizer(GraphDynamics(width=8), [starts], batch=4)
+    model.codec.reader = lambda clip: TrueStates()(hold(clip, 2, clip.frames.shape[1]))  # as the pictures are
+    regularizer.prepare(model, ClipDataModule(train=starts), tmp_path, EXACT)
+    found = model.codec.places(regularizer.draw(model, torch.Generator().manual_seed(0)).z)
+    assert (found[:, -1] - found[:, 1]).abs().max() > 0.2
 
 
 @pytest.mark.parametrize("kind", [AnchoredRegularizer, PseudoClipRegularizer])

@@ -50,7 +50,10 @@ class StateCodec(Codec):
 
     def encode(self, clip: Clip) -> Float[Tensor, "B T C 1 1"]:
         """Raises ValueError if the clip's states are unknown, or more than ``objects``."""
-        truth = self._states_of(clip)
+        return self.encode_states(self._states_of(clip))
+
+    def encode_states(self, truth: Trajectory) -> Float[Tensor, "B T C 1 1"]:
+        """The latent that says a trajectory. Raises ValueError if it has more than ``objects``."""
         batch, time, count, _ = truth.position.shape
         if count > self.objects:
             raise ValueError(

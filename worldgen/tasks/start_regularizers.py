@@ -141,4 +141,4 @@ def _foretold(model: WorldModel, forecast: BallForecast, clip: Clip) -> Columns:
     frames = clip.frames.shape[1]
     start = hold(clip, KNOWN, frames)
     rolled = forecast.foretell(start, KNOWN, frames)
-    return model.encode(replace(start, truth=rolled)).columns()
+    return model.encode(start)._replace(z=states_codec(model).encode_states(rolled)).columns()
