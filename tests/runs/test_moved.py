@@ -13,6 +13,9 @@ def test_a_class_of_before_is_found_where_the_sentence_says():
         "worldgen.simulation.rendering.render": "film_trajectory",
         "worldgen.study.likelihood": "PreferenceMetric",
         "worldgen.runs.folder": "open_run",
+        "worldgen.tasks.regularizers.gradients": "ConflictFreeGradients",
+        "worldgen.tasks.regularizers.labelled": "LawRegularizer",
+        "worldgen.tasks.regularizers.starts": "AnchoredRegularizer",
     }
     assert {*moved._MODULES.values()} == {*names}
     for path in [*moved._CLASSES.values(), *(f"{module}.{name}" for module, name in names.items())]:

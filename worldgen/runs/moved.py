@@ -15,6 +15,9 @@ _MODULES = {
     "worldgen.simulation.render": "worldgen.simulation.rendering.render",
     "worldgen.study.denoising": "worldgen.study.likelihood",
     "worldgen.study.runs": "worldgen.runs.folder",
+    "worldgen.tasks.gradients": "worldgen.tasks.regularizers.gradients",
+    "worldgen.tasks.labelled_regularizers": "worldgen.tasks.regularizers.labelled",
+    "worldgen.tasks.start_regularizers": "worldgen.tasks.regularizers.starts",
 }
 _CLASSES = {
     "worldgen.study.denoising.Preference": "worldgen.study.likelihood.PreferenceMetric",

@@ -25,10 +25,10 @@ from worldgen.latents import Latents
 from worldgen.model import WorldModel, read_weights
 from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
-from worldgen.tasks.gradients import GradientRule, SummedGradients
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.optimizers import AdamW, OptimizerChoice
-from worldgen.tasks.regularizers import Regularizer, regularized_loss
+from worldgen.tasks.regularizers.base import Regularizer, regularized_loss
+from worldgen.tasks.regularizers.gradients import GradientRule, SummedGradients
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import (
     NOISE_BINS,

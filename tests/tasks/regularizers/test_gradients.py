@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from worldgen.tasks.gradients import ConflictFreeGradients, SummedGradients, conflict_free
+from worldgen.tasks.regularizers.gradients import ConflictFreeGradients, SummedGradients, conflict_free
 
 
 def test_neither_loss_grows_along_the_step_though_their_sum_makes_one_grow():

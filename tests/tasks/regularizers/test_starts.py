@@ -14,8 +14,8 @@ from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.scenes.materials import read_materials
-from worldgen.tasks.regularizers import regularized_loss
-from worldgen.tasks.start_regularizers import AnchoredRegularizer, PseudoClipRegularizer
+from worldgen.tasks.regularizers.base import regularized_loss
+from worldgen.tasks.regularizers.starts import AnchoredRegularizer, PseudoClipRegularizer
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_start_has_the_roll_out_for_its_future(starts, tmp_path):
 
 
 def test_the_future_of_a_start_is_not_looked_at(starts, tmp_path):
-    from worldgen.tasks.start_regularizers import _foretold
+    from worldgen.tasks.regularizers.starts import _foretold
 
     model, clip = told_model(), ShardedClips(starts)[0]
     forecast = BallForecast(read_materials, Ballistic())

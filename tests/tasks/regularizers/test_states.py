@@ -5,7 +5,7 @@ from torch.testing import assert_close
 from tests.models import build
 from tests.told import some_clips, told_model
 from worldgen.physics.dynamics import GraphDynamics
-from worldgen.tasks.object_states import (
+from worldgen.tasks.regularizers.states import (
     frozen_dynamics,
     generated_frames,
     states_codec,

@@ -8,12 +8,12 @@ from worldgen.data.cache.cache import EXACT, stack_columns
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.physics.dynamics import GraphDynamics
-from worldgen.tasks.labelled_regularizers import (
+from worldgen.tasks.regularizers.base import regularized_loss
+from worldgen.tasks.regularizers.labelled import (
     LawRegularizer,
     SecondDifferenceRegularizer,
     WindowRegularizer,
 )
-from worldgen.tasks.regularizers import regularized_loss
 
 ALL = (
     LawRegularizer(),

@@ -23,7 +23,8 @@ from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.flight import Dynamics
 from worldgen.physics.regularizer import huber
 from worldgen.tasks.encoding import encoding_recipe
-from worldgen.tasks.object_states import (
+from worldgen.tasks.regularizers.base import Draws, Regularizer
+from worldgen.tasks.regularizers.states import (
     UNIT,
     frozen_dynamics,
     generated_frames,
@@ -31,7 +32,6 @@ from worldgen.tasks.object_states import (
     states_forecast,
     told_bodies,
 )
-from worldgen.tasks.regularizers import Draws, Regularizer
 from worldgen.types import Clip
 
 KNOWN = 2

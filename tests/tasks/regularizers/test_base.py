@@ -4,7 +4,7 @@ from torch.testing import assert_close
 from tests.told import some_clips, some_draws, told_model
 from worldgen.diffusion.ddpm import VDDPM
 from worldgen.diffusion.process import CleanFlowMatching, FlowMatching
-from worldgen.tasks.regularizers import Regularizer, regularized_loss
+from worldgen.tasks.regularizers.base import Regularizer, regularized_loss
 
 
 class Size(Regularizer):

@@ -27,7 +27,8 @@ from worldgen.physics.regularizer import (
     second_difference_residual,
     window_residual,
 )
-from worldgen.tasks.object_states import (
+from worldgen.tasks.regularizers.base import Draws, Regularizer
+from worldgen.tasks.regularizers.states import (
     UNIT,
     frozen_dynamics,
     generated_frames,
@@ -35,7 +36,6 @@ from worldgen.tasks.object_states import (
     states_forecast,
     told_bodies,
 )
-from worldgen.tasks.regularizers import Draws, Regularizer
 from worldgen.types import Trajectory
 
 _FLOOR = 0.95
