@@ -12,12 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
@@ -29,7 +26,7 @@ from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.latents import Latents
 from worldgen.physics.forecast import Forecast
-from worldgen.types import Clip
+from worldgen.types import Clip, Conditioning
 
 
 class WorldModel(nn.Module):
@@ -162,11 +159,17 @@ class WorldModel(nn.Module):
         residuals: Residuals | None = None,
     ) -> Float[Tensor, "B L C h w"]:
         """What the denoiser makes of a noisy change, whatever it came from; arguments as of `loss`."""
+        context, condition = self.beside(latents, which, keep)
+        return self.denoiser(noisy, sigma, context, condition, residuals)
+
+    def beside(
+        self, latents: Latents, which: Int[Tensor, " B"], keep: Bool[Tensor, " B *S"]
+    ) -> tuple[Float[Tensor, "B L K h w"], Conditioning]:
+        """What the denoiser reads beside the noise: context and condition; arguments as of `loss`."""
         of_clip = torch.arange(len(which), device=which.device), which
         forecast = None if latents.forecast is None else latents.forecast[:, 0][of_clip]
         context = self._context(latents.still_of(which), latents.motion[of_clip], which, forecast)
-        condition = self.conditioner(latents.slots, keep)
-        return self.denoiser(noisy, sigma, context, condition, residuals)
+        return context, self.conditioner(latents.slots, keep)
 
     def change(self, latents: Latents, which: Int[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
         """What is diffused: clips against their still worlds, in units of ``latent_std``."""
@@ -375,22 +378,6 @@ class WorldModel(nn.Module):
 
 _IN_FILES = {"latent_std": "spread"}
 """Names that files of weights have kept, where those of the code have changed."""
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The weights of a run, and the fingerprint of the frozen parts that they were trained with.
-
-    Raises:
-        ValueError: It is no safetensors file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            frozen = (file.metadata() or {}).get("frozen")
-        return {name: value.float() for name, value in load_file(path).items()}, frozen
-    except Exception as error:  # safetensors raises its own type
-        raise ValueError(
-            f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
-        ) from error
 
 
 def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:

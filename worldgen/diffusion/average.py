@@ -1,11 +1,14 @@
-"""A moving average of weights, which is what gets validated, sampled from and shipped."""
+"""A moving average of weights, which is what gets validated, sampled from and shipped, and is read again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 
@@ -68,3 +71,19 @@ def split_averages(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
     averages = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return weights, averages
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The weights of a run, and the fingerprint of the frozen parts that they were trained with.
+
+    Raises:
+        ValueError: It is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            frozen = (file.metadata() or {}).get("frozen")
+        return {name: value.float() for name, value in load_file(path).items()}, frozen
+    except Exception as error:  # safetensors raises its own type
+        raise ValueError(
+            f"{path} must be a safetensors file; it cannot be read ({error}). Copy it again."
+        ) from error

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from worldgen.diffusion.average import WeightAverage, split_averages
+from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.files import atomic_path
-from worldgen.model import WorldModel, read_weights
+from worldgen.model import WorldModel
 from worldgen.runs.moved import refuse_moved
 from worldgen.texts import read_yaml
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from worldgen.conditioning import Conditioner
 from worldgen.data.cache.cache import EXACT, stack_columns
 from worldgen.data.cache.precision import Columns, Storage
-from worldgen.diffusion.average import WeightAverage, split_averages
+from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.denoisers.base import Denoiser
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.latents import Latents
-from worldgen.model import WorldModel, read_weights
+from worldgen.model import WorldModel
 from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
