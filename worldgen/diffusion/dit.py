@@ -59,10 +59,7 @@ class DiT(LatentTransformer):
         condition: Conditioning,
         residuals: Residuals | None,
     ) -> Float[Tensor, "B L O"]:
-        dim = tokens.shape[-1]
-        places = torch.cat([sinusoid_positions(grid, dim) for grid in layout.grids])
-        tokens = tokens + places.to(tokens)
-        rotary = rotary_of(layout, tokens, dim // self.heads)
+        tokens, rotary = self._place(tokens, layout)
         level = self._level(sigma, condition)
         modulation = self.modulation(level).unflatten(-1, (6, -1))  # (N, 6, D)
         for index, block in enumerate(self.blocks):
@@ -71,6 +68,14 @@ class DiT(LatentTransformer):
             tokens = block(tokens, modulation, rotary, condition, layout, self._groups(layout, index))
             tokens = self._after(index, tokens, layout)
         return self._head(tokens, layout, level)
+
+    def _place(
+        self, tokens: Float[Tensor, "B L D"], layout: TokenLayout
+    ) -> tuple[Float[Tensor, "B L D"], Rotary]:
+        """Tokens that know their places, and the angles by which they are turned."""
+        dim = tokens.shape[-1]
+        places = torch.cat([sinusoid_positions(grid, dim) for grid in layout.grids])
+        return tokens + places.to(tokens), rotary_of(layout, tokens, dim // self.heads)
 
     def _after(
         self, layer: int, tokens: Float[Tensor, "B L D"], layout: TokenLayout

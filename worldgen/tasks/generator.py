@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldgen.conditioning import Conditioner
 from worldgen.data.cache.cache import EXACT, stack_columns
@@ -27,7 +28,7 @@ from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.optimizers import AdamW, OptimizerChoice
-from worldgen.tasks.regularizers.base import Regularizer, regularized_loss
+from worldgen.tasks.regularizers.base import Regularizer, SideBySide, regularized_loss
 from worldgen.tasks.regularizers.gradients import GradientRule, SummedGradients
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import (
@@ -95,6 +96,9 @@ class WorldGenerator(LightningModule):
         self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts, forecast)
         self.regularizers = regularizers  # no part of the model: not in its state
         self.gradients = gradients or SummedGradients()
+        added = {str(place): one.add_weights(self.model) for place, one in enumerate(regularizers)}
+        self.added = nn.ModuleDict({place: part for place, part in added.items() if part is not None})
+        self._counts = [0] * len(regularizers)
         if start is not None:
             anew = self.model.take_shared(read_weights(start)[0])
             if anew:
@@ -128,8 +132,11 @@ class WorldGenerator(LightningModule):
         try_shapes(self.model, data)
         latents = precompute_latents(self.model, data, self.cache, self.storage)
         data.train_on(latents, stack_columns)
-        for regularizer in self.regularizers:
-            regularizer.prepare(self.model, data, self.cache, self.storage)
+        prepared = [one.prepare(self.model, data, self.cache, self.storage) for one in self.regularizers]
+        beside = SideBySide(latents, prepared)
+        self._counts = beside.counts
+        if any(beside.counts):
+            data.train_on(beside, stack_columns)
         first = (latents[index] for index in range(min(256, len(latents))))
         changes = torch.cat(
             [
@@ -141,12 +148,13 @@ class WorldGenerator(LightningModule):
 
     def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
         generator = step_generator(self, self.seed, index)
-        latents = Latents.from_columns(batch)
+        latents, targets = self.latents_of(batch)
         draws = draw_step(self.model, latents, generator)
         latents = latents.draw_reading(generator)
-        loss, terms = regularized_loss(self.model, latents, draws, self.regularizers, generator)
+        loss, terms = regularized_loss(self.model, latents, draws, self.regularizers, generator, targets)
         if terms:
-            learning = [one for one in self.model.parameters() if one.requires_grad]
+            learned = (*self.model.parameters(), *self.added.parameters())
+            learning = [one for one in learned if one.requires_grad]
             pairs = list(zip(self.regularizers, terms, strict=True))
             added = torch.stack([one.coefficient * term for one, term in pairs]).sum()
             loss = self.gradients(loss, added, learning)
@@ -154,6 +162,12 @@ class WorldGenerator(LightningModule):
                 self.log(f"train/{type(one).__name__}", term, batch_size=len(latents.z))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
+
+    def latents_of(self, batch: Columns) -> tuple[Latents, list[Columns]]:
+        """A batch of training: the clips, and what each regularizer computed of them."""
+        own = len(batch) - sum(self._counts)
+        ends = itertools.pairwise(itertools.accumulate(self._counts, initial=own))
+        return Latents.from_columns(batch[:own]), [batch[begin:end] for begin, end in ends]
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
@@ -215,6 +229,7 @@ class WorldGenerator(LightningModule):
         """What was learned, under the names that run folders have; frozen weights by name, not by value."""
         averages = {f"average.{name}": value for name, value in self.average.state_dict().items()}
         checkpoint["state_dict"] = {**self.model.trained_state(), **averages}
+        checkpoint["added"] = dict(self.added.state_dict())
         checkpoint["frozen"] = self.model.frozen_fingerprint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -230,5 +245,6 @@ class WorldGenerator(LightningModule):
             )
         weights, averages = split_averages(checkpoint["state_dict"])
         self.model.load_trained(weights, "The checkpoint")
+        self.added.load_state_dict(checkpoint.get("added", {}))
         self.average.load_state_dict(averages)
         checkpoint["state_dict"] = self.state_dict()  # which Lightning loads after this

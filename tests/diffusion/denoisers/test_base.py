@@ -6,9 +6,10 @@ from torch.testing import assert_close
 
 from tests.diffusion.denoisers.latents import BESIDE, CHANNELS, WIDTH, awake, changed, inputs, packed
 from worldgen.diffusion.denoisers.attention import FactorizedAttention, WindowAttention
-from worldgen.diffusion.denoisers.base import Denoiser, sinusoid
+from worldgen.diffusion.denoisers.base import Denoiser, block_tokens, sinusoid
 from worldgen.diffusion.denoisers.inflated import InflatedDiT
 from worldgen.diffusion.denoisers.peebles import AdaLNZeroDiT, CrossAttentionDiT, InContextDiT
+from worldgen.diffusion.denoisers.registers import RegisterDiT
 from worldgen.diffusion.denoisers.state_space import StateSpaceDenoiser
 from worldgen.diffusion.denoisers.unet import UNet
 from worldgen.diffusion.dit import DiT
@@ -25,6 +26,8 @@ MADE = {
     "state_space": partial(StateSpaceDenoiser, **SIZE, state=8, head_dim=16, chunk=8),
     "unet": partial(UNet, widths=(16, 32, 32), head_dim=8, norm_groups=8),
     "inflated": partial(InflatedDiT, **SIZE),
+    "registers": partial(RegisterDiT, **SIZE),
+    "factorized_registers": partial(RegisterDiT, **SIZE, attention=FactorizedAttention()),
 }
 """One of each kind."""
 DEAF = {("adaln_zero", "tokens"), ("latte", "tokens")}
@@ -121,3 +124,15 @@ def test_a_denoiser_without_blocks_takes_no_control():
 def test_sinusoids_are_cosines_then_sines_of_geometric_frequencies():
     angle = 3.0 * 10_000.0 ** (-torch.arange(4) / 4)
     assert_close(sinusoid(torch.tensor([3.0]), 8)[0], torch.cat([angle.cos(), angle.sin()]))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_tokens_are_collected_after_each_block_and_only_while_asked_for(name):
+    model, given = awake(make(name)), inputs()
+    with block_tokens(model) as tokens:
+        model(*given)
+    assert len(tokens) == (0 if name == "unet" else len(model.blocks))
+    model(*given)
+    assert len(tokens) == (0 if name == "unet" else len(model.blocks))
+    for one in tokens:
+        assert one.requires_grad and one.ndim == 3

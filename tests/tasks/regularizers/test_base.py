@@ -4,14 +4,14 @@ from torch.testing import assert_close
 from tests.told import some_clips, some_draws, told_model
 from worldgen.diffusion.ddpm import VDDPM
 from worldgen.diffusion.process import CleanFlowMatching, FlowMatching
-from worldgen.tasks.regularizers.base import Regularizer, regularized_loss
+from worldgen.tasks.regularizers.base import Regularizer, SideBySide, regularized_loss
 
 
 class Size(Regularizer):
     """How large the estimate is."""
 
-    def __call__(self, model, latents, estimate, draws, generator):
-        return estimate.square().mean()
+    def __call__(self, model, step, generator):
+        return step.estimate.square().mean()
 
 
 def test_without_regularizers_the_loss_is_the_models_to_the_bit():
@@ -35,9 +35,9 @@ def test_an_estimate_is_a_latent_whatever_the_process_predicts():
     latents = model.encode(some_clips())
 
     class Look(Size):
-        def __call__(self, model, latents, estimate, draws, generator):
-            seen.append(estimate)
-            return estimate.sum() * 0
+        def __call__(self, model, step, generator):
+            seen.append(step.estimate)
+            return step.estimate.sum() * 0
 
     draws = some_draws(latents)
     for process in (CleanFlowMatching(), FlowMatching(), VDDPM()):
@@ -47,3 +47,11 @@ def test_an_estimate_is_a_latent_whatever_the_process_predicts():
         model.denoiser.forward = lambda *_, right=right: right
         regularized_loss(model, latents, draws, [Look()], torch.Generator())
         assert_close(seen[-1], latents.z, atol=1e-4, rtol=0)
+
+
+def test_columns_of_each_regularizer_come_back_to_it():
+    latents = [(torch.full((1, 2), float(n)), torch.full((1, 3), float(n))) for n in range(4)]
+    own = [(torch.full((1,), 10.0 + n),) for n in range(4)]
+    beside = SideBySide(latents, [None, own, None, own])
+    assert beside.counts == [0, 1, 0, 1] and len(beside) == 4
+    assert [float(column.flatten()[0]) for column in beside[2]] == [2, 2, 12, 12]

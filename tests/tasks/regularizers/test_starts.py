@@ -14,7 +14,7 @@ from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.scenes.materials import read_materials
-from worldgen.tasks.regularizers.base import regularized_loss
+from worldgen.tasks.regularizers.base import Step, regularized_loss
 from worldgen.tasks.regularizers.starts import AnchoredRegularizer, PseudoClipRegularizer
 
 
@@ -34,12 +34,13 @@ def ready(kind, starts, tmp_path, **changes):
 
 def test_a_start_has_the_roll_out_for_its_future(starts, tmp_path):
     model, regularizer = ready(AnchoredRegularizer, starts, tmp_path)
-    drawn = regularizer.draw(model, torch.Generator().manual_seed(0))
+    drawn, told = regularizer.draw(model, torch.Generator().manual_seed(0))
     assert len(drawn.z) == 4
     source = ShardedClips(starts)
     forecast = BallForecast(read_materials, GraphDynamics(width=8))
     places = [forecast.foretell(hold(source[i], 2, 16), 2, 16).position[0] for i in range(6)]
     found = model.codec.places(drawn.z)
+    assert_close(told, found)
     for path in found:
         near = min(float((path[:, : place.shape[1]] - place).abs().max()) for place in places)
         assert near < 1e-5
@@ -65,7 +66,7 @@ def test_where_the_codec_reads_pixels_the_future_of_a_start_is_still_the_roll_ou
     model, regularizer = told_model(), AnchoredRegularizer(GraphDynamics(width=8), [starts], batch=4)
     model.codec.reader = lambda clip: TrueStates()(hold(clip, 2, clip.frames.shape[1]))  # as the pictures are
     regularizer.prepare(model, ClipDataModule(train=starts), tmp_path, EXACT)
-    found = model.codec.places(regularizer.draw(model, torch.Generator().manual_seed(0)).z)
+    found = model.codec.places(regularizer.draw(model, torch.Generator().manual_seed(0))[0].z)
     assert (found[:, -1] - found[:, 1]).abs().max() > 0.2
 
 
@@ -90,11 +91,11 @@ def test_the_gradient_reaches_the_denoiser_and_a_step_draws_the_same_twice(kind,
 def test_who_foretells_the_roll_out_is_not_drawn_away_from_it(starts, tmp_path):
     """A denoiser that puts out the roll-out has no loss; one that stands still has."""
     model, regularizer = ready(AnchoredRegularizer, starts, tmp_path)
-    drawn = regularizer.draw(model, torch.Generator().manual_seed(0))
-    regularizer.draw = lambda model, generator: drawn
+    drawn, told = regularizer.draw(model, torch.Generator().manual_seed(0))
+    regularizer.draw = lambda model, generator: (drawn, told)
     which = torch.ones(4, dtype=torch.long)
     right = model.change(drawn, which)
-    ask = (model, drawn, drawn.z, some_draws(drawn), torch.Generator().manual_seed(0))
+    ask = (model, Step(drawn, drawn.z, some_draws(drawn)), torch.Generator().manual_seed(0))
     model.denoiser.forward = lambda x, sigma, *_: right
     assert_close(regularizer(*ask), torch.tensor(0.0), atol=1e-6, rtol=0)
     model.denoiser.forward = lambda x, sigma, *_: torch.zeros_like(right)

@@ -193,7 +193,7 @@ def _window_groups(grids: tuple[Grid, ...], windows: tuple[Grid, ...]) -> Groups
             for part in rows.split(along_w, dim=2)
         ]
         start += t * h * w
-    return _in_runs(groups)
+    return group_tokens(groups)
 
 
 @lru_cache(maxsize=64)
@@ -205,10 +205,11 @@ def _scan_groups(grids: tuple[Grid, ...], turn: int) -> Groups:
             index = index.view(t, h * w).T.flatten()
         groups.append(index.flip(0) if turn % 2 else index)
         start += t * h * w
-    return _in_runs(groups)
+    return group_tokens(groups)
 
 
-def _in_runs(groups: list[Tensor]) -> Groups:
+def group_tokens(groups: list[Int[Tensor, " _"]]) -> Groups:
+    """Groups of tokens, by their places in the row, brought into runs of one size."""
     groups = sorted(groups, key=len)
     runs = tuple((len(list(same)), length) for length, same in groupby(groups, key=len))
     with torch.inference_mode(False):  # what validation computes first, training must be able to use

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -107,6 +108,19 @@ class Denoiser(nn.Module, ABC):
         """Raise as `sites` does, where a denoiser without blocks of tokens is given residuals."""
         if residuals is not None:
             _ = self.sites
+
+
+@contextmanager
+def block_tokens(denoiser: Denoiser) -> Iterator[list[Float[Tensor, "B P D"]]]:
+    """Collects the tokens after each block, with gradient; none of a denoiser without blocks of tokens."""
+    found: list[Tensor] = []
+    blocks = getattr(denoiser, "blocks", ())
+    handles = [block.register_forward_hook(lambda _, __, out: found.append(out)) for block in blocks]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def require_packed(

@@ -26,7 +26,6 @@ from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.compare import measure_names
 from worldgen.evaluation.generator import OF_A_CELL, evaluate_folder
 from worldgen.files import atomic_path, write_atomically
-from worldgen.latents import Latents
 from worldgen.runs.folder import WEIGHTS_FILE
 from worldgen.runs.train import configure, run_lightning
 from worldgen.study.ablation.cells import REPORT, Cell, Study
@@ -217,7 +216,7 @@ class _StopEarly(Callback):
     ) -> None:
         assert isinstance(pl_module, WorldGenerator)
         generator = step_generator(pl_module, pl_module.seed, batch_idx)
-        which, sigma, eps, _ = draw_step(pl_module.model, Latents.from_columns(batch), generator)
+        which, sigma, eps, _ = draw_step(pl_module.model, pl_module.latents_of(batch)[0], generator)
         self.noise.append(_hash([which, sigma, eps]).encode())
         self._begun = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from worldgen.data.cache.precision import Columns, Storage
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.sources import ShardedClips, take_first
 from worldgen.diffusion.context import hold
+from worldgen.diffusion.denoisers.base import block_tokens
+from worldgen.diffusion.state_codec import StateCodec
 from worldgen.encoders.base import fingerprint
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
@@ -23,7 +26,7 @@ from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.flight import Dynamics
 from worldgen.physics.regularizer import huber
 from worldgen.tasks.encoding import encoding_recipe
-from worldgen.tasks.regularizers.base import Draws, Regularizer
+from worldgen.tasks.regularizers.base import Regularizer, Step
 from worldgen.tasks.regularizers.states import (
     UNIT,
     frozen_dynamics,
@@ -67,13 +70,13 @@ class StartRegularizer(Regularizer):
         self.foretold: ConcatDataset[Columns] | None = None
 
     def prepare(self, model: WorldModel, data: ClipDataModule, cache: Path, storage: Storage) -> None:
-        states_codec(model)
+        self.require(model)
         if KNOWN not in model.contexts:
             raise ValueError(f"Starts have {KNOWN} frames; add {KNOWN} to model.contexts.")
         forecast = states_forecast(model)
         own = BallForecast(forecast.materials, self.dynamics, forecast.reader, forecast.objects)
         recipe = encoding_recipe(model)
-        marks = {**recipe.weights, "roll-outs": fingerprint(own)}
+        marks = {**recipe.weights, "roll-outs, with their places": fingerprint(own)}
         recipe = replace(recipe, weights=marks)
         made = []
         for folder in self.starts:
@@ -82,15 +85,22 @@ class StartRegularizer(Regularizer):
             made.append(precompute(source, partial(_foretold, model, own), cache, recipe, storage))
         self.foretold = ConcatDataset(made)
 
-    def draw(self, model: WorldModel, generator: torch.Generator) -> Latents:
-        """Some starts, with the roll-out as their clip, one reading of each."""
+    def require(self, model: WorldModel) -> None:
+        """Raises ValueError where the model does not say where objects are."""
+        states_codec(model)
+
+    def draw(self, model: WorldModel, generator: torch.Generator) -> tuple[Latents, Float[Tensor, "B T N 3"]]:
+        """Some starts, one reading of each, and the places of their roll-out in m.
+
+        The roll-out is also their clip, where latents are states of objects; of others the clip stands still.
+        """
         assert self.foretold is not None, "prepare comes first"
         chosen = torch.randint(
             len(self.foretold), (self.batch,), generator=generator, device=generator.device
         ).tolist()
-        columns = stack_columns([self.foretold[index] for index in chosen])
-        starts = Latents.from_columns(tuple(column.to(model.device) for column in columns))
-        return starts.draw_reading(generator)
+        stacked = stack_columns([self.foretold[index] for index in chosen])
+        places, *columns = (column.to(model.device) for column in stacked)
+        return Latents.from_columns(tuple(columns)).draw_reading(generator), places
 
 
 class AnchoredRegularizer(StartRegularizer):
@@ -100,10 +110,8 @@ class AnchoredRegularizer(StartRegularizer):
     the roll-out goes in.
     """
 
-    def __call__(
-        self, model: WorldModel, latents: Latents, estimate: Tensor, draws: Draws, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        starts = self.draw(model, generator)
+    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+        starts, foretold = self.draw(model, generator)
         count, device = len(starts.z), model.device
         which = torch.full((count,), model.contexts.index(KNOWN), device=device)
         sigma = model.process.draw_sigma(count, generator)
@@ -114,21 +122,30 @@ class AnchoredRegularizer(StartRegularizer):
             nothing = model.process.corrupt(torch.zeros_like(first), first, most)
             own, _ = model.process.recover(model.denoise(nothing, starts, which, most, keep), nothing, most)
         noisy = model.process.corrupt(own, eps, sigma)
-        made, _ = model.process.recover(model.denoise(noisy, starts, which, sigma, keep), noisy, sigma)
-        codec, (bodies, _) = states_codec(model), told_bodies(model, starts)
-        strayed = codec.places(made * model.latent_std + starts.still_of(which)) - codec.places(starts.z)
+        with block_tokens(model.denoiser) as tokens:
+            output = model.denoise(noisy, starts, which, sigma, keep)
+        made, _ = model.process.recover(output, noisy, sigma)
+        bodies, _ = told_bodies(model, starts)
+        strayed = self.places(model, made * model.latent_std + starts.still_of(which), tokens) - foretold
         distance = (strayed.square().sum(dim=-1) + 1e-12).sqrt()
         there = generated_frames(model, which, distance.shape[1])[..., None] & bodies.present
         return (huber(distance, UNIT) * there).sum() / there.sum().clamp(min=1)
+
+    def places(
+        self,
+        model: WorldModel,
+        estimate: Float[Tensor, "B L C h w"],
+        tokens: Sequence[Float[Tensor, "B P D"]],
+    ) -> Float[Tensor, "B T N 3"]:
+        """Where the model sees objects, in m: what its estimate says."""
+        return states_codec(model).places(estimate)
 
 
 class PseudoClipRegularizer(StartRegularizer):
     """The denoiser's own loss on the roll-outs, as if they were clips: data in place of a residual."""
 
-    def __call__(
-        self, model: WorldModel, latents: Latents, estimate: Tensor, draws: Draws, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        starts = self.draw(model, generator)
+    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+        starts, _ = self.draw(model, generator)
         count = len(starts.z)
         which = torch.full((count,), model.contexts.index(KNOWN), device=model.device)
         sigma = model.process.draw_sigma(count, generator)
@@ -137,8 +154,13 @@ class PseudoClipRegularizer(StartRegularizer):
 
 
 def _foretold(model: WorldModel, forecast: BallForecast, clip: Clip) -> Columns:
-    """The latents of a start whose future is the roll-out."""
+    """Where the roll-out of a start is, and the latents of the start with the roll-out as its future."""
     frames = clip.frames.shape[1]
     start = hold(clip, KNOWN, frames)
     rolled = forecast.foretell(start, KNOWN, frames)
-    return model.encode(start)._replace(z=states_codec(model).encode_states(rolled)).columns()
+    spare = forecast.objects - rolled.position.shape[2]
+    places = torch.nn.functional.pad(rolled.position, (0, 0, 0, spare)).float()
+    latents = model.encode(start)
+    if isinstance(model.codec, StateCodec):
+        latents = latents._replace(z=model.codec.encode_states(rolled))
+    return places, *latents.columns()
