@@ -1,5 +1,6 @@
 import torch
 from torch.testing import assert_close
+from torch.utils.data import Dataset
 
 from tests.told import some_clips, some_draws, told_model
 from worldgen.diffusion.ddpm import VDDPM
@@ -49,9 +50,20 @@ def test_an_estimate_is_a_latent_whatever_the_process_predicts():
         assert_close(seen[-1], latents.z, atol=1e-4, rtol=0)
 
 
+class Rows(Dataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
 def test_columns_of_each_regularizer_come_back_to_it():
-    latents = [(torch.full((1, 2), float(n)), torch.full((1, 3), float(n))) for n in range(4)]
-    own = [(torch.full((1,), 10.0 + n),) for n in range(4)]
+    latents = Rows([(torch.full((1, 2), float(n)), torch.full((1, 3), float(n))) for n in range(4)])
+    own = Rows([(torch.full((1,), 10.0 + n),) for n in range(4)])
     beside = SideBySide(latents, [None, own, None, own])
     assert beside.counts == [0, 1, 0, 1] and len(beside) == 4
     assert [float(column.flatten()[0]) for column in beside[2]] == [2, 2, 12, 12]

@@ -8,7 +8,7 @@ from worldgen.data.cache.cache import EXACT, stack_columns
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.physics.dynamics import GraphDynamics
-from worldgen.tasks.regularizers.base import Step, regularized_loss
+from worldgen.tasks.regularizers.base import TrainingStep, regularized_loss
 from worldgen.tasks.regularizers.labelled import (
     LawRegularizer,
     SecondDifferenceRegularizer,
@@ -33,7 +33,7 @@ def test_truth_costs_less_than_a_wiggle(encoded, regularizer):
     model, latents = encoded
     wiggle = latents.z + 0.1 * torch.randn(latents.z.shape, generator=torch.Generator().manual_seed(1))
     true, wrong = (
-        regularizer(model, Step(latents, z, some_draws(latents)), torch.Generator())
+        regularizer(model, TrainingStep(latents, z, some_draws(latents)), torch.Generator())
         for z in (latents.z, wiggle)
     )
     assert true < 0.2 * wrong
@@ -54,7 +54,7 @@ def test_the_gradient_reaches_the_denoiser_and_nothing_that_is_frozen(regularize
 def test_noisy_estimates_count_less_and_those_near_noise_nothing(encoded):
     model, latents = encoded
     wiggle = latents.z + 0.1 * torch.randn_like(latents.z)
-    steps = [Step(latents, wiggle, some_draws(latents, sigma)) for sigma in (0.0, 0.5, 0.9)]
+    steps = [TrainingStep(latents, wiggle, some_draws(latents, sigma)) for sigma in (0.0, 0.5, 0.9)]
     regularizer = SecondDifferenceRegularizer()
     calm, noisy, lost = (regularizer(model, step, torch.Generator()) for step in steps)
     assert noisy == pytest.approx(float(calm) / 4) and lost == 0
@@ -66,7 +66,7 @@ def test_known_frames_and_absent_bodies_count_nothing(encoded):
     one = (~some_clips().truth.present[:, 0, 1]).nonzero()[0, 0]
     other = latents.z.clone()
     other[one, :, 8:] += torch.randn_like(other[one, :, 8:])
-    assert regularizer(model, Step(latents, other, draws), torch.Generator()) < 1e-6
+    assert regularizer(model, TrainingStep(latents, other, draws), torch.Generator()) < 1e-6
 
 
 def test_the_floor_is_what_true_clips_show(tmp_path):

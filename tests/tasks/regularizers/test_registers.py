@@ -14,7 +14,7 @@ from worldgen.diffusion.denoisers.registers import RegisterDiT, RegisterStates
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.simulation.scenes.materials import read_materials
-from worldgen.tasks.regularizers.base import Step, regularized_loss
+from worldgen.tasks.regularizers.base import TrainingStep, regularized_loss
 from worldgen.tasks.regularizers.registers import (
     RegisterAnchoredRegularizer,
     RegisterRegularizer,
@@ -45,7 +45,9 @@ def term_of(model, clips, said=None, known=True):
     targets = _states_of(2, clips if known else replace(clips, truth=None))
     if said is not None:
         model.denoiser.states_of = lambda tokens, frames: said
-    step = Step(latents, latents.z, some_draws(latents), tokens=[torch.zeros(3, 40, 24)], targets=targets)
+    step = TrainingStep(
+        latents, latents.z, some_draws(latents), tokens=[torch.zeros(3, 40, 24)], targets=targets
+    )
     return RegisterRegularizer()(model, step, torch.Generator())
 
 
@@ -109,7 +111,7 @@ def test_anchored_registers_are_held_against_the_roll_out(folder, tmp_path):
     regularizer.prepare(model, ClipDataModule(train=folder), tmp_path, EXACT)
     starts, told = regularizer.draw(model, torch.Generator().manual_seed(0))
     regularizer.draw = lambda model, generator: (starts, told)
-    step = Step(starts, starts.z, some_draws(starts))
+    step = TrainingStep(starts, starts.z, some_draws(starts))
     term = regularizer(model, step, torch.Generator().manual_seed(0))
     term.backward()
     assert model.denoiser.registers.grad.any() and model.denoiser.to_states[1].weight.grad.any()
@@ -127,7 +129,9 @@ def test_anchored_registers_take_latents_that_are_no_states(folder, tmp_path):
     starts, told = regularizer.draw(model, torch.Generator().manual_seed(0))
     assert torch.equal(starts.z[:, 2:], starts.z[:, 1:2].expand_as(starts.z[:, 2:]))  # no future in it
     assert (told[:, -1] - told[:, 1]).abs().max() > 0.2
-    term = regularizer(model, Step(starts, starts.z, some_draws(starts)), torch.Generator().manual_seed(0))
+    term = regularizer(
+        model, TrainingStep(starts, starts.z, some_draws(starts)), torch.Generator().manual_seed(0)
+    )
     term.backward()
     assert term > 0 and model.denoiser.registers.grad.any()
 

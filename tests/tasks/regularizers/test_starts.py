@@ -14,7 +14,7 @@ from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.scenes.materials import read_materials
-from worldgen.tasks.regularizers.base import Step, regularized_loss
+from worldgen.tasks.regularizers.base import TrainingStep, regularized_loss
 from worldgen.tasks.regularizers.starts import AnchoredRegularizer, PseudoClipRegularizer
 
 
@@ -95,7 +95,7 @@ def test_who_foretells_the_roll_out_is_not_drawn_away_from_it(starts, tmp_path):
     regularizer.draw = lambda model, generator: (drawn, told)
     which = torch.ones(4, dtype=torch.long)
     right = model.change(drawn, which)
-    ask = (model, Step(drawn, drawn.z, some_draws(drawn)), torch.Generator().manual_seed(0))
+    ask = (model, TrainingStep(drawn, drawn.z, some_draws(drawn)), torch.Generator().manual_seed(0))
     model.denoiser.forward = lambda x, sigma, *_: right
     assert_close(regularizer(*ask), torch.tensor(0.0), atol=1e-6, rtol=0)
     model.denoiser.forward = lambda x, sigma, *_: torch.zeros_like(right)

@@ -22,7 +22,7 @@ Draws = tuple[Tensor, Tensor, Tensor, Tensor]
 """``which, sigma, eps, keep`` of `WorldModel.loss`."""
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     """What a training step has computed, before its regularizers."""
 
     latents: Latents
@@ -59,12 +59,14 @@ class Regularizer(ABC):
         """Called once, before training, after the training clips were encoded; refuses what cannot work.
 
         Returns:
-            Of each training clip what `Step.targets` is to have; None where the term needs nothing more.
+            What `TrainingStep.targets` is to have of each training clip; None where nothing more is needed.
         """
         return None
 
     @abstractmethod
-    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+    def __call__(
+        self, model: WorldModel, step: TrainingStep, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
         """The term, without its coefficient.
 
         Args:
@@ -116,7 +118,7 @@ def regularized_loss(
     losses = model.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
     clean, _ = model.process.recover(output, noisy, sigma)
     estimate = clean * model.latent_std + latents.still_of(which)
-    step = Step(latents, estimate, draws, losses, tokens)
+    step = TrainingStep(latents, estimate, draws, losses, tokens)
     found = [() for _ in regularizers] if targets is None else targets
     pairs = zip(regularizers, found, strict=True)
     return losses.mean(), [one(model, step._replace(targets=of_it), generator) for one, of_it in pairs]

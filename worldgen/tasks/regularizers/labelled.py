@@ -27,7 +27,7 @@ from worldgen.physics.regularizer import (
     second_difference_residual,
     window_residual,
 )
-from worldgen.tasks.regularizers.base import Regularizer, Step
+from worldgen.tasks.regularizers.base import Regularizer, TrainingStep
 from worldgen.tasks.regularizers.states import (
     UNIT,
     frozen_dynamics,
@@ -53,7 +53,9 @@ class LabelledRegularizer(Regularizer, ABC):
         states_codec(model)
         states_forecast(model)
 
-    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+    def __call__(
+        self, model: WorldModel, step: TrainingStep, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
         latents, estimate, (which, sigma, *_) = step.latents, step.estimate, step.draws
         weight = (1 - sigma).square()
         weight = weight * (weight > self.least)

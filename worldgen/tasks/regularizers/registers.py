@@ -18,7 +18,7 @@ from worldgen.diffusion.denoisers.registers import RegisterDiT
 from worldgen.model import WorldModel
 from worldgen.physics.regularizer import huber
 from worldgen.tasks.encoding import unread_members
-from worldgen.tasks.regularizers.base import Regularizer, Step
+from worldgen.tasks.regularizers.base import Regularizer, TrainingStep
 from worldgen.tasks.regularizers.starts import AnchoredRegularizer
 from worldgen.tasks.regularizers.states import UNIT
 from worldgen.types import Clip
@@ -49,7 +49,9 @@ class RegisterRegularizer(Regularizer):
             )
         return states
 
-    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+    def __call__(
+        self, model: WorldModel, step: TrainingStep, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
         position, velocity, present, known = step.targets
         said = registers_of(model).states_of(step.tokens[-1], position.shape[1])
         there = present * known[:, None, None]

@@ -26,7 +26,7 @@ from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.flight import Dynamics
 from worldgen.physics.regularizer import huber
 from worldgen.tasks.encoding import encoding_recipe
-from worldgen.tasks.regularizers.base import Regularizer, Step
+from worldgen.tasks.regularizers.base import Regularizer, TrainingStep
 from worldgen.tasks.regularizers.states import (
     UNIT,
     frozen_dynamics,
@@ -110,7 +110,9 @@ class AnchoredRegularizer(StartRegularizer):
     the roll-out goes in.
     """
 
-    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+    def __call__(
+        self, model: WorldModel, step: TrainingStep, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
         starts, foretold = self.draw(model, generator)
         count, device = len(starts.z), model.device
         which = torch.full((count,), model.contexts.index(KNOWN), device=device)
@@ -144,7 +146,9 @@ class AnchoredRegularizer(StartRegularizer):
 class PseudoClipRegularizer(StartRegularizer):
     """The denoiser's own loss on the roll-outs, as if they were clips: data in place of a residual."""
 
-    def __call__(self, model: WorldModel, step: Step, generator: torch.Generator) -> Float[Tensor, ""]:
+    def __call__(
+        self, model: WorldModel, step: TrainingStep, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
         starts, _ = self.draw(model, generator)
         count = len(starts.z)
         which = torch.full((count,), model.contexts.index(KNOWN), device=model.device)
