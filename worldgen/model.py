@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold, lay_on_cells
+from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold, lay_on_steps
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
@@ -97,8 +97,10 @@ class WorldModel(nn.Module):
         motion = torch.stack(
             [context_motion(clip, context_frames, (rows, columns)) for context_frames in known], dim=1
         )
-        told = None if self.forecast is None else self.forecast.draw(clip, known, frames)
-        forecast = None if told is None else lay_on_cells(self.codec, told, (rows, columns))
+        told = (
+            None if self.forecast is None else self.forecast.draw(clip, known, frames, None, (rows, columns))
+        )
+        forecast = None if told is None else lay_on_steps(self.codec, told)
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip), forecast)
 
     @torch.no_grad()
@@ -246,8 +248,9 @@ class WorldModel(nn.Module):
             motion = context_motion(start, context_frames, (rows, columns))
             which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
             slots = self.encode_condition(context) if slots is None else slots
-            told = None if self.forecast is None else self.forecast.draw(context, [context_frames], frames, 1)
-            forecast = None if told is None else lay_on_cells(self.codec, told, (rows, columns))[:, 0, 0]
+            ask = (context, [context_frames], frames, 1, (rows, columns))
+            told = None if self.forecast is None else self.forecast.draw(*ask)
+            forecast = None if told is None else lay_on_steps(self.codec, told)[:, 0, 0]
             given = partial(self._velocity, self._context(still, motion, which, forecast), slots, residuals)
             velocity = self.sampler.guide(given, self.conditioner.present)
         generator = torch.Generator().manual_seed(seed)

@@ -36,7 +36,7 @@ def clips():
 @pytest.mark.parametrize("known", [2, 4])
 def test_a_roll_out_from_pixels_stays_within_a_pixel(forecast, clips, known):
     assert isinstance(forecast.reader, ObjectReadout)
-    rolled = forecast.foretell(replace(clips, truth=None), known, 16)
+    rolled, _ = forecast.foretell(replace(clips, truth=None), known, 16)
     off = (rolled.position - clips.truth.position).norm(dim=-1) * 26
     off = torch.where(clips.truth.present, off, torch.nan)[:, known:].square().nanmean(dim=(1, 2)).sqrt()
     assert off.median() < 0.6

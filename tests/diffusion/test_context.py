@@ -3,7 +3,7 @@
 import torch
 
 from worldgen.diffusion.codec import KLCodec
-from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold, lay_on_cells
+from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold, lay_on_steps
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.simulation.clips import simulate_clip
 
@@ -26,11 +26,11 @@ def test_where_nothing_is_known_nothing_of_the_clip_is_left():
     assert not context_motion(first, 0, (2, 2)).any()
 
 
-def test_what_is_told_stands_on_every_cell_with_a_steps_frames_behind_each_other():
-    codec, told = StateCodec(), torch.arange(21.0).view(1, 1, 1, 7, 3)
+def test_what_is_told_of_a_steps_frames_stands_behind_each_other():
+    codec, told = StateCodec(), torch.arange(84.0).view(1, 1, 1, 7, 3, 2, 2)
     codec.temporal_stride = 3
-    laid = lay_on_cells(codec, told, (2, 2))
+    laid = lay_on_steps(codec, told)
     assert laid.shape == (1, 1, 1, 3, 9, 2, 2)
     frames = told[0, 0, 0]
-    assert torch.equal(laid[0, 0, 0, 0, :, 1, 1], torch.cat([frames[0]] * 3))
-    assert torch.equal(laid[0, 0, 0, 2, :, 0, 1], frames[4:7].flatten())
+    assert torch.equal(laid[0, 0, 0, 0], torch.cat([frames[0]] * 3))
+    assert torch.equal(laid[0, 0, 0, 2], frames[4:7].flatten(0, 1))

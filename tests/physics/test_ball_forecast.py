@@ -25,7 +25,7 @@ def forecast(dynamics=None, **changes):
 
 
 def test_without_dynamics_materials_are_told_and_nothing_is_foretold(clip):
-    told = forecast().draw(clip, [1, 2], 16)
+    told = forecast().draw(clip, [1, 2], 16)[..., 0, 0]
     assert told.shape == (2, 1, 2, 16, 26)
     bodies, scenery = forecast().bodies_of(told[:, 0, 1])
     read = read_materials(clip.scenes)
@@ -41,7 +41,7 @@ def test_without_dynamics_materials_are_told_and_nothing_is_foretold(clip):
 
 
 def test_a_roll_out_is_told_where_two_frames_are_known_and_is_close_to_what_comes(clip):
-    told = forecast(GraphDynamics()).draw(clip, [1, 2], 16)
+    told = forecast(GraphDynamics()).draw(clip, [1, 2], 16)[..., 0, 0]
     assert told[:, 0, :, 0, 2].tolist() == [[0.0, 1.0]] * 2
     way = told[:, 0, 1, :, 4:].unflatten(-1, (2, 11))[..., 4:7] * 0.5
     truth, present = clip.truth.position, clip.truth.present
@@ -69,14 +69,14 @@ def test_nothing_after_the_known_frames_is_read(clip):
 
 def test_a_clip_is_told_the_same_beside_others_as_alone(clip):
     told = forecast(GraphDynamics(), reader=TrueStates(0.003), readings=3, noise=0.01)
-    alone = told.draw(simulate_clip("bounce", 1, size=8, split="ood:gravity"), [2], 16)
-    assert_close(told.draw(clip, [2], 16)[:1], alone)
+    alone = told.draw(simulate_clip("bounce", 1, size=8, split="ood:gravity"), [2], 16)[..., 0, 0]
+    assert_close(told.draw(clip, [2], 16)[:1, ..., 0, 0], alone)
 
 
 def test_errors_of_reading_have_the_size_that_is_said_and_are_told():
     clips = stack_clips([simulate_clip("drop", seed, size=8) for seed in range(40)])
     told = forecast(Ballistic(), readings=3, noise=0.02)
-    told_of = told.draw(clips, [2], 16)[:, :, 0, :2, 4:].unflatten(-1, (2, 11))
+    told_of = told.draw(clips, [2], 16)[:, :, 0, :2, 4:, 0, 0].unflatten(-1, (2, 11))
     present = clips.truth.present[:, 0]
     for reading, sd in enumerate((0.0, 0.02, 0.02 / 10**0.5)):
         moved = (told_of[:, reading, 1, :, 7:10] / 8 * 0.5)[present]
@@ -90,7 +90,7 @@ def test_errors_of_reading_have_the_size_that_is_said_and_are_told():
 
 def test_doubt_grows_with_the_time_since_the_last_known_frame():
     clip = simulate_clip("bounce", 1, size=8)
-    told = forecast(GraphDynamics(), reader=TrueStates(0.002)).draw(clip, [2], 16)
+    told = forecast(GraphDynamics(), reader=TrueStates(0.002)).draw(clip, [2], 16)[..., 0, 0]
     doubt = told[0, 0, 0, :, 4:].unflatten(-1, (2, 11))[:, 0, 10]
     assert (doubt[1:].diff() >= 0).all() and doubt[4] > doubt[1] + 0.1
 

@@ -98,17 +98,15 @@ def context_mask(codec: Codec, context_frames: int, frames: int) -> Float[Tensor
     return (frame < context_frames).float().unflatten(0, (-1, stride))
 
 
-def lay_on_cells(
-    codec: Codec, told: Float[Tensor, "B V K T P"], cells: tuple[int, int]
-) -> Float[Tensor, "B V K L sP h w"]:
-    """What is told of each frame, on all cells of its latent step, one frame's channels after another.
+def lay_on_steps(codec: Codec, told: Float[Tensor, "B V K T P h w"]) -> Float[Tensor, "B V K L sP h w"]:
+    """What is told of each frame, of its latent step: one frame's channels after another.
 
     The first step is one frame, ``s`` times.
     """
     stride = codec.temporal_stride
-    spare = told[..., :1, :].expand(*told.shape[:3], stride - 1, -1)
-    steps = torch.cat([spare, told], dim=3).unflatten(3, (-1, stride)).flatten(4)  # (B, V, K, L, s P)
-    return steps[..., None, None].expand(*steps.shape, *cells).contiguous()
+    spare = told[:, :, :, :1].expand(-1, -1, -1, stride - 1, -1, -1, -1)
+    steps = torch.cat([spare, told], dim=3).unflatten(3, (-1, stride))
+    return steps.flatten(4, 5).contiguous()  # (B, V, K, L, s P, h, w)
 
 
 def _take_frames(value: _Timed, index: Tensor, names: tuple[str, ...]) -> _Timed:

@@ -102,8 +102,13 @@ class BallForecast(Forecast):
 
     @torch.no_grad()
     def draw(
-        self, clip: Clip, contexts: Sequence[int], frames: int, readings: int | None = None
-    ) -> Float[Tensor, "B V K T P"]:
+        self,
+        clip: Clip,
+        contexts: Sequence[int],
+        frames: int,
+        readings: int | None = None,
+        cells: tuple[int, int] = (1, 1),
+    ) -> Float[Tensor, "B V K T P h w"]:
         """As of `Forecast`.
 
         Raises:
@@ -116,11 +121,14 @@ class BallForecast(Forecast):
             return torch.stack([self._lay(*one) for one in foretold], dim=1)
 
         count = self.readings if readings is None else readings
-        return torch.stack([told(reading) for reading in range(count)], dim=1)
+        drawn = torch.stack([told(reading) for reading in range(count)], dim=1)
+        return drawn[..., None, None].expand(*drawn.shape, *cells)
 
     @torch.no_grad()
-    def foretell(self, clip: Clip, known: int, frames: int, reading: int = 0) -> Trajectory:
+    def foretell(self, clip: Clip, known: int, frames: int, reading: int = 0) -> Reading:
         """Where the dynamics see the objects go: the known frames as they were read, then the roll-out.
+
+        Beside it the standard deviation in m of each place.
 
         Raises:
             ValueError: As `draw`; no dynamics, or fewer than two known frames.
@@ -130,7 +138,7 @@ class BallForecast(Forecast):
                 "A roll-out needs dynamics and two known frames; got "
                 f"{type(self.dynamics).__name__} and {known}."
             )
-        return self._foretell(clip, known, frames, reading)[0]
+        return self._foretell(clip, known, frames, reading)[:2]
 
     def bodies_of(self, told: Float[Tensor, "B T P"]) -> tuple[Trajectory, Scenery]:
         """What channels of `draw` tell of the balls, at no place in particular, and of what is around."""

@@ -22,8 +22,13 @@ class Forecast(nn.Module, ABC):
 
     @abstractmethod
     def draw(
-        self, clip: Clip, contexts: Sequence[int], frames: int, readings: int | None = None
-    ) -> Float[Tensor, "B V K T P"]:
+        self,
+        clip: Clip,
+        contexts: Sequence[int],
+        frames: int,
+        readings: int | None = None,
+        cells: tuple[int, int] = (1, 1),
+    ) -> Float[Tensor, "B V K T P h w"]:
         """The channels of every frame, for each reading and each number of known frames.
 
         Args:
@@ -31,6 +36,7 @@ class Forecast(nn.Module, ABC):
             contexts: K numbers of known frames.
             frames: T.
             readings: V, of which the first is the one to sample with; as many as in training when None.
+            cells: (h, w) of the latent.
 
         Raises:
             ValueError: The clip has not what is told.

@@ -38,7 +38,7 @@ def test_a_start_has_the_roll_out_for_its_future(starts, tmp_path):
     assert len(drawn.z) == 4
     source = ShardedClips(starts)
     forecast = BallForecast(read_materials, GraphDynamics(width=8))
-    places = [forecast.foretell(hold(source[i], 2, 16), 2, 16).position[0] for i in range(6)]
+    places = [forecast.foretell(hold(source[i], 2, 16), 2, 16)[0].position[0] for i in range(6)]
     found = model.codec.places(drawn.z)
     assert_close(told, found)
     for path in found:

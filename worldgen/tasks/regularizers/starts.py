@@ -161,7 +161,7 @@ def _foretold(model: WorldModel, forecast: BallForecast, clip: Clip) -> Columns:
     """Where the roll-out of a start is, and the latents of the start with the roll-out as its future."""
     frames = clip.frames.shape[1]
     start = hold(clip, KNOWN, frames)
-    rolled = forecast.foretell(start, KNOWN, frames)
+    rolled, _ = forecast.foretell(start, KNOWN, frames)
     spare = forecast.objects - rolled.position.shape[2]
     places = torch.nn.functional.pad(rolled.position, (0, 0, 0, spare)).float()
     latents = model.encode(start)

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from worldgen.data.batching import stack_clips
+from worldgen.physics.ball_forecast import BallForecast, TrueStates
+from worldgen.physics.dynamics import GraphDynamics
+from worldgen.physics.forecast_maps import ForecastMaps, draw_maps
+from worldgen.simulation.clips import simulate_clip
+from worldgen.simulation.scenes.materials import read_materials
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return stack_clips([simulate_clip("collide", 0, size=64), simulate_clip("bounce", 1, size=64)])
+
+
+def maps_of(clip, deviation=0.0, cells=(16, 16), seen=1):
+    doubt = torch.full_like(clip.truth.position[..., 0], deviation)
+    return draw_maps(clip.truth, doubt, clip.camera, clip.frames[:, seen], seen, cells)
+
+
+def test_the_cover_is_where_the_pictures_show_the_things(clip):
+    cover = maps_of(clip, cells=(64, 64))[:, :, 0]
+    shown = clip.masks.amax(dim=2).float() if clip.masks.ndim == 5 else (clip.masks > 0).float()
+    assert shown.mean() > 0.01
+    assert ((cover > 0.5).float() - shown).abs().mean() < 0.15 * shown.mean()
+
+
+def test_each_cell_tells_the_way_to_the_middle_of_the_nearest_thing(clip):
+    maps = maps_of(clip)[1, 5]  # one ball
+    place = clip.camera.project(clip.truth.position, 64, 64)[1, 5, 0]
+    row, column = ((place.flip(0) + 0.5) / 4 - 0.5).round().long().tolist()
+    for step in (-1, 0, 1):
+        offset = maps[1:3, row, column + step]
+        assert_close(
+            offset, (place - (torch.tensor([column + step, row]) + 0.5) * 4 + 0.5) / 4, atol=1e-4, rtol=0
+        )
+    corners = [maps[1:10, i, j] for i in (0, -1) for j in (0, -1)]
+    assert sum(not corner.any() for corner in corners) >= 2  # nothing is near
+    assert (maps[10] == 1).all()
+
+
+def test_motion_is_that_of_the_thing_in_cells_of_a_frame(clip):
+    maps = maps_of(clip)[1]
+    place = clip.camera.project(clip.truth.position, 64, 64)[1, :, 0]
+    row, column = ((place[5].flip(0) + 0.5) / 4 - 0.5).round().long().tolist()
+    assert_close(maps[5, 4:6, row, column] * 0.25 * 4, place[5] - place[4], atol=1e-3, rtol=0)
+    assert not maps[0, 4:6].any()
+
+
+def test_doubt_softens_the_cover_and_is_told(clip):
+    sure, unsure = maps_of(clip, 0.001)[1, 5], maps_of(clip, 0.3)[1, 5]
+    cell = divmod(int(sure[0].argmax()), 16)
+    assert sure[0][cell] > 0.8 > unsure[0][cell]
+    assert unsure[6][cell] > sure[6][cell] + 0.5
+
+
+def test_things_keep_the_color_that_they_were_seen_in(clip):
+    maps = maps_of(clip, cells=(64, 64))[1]
+    later = 8
+    inside = maps[later, 0] > 0.9
+    assert inside.any()
+    shown = clip.frames[1, later][:, inside].mean(dim=1) - 0.5
+    told = (maps[later, 7:10] / maps[later, 0])[:, inside].mean(dim=1)
+    assert (told - shown).abs().max() < 0.15
+    assert shown.abs().max() > 0.1
+
+
+def test_a_roll_out_is_drawn_where_the_things_will_be_and_nothing_later_is_read(clip):
+    forecast = ForecastMaps(BallForecast(read_materials, GraphDynamics(), reader=TrueStates()))
+    drawn = forecast.draw(clip, [1, 2], 16, None, (16, 16))
+    assert drawn.shape == (2, 1, 2, 16, 11, 16, 16) and not drawn[:, :, 0].any()
+    told = drawn[1, 0, 1]  # of one ball
+    cell = told[:, 0].flatten(1).argmax(dim=1)
+    offset = told[:, 1:3].flatten(2)[torch.arange(16), :, cell]
+    place = (torch.stack([cell % 16, cell // 16], dim=-1) + 0.5 + offset) * 4 - 0.5
+    truth = clip.camera.project(clip.truth.position, 64, 64)[1, :, 0]
+    assert (place - truth).norm(dim=-1).max() < 1
+    assert (truth - truth[1]).norm(dim=-1).max() > 10
+    later = torch.arange(16)[:, None, None] >= 2
+    other = replace(
+        clip,
+        frames=torch.where(later[..., None], 1 - clip.frames, clip.frames),
+        truth=replace(clip.truth, position=torch.where(later, clip.truth.position + 1, clip.truth.position)),
+    )
+    assert torch.equal(drawn, forecast.draw(other, [1, 2], 16, None, (16, 16)))
+
+
+def test_what_it_cannot_draw_is_refused(clip):
+    with pytest.raises(ValueError, match="its forecast has no dynamics. Name some"):
+        ForecastMaps(BallForecast(read_materials))
+    forecast = ForecastMaps(BallForecast(read_materials, GraphDynamics()))
+    with pytest.raises(ValueError, match="needs a camera that stands still; the clip has none"):
+        forecast.draw(replace(clip, camera=None), [2], 16)

@@ -1,0 +1,143 @@
+"""A roll-out drawn where it would be seen, so that a denoiser of pixels need not learn to place numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from worldgen.physics.ball_forecast import BallForecast
+from worldgen.physics.forecast import Forecast
+from worldgen.types import Camera, Clip, Trajectory
+
+_FAR = 2.0
+"""Cells: an offset beyond is told as this much."""
+_SPEED = 0.25
+"""Cells per frame that make a number of 1."""
+
+
+class ForecastMaps(Forecast):
+    """What a `BallForecast` foretells, on the cells of a picture.
+
+    Each cell tells of the thing that is nearest to it: how much of it covers the cell, softened by how far it
+    may have strayed; the way to its middle, its radius and how it moves, in cells; the deviation of its
+    place; and its color in the last known frame. It is 0 where nothing is near. Of all cells: whether
+    something is foretold, which needs two known frames and dynamics. However many things there are, the
+    channels are the same.
+
+    Args:
+        forecast: With dynamics.
+    """
+
+    channels = 11
+
+    def __init__(self, forecast: BallForecast) -> None:
+        super().__init__()
+        if forecast.dynamics is None:
+            raise ValueError("ForecastMaps draws roll-outs, and its forecast has no dynamics. Name some.")
+        self.forecast = forecast
+
+    @torch.no_grad()
+    def draw(
+        self,
+        clip: Clip,
+        contexts: Sequence[int],
+        frames: int,
+        readings: int | None = None,
+        cells: tuple[int, int] = (1, 1),
+    ) -> Float[Tensor, "B V K T P h w"]:
+        """As of `Forecast`.
+
+        Raises:
+            ValueError: No camera, or one that moves; and what `BallForecast.foretell` refuses.
+        """
+        if clip.camera is None or clip.camera.moves:
+            which = "none" if clip.camera is None else "one that moves"
+            raise ValueError(f"ForecastMaps needs a camera that stands still; the clip has {which}.")
+        count = self.forecast.readings if readings is None else readings
+        drawn = [
+            torch.stack([self._draw(clip, known, frames, reading, cells) for known in contexts], dim=1)
+            for reading in range(count)
+        ]
+        return torch.stack(drawn, dim=1)
+
+    def _draw(
+        self, clip: Clip, known: int, frames: int, reading: int, cells: tuple[int, int]
+    ) -> Float[Tensor, "B T P h w"]:
+        if known < 2:
+            return clip.frames.new_zeros(len(clip), frames, self.channels, *cells)
+        assert clip.camera is not None
+        states, deviation = self.forecast.foretell(clip, known, frames, reading)
+        last = clip.frames[:, known - 1]
+        return draw_maps(states, deviation, clip.camera, last, known - 1, cells)
+
+
+def draw_maps(
+    states: Trajectory,
+    deviation: Float[Tensor, "B T N"],
+    camera: Camera,
+    picture: Float[Tensor, "B 3 H W"],
+    seen: int,
+    cells: tuple[int, int],
+) -> Float[Tensor, "B T 11 h w"]:
+    """The channels of `ForecastMaps` for states over T frames.
+
+    Args:
+        states: Of N things.
+        deviation: Standard deviation of each place in metres.
+        camera: That stands still.
+        picture: Of the frame ``seen``: things have its colors.
+        seen: Which frame that is.
+        cells: (h, w).
+    """
+    height, width = picture.shape[-2:]
+    side = picture.new_tensor([width / cells[1], height / cells[0]])
+    place, scale = _in_pixels(states, camera, height, width)
+    radius, strayed = states.extent[:, None, :, 0] * scale, deviation * scale  # (B, T, N) pixels
+    moved = torch.diff(place, dim=1, prepend=place[:, :1])
+    color = _colors(picture, place[:, seen])  # (B, N, 3)
+    rows, columns = (torch.arange(n, device=place.device) for n in cells)
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1)  # (hw, 2)
+    middle = (grid + 0.5) * side - 0.5
+    way = (place[:, :, None] - middle[:, None]) / side  # (B, T, hw, N, 2)
+    far = way.norm(dim=-1).masked_fill(~states.present[:, :, None], torch.inf)
+    distance, nearest = far.min(dim=-1, keepdim=True)  # (B, T, hw, 1)
+
+    def of_nearest(value: Float[Tensor, "B T N"]) -> Float[Tensor, "B T hw 1"]:
+        return value[:, :, None].expand(far.shape).gather(-1, nearest)
+
+    size, blur = of_nearest(radius / side[0]), of_nearest(strayed / side[0])
+    cover = torch.sigmoid((size - distance) / (0.25 + 0.6 * blur))
+    near = (size + blur + _FAR - distance).clamp(0, 1)  # of what is further nothing more is told
+    offset = way.gather(3, nearest[..., None].expand(-1, -1, -1, -1, 2))[..., 0, :].clamp(-_FAR, _FAR)
+    motion = torch.cat([of_nearest(moved[..., axis]) for axis in range(2)], dim=-1) / side / _SPEED
+    time = states.position.shape[1]
+    colors = [of_nearest(color[:, None, :, one].expand(-1, time, -1)) for one in range(3)]
+    told = [offset, size, motion, (blur + 1e-2).log() / 4, torch.cat(colors, dim=-1) * cover]
+    whether = torch.ones_like(cover)
+    maps = torch.cat(
+        [cover, *(torch.where(distance.isfinite(), near * one, 0.0) for one in told), whether], -1
+    )
+    return maps.transpose(2, 3).unflatten(-1, cells).float()
+
+
+def _in_pixels(
+    states: Trajectory, camera: Camera, height: int, width: int
+) -> tuple[Float[Tensor, "B T N 2"], Float[Tensor, "B T N"]]:
+    """Where things are seen, and how many pixels a metre is there."""
+    right = camera.rotation[:, None, None, :, 0]
+    place = camera.project(states.position, height, width)
+    beside = camera.project(states.position + 0.1 * right, height, width)
+    return place, (beside - place).norm(dim=-1) / 0.1
+
+
+def _colors(picture: Float[Tensor, "B 3 H W"], place: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N 3"]:
+    """Around each place, less a middle gray; of what is outside the picture the nearest within."""
+    size = place.new_tensor([picture.shape[-1], picture.shape[-2]])
+    at = ((place + 0.5) / size * 2 - 1)[:, :, None].to(picture)
+    smooth = F.avg_pool2d(picture, 3, stride=1, padding=1, count_include_pad=False)
+    found = F.grid_sample(smooth, at, padding_mode="border", align_corners=False)
+    return found[..., 0].transpose(1, 2) - 0.5
