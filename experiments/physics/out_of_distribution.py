@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python experiments/physics/out_of_distribution.py outputs/studies/screening
 
 Every finished cell continues the first two frames of the clips of data/physics/test, test_gravity and
-test_speed, with one noise for all. The error of a place is its distance from the simulator's, in pixels of a
-64-pixel picture (26 a metre), over all frames after the known ones. What the ray renderer draws of such
-states is exact, so nothing is tracked.
+test_speed, with one noise for all; the error of each clip goes to states.csv in the study. That of a place is
+its distance from the simulator's, in pixels of a 64-pixel picture (26 a metre), over all frames after the
+known ones. What the ray renderer draws of such states is exact, so nothing is tracked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     for split, folder in SPLITS.items():
         source = ShardedClips(options.data / folder)
         clips[split] = stack_clips([source[index] for index in range(len(source))])
-    rows = []
+    rows, each = [], []
     for run in sorted(options.study.glob("cells/*/seed-*")):
         if not (run / "report" / "report.json").is_file():
             continue
@@ -49,10 +49,15 @@ def main() -> None:
         for split, clip in clips.items():
             error = places_error(model, clip)
             root, median = error.square().nanmean().sqrt(), error.nanmedian()
-            rows.append((run.parent.name, int(run.name[5:]), split, f"{root:.4f}", f"{median:.4f}"))
+            cell = (run.parent.name, int(run.name[5:]), split)
+            rows.append((*cell, f"{root:.4f}", f"{median:.4f}"))
+            roots = error.flatten(1).square().nanmean(dim=1).sqrt().tolist()
+            each += [(*cell, index, f"{value:.4f}") for index, value in enumerate(roots)]
             print(*rows[-1], flush=True)
     with open(options.out, "w", newline="") as file:
         csv.writer(file).writerows([("arm", "seed", "split", "rmse_px", "median_px"), *rows])
+    with open(options.study / "states.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("arm", "seed", "split", "clip", "rmse_px"), *each])
     print_means(rows)
 
 
