@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from tests.models import NANO, build, perceiving
 from tests.told import some_clips, told_model
 from worldgen.conditioning import Conditioner
+from worldgen.diffusion.codec import KLCodec
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
@@ -21,6 +22,7 @@ from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.schedule import draw_step
+from worldgen.types import Clip
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +215,28 @@ def test_a_step_is_told_one_reading_of_each_clip_at_random():
     apart = (latents.forecast - drawn.forecast).flatten(2).abs().amax(dim=2)  # (B, V)
     assert torch.equal(apart.amin(dim=1), torch.zeros(6))
     assert len(set(apart.argmin(dim=1).tolist())) > 1
+
+
+@pytest.mark.parametrize("frames, height, width", [(7, 16, 32), (13, 24, 16), (16, 8, 8), (1, 40, 24)])
+def test_any_grid_is_sampled(frames, height, width):
+    model = build(
+        codec=KLCodec(channels=4, widths=(8, 8, 8)),
+        process=CleanFlowMatching(shift=3.0, cells=24),
+        sampler=Sampler(steps=2, cells=24),
+        contexts={0: 0.5, 2: 0.5},
+    )
+    known = min(2, frames - 1)
+    context = Clip(torch.rand(2, known or 1, 3, height, width), torch.full((2,), 25.0), ("one", "two"))
+    made = model.generate(context if known else hold(context, 0, 1), frames, 0)
+    assert made.frames.shape == (2, frames, 3, height, width)
+    if known:
+        assert torch.equal(made.frames[:, :known], context.frames)
+
+
+def test_a_step_draws_more_noise_for_more_cells(clip):
+    plain, sized = (build(process=CleanFlowMatching(3.0, cells=cells)) for cells in (None, 2))
+    latents = plain.encode(clip)  # (1, 8, C, 1, 1): four times as many cells
+    (_, before, *_), (_, found, *_) = (
+        draw_step(model, latents, torch.Generator().manual_seed(3)) for model in (plain, sized)
+    )
+    assert_close(found / (1 - found), 2 * before / (1 - before))

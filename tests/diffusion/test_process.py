@@ -1,4 +1,5 @@
 import diffusers
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -47,3 +48,23 @@ def test_shift_moves_noise_levels_as_the_formula_says():
     shifted = FlowMatching(shift=3.0).draw_sigma(1000, torch.Generator().manual_seed(0))
     assert_close(shifted, 3 * plain / (1 + 2 * plain))
     assert float(plain.min()) > 0 and float(plain.max()) < 1
+
+
+def test_more_cells_are_trained_with_more_noise():
+    def levels(process, cells):
+        return process.draw_sigma(500, torch.Generator().manual_seed(0), cells)
+
+    for kind in (FlowMatching, CleanFlowMatching):
+        sized = kind(shift=3.0, cells=96)
+        assert torch.equal(levels(sized, 96), levels(kind(shift=3.0), 7))
+        assert torch.equal(levels(sized, 4 * 96), levels(kind(shift=6.0), None))
+        assert torch.equal(levels(sized, None), levels(kind(shift=3.0), None))
+    assert levels(sized, 24).mean() < levels(sized, 96).mean() < levels(sized, 384).mean()
+
+
+@pytest.mark.parametrize(
+    "wrong, named", [({"shift": 0.0}, "shift must be above 0"), ({"cells": 0}, "cells must be at least 1")]
+)
+def test_a_shift_of_nothing_is_refused(wrong, named):
+    with pytest.raises(ValueError, match=f"FlowMatching.{named}.*; got 0"):
+        CleanFlowMatching(**wrong)

@@ -231,3 +231,25 @@ def test_guidance_below_zero_is_refused():
 def test_no_steps_is_refused():
     with pytest.raises(ValueError, match="Sampler.steps must be at least 1; got 0"):
         Sampler(steps=0)
+
+
+def test_more_cells_are_sampled_with_more_noise_and_the_next_clip_is_not():
+    def levels(sampler, rows):
+        asked = []
+
+        def velocity(x, sigma):
+            asked.append(float(sigma[0]))
+            return x
+
+        list(sampler.sample(velocity, torch.randn(1, 6, 4, rows, 8)))
+        return asked
+
+    sized, plain = Sampler(4, cells=6 * 64), Sampler(4)
+    assert levels(sized, 8) == levels(plain, 8) == levels(plain, 32)
+    moved = levels(sized, 32)
+    assert moved[0] == 1.0
+    for found, before in zip(moved[1:], levels(plain, 8)[1:], strict=True):  # twice the ratio of noise
+        assert found / (1 - found) == pytest.approx(2 * before / (1 - before), rel=1e-3)
+    assert levels(sized, 8) == levels(plain, 8)
+    with pytest.raises(ValueError, match="cells needs a scheduler whose shift can be set; DDIMScheduler"):
+        Sampler(scheduler=diffusers.DDIMScheduler(), cells=8)

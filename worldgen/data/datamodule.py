@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader, Shaped
-from worldgen.data.cache.cache import identify_clips
+from worldgen.data.cache.cache import Precomputed, identify_clips, stack_columns
 from worldgen.data.loader import ResumableLoader
+from worldgen.data.packing import PackingLoader, pack_columns
 from worldgen.data.shards.members import CAPTION
 from worldgen.data.sources import ShardedClips, open_source, take_first
 from worldgen.data.transforms import NoisyClips, SensorNoise
@@ -46,6 +47,9 @@ class ClipDataModule(LightningDataModule):
         power: Batches by compute, where clips differ in shape: 1 bounds the tokens of a batch, 2 attention,
             and ``batch_size`` is that of the largest shape; 0 gives each batch as many clips. See
             `BucketLoader`.
+        packed_tokens: Clips of any shapes train in one batch, each at its own size and as if alone, as many
+            as have so many of the denoiser's tokens together; ``batch_size`` is that of validation then, and
+            ``partial`` has no meaning. Each batch is of one shape when None.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class ClipDataModule(LightningDataModule):
         clips: int | None = None,
         partial: bool = False,
         power: float = 0.0,
+        packed_tokens: int | None = None,
     ) -> None:
         super().__init__()
         least_of = (
@@ -70,20 +75,37 @@ class ClipDataModule(LightningDataModule):
             ("workers", workers, 0),
             ("seed", seed, 0),
             ("power", power, 0),
+            ("packed_tokens", 1 if packed_tokens is None else packed_tokens, 1),
         )
         for key, value, least in least_of:
             if value < least:
                 raise ValueError(f"data.{key} must be at least {least}; got {value}.")
+        if packed_tokens is not None and power:
+            raise ValueError(
+                "data.power is of batches of one shape, and data.packed_tokens packs clips of several; leave "
+                "out one or the other."
+            )
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.size, self.frames, self.noise = size, frames, noise
         self.caption_member, self.clips = caption_member, clips
-        self.partial, self.power = partial, power
+        self.partial, self.power, self.packed_tokens = partial, power, packed_tokens
+        self._tokens: Sequence[int] | None = None
         self._instead: tuple[Dataset, Callable[[list], object]] | None = None
 
     def train_on(self, dataset: Dataset, collate: Callable[[list], object]) -> None:
         """Train on what a task computed of the training clips, item by item, in place of the clips."""
         self._instead = (dataset, collate)
+
+    def train_on_latents(self, latents: Precomputed, tokens: Sequence[int]) -> None:
+        """Train on the latents of the training clips, packed where that was asked for.
+
+        Args:
+            latents: Of each clip.
+            tokens: How many the denoiser makes of each.
+        """
+        self.train_on(latents, stack_columns if self.packed_tokens is None else pack_columns)
+        self._tokens = tokens
 
     def train_source(
         self, skip: tuple[str, ...] = ("depth", "masks", "scene")
@@ -116,7 +138,13 @@ class ClipDataModule(LightningDataModule):
         return self._open(self.test, "test")
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled, full batches unless ``partial``; of one shape each where the clips have several."""
+        """Shuffled, full batches unless ``partial``; of one shape each where the clips have several.
+
+        Raises:
+            ValueError: Too few clips for a batch; clips are to be packed where nothing takes them so.
+        """
+        if self.packed_tokens is not None:
+            return self._pack(self.packed_tokens)
         dataset, collate = self._instead or (self.train_source(), stack_clips)
         mark = _mark(self._open_training())
         how = (self.batch_size, collate, self.seed, self.workers)
@@ -136,6 +164,16 @@ class ClipDataModule(LightningDataModule):
     def transfer_batch_to_device(self, batch: Clip, device: torch.device, dataloader_idx: int) -> Clip:
         """Lightning's own transfer writes into what it is given, and our types are frozen."""
         return to_device(batch, device)
+
+    def _pack(self, most: int) -> PackingLoader:
+        if self._instead is None or self._tokens is None:
+            raise ValueError(
+                "data.packed_tokens is for latents that a generator learns from (`worldgen fit`); here "
+                "batches are of one shape. Leave it out."
+            )
+        dataset, collate = self._instead
+        mark = _mark(self._open_training())
+        return PackingLoader(dataset, self._tokens, most, collate, self.seed, self.workers, mark)
 
     def _in_order(self, source: ShardedClips | VideoFolder) -> DataLoader[Clip] | BucketLoader:
         if isinstance(source, Shaped) and len(set(source.shapes)) > 1:

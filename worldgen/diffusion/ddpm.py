@@ -51,8 +51,10 @@ class DDPM(Process):
         self.sigma_max = float(self.levels.max())
         self.min_snr = min_snr
 
-    def draw_sigma(self, count: int, generator: torch.Generator) -> Float[Tensor, " B"]:
-        """Noise levels of evenly drawn steps of the table."""
+    def draw_sigma(
+        self, count: int, generator: torch.Generator, cells: int | None = None
+    ) -> Float[Tensor, " B"]:
+        """Noise levels of evenly drawn steps of the table, whatever the size of the clips."""
         device = generator.device
         steps = torch.randint(len(self.levels), (count,), generator=generator, device=device)
         return self.levels.float().to(device)[steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -21,8 +22,16 @@ class Process(ABC):
     """Highest noise level of training, and therefore of sampling."""
 
     @abstractmethod
-    def draw_sigma(self, count: int, generator: torch.Generator) -> Float[Tensor, " B"]:
-        """Noise levels for a training batch."""
+    def draw_sigma(
+        self, count: int, generator: torch.Generator, cells: int | None = None
+    ) -> Float[Tensor, " B"]:
+        """Noise levels for a training batch.
+
+        Args:
+            count: How many.
+            generator: Of what is drawn.
+            cells: Of the latent of each clip, L h w; of a process that heeds them.
+        """
 
     @abstractmethod
     def target(
@@ -78,15 +87,25 @@ class FlowMatching(Process):
 
     Args:
         shift: ``sigma -> shift sigma / (1 + (shift - 1) sigma)``; 1 leaves the levels as drawn.
+        cells: Of a latent (L h w) for which ``shift`` is meant: of n cells it is ``shift (n / cells)^(1/2)``,
+            since more cells drown in more noise (eq. 23 of the same). When None it is one for every size.
+
+    Raises:
+        ValueError: A shift that is not above 0, or no cells.
     """
 
-    def __init__(self, shift: float = 1.0) -> None:
-        self.shift = shift
+    def __init__(self, shift: float = 1.0, cells: int | None = None) -> None:
+        if not 0 < shift < math.inf:
+            raise ValueError(f"FlowMatching.shift must be above 0; got {shift}.")
+        self.shift, self.cells = shift, require_cells(cells, "FlowMatching")
 
-    def draw_sigma(self, count: int, generator: torch.Generator) -> Float[Tensor, " B"]:
+    def draw_sigma(
+        self, count: int, generator: torch.Generator, cells: int | None = None
+    ) -> Float[Tensor, " B"]:
         """Noise levels for a training batch, each in (0, 1)."""
         sigma = torch.sigmoid(torch.randn(count, generator=generator, device=generator.device))
-        return self.shift * sigma / (1 + (self.shift - 1) * sigma)
+        shift = shift_of_size(self.shift, self.cells, cells)
+        return shift * sigma / (1 + (shift - 1) * sigma)
 
     def target(
         self, x: Float[Tensor, "B ..."], eps: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"]
@@ -114,10 +133,11 @@ class CleanFlowMatching(FlowMatching):
     Args:
         shift: As in `FlowMatching`.
         floor: The noise level below which the weight stops growing.
+        cells: As in `FlowMatching`.
     """
 
-    def __init__(self, shift: float = 1.0, floor: float = 0.15) -> None:
-        super().__init__(shift)
+    def __init__(self, shift: float = 1.0, floor: float = 0.15, cells: int | None = None) -> None:
+        super().__init__(shift, cells)
         self.floor = floor
 
     def velocity(
@@ -142,3 +162,15 @@ class CleanFlowMatching(FlowMatching):
 def expand(sigma: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
     """A number of each item, with as many axes as the items have."""
     return sigma.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def shift_of_size(shift: float, meant: int | None, cells: int | None) -> float:
+    """A shift toward noise for a latent of so many cells, where it is meant for another number of them."""
+    return shift if meant is None or cells is None else shift * math.sqrt(cells / meant)
+
+
+def require_cells(cells: int | None, name: str) -> int | None:
+    """The cells that a shift is meant for; ValueError where there are none."""
+    if cells is not None and cells < 1:
+        raise ValueError(f"{name}.cells must be at least 1, or null; got {cells}.")
+    return cells

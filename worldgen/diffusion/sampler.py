@@ -12,7 +12,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from worldgen.diffusion.process import Process
+from worldgen.diffusion.process import Process, require_cells, shift_of_size
 from worldgen.diffusion.scales import Scale
 
 Velocity = Callable[[Float[Tensor, "B ..."], Float[Tensor, " B"]], Float[Tensor, "B ..."]]
@@ -36,10 +36,12 @@ class Sampler:
             things move.
         guidance: Scale of the condition, or of each slot of it by name, as `guide` uses it; 1 is plain
             conditioning, also for slots that are not named, and 0 leaves a slot out.
+        cells: Of a latent (L h w) for which the scheduler's shift is meant, as of `FlowMatching`: other sizes
+            are sampled with another one. When None, with the same.
 
     Raises:
-        ValueError: No steps, a guidance below 0, or a scheduler that does not lead from noise to the data
-            where the velocity is true.
+        ValueError: No steps, a guidance below 0, cells without a scheduler whose shift can be set, or a
+            scheduler that does not lead from noise to the data where the velocity is true.
     """
 
     sigma_max: float = 1.0
@@ -50,6 +52,7 @@ class Sampler:
         steps: int = 8,
         scheduler: SchedulerMixin | None = None,
         guidance: float | dict[str, float] = 1.0,
+        cells: int | None = None,
     ) -> None:
         if steps < 1:
             raise ValueError(f"Sampler.steps must be at least 1; got {steps}.")
@@ -59,6 +62,12 @@ class Sampler:
         self.steps, self.guidance = steps, guidance
         # What all schedulers have is not declared by their common class. Some have a length, and raise there.
         self.scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=8.0) if scheduler is None else scheduler
+        self.cells = require_cells(cells, "Sampler")
+        if cells is not None and not hasattr(self.scheduler, "set_shift"):
+            raise ValueError(
+                f"Sampler.cells needs a scheduler whose shift can be set; {type(self.scheduler).__name__} "
+                "has none. Take FlowMatchEulerDiscreteScheduler, or leave cells out."
+            )
         if scheduler is not None:
             self._require_arrival()
 
@@ -111,6 +120,9 @@ class Sampler:
             noise: Where to start.
             generator: Of what a scheduler draws that adds noise on its way; others draw nothing.
         """
+        if self.cells is not None:
+            size = noise[0].numel() // noise.shape[2]  # L h w
+            self.scheduler.set_shift(shift_of_size(self.scheduler.config.shift, self.cells, size))
         scale = Scale(self.scheduler, self.steps, noise.device)
         draws = "generator" in inspect.signature(self.scheduler.step).parameters
         chance = {"generator": generator} if draws else {}

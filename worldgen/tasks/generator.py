@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from worldgen.conditioning import Conditioner
 from worldgen.data.cache.cache import EXACT, stack_columns
 from worldgen.data.cache.precision import Columns, Storage
+from worldgen.data.packing import Packed
 from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.denoisers.base import Denoiser
@@ -28,9 +29,11 @@ from worldgen.physics.forecast import Forecast
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.optimizers import AdamW, OptimizerChoice
+from worldgen.tasks.packing import draw_pieces, packed_loss
 from worldgen.tasks.regularizers.base import Regularizer, SideBySide, regularized_loss
 from worldgen.tasks.regularizers.gradients import GradientRule, SummedGradients
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
+from worldgen.tasks.speed import count_tokens
 from worldgen.tasks.validation import (
     NOISE_BINS,
     continue_clips,
@@ -128,10 +131,16 @@ class WorldGenerator(LightningModule):
                     rank_zero_warn(warning)
         if stage != "fit":
             return
-        data.train_dataloader()  # too few clips for a batch are refused before any is encoded
+        if data.packed_tokens is None:
+            data.train_dataloader()  # too few clips for a batch are refused before any is encoded
+        elif self.regularizers:
+            raise ValueError(
+                "model.regularizers are asked of clips of one shape, and data.packed_tokens packs several; "
+                "leave one of them out."
+            )
         try_shapes(self.model, data)
         latents = precompute_latents(self.model, data, self.cache, self.storage)
-        data.train_on(latents, stack_columns)
+        data.train_on_latents(latents, [count_tokens(self.model.denoiser, shape) for shape in latents.shapes])
         prepared = [one.prepare(self.model, data, self.cache, self.storage) for one in self.regularizers]
         beside = SideBySide(latents, prepared)
         self._counts = beside.counts
@@ -146,8 +155,12 @@ class WorldGenerator(LightningModule):
         )
         self.model.latent_std.copy_(changes.std())
 
-    def training_step(self, batch: Columns, index: int) -> Float[Tensor, ""]:
+    def training_step(self, batch: Columns | Packed, index: int) -> Float[Tensor, ""]:
         generator = step_generator(self, self.seed, index)
+        if isinstance(batch, Packed):
+            loss = packed_loss(self.model, draw_pieces(self.model, batch, generator))
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+            return loss
         latents, targets = self.latents_of(batch)
         draws = draw_step(self.model, latents, generator)
         latents = latents.draw_reading(generator)

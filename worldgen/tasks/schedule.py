@@ -11,6 +11,9 @@ from torch import Tensor
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
 
+Draws = tuple[Tensor, Tensor, Tensor, Tensor]
+"""``which, sigma, eps, keep`` of `WorldModel.loss`."""
+
 
 def warm_then_decay(
     optimizer: torch.optim.Optimizer, warmup: int, total: int, decay: float = 0.4
@@ -65,10 +68,8 @@ def step_generator(task: LightningModule, seed: int, index: int) -> torch.Genera
     return torch.Generator(task.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
 
 
-def draw_step(
-    model: WorldModel, latents: Latents, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All that a training step draws at random: ``which, sigma, eps, keep`` of `WorldModel.loss`.
+def draw_step(model: WorldModel, latents: Latents, generator: torch.Generator) -> Draws:
+    """All that a training step draws at random.
 
     Each is drawn from a generator of its own, so that a model that draws more of one of them, as for one more
     encoder, has the others as before.
@@ -78,7 +79,8 @@ def draw_step(
     of_which, of_sigma, of_eps, of_keep = (torch.Generator(device).manual_seed(seed) for seed in seeds)
     odds = model.context_odds * model.leaving_contexts(latents.z.shape[1])
     which = torch.multinomial(odds, count, replacement=True, generator=of_which)
-    sigma = model.process.draw_sigma(count, of_sigma)
+    steps, _, rows, columns = latents.z.shape[1:]
+    sigma = model.process.draw_sigma(count, of_sigma, steps * rows * columns)
     keep = model.conditioner.draw_keep(count, of_keep)
     eps = torch.randn(latents.z.shape, generator=of_eps, device=device)
     return which, sigma, eps, keep

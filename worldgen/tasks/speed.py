@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from worldgen.data.packing import Packed
+from worldgen.latents import Latents
+from worldgen.tasks.schedule import draw_step
 
 _SIDE = 2048
 """Of the matrices that a machine's peak is measured with."""
@@ -22,9 +26,10 @@ class SpeedLog(Callback):
 
     Tokens are those of the denoiser, or latent cells where it has none. MFU (Chowdhery et al. 2022,
     2204.02311, appendix B) is the arithmetic that the model needs over what the machine could have done in
-    the time, validation left out. What a step needs is counted once for each shape of batch: matrix products,
-    convolutions and attention of the forward pass, times 3 with the backward pass. So what is computed again
-    by gradient checkpointing does not count, and of layers that stand still a little too much does.
+    the time, validation left out. What a step needs is counted once for each shape of batch, or of clip where
+    several are packed: matrix products, convolutions and attention of the forward pass, times 3 with the
+    backward pass. So what is computed again by gradient checkpointing does not count, and of layers that
+    stand still a little too much does.
 
     Args:
         peak: Of one process, in TFLOP/s, as its data sheet says; when None, the speed of a product of two
@@ -55,7 +60,9 @@ class SpeedLog(Callback):
     ) -> None:
         if self._start is None:
             self._start, self._away = _now(pl_module), 0.0
-        if tuple(batch[0].shape) not in self._counts:
+        if isinstance(batch, Packed):
+            self._count_clips(pl_module, batch)
+        elif tuple(batch[0].shape) not in self._counts:
             self._left = _now(pl_module)
             self._counter = FlopCounterMode(display=False, custom_mapping=_CPU)
             self._counter.__enter__()
@@ -66,22 +73,19 @@ class SpeedLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        shape = tuple(batch[0].shape)
         if self._counter is not None:
             self._stop_counting()
+            shape = tuple(batch[0].shape)
             needed = 3.0 * self._counter.get_total_flops()
             self._counts[shape], self._counter = needed, None
-            given = "as given" if self.peak else "measured with matrices of 2048 rows"
-            rank_zero_info(
-                f"A step of {shape[0]} clips of latent {' x '.join(map(str, shape[1:]))} needs {needed:.3g} "
-                f"FLOPs: 3 x the matrix products, convolutions and attention of a forward pass. MFU is of "
-                f"{self._peak / 1e12:.3g} TFLOP/s, {given}."
-            )
+            self._tell(shape, needed)
             self._away += _now(pl_module) - self._left  # counting takes its time, too
             return
         denoiser: Any = pl_module.model.denoiser  # pyright: ignore[reportAttributeAccessIssue]
-        self._tokens += count_tokens(denoiser, batch[0])
-        self._operations += self._counts[shape]
+        for z in [part[0] for part in batch.parts] if isinstance(batch, Packed) else [batch[0]]:
+            self._tokens += len(z) * count_tokens(denoiser, z.shape[1:])
+            one = self._counts.get((1, *z.shape[1:]), 0.0)
+            self._operations += len(z) * one if isinstance(batch, Packed) else self._counts[tuple(z.shape)]
         every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if every and trainer.global_step and trainer.global_step % every == 0:
             self._log(pl_module)
@@ -94,6 +98,30 @@ class SpeedLog(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._stop_counting()
+
+    def _count_clips(self, module: LightningModule, batch: Packed) -> None:
+        """Of packed clips no two batches are alike: a clip of each shape is counted by itself."""
+        model: Any = module.model
+        for columns in batch.parts:
+            shape = (1, *columns[0].shape[1:])
+            if shape in self._counts:
+                continue
+            left = _now(module)
+            clip = Latents.from_columns(tuple(column[:1] for column in columns))
+            generator = torch.Generator(module.device).manual_seed(0)
+            with FlopCounterMode(display=False, custom_mapping=_CPU) as counter:
+                model.loss(clip, *draw_step(model, clip, generator))
+            self._counts[shape] = 3.0 * counter.get_total_flops()
+            self._tell(shape, self._counts[shape])
+            self._away += _now(module) - left
+
+    def _tell(self, shape: tuple[int, ...], needed: float) -> None:
+        given = "as given" if self.peak else "measured with matrices of 2048 rows"
+        rank_zero_info(
+            f"A step of {shape[0]} clips of latent {' x '.join(map(str, shape[1:]))} needs {needed:.3g} "
+            f"FLOPs: 3 x the matrix products, convolutions and attention of a forward pass. MFU is of "
+            f"{self._peak / 1e12:.3g} TFLOP/s, {given}."
+        )
 
     def _stop_counting(self) -> None:
         if self._counter is not None and self._counter.mode is not None:
@@ -109,10 +137,10 @@ class SpeedLog(Callback):
         self._start = now
 
 
-def count_tokens(denoiser: nn.Module, z: Float[Tensor, "B L C h w"]) -> float:
-    """Tokens of the denoiser in a batch of latents; cells where it has no tokens."""
-    cells = z.shape[0] * z.shape[1] * z.shape[3] * z.shape[4]
-    return cells / math.prod(getattr(denoiser, "patch", (1, 1, 1)))
+def count_tokens(denoiser: nn.Module, shape: Sequence[int]) -> int:
+    """Tokens that the denoiser makes of a latent of shape (L, C, h, w); cells where it has no tokens."""
+    steps, _, rows, columns = shape
+    return steps * rows * columns // math.prod(getattr(denoiser, "patch", (1, 1, 1)))
 
 
 def measure_peak(device: torch.device, of_bf16: bool) -> float:

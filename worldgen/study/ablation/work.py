@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.packing import Packed
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation.compare import measure_names
 from worldgen.evaluation.generator import OF_A_CELL, evaluate_folder
@@ -32,6 +34,7 @@ from worldgen.study.ablation.cells import REPORT, Cell, Study
 from worldgen.study.ablation.experiment import BASE
 from worldgen.tasks.encoding import unread_members
 from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.packing import draw_pieces
 from worldgen.tasks.schedule import draw_step, step_generator
 
 LOG_FILE, STEP_FILE = "log.txt", "step"
@@ -155,13 +158,12 @@ def _start_of(study: Study, cell: Cell) -> Path:
 def _try(study: Study, cell: Cell, folder: Path) -> Trial:
     words = [*study.words(cell), f"--model.start={_start_of(study, cell)}"]
     whole = configure(WorldGenerator, ClipDataModule, words)
-    loader = whole.datamodule.train_dataloader()
-    batches = _hash_of([loader.mark.encode(), repr(loader.order_of(0)).encode()])
+    batches, batch_size = _first_batches(whole.datamodule)
     start = tuple((name, _hash([value])) for name, value in whole.model.model.trained_state().items())
     encode = _time_encoding(whole.model, whole.datamodule)
     few = [
         *words,
-        f"--data.clips={min(2 * loader.batch_size, len(loader.dataset))}",
+        f"--data.clips={min(2 * batch_size, len(whole.datamodule.train_source()))}",
         "--data.val=null",
         f"--trainer.logger.init_args.save_dir={folder}",
         f"--model.cache={folder / 'cache'}",
@@ -194,6 +196,18 @@ def _try(study: Study, cell: Cell, folder: Path) -> Trial:
     )
 
 
+def _first_batches(data: ClipDataModule) -> tuple[str, int]:
+    """What tells the batches of a run from those of another, and how many clips fill one."""
+    if data.packed_tokens is not None:  # who lies with whom is known once the clips are encoded
+        alone = copy(data)
+        alone.packed_tokens, alone.batch_size, alone.partial = None, 1, True
+        loader = alone.train_dataloader()
+        rule = f"{data.packed_tokens} tokens, seed {data.seed}"
+        return _hash_of([loader.mark.encode(), rule.encode()]), 8
+    loader = data.train_dataloader()
+    return _hash_of([loader.mark.encode(), repr(loader.order_of(0)).encode()]), loader.batch_size
+
+
 def _time_encoding(task: WorldGenerator, data: ClipDataModule) -> float:
     """Seconds that the frozen parts take for a clip."""
     source = data.train_source(unread_members(task.model))
@@ -216,8 +230,12 @@ class _StopEarly(Callback):
     ) -> None:
         assert isinstance(pl_module, WorldGenerator)
         generator = step_generator(pl_module, pl_module.seed, batch_idx)
-        which, sigma, eps, _ = draw_step(pl_module.model, pl_module.latents_of(batch)[0], generator)
-        self.noise.append(_hash([which, sigma, eps]).encode())
+        if isinstance(batch, Packed):
+            pieces = draw_pieces(pl_module.model, batch, generator)
+            drawn = [one for piece in pieces for one in piece.draws[:3]]
+        else:
+            drawn = draw_step(pl_module.model, pl_module.latents_of(batch)[0], generator)[:3]
+        self.noise.append(_hash(list(drawn)).encode())
         self._begun = time.monotonic()
 
     def on_train_batch_end(

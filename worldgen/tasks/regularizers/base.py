@@ -17,9 +17,7 @@ from worldgen.data.datamodule import ClipDataModule
 from worldgen.diffusion.denoisers.base import block_tokens
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
-
-Draws = tuple[Tensor, Tensor, Tensor, Tensor]
-"""``which, sigma, eps, keep`` of `WorldModel.loss`."""
+from worldgen.tasks.schedule import Draws
 
 
 class TrainingStep(NamedTuple):
