@@ -60,6 +60,8 @@ SMALL = {
     },
 }
 """The smallest fit."""
+TWO = "--trainer.devices 2 --trainer.accelerator cpu --trainer.strategy ddp"
+"""Processes that share a batch, by gloo."""
 DRAWN = re.compile(r"-[0-9a-f]{8}(?=\.(index\.jsonl|safetensors)$)")
 """Of a part of a cache."""
 RUN = "/version_"
@@ -97,6 +99,7 @@ def cases() -> dict[str, Case]:
         "import": Case("data import ../inputs/videos --size 32 --frames 8 --processes 2 --out out"),
         "fit": Case(fit, last_checkpoint, made),
         "fit, 2 workers": Case(f"{fit} --data.workers 2", last_checkpoint, made),
+        "fit, 2 processes": Case(f"{fit} {TWO}", last_checkpoint, made),
         "evaluate run": Case("evaluate run ../inputs/run --data ../inputs/test --out out"),
         "evaluate videos": Case("evaluate videos ../inputs/videos --processes 2 --out out"),
         "calibrate": Case("calibrate --families drop --clips 2 --processes 2 --out out"),

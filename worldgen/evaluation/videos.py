@@ -235,12 +235,12 @@ def _record(folder: Path, path: Path, how: Capture, tracking: Tracking) -> Recor
 def _excuse(
     where: tuple[torch.Tensor, torch.Tensor, torch.Tensor], hidden: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Nothing is expected where it is hidden (T N), and what is gone there, or after it, is not judged."""
+    """What comes or goes where it is hidden (T N), or beside that, is not judged."""
     expected, excused, cut = where
     near = hidden.clone()
     near[1:] |= hidden[:-1]
     near[:-1] |= hidden[1:]
-    return expected & ~hidden, excused | near, cut
+    return expected, excused | near, cut
 
 
 def check_video(
@@ -268,16 +268,16 @@ def check_video(
     if lost.any():
         tracked = fill_tracks(tracked, places)
     height, width = clip.frames.shape[-2:]
+    hidden = lost[:, None].expand_as(tracked.trajectory.present[0])
+    if tracked.hidden is not None:
+        hidden = hidden | tracked.hidden
     where = (
-        expected_presence(tracked.in_image, height, width),
+        expected_presence(tracked.in_image, hidden, height, width),
         exits(tracked.in_image, None, height, width),
         exits(tracked.in_image, None, height, width, margin=0.0),
     )
     if tracked.torn is not None:
         where = (*where[:2], where[2] | tracked.torn)
-    hidden = lost[:, None].expand_as(where[0])
-    if tracked.joined is not None:
-        hidden = hidden | tracked.joined
     where = _excuse(where, hidden)
     motion, measures, unscaled, sigma = tracked.trajectory, [], "", tracked.sigma
     if lost.any():

@@ -1,10 +1,11 @@
-"""Momentum of what nothing pushes: elastic and sticky collisions in closed form."""
+"""Momentum of what nothing pushes, and energy over contacts: closed forms, an elastic bounce by MuJoCo."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.metrics.elastic import RADIUS, bounce
 from tests.metrics.paths import of, path, times
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.tracking.colors import trajectory_of
@@ -78,3 +79,17 @@ def test_it_does_not_apply_where_the_world_pushes_or_noise_hides_it():
     assert "tell no masses" in momentum(replace(right, metric=False)).note
     lone = of(path(times(16), 0.0, 2.0))
     assert "fewer than two smooth stretches" in momentum(lone).note
+
+
+@pytest.mark.parametrize("fps", [25, 100, 200])
+def test_frames_within_a_contact_are_not_asked_for_their_energy(fps):
+    right = bounce(fps)
+    assert (right.position[0, :, 0, 2] < RADIUS - 0.01).any(), "some frame falls into the contact"
+    found = assess(right, clip="x", source="truth")["energy_gain"]
+    assert found.value < 1e-3 and "loss 0.000" in found.note
+    # A tenth of the energy more after it is seen.
+    height = right.position[0, :, 0, 2] - RADIUS
+    after = torch.arange(len(height)) > int(height.argmin())
+    raised = right.position.clone()
+    raised[0, after & (height > 0), 0, 2] += 0.1 * height[after & (height > 0)]
+    assert assess(replace(right, position=raised), clip="x", source="truth")["energy_gain"].value > 0.05

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.metrics.elastic import bounce
 from worldgen.metrics.checks.replay import (
     OwnError,
     assess_replay,
@@ -291,3 +292,19 @@ def test_a_real_toss_goes_on_as_it_began():
     order[6:] = order[6:].flip(0)
     nonsense = replace(toss, position=toss.position[:, order])
     assert assess_replay(nonsense, clip="toss", floor=None)[0]["replay_error"].score < 0.2
+
+
+@pytest.mark.parametrize("fps", [100, 200])
+def test_a_contact_that_comes_a_little_later_than_in_the_replay_takes_no_energy(fps):
+    right = bounce(fps)
+    forecast = replay(right, None, floor=0.0)
+    forecast = replace(
+        forecast, fitted=6, sigma=1e-3, trajectory=replace(forecast.trajectory, position=right.position)
+    )
+    late = bounce(fps, late=0.004)
+    for check in (check_energy, check_replayed_momentum):
+        assert check(late, forecast).score > 0.99
+    # What comes back higher does have more.
+    position = late.position.clone()
+    position[0, len(position[0]) // 2 :, 0, 2] *= 1.3
+    assert check_energy(replace(late, position=position), forecast).score < 0.5

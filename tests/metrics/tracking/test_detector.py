@@ -87,7 +87,7 @@ def test_boxes_are_exact_keep_their_names_and_one_thing_has_one_box():
     columns = sorted(tracks.position[0, :, :, 0].T.tolist())
     assert columns == [[20 + 6.0 * t for t in range(12)], [86 - 6.0 * t for t in range(12)]]
     assert tracks.extent[0, 0, 0].item() == pytest.approx(6.0)  # the disc that fills the box
-    expected = expected_presence(tracks, 160, 120)
+    expected = expected_presence(tracks, torch.zeros_like(tracks.present[0]), 160, 120)
     assert expected.all()
 
 

@@ -10,7 +10,6 @@ from worldgen.metrics.tracking.linking import (
     Tracked,
     Untrackable,
     assemble,
-    find_joined,
     find_torn,
     link,
     moving_tracks,
@@ -86,23 +85,3 @@ def test_a_jump_of_area_tells_that_the_middle_jumps(areas, torn):
 def test_frames_that_are_not_there_tear_nothing():
     track = Track({frame: Blob(3.0 * frame, 8.0, area) for frame, area in ((0, 100.0), (3, 130.0))})
     assert not find_torn([track], 4).any()
-
-
-def test_things_that_touch_are_one_blob_until_they_part():
-    left = {frame: Blob(10.0 + 3 * frame, 8.0, 100.0) for frame in range(8) if frame not in (3, 4)}
-    right = {frame: Blob(31.0, 8.0, 200.0 if frame in (3, 4) else 100.0) for frame in range(8)}
-    joined = find_joined([Track(left), Track(right)], 8)
-    assert joined.nonzero().tolist() == [[3, 0], [4, 0]]
-    # They never part again; and what parts was one thing with the other before.
-    for kept, hidden in ((range(3), range(3, 8)), (range(5, 8), range(5))):
-        alone = {frame: Blob(24.0, 8.0, 100.0) for frame in kept}
-        both = {frame: Blob(31.0, 8.0, 200.0 if frame in hidden else 100.0) for frame in range(8)}
-        assert find_joined([Track(alone), Track(both)], 8)[:, 0].nonzero()[:, 0].tolist() == list(hidden)
-
-
-def test_what_vanishes_beside_another_is_not_joined_to_it():
-    left = {frame: Blob(24.0, 8.0, 100.0) for frame in range(8) if frame not in (3, 4)}
-    right = {frame: Blob(31.0, 8.0, 104.0) for frame in range(8)}
-    assert not find_joined([Track(left), Track(right)], 8).any()
-    far = {frame: Blob(90.0, 8.0, 200.0 if frame in (3, 4) else 100.0) for frame in range(8)}
-    assert not find_joined([Track(left), Track(far)], 8).any()

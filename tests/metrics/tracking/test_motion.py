@@ -43,7 +43,7 @@ def falling(frames: int = 30) -> list[tuple[float, float]]:
 
 def report_of(clip: Clip) -> PhysicsReport:
     found = track_motion(clip).trajectory
-    expected = expected_presence(found, *clip.frames.shape[-2:])
+    expected = expected_presence(found, torch.zeros_like(found.present[0]), *clip.frames.shape[-2:])
     return assess(found, clip="test", source="readout", expected=expected)
 
 

@@ -51,6 +51,8 @@ _ENERGY = blank_states("replay_energy", "J", 1.0, ("teleport between frames", "v
 _MOMENTUM = blank_states(
     "replay_momentum", "kg m/s", 1.0, ("what keeps each velocity", "vanishing", "copies")
 )
+_LASTING = 3
+"""Frames with a kick on end, from which on a contact lasts for several: a bounce between two has two."""
 _BLANKS = (_ERROR, _HORIZON, _MISFIT, _CONTACTS, _OVERLAP, _ENERGY, _MOMENTUM)
 
 
@@ -285,6 +287,7 @@ def _audit(
     seen = tracks.present[0][:, shown].all(dim=1)
     whole = seen[2:] & seen[1:-1] & seen[:-2]
     whole &= torch.arange(1, len(seen) - 1) >= forecast.fitted
+    whole &= ~_lasting_contacts(forecast)[1:-1]
     if int(whole.sum()) < 3:
         return None, whole
     level = float(forecast.trajectory.position[0, :, shown, 2].min())
@@ -304,6 +307,19 @@ def _audit(
         total = energy(exact, forecast.gravity, level)[0, 1:-1, shown].sum(dim=-1)
         found.append((total, momentum(exact.velocity[0, 1:-1, shown], exact.mass[0, shown])))
     return (found[0], found[1]), whole
+
+
+def _lasting_contacts(forecast: Replay) -> Bool[Tensor, " T"]:
+    """Frames beside and within contacts of the replay that last for several: what is in them is no motion."""
+    near = np.zeros(forecast.trajectory.position.shape[1], dtype=bool)
+    for number in _replayed(forecast):
+        path = forecast.trajectory.position[0, :, number].double().numpy()
+        kinked = find_kinks(path, np.ones(len(path), dtype=bool))
+        for first in _events(np.flatnonzero(kinked)):
+            last = first + int(np.argmin(np.append(kinked[first:], False)))
+            if last - first >= _LASTING:
+                near[max(first - 1, 0) : last + 1] = True
+    return torch.from_numpy(near)
 
 
 def _moves(tracks: Trajectory, forecast: Replay) -> bool:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from worldgen.metrics.tracking.light import CHANGE, relight
+from worldgen.metrics.tracking.uncovered import uncover
 
 SMALLEST = 6e-5
 """Area of a blob as a share of the image, at least."""
@@ -62,6 +63,8 @@ def find_background(
         relit = relight(frames, image, beat)
         changes = np.abs(relit - image).max(axis=1)
         behind = _look_behind(relit, changes, image, beat)
+        if behind is None:
+            behind = uncover(relit, changes, image)
         if behind is None:
             break
         image = np.where(np.isfinite(behind), behind, image)

@@ -21,8 +21,6 @@ _STEADY = 0.1
 """Change of area from one frame to the next, in shares of it, that a turn or a nearer place makes."""
 _EDGE = 0.5
 """Pixels of the outline by which noise moves it."""
-_BOTH = 0.75
-"""Area of one blob, at least, as a share of that of two things, if both are in it."""
 _FOREIGN = 1e6
 """Pixels that are added to the distance of things with different labels."""
 
@@ -42,6 +40,8 @@ class Blob:
     """What a detector takes it for."""
     whole: bool = True
     """It does not reach the edge of what the frame shows: only then is its center that of the object."""
+    box: tuple[float, float, float, float] | None = None
+    """Columns and rows at which it begins and ends: left, top, right, bottom; None where not known."""
 
 
 @dataclass
@@ -96,8 +96,8 @@ class Tracked:
     torn: Bool[Tensor, "T N"] | None = None
     """Where a thing seems to lose or gain a part, so that its middle jumps (`find_torn`); None where it does
     not."""
-    joined: Bool[Tensor, "T N"] | None = None
-    """Where a thing is not seen by itself, but in one with another (`find_joined`); None where none is."""
+    hidden: Bool[Tensor, "T N"] | None = None
+    """Where a thing is there, but not seen by itself (`hidden.find_hidden`); None where that is not known."""
 
     @property
     def in_image(self) -> Trajectory:
@@ -156,9 +156,20 @@ def _join_pieces(blobs: list[Blob], tracks: list[Track], predicted: Float[np.nda
         area = [blobs[index].area for index in own]
         x, y = np.average(places[own], axis=0, weights=area)
         whole = all(blobs[index].whole for index in own)
-        joined.append(Blob(float(x), float(y), sum(area), whole=whole))
+        joined.append(
+            Blob(float(x), float(y), sum(area), whole=whole, box=_span([blobs[index] for index in own]))
+        )
         apart -= set(own)
     return [*boxes, *(blobs[index] for index in sorted(apart)), *joined]
+
+
+def _span(pieces: list[Blob]) -> tuple[float, float, float, float] | None:
+    """The box around those of some pieces."""
+    boxes = np.array([piece.box for piece in pieces if piece.box is not None])
+    if len(boxes) < len(pieces):
+        return None
+    (left, top), (right, bottom) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return float(left), float(top), float(right), float(bottom)
 
 
 def moving_tracks(tracks: list[Track], what: str) -> list[Track]:
@@ -202,41 +213,6 @@ def find_torn(tracks: list[Track], frames: int) -> Bool[Tensor, "T N"]:
         for step in np.flatnonzero(jumps):
             torn[[known[step], known[step + 1]], index] = True
     return torn
-
-
-def find_joined(tracks: list[Track], frames: int) -> Bool[Tensor, "T N"]:
-    """Where a thing has no blob of its own, and that of another, beside it, is as large as both.
-
-    Things that touch are one blob until they part: none has gone meanwhile, and none comes then.
-
-    Args:
-        tracks: One object each.
-        frames: T.
-    """
-    joined = torch.zeros(frames, len(tracks), dtype=torch.bool)
-    for index, track in enumerate(tracks):
-        first, last = min(track.blobs), track.last
-        missed = [frame for frame in range(first, last) if frame not in track.blobs]
-        # Backward from the first frame and forward from the last one, as long as it goes on.
-        for stretch in (missed, range(first - 1, -1, -1), range(last + 1, frames)):
-            for frame in stretch:
-                known = min(track.blobs, key=lambda own: abs(own - frame))
-                if any(_holds(other, track, frame, known) for other in tracks if other is not track):
-                    joined[frame, index] = True
-                elif stretch is not missed:
-                    break
-    return joined
-
-
-def _holds(other: Track, track: Track, frame: int, known: int) -> bool:
-    """Whether the blob of another track covers this one, too, which was seen by itself in a known frame."""
-    blob, here = other.blobs.get(frame), track.blobs[known]
-    beside = other.blobs.get(known)
-    if blob is None or beside is None:
-        return False
-    reach = float(np.sqrt(beside.area / np.pi) + np.sqrt(here.area / np.pi))
-    near = float(np.hypot(beside.x - here.x, beside.y - here.y)) < 2 * reach
-    return near and blob.area > _BOTH * (beside.area + here.area) and blob.area > beside.area + here.area / 2
 
 
 def assemble(

@@ -36,7 +36,7 @@ def fill_tracks(tracked: Tracked, places: Sequence[int]) -> Tracked:
         trajectory=spread,
         camera=None if tracked.camera is None else tracked.camera[last],
         torn=None if tracked.torn is None else tracked.torn[last],
-        joined=None if tracked.joined is None else tracked.joined[last],
+        hidden=None if tracked.hidden is None else tracked.hidden[last],
     )
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from worldgen.metrics.tracking.background import CHANGE, find_background, label_changes, smallest_area
 from worldgen.metrics.tracking.camera_motion import align, find_camera_path
+from worldgen.metrics.tracking.hidden import find_hidden
 from worldgen.metrics.tracking.linking import (
     PATIENCE,
     SHORTEST,
@@ -27,7 +28,6 @@ from worldgen.metrics.tracking.linking import (
     Tracked,
     Untrackable,
     assemble,
-    find_joined,
     find_torn,
     link,
     moving_tracks,
@@ -104,7 +104,7 @@ def track_motion(clip: Clip, beat: Callable[[], None] = lambda: None) -> Tracked
         assemble(objects, frames, still.scale, still.corner, clip.fps),
         still.camera,
         torn=find_torn(objects, frames),
-        joined=find_joined(objects, frames),
+        hidden=find_hidden(objects, still.changes, beat),
     )
 
 
@@ -150,7 +150,9 @@ def _count_changed(changes: Float[np.ndarray, "T h w"]) -> int:
     return int(changed.sum()) if float(changed.mean()) > 0.1 else 0
 
 
-def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[Tensor, "T N"]:
+def expected_presence(
+    trajectory: Trajectory, hidden: Bool[Tensor, "T N"], height: int, width: int
+) -> Bool[Tensor, "T N"]:
     """Where `track_motion`'s objects ought to be seen if none appears or vanishes inside the image.
 
     What is there in the first frames, or comes in over the border, stays until it leaves over the border;
@@ -158,6 +160,7 @@ def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[T
 
     Args:
         trajectory: B = 1, pixels of the frames themselves (`Tracked.in_image`).
+        hidden: Where they are there, and not seen.
         height: Of the image, pixels.
         width: Of the image, pixels.
     """
@@ -169,11 +172,12 @@ def expected_presence(trajectory: Trajectory, height: int, width: int) -> Bool[T
         first, last = int(seen[0]), int(seen[-1])
         place = trajectory.position[0, seen][:, index, ::2] * torch.tensor([1.0, -1.0])
         reach = float(trajectory.extent[0, index, 2]) + _BORDER * size
-        enters = first <= PATIENCE or _goes_out(place.flip(0), seen.flip(0), reach, size)
+        there = int(hidden[:first, index].logical_not().sum())  # what is hidden before is hidden up to it
+        enters = there <= PATIENCE or _goes_out(place.flip(0), seen.flip(0), reach, size)
         leaves = _goes_out(place, seen, reach, size)
         if enters:
             expected[first : last + 1 if leaves else None, index] = True
-    return expected
+    return expected & ~hidden
 
 
 def _goes_out(
@@ -229,5 +233,6 @@ def _find_blobs(change: Float[np.ndarray, "h w"]) -> list[Blob]:
         area = float(weights.sum())
         y, x = np.mgrid[rows.start : rows.start + own.shape[0], columns.start : columns.start + own.shape[1]]
         center = float((weights * x).sum() / area), float((weights * y).sum() / area)
-        blobs.append(Blob(*center, area, whole=bool(inside[box][covered].all())))
+        edges = float(box[1].start), float(box[0].start), float(box[1].stop), float(box[0].stop)
+        blobs.append(Blob(*center, area, whole=bool(inside[box][covered].all()), box=edges))
     return blobs
