@@ -45,9 +45,12 @@ def judge(clip: Clip, path: Path) -> tuple[float, float, bool] | None:
         report = check_video(path).exhibits[0].report
     except ValueError:
         return None
-    checks = [report[name] for name in NAMES]
-    alarm = any(check.score is not None and check.score < PASSING for check in checks)
-    return checks[0].value, checks[1].value, alarm
+    found = [report[name] for name in NAMES]
+    alarm = any(check.score is not None and check.score < PASSING for check in found)
+    permanence, births = (
+        best if check.value is None else check.value for check, best in zip(found, BEST, strict=True)
+    )
+    return permanence, births, alarm
 
 
 def auroc(broken: list[float], right: list[float]) -> float:

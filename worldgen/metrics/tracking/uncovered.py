@@ -62,7 +62,7 @@ def uncover(
         shown &= own & (np.abs(seen - around[(slice(None), *box)]).max(axis=0) < _ALIKE * off[box])
         if shown.sum() >= _SHOWN * own.sum() and _edged(image, figures, label, box) >= _EDGED:
             # One pixel more: the soft edge of the thing.
-            soft = ndimage.binary_dilation(own, _SQUARE) & zone[box]
+            soft = np.logical_and(ndimage.binary_dilation(own, _SQUARE), zone[box])
             behind = np.where(shown, seen, around[(slice(None), *box)])
             found[(slice(None), *box)] = np.where(soft, behind, found[(slice(None), *box)])
     return found if count and np.isfinite(found).any() else None
@@ -83,7 +83,7 @@ def _edged(
     """Share of a figure's outline along which the image has an edge: elsewhere it goes on beside it."""
     wide = tuple(slice(max(side.start - _RIM - 2, 0), side.stop + _RIM + 2) for side in box)
     own, shown = figures[wide] == label, image[(slice(None), *wide)]
-    outline = own & ndimage.binary_dilation(~own, _SQUARE)
+    outline = np.logical_and(own, ndimage.binary_dilation(~own, _SQUARE))
     beside = _surroundings(shown, np.asarray(ndimage.binary_dilation(own, _SQUARE, iterations=2), dtype=bool))
     return float((np.abs(shown - beside).max(axis=0)[outline] > CHANGE).mean())
 
