@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,11 +82,11 @@ def padded_loss(model: WorldModel, pieces: Sequence[Piece]) -> Tensor:
         conditions.append(condition)
         levels.append(sigma)
     largest = [max(one.shape[axis] for one in clean) for axis in (0, 2, 3)]
-    sigma, (_, high, wide) = torch.cat(levels), model.denoiser.patch
+    sigma, (_, high, wide) = torch.cat(levels), model.denoiser.sites.patch
     mask = torch.zeros(len(clean), largest[0], largest[1] // high, largest[2] // wide, dtype=torch.bool)
     for place, one in enumerate(clean):
         mask[place, : one.shape[0], : one.shape[2] // high, : one.shape[3] // wide] = True
-    for block in model.denoiser.blocks:
+    for block in blocks_of(model):
         block.attention.mask = mask.flatten(1)[:, None, None]
     dense = [torch.stack([pad_to(one, largest) for one in many]) for many in (noisy, beside)]
     made = model.denoiser(dense[0], sigma, dense[1], join_conditions(conditions))
@@ -117,10 +118,16 @@ def build() -> WorldModel:
     )  # fmt: skip
 
 
+def blocks_of(model: WorldModel) -> Iterator[Any]:
+    """Of its `DiT`."""
+    assert isinstance(model.denoiser, DiT)
+    yield from model.denoiser.blocks
+
+
 def masked(model: WorldModel) -> WorldModel:
     """A copy whose attention is masked."""
     other = deepcopy(model)
-    for block in other.denoiser.blocks:
+    for block in blocks_of(other):
         block.attention.__class__ = MaskedAttention
     return other
 

@@ -5,7 +5,10 @@ import sys
 
 import torch
 
-from worldgen.study.ablation.work import Trial, _alone, _sentence
+from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.shards.shards import write_shards
+from worldgen.study.ablation.work import Trial, _alone, _first_batches, _sentence
+from worldgen.types import Clip
 
 
 def trial(**changes):
@@ -39,3 +42,17 @@ def test_work_runs_on_one_thread_and_its_words_go_to_the_log(tmp_path, capsys):
 
 def test_an_error_is_one_line():
     assert _sentence(ValueError("Two\n lines.")) == "Two lines." and _sentence(KeyError()) == "KeyError"
+
+
+def test_batches_that_are_packed_otherwise_are_other_batches(tmp_path):
+    clips = [Clip(torch.rand(1, 4, 3, 8, 8), torch.tensor([25.0]), ("a ball",)) for _ in range(12)]
+    write_shards(clips, tmp_path)
+
+    def named(**more):
+        return _first_batches(ClipDataModule(train=tmp_path, batch_size=2, **more))
+
+    assert named(packed_tokens=8) == named(packed_tokens=8)
+    other = named(packed_tokens=9), named(packed_tokens=8, seed=1)
+    every = [named(packed_tokens=8), *other, named(), named(seed=1)]
+    assert len({batches for batches, _ in every}) == 5
+    assert named()[1] == 2 and named(packed_tokens=8)[1] == 8
