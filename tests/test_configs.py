@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from safetensors.torch import save_file
 
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.diffusion.denoisers.registers import RegisterDiT
 from worldgen.encoders.adapterhub import Bottleneck
 from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
@@ -222,3 +223,21 @@ def test_every_yaml_opens_with_its_command_or_what_it_is(path):
 def test_a_misspelled_key_is_refused():
     with pytest.raises(Exception, match="lrr"):
         parser_of(WorldGenerator).parse_object({"model": {"lrr": 1.0}})
+
+
+PHYSICS = [
+    path for path in sorted((CONFIGS / "physics").glob("*.yaml")) if "regularizers:" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", PHYSICS, ids=lambda path: path.stem)
+def test_every_regularizer_of_a_config_is_built_and_leaves_the_denoiser_its_size(path):
+    before = [
+        CONFIGS / name
+        for name in ("base.yaml", "size/nano.yaml", "ablations/state_latent.yaml", "physics/told.yaml")
+    ]
+    task = build_task(*before, path)
+    names = re.findall(r"regularizers\.\w+\.(\w+Regularizer)", path.read_text())
+    assert [type(one).__name__ for one in task.regularizers] == names != []
+    assert task.model.denoiser.patch == (1, 1, 1) and len(task.model.denoiser.blocks) == 4
+    assert isinstance(task.model.denoiser, RegisterDiT) == ("RegisterDiT" in path.read_text())

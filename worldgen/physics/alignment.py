@@ -64,11 +64,12 @@ def on_common_grid(
     own: Float[Tensor, "B T H W D"], other: Float[Tensor, "B U I J E"]
 ) -> tuple[Float[Tensor, "B t h w D"], Float[Tensor, "B t h w E"]]:
     """Both on the coarser of their grids along each axis, by means of the tokens that fall together."""
-    target = [min(pair) for pair in zip(own.shape[1:4], other.shape[1:4], strict=True)]
+    t, h, w = (min(pair) for pair in zip(own.shape[1:4], other.shape[1:4], strict=True))
+    target = t, h, w
     return _pool(own, target), _pool(other, target)
 
 
-def _pool(tokens: Tensor, target: list[int]) -> Tensor:
+def _pool(tokens: Tensor, target: tuple[int, int, int]) -> Tensor:
     return F.adaptive_avg_pool3d(tokens.movedim(-1, 1), target).movedim(1, -1)
 
 
