@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python experiments/physics/best_of_n.py outputs/studies/screening/cells/base
 
-Every seed of an arm continues the first two frames of the clips of data/physics/test, test_gravity and
-test_speed 16 times, each time from another noise. Errors are those of out_of_distribution.py: distance of
-places from the simulator's, in pixels of a 64-pixel picture, root mean square over what is chosen.
+Every seed of an arm continues the first two frames of the clips of data/physics/test (`id`), test_gravity and
+test_speed 16 times, each time from another noise; `--splits id` takes the first alone. Errors are those of
+out_of_distribution.py: distance of places from the simulator's, in pixels of a 64-pixel picture, root mean
+square over what is chosen.
 
 Judges of a draw: `random`; `least motion` (the shortest way, the cheat); `laws` (free fall and no overlap);
 `dynamics` (one step of the shipped network from every two frames); `roll-out` (of the network from the
@@ -108,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("arm", type=Path, help="Folder of an arm's cells, seed-0, seed-1, ...")
     parser.add_argument("--data", type=Path, default=Path("data/physics"))
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=[*SPLITS])
     parser.add_argument("--dynamics", default="assets/nano/dynamics")
     parser.add_argument("--out", type=Path, default=Path("experiments/physics/best_of_n.csv"))
     options = parser.parse_args()
@@ -116,8 +118,8 @@ def main() -> None:
         parser.error(f"{options.arm} must hold cells, seed-0 and on; it has none. Run its study first.")
     dynamics = load_dynamics(options.dynamics).requires_grad_(False).eval()
     rows = []
-    for split, folder in SPLITS.items():
-        source = ShardedClips(options.data / folder)
+    for split in options.splits:
+        source = ShardedClips(options.data / SPLITS[split])
         clip = stack_clips([source[index] for index in range(len(source))])
         for run in runs:
             for way, error, seconds in measure(open_run(run), dynamics, clip):
@@ -216,7 +218,7 @@ def print_means(rows: list[tuple[str, int, str, str, str]]) -> None:
     """Mean and range over seeds of each way and split, and CPU milliseconds for a clip."""
     for way in dict.fromkeys(row[2] for row in rows):
         words = []
-        for split in SPLITS:
+        for split in dict.fromkeys(row[0] for row in rows):
             errors = [float(row[3]) for row in rows if row[2] == way and row[0] == split]
             words.append(f"{statistics.mean(errors):.2f} ({min(errors):.2f} .. {max(errors):.2f})")
         spent = 1e3 * statistics.mean(float(row[4]) for row in rows if row[2] == way)
