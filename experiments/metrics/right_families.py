@@ -79,7 +79,8 @@ def main() -> None:
                 if kind == "right":
                     found[family].append(result)
     print("| clips | judged | with an alarm | AUROC permanence | AUROC births |\n|---|---|---|---|---|")
-    for kind, results in found.items():
+    for kind in (*KINDS, *FAMILIES):
+        results = found[kind]
         judged = [result for result in results if result is not None]
         alarms = sum(alarm for _, _, alarm in judged)
         values = []

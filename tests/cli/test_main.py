@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +103,11 @@ def test_a_part_that_cannot_be_loaded_says_why_and_not_of_which_types_it_is_not(
 )
 def test_what_jsonargparse_says_is_said_in_words(said, told):
     assert cli._one_line(ValueError(said)) == told
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_place_that_may_not_be_used_says_what_to_do(code):
+    why = os.strerror(code)
+    told = f"logs/run must be where you may read and write ({why}). Change its rights, or name another place."
+    assert cli._one_line(OSError(code, why, "logs/run")) == told
+    assert cli._one_line(FileNotFoundError(errno.ENOENT, "No such file", "a.mp4")) == "No such file: 'a.mp4'"

@@ -6,6 +6,7 @@ What the commands take is in `worldgen.cli.make`, `worldgen.cli.evaluate`, `worl
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -297,6 +298,13 @@ def _is_users(error: Exception) -> bool:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(getattr(error, "message", None) or error).split())
+    if (
+        isinstance(error, OSError)
+        and error.filename
+        and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    ):
+        place = f"{error.filename} must be where you may read and write ({error.strerror})."
+        text = f"{place} Change its rights, or name another place."
     # Of a part that may be left out, jsonargparse says first that it is of neither type, and why last.
     text = re.sub(_UNION, r"\1", text)
     text = re.sub(r"""": Problem with given class_path '[\w.]+': Parser key \"""", ".", text)
