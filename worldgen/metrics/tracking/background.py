@@ -34,7 +34,7 @@ _MOST_THINGS = 24
 """Regions of one frame, at most, among which some may have left holes; more are noise."""
 _SEEN_EMPTY = 3
 """Frames, at least, in which what is behind a thing is seen; one alone may be a thing that passes."""
-_ROUNDS = 4
+_ROUNDS = 6
 _SQUARE = np.ones((3, 3))
 
 
