@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from worldgen.cli import evaluate, make, study, train
+from worldgen.cli import evaluate, make, study, train, verify_resume
 from worldgen.cli.help import command_help, group_help, in_columns, summary
 from worldgen.cli.options import did_you_mean, read_words
 
@@ -247,6 +247,11 @@ COMMANDS = {
     ),
     "runs": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
     "fit": _trained("train a world generator (Lightning)", train.TRAININGS["fit"]),
+    "verify-resume": Command(
+        "kill a training, resume it, and name the first state that differs",
+        verify_resume.verify_resume,
+        verify_resume.check_verify_resume,
+    ),
     "validate": _trained("validate a checkpoint (Lightning)", train.TRAININGS["validate"]),
     "test": _trained("test a checkpoint (Lightning)", train.TRAININGS["test"]),
 }

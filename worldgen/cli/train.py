@@ -21,7 +21,7 @@ _PROBING = (
 )
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
 _CLIPS, _CAPTIONS = "worldgen.data.datamodule.ClipDataModule", "worldgen.data.captions.CaptionDataModule"
-_NANO = "-c configs/base.yaml -c configs/size/nano.yaml -c configs/data/mujoco.yaml"
+NANO = "-c configs/base.yaml -c configs/size/nano.yaml -c configs/data/mujoco.yaml"
 _HANDED = ("model", "dataloaders", "train_dataloaders", "val_dataloaders", "datamodule")
 
 
@@ -131,7 +131,7 @@ def _names(path: str) -> str:
 def _generator(command: str, text: str, checkpoint: str, example: str) -> Training:
     more = (("--ckpt_path FILE", checkpoint),)
     return Training(
-        command, command, _GENERATOR, _CLIPS, text, f"worldgen {command} {_NANO}{example}", more, _EVALUATE
+        command, command, _GENERATOR, _CLIPS, text, f"worldgen {command} {NANO}{example}", more, _EVALUATE
     )
 
 
@@ -220,7 +220,7 @@ _SAMPLED = (
 _PLAN = "Say how large the cache of a fit will be, without writing it; takes what fit takes."
 _VERIFY = "Compare the checksums of a fit's cache, and compute a sample of it again; takes what fit takes."
 CACHES = {
-    name: Training(f"cache {name}", "", _GENERATOR, _CLIPS, text, f"worldgen cache {name} {_NANO}", _SAMPLED)
+    name: Training(f"cache {name}", "", _GENERATOR, _CLIPS, text, f"worldgen cache {name} {NANO}", _SAMPLED)
     for name, text in (("plan", _PLAN), ("verify", _VERIFY))
 }
 
@@ -247,15 +247,15 @@ def pretrain(words: Sequence[str]) -> None:
         rows = [(name, part.summary) for name, part in PARTS.items()]
         print(group_help("pretrain", "Train a part of the model.", rows, PARTS["codec"].example))
     else:
-        _part_of(words).run(words[1:])
+        part_of(words).run(words[1:])
 
 
 def check_pretrain(words: Sequence[str]) -> None:
     """Refuse a part that there is not, and words that it does not take."""
-    _part_of(words).check(words[1:])
+    part_of(words).check(words[1:])
 
 
-def _part_of(words: Sequence[str]) -> Training:
+def part_of(words: Sequence[str]) -> Training:
     name = words[0] if words else ""
     if name not in PARTS:
         near = did_you_mean(name, PARTS)

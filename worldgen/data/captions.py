@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,7 +36,8 @@ class CaptionDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader | list:
         if self.val is None:
             return []
-        return DataLoader(_Captions(read_captions(self.val)), batch_size=self.batch_size, collate_fn=tuple)
+        captions, own = _Captions(read_captions(self.val)), torch.Generator()
+        return DataLoader(captions, self.batch_size, collate_fn=tuple, generator=own)
 
 
 def read_captions(folder: Path) -> list[str]:

@@ -179,7 +179,10 @@ class ClipDataModule(LightningDataModule):
         if isinstance(source, Shaped) and len(set(source.shapes)) > 1:
             how = (self.batch_size, stack_clips, self.seed, self.workers)
             return BucketLoader(source, source.shapes, *how, shuffle=False, partial=True)
-        return DataLoader(source, self.batch_size, collate_fn=stack_clips, num_workers=self.workers)
+        own = torch.Generator()  # training draws nothing else because of it
+        return DataLoader(
+            source, self.batch_size, collate_fn=stack_clips, num_workers=self.workers, generator=own
+        )
 
     def _open_training(self, skip: tuple[str, ...] = ()) -> ShardedClips | VideoFolder:
         source = self._open(self.train, "train", skip)

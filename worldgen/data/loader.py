@@ -85,6 +85,7 @@ class ResumableLoader(Generic[Item, Batch]):
             batch_sampler=self.batches_of(self._epoch, self._given),
             collate_fn=self.collate,
             num_workers=self.workers,
+            generator=torch.Generator().manual_seed(self.seed + self._epoch),  # not the one of everybody
         )
         for batch in loader:
             # Before the yield: a checkpoint is written while the taker holds the batch.

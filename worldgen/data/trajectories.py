@@ -98,7 +98,7 @@ class TrajectoryDataModule(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader]:
         return [
-            DataLoader([self.open(split, self.val_count)], batch_size=None)  # type: ignore[arg-type]
+            DataLoader([self.open(split, self.val_count)], None, generator=torch.Generator())  # type: ignore[arg-type]
             for split in self.val_splits
         ]
 

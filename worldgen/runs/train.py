@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from worldgen.runs.checkpoints import PREVIOUS, write_whole
 from worldgen.runs.folder import save_weights, training_lock
+from worldgen.runs.random_state import KeepRandomState
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.runs.telling import TellInLog
 from worldgen.tasks.generator import WorldGenerator
@@ -178,7 +179,7 @@ class _CLI(LightningCLI):
             trainer_class=RunTrainer,
             seed_everything_default=0,
             trainer_defaults={
-                "callbacks": [KeepRun(), StopSafely(), TellInLog(), *callbacks],
+                "callbacks": [KeepRun(), StopSafely(), TellInLog(), KeepRandomState(), *callbacks],
                 "enable_model_summary": False,
             },
             save_config_kwargs={"overwrite": True},

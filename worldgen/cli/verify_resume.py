@@ -1,0 +1,80 @@
+"""The command ``verify-resume``: a training that is killed and resumed, beside one that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from worldgen.cli.help import example_lines, in_columns, summary, usage
+from worldgen.cli.train import NANO, TRAININGS, Training, part_of
+
+_RESUMED = (
+    "Train some steps straight through, and again with a kill -9 and a resume between; name the first state "
+    "that differs."
+)
+_RESUMING = f"worldgen verify-resume {NANO}"
+_VERIFIED = (
+    ("-c FILE, --KEY VALUE", "What `fit`, or the `pretrain` that is named, takes; devices and strategy too."),
+    ("--before N", "Steps until the checkpoint that is gone on from. [5]"),
+    ("--after N", "Steps from there on; the kill comes one after it. [5]"),
+    ("--tolerance X", "Relative difference that is none; 0 asks for the same bits, which CPUs give. [0]"),
+    ("--out PATH", "For the three runs: an empty or missing folder. [outputs/verify-resume-COMMAND]"),
+)
+
+
+def verify_resume(words: Sequence[str]) -> None:
+    """Kill a training, resume it, and compare with one that was not killed."""
+    if not words or words[0] in ("-h", "--help"):
+        lines = usage("verify-resume [fit | pretrain PART] -c FILE [-c FILE ...] [--KEY VALUE ...]")
+        print(
+            "\n".join([*lines, "", *summary(_RESUMED), "", *in_columns(_VERIFIED), *example_lines(_RESUMING)])
+        )
+        return
+    check_verify_resume(words)
+    from worldgen.runs import verify_resume
+
+    taken, given = _own_options(words)
+    command, _ = _training_of(words)
+    name = f"verify-resume-{'-'.join(command)}"
+    verdicts = verify_resume.verify_resume(
+        [*command, *taken],
+        Path(given.get("--out", f"outputs/{name}")),
+        int(given.get("--before", 5)),
+        int(given.get("--after", 5)),
+        float(given.get("--tolerance", 0.0)),
+    )
+    if not verify_resume.print_verdicts(verdicts, float(given.get("--tolerance", 0.0))):
+        raise SystemExit(1)
+
+
+def check_verify_resume(words: Sequence[str]) -> None:
+    """Refuse words that the training does not take."""
+    taken, given = _own_options(words)
+    for name, kind in (("--before", int), ("--after", int), ("--tolerance", float)):
+        try:
+            kind(given.get(name, 1))
+        except ValueError:
+            raise ValueError(f"{name} must be a number; got {given[name]!r}.") from None
+    _training_of(words)[1].check(taken)
+
+
+def _training_of(words: Sequence[str]) -> tuple[list[str], Training]:
+    """Which command is meant, and what it trains."""
+    if words[0] == "pretrain":
+        return list(words[:2]), part_of(words[1:])
+    return ["fit"], TRAININGS["fit"]
+
+
+def _own_options(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The words of the training, and the options of `verify_resume`."""
+    rest = list(words[{"pretrain": 2, "fit": 1}.get(words[0], 0) :])
+    own, taken, given = [name.split()[0] for name, _ in _VERIFIED if name.startswith("--")], [], {}
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name not in own:
+            taken.append(name + equals + value)
+        elif equals or rest:
+            given[name] = value if equals else rest.pop(0)
+        else:
+            raise ValueError(f"{name} needs a value: worldgen verify-resume --help.")
+    return taken, given
