@@ -10,7 +10,8 @@ square over what is chosen.
 Judges of a draw: `random`; `least motion` (the shortest way, the cheat); `laws` (free fall and no overlap);
 `dynamics` (one step of the shipped network from every two frames); `roll-out` (of the network from the
 known frames); `truth`, the ceiling. Guidance moves the clean estimate of each sampler step along the
-gradient of the `dynamics` residual. Written are all numbers, and a table of means over seeds.
+gradient of the `dynamics` residual. Written are all numbers, and a table of means over seeds, with
+changes against `random`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from scipy.stats import t as student
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -215,14 +217,20 @@ def draw(model: WorldModel, clip: Clip, slots: tuple[Placed, ...], seed: int) ->
 
 
 def print_means(rows: list[tuple[str, int, str, str, str]]) -> None:
-    """Mean and range over seeds of each way and split, and CPU milliseconds for a clip."""
+    """Of each way and split the mean over seeds, and the change against `random` with its 95 % interval."""
+    splits = list(dict.fromkeys(row[0] for row in rows))
+    errors = {(split, way, seed): float(error) for split, seed, way, error, _ in rows}
+    seeds = sorted({seed for _, _, seed in errors})
+    reach = float(student.ppf(0.975, max(1, len(seeds) - 1))) / len(seeds) ** 0.5
     for way in dict.fromkeys(row[2] for row in rows):
         words = []
-        for split in dict.fromkeys(row[0] for row in rows):
-            errors = [float(row[3]) for row in rows if row[2] == way and row[0] == split]
-            words.append(f"{statistics.mean(errors):.2f} ({min(errors):.2f} .. {max(errors):.2f})")
+        for split in splits:
+            own = [errors[split, way, seed] for seed in seeds]
+            change = [errors[split, way, seed] - errors[split, "random", seed] for seed in seeds]
+            half = reach * statistics.stdev(change) if len(seeds) > 1 else float("nan")
+            words.append(f"{statistics.mean(own):.2f} ({statistics.mean(change):+.3f} +- {half:.3f})")
         spent = 1e3 * statistics.mean(float(row[4]) for row in rows if row[2] == way)
-        print(f"| {way} | {' | '.join(words)} | {spent:.1f} |")
+        print(f"| {way} | {' | '.join(words)} | {spent:.0f} |")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,18 @@ def test_it_is_small_where_tokens_are_the_encoders(kind, encoder):
     assert other > 0.05
 
 
+def test_frames_as_a_whole_are_alike_within_the_margin(encoder, folder, tmp_path):
+    """One token a frame, as in a latent of object states, leaves nothing to relate."""
+    data = ClipDataModule(train=folder)
+    features = RelationRegularizer(encoder).prepare(deep(), data, tmp_path, EXACT)
+    for index in range(3):
+        frames = features[index][0].mean(dim=(2, 3))[0]  # (8, 192)
+        cosines = torch.cosine_similarity(frames[:, None], frames[None], dim=-1)
+        assert 0.9 < cosines.min() < 0.9999
+        cells = features[index][0][0].flatten(0, 2)
+        assert torch.cosine_similarity(cells[:, None], cells[None], dim=-1).min() < 0.8
+
+
 def test_tokens_of_registers_are_left_out(encoder):
     model, regularizer = deep(RegisterDiT), FeatureRegularizer(encoder, block=1)
     regularizer.add_weights(model)
