@@ -52,7 +52,7 @@ def main() -> None:
     for axis, (title, errors) in zip(axes, panels.items(), strict=True):
         rows += [(title, *row) for row in draw(axis, title, errors)]
     axes[0].set_ylabel("RMSE of a clip, pixels")
-    axes[0].legend(loc="lower left", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(HERE / "worth.png", dpi=110)
     with open(HERE / "worth.csv", "w", newline="") as file:
         names = ("panel", "arm", "seeds", "px", "px_low", "px_high", "worth", "worth_low", "worth_high")

@@ -168,7 +168,7 @@ def _watching(folder: Path, steps: int, settings: Sequence[str]) -> list[str]:
         *(f"--trainer.{key}={value}" for key, value in trainer.items()),
         "--trainer.logger=lightning.pytorch.loggers.CSVLogger",
         *(f"--trainer.logger.init_args.{key}={value}" for key, value in logger.items()),
-        "--trainer.callbacks+=worldgen.runs.verify_resume.WatchSteps",
+        f"--trainer.callbacks+={WatchSteps.__module__}.{WatchSteps.__qualname__}",
         *(f"--trainer.callbacks.{setting}" for setting in (f"folder={folder}", *settings)),
     ]
 
