@@ -48,7 +48,7 @@ def test_a_roll_out_from_pixels_stays_within_a_pixel(forecast, clips, known):
 def test_how_sure_the_readout_is_is_told(forecast, clips):
     blind = replace(clips, truth=None)
     _, deviation = forecast.reader(blind)
-    told = forecast.draw(blind, [2], 16)[:, 0, 0, :, 4:].unflatten(-1, (2, 11))[..., 10]
+    told = forecast.draw(blind, [2], 16)[:, 0, 0, :, 4:, 0, 0].unflatten(-1, (2, 11))[..., 10]
     there = clips.truth.present[:, 0]
     assert deviation[:, 0][there].mean() * 26 < 0.3
     assert (told[:, -1][there] > told[:, 0][there]).all()  # and that a roll-out is less so

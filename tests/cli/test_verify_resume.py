@@ -45,7 +45,9 @@ def test_a_difference_ends_with_1(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([*YAML, "--before", "many"], "--before must be a number; got 'many'"),
+        ([*YAML, "--before", "many"], "--before must be a number from 1 to 1,000,000,000; got many"),
+        ([*YAML, "--after=1"], "--after must be a number from 2"),
+        ([*YAML, "--tolerance", "nan"], "--tolerance must be a number from 0"),
         ([*YAML, "--tolerance"], "--tolerance needs a value"),
         (["pretrain", "dynamics", *YAML, "--model.lrr=1"], "lrr"),
         (["pretrain", "dynamic"], "Did you mean"),

@@ -248,7 +248,7 @@ COMMANDS = {
     "runs": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
     "fit": _trained("train a world generator (Lightning)", train.TRAININGS["fit"]),
     "verify-resume": Command(
-        "kill a training, resume it, and name the first state that differs",
+        "kill a training and resume it: does any state differ?",
         verify_resume.verify_resume,
         verify_resume.check_verify_resume,
     ),
@@ -284,12 +284,12 @@ def _run(words: Sequence[str]) -> None:
 
 def _help() -> str:
     lines = [
-        "usage: worldgen COMMAND ...",
+        "usage: worldgen COMMAND ...      (worldgen COMMAND --help says what it takes)",
         "A modular video world model, and the physics bench it is tested on.",
         "",
     ]
     rows = [(name, command.text) for name, command in COMMANDS.items()]
-    return "\n".join([*lines, *in_columns(rows), "", "worldgen COMMAND --help says what a command takes."])
+    return "\n".join([*lines, *in_columns(rows)])
 
 
 def _is_users(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from worldgen.cli.help import example_lines, in_columns, summary, usage
 from worldgen.cli.train import NANO, TRAININGS, Training, part_of
 
+_MOST = 10**9
 _RESUMED = (
     "Train some steps straight through, and again with a kill -9 and a resume between; name the first state "
     "that differs."
@@ -50,11 +51,13 @@ def verify_resume(words: Sequence[str]) -> None:
 def check_verify_resume(words: Sequence[str]) -> None:
     """Refuse words that the training does not take."""
     taken, given = _own_options(words)
-    for name, kind in (("--before", int), ("--after", int), ("--tolerance", float)):
+    for name, kind, least in (("--before", int, 1), ("--after", int, 2), ("--tolerance", float, 0)):
         try:
-            kind(given.get(name, 1))
+            wrong = not least <= kind(given.get(name, least)) <= _MOST
         except ValueError:
-            raise ValueError(f"{name} must be a number; got {given[name]!r}.") from None
+            wrong = True
+        if wrong:
+            raise ValueError(f"{name} must be a number from {least} to {_MOST:,}; got {given[name]}.")
     _training_of(words)[1].check(taken)
 
 
