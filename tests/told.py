@@ -6,14 +6,14 @@ from tests.models import build
 from worldgen.data.batching import stack_clips
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.scenes.materials import read_materials
+from worldgen.simulation.scenes.materials import scene_materials
 
 FAMILIES = ("drop", "bounce", "collide")
 
 
 def told_model(dynamics=None, **changes):
     """Not trained, and not silent either."""
-    model = build(forecast=BallForecast(read_materials, dynamics, **changes))
+    model = build(forecast=BallForecast(scene_materials, dynamics, **changes))
     torch.nn.init.normal_(model.denoiser.to_patch.weight, std=0.05)
     return model
 

@@ -10,22 +10,29 @@ from jsonargparse import ArgumentParser
 
 from worldgen.data.batching import stack_clips
 from worldgen.physics.ball_forecast import BallForecast
+from worldgen.physics.forecast_maps import ForecastMaps
 from worldgen.physics.readout import ObjectReadout
 from worldgen.simulation.clips import simulate_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def given_by(config):
+    return yaml.safe_load((ROOT / config).read_text())["model"]["forecast"]["init_args"]
+
+
+def build(kind, given):
+    balls = given.get("forecast", {"init_args": given})["init_args"]
+    for part in ("dynamics", "reader"):
+        balls[part]["init_args"]["checkpoint"] = str(ROOT / balls[part]["init_args"]["checkpoint"])
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "forecast")
+    return parser.instantiate_classes(parser.parse_object({"forecast": given})).forecast
+
+
 @pytest.fixture(scope="module")
 def forecast():
-    """As configs/physics/rollout_read.yaml has it."""
-    config = yaml.safe_load((ROOT / "configs/physics/rollout_read.yaml").read_text())
-    given = config["model"]["forecast"]["init_args"]
-    for part in ("dynamics", "reader"):
-        given[part]["init_args"]["checkpoint"] = str(ROOT / given[part]["init_args"]["checkpoint"])
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(BallForecast, "forecast")
-    return parser.instantiate_classes(parser.parse_object({"forecast": given})).forecast
+    return build(BallForecast, given_by("configs/physics/rollout_read.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +59,17 @@ def test_how_sure_the_readout_is_is_told(forecast, clips):
     there = clips.truth.present[:, 0]
     assert deviation[:, 0][there].mean() * 26 < 0.3
     assert (told[:, -1][there] > told[:, 0][there]).all()  # and that a roll-out is less so
+
+
+def test_two_frames_and_a_prompt_are_all_that_maps_need(clips):
+    maps = build(ForecastMaps, given_by("configs/physics/maps_from_words.yaml"))
+    seen = replace(clips, truth=None, scenes=None, camera=None, masks=None, depth=None)
+    drawn = maps.draw(seen, [2], 16, 1, (64, 64))[:, 0, 0]
+    shown = (clips.masks.amax(dim=2) if clips.masks.ndim == 5 else clips.masks > 0).float()
+    cover = (drawn[:, 2:, 0] > 0.5).float()
+    overlap = (cover * shown[:, 2:]).sum(dim=(1, 2, 3)) / shown[:, 2:].sum(dim=(1, 2, 3))
+    assert overlap.median() > 0.85
+    still = (shown[:, 1:2] * shown[:, 2:]).sum(dim=(1, 2, 3)) / shown[:, 2:].sum(dim=(1, 2, 3))
+    assert still.median() < 0.6
+    silent = replace(seen, prompts=tuple(text.replace("rubber", "wooden") for text in seen.prompts))
+    assert not torch.equal(maps.draw(silent, [2], 16, 1, (64, 64))[:, 0, 0], drawn)

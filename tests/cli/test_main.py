@@ -111,3 +111,18 @@ def test_a_place_that_may_not_be_used_says_what_to_do(code):
     told = f"logs/run must be where you may read and write ({why}). Change its rights, or name another place."
     assert cli._one_line(OSError(code, why, "logs/run")) == told
     assert cli._one_line(FileNotFoundError(errno.ENOENT, "No such file", "a.mp4")) == "No such file: 'a.mp4'"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["fit", "--help"], ["--version"]])
+def test_who_reads_no_further_is_told_nothing(words):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "worldgen", *words],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -9,7 +9,7 @@ from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.scenes.materials import read_materials
+from worldgen.simulation.scenes.materials import read_materials, scene_materials
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def clip():
 
 
 def forecast(dynamics=None, **changes):
-    return BallForecast(read_materials, dynamics, **changes)
+    return BallForecast(scene_materials, dynamics, **changes)
 
 
 def test_without_dynamics_materials_are_told_and_nothing_is_foretold(clip):
@@ -110,3 +110,15 @@ def test_what_cannot_be_told_is_refused(clip):
         forecast().foretell(clip, 2, 16)
     with pytest.raises(ValueError, match="readings of a BallForecast must be at least 1"):
         forecast(readings=0)
+
+
+def test_where_masses_are_not_known_all_balls_have_one_density(clip):
+    def unknown(clip):
+        gravity, mass, restitution, dead = scene_materials(clip)
+        return gravity, torch.zeros(len(mass), 4), torch.nn.functional.pad(restitution, (0, 2)), dead
+
+    told = BallForecast(scene_materials, Ballistic()).foretell(clip, 2, 8)[0]
+    guessed = BallForecast(unknown, Ballistic()).foretell(clip, 2, 8)[0]
+    assert_close(guessed.mass, told.mass, rtol=0.02, atol=0)
+    assert_close(guessed.position, told.position, atol=1e-2, rtol=0)
+    assert BallForecast(unknown, Ballistic(), objects=3).draw(clip, [1, 2], 8).isfinite().all()

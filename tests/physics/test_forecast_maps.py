@@ -5,11 +5,13 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.data.batching import stack_clips
+from worldgen.encoders.base import fingerprint
 from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.forecast_maps import ForecastMaps, draw_maps
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.scenes.materials import read_materials
+from worldgen.simulation.scenes.materials import prompt_materials, scene_materials
+from worldgen.simulation.scenes.staging import usual_camera
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_things_keep_the_color_that_they_were_seen_in(clip):
 
 
 def test_a_roll_out_is_drawn_where_the_things_will_be_and_nothing_later_is_read(clip):
-    forecast = ForecastMaps(BallForecast(read_materials, GraphDynamics(), reader=TrueStates()))
+    forecast = ForecastMaps(BallForecast(scene_materials, GraphDynamics(), reader=TrueStates()))
     drawn = forecast.draw(clip, [1, 2], 16, None, (16, 16))
     assert drawn.shape == (2, 1, 2, 16, 11, 16, 16) and not drawn[:, :, 0].any()
     told = drawn[1, 0, 1]  # of one ball
@@ -91,7 +93,34 @@ def test_a_roll_out_is_drawn_where_the_things_will_be_and_nothing_later_is_read(
 
 def test_what_it_cannot_draw_is_refused(clip):
     with pytest.raises(ValueError, match="its forecast has no dynamics. Name some"):
-        ForecastMaps(BallForecast(read_materials))
-    forecast = ForecastMaps(BallForecast(read_materials, GraphDynamics()))
+        ForecastMaps(BallForecast(scene_materials))
+    forecast = ForecastMaps(BallForecast(scene_materials, GraphDynamics()))
     with pytest.raises(ValueError, match="needs a camera that stands still; the clip has none"):
         forecast.draw(replace(clip, camera=None), [2], 16)
+
+
+def test_a_camera_that_is_assumed_draws_as_the_clips_own_and_never_in_place_of_it(clip):
+    forecast = BallForecast(scene_materials, GraphDynamics(), reader=TrueStates())
+    plain, assuming = ForecastMaps(forecast), ForecastMaps(forecast, camera=usual_camera())
+    drawn = plain.draw(clip, [2], 16, None, (16, 16))
+    assert_close(
+        assuming.draw(replace(clip, camera=None), [2], 16, None, (16, 16)), drawn, atol=1e-3, rtol=1e-3
+    )
+    beside = replace(clip.camera, position=clip.camera.position + torch.tensor([0.5, 0.0, 0.0]))
+    moved = replace(clip, camera=beside)
+    assert torch.equal(
+        assuming.draw(moved, [2], 16, None, (16, 16)), plain.draw(moved, [2], 16, None, (16, 16))
+    )
+    assert not torch.allclose(assuming.draw(moved, [2], 16, None, (16, 16)), drawn, atol=0.1)
+
+
+def test_what_maps_are_made_of_is_in_their_fingerprint():
+    def mark(materials=scene_materials, camera=None, **changes):
+        return fingerprint(ForecastMaps(BallForecast(materials, dynamics, **changes), camera=camera))
+
+    dynamics = GraphDynamics()
+    marks = [
+        mark(), mark(prompt_materials), mark(camera=usual_camera()), mark(readings=2), mark(noise=0.1),
+        mark(objects=3), mark(reader=TrueStates(0.1)),
+    ]  # fmt: skip
+    assert len(set(marks)) == len(marks) and mark() == marks[0]

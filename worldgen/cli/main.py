@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
@@ -263,23 +264,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(words: Sequence[str]) -> None:
-    if not words or words[0] in ("-h", "--help"):
-        print(_help())
-        return
-    if words[0] == "--version":
-        from worldgen import __version__
-
-        print(__version__)
-        return
     try:
-        run_command(words)
+        if not words or words[0] in ("-h", "--help"):
+            print(_help())
+        elif words[0] == "--version":
+            from worldgen import __version__
+
+            print(__version__)
+        else:
+            run_command(words)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            raise SystemExit(141) from None
         if not _is_users(error):
             raise
         print(f"worldgen: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _reader_left() -> bool:
+    """Whether whoever read what is printed, such as ``head``, has seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    left = any(event & select.POLLERR for _, event in poll.poll(0))
+    if left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+    return left
 
 
 def _help() -> str:

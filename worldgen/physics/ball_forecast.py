@@ -25,11 +25,13 @@ from worldgen.physics.start import fit_start
 from worldgen.types import Clip, Trajectory
 
 Materials = tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B N"], Bool[Tensor, " B"]]
-"""Gravity (m/s^2, downward), masses (kg) and restitutions of balls, and whether the floor is dead."""
+"""Gravity (m/s^2, downward), masses (kg; 0 unknown), restitutions of balls, and whether the floor is dead."""
 Reading = tuple[Trajectory, Float[Tensor, "B T N"]]
 """States of the objects of a clip, and the standard deviation in m of each place."""
 _SPAN, _FRAME = (0.5, 8.0, 10.0), 0.04
 """Metres, displacements of a frame, and m/s^2 that make numbers of about 1; seconds of a frame likewise."""
+_DENSITY = 52.4
+"""kg in a cubic metre of the box around a ball of which no mass is known: 100 in the ball."""
 _DEVIATIONS = (1e-3, 1.0)
 """Metres: what is known better than the first is called known."""
 
@@ -61,7 +63,8 @@ class BallForecast(Forecast):
     and dynamics: without them all else is told, and its ways are 0.
 
     Args:
-        materials: Reads MJCF: `worldgen.simulation.scenes.materials.read_materials`.
+        materials: Of clips: `worldgen.simulation.scenes.materials.scene_materials` or `prompt_materials`.
+            Where masses are not known, all have one density.
         dynamics: Frozen, such as `load_dynamics` gives; None foretells nothing.
         reader: States of the known frames; `TrueStates` when None.
         objects: N, the most objects that a clip may have.
@@ -92,12 +95,13 @@ class BallForecast(Forecast):
             )
         self.dynamics = dynamics
         # The yaml reader cannot match jaxtyping's shapes.
-        self.materials: Callable[[Sequence[str]], Materials] = materials
+        self.materials: Callable[[Clip], Materials] = materials
         self.reader: Callable[[Clip], Reading] = reader or TrueStates()
         self.objects, self.readings, self.noise = objects, readings, float(noise)
         # What names it, see `worldgen.encoders.base.fingerprint`, beside its weights.
         self.foretold_by = type(self.dynamics).__name__
         self.read_by = f"{type(self.reader).__name__} {getattr(self.reader, 'error', '')}".strip()
+        self.told_by = getattr(materials, "__name__", type(materials).__name__)
         self.channels = 4 + self.features * objects
 
     @torch.no_grad()
@@ -165,21 +169,20 @@ class BallForecast(Forecast):
         self, clip: Clip, known: int, frames: int, reading: int
     ) -> tuple[Trajectory, Float[Tensor, "B T N"], Materials, int]:
         """States, their deviations, materials, and from how many frames they are foretold, which may be 0."""
-        if clip.scenes is None:
-            raise ValueError("BallForecast needs Clip.scenes, and the clip has none. Use simulated clips.")
         read, deviation = self.reader(_cut(clip, known))
         count = read.position.shape[2]
         if count > self.objects:
             raise ValueError(f"BallForecast holds {self.objects} objects; got {count}. Raise its objects.")
-        gravity, mass, restitution, dead = (
-            part.to(read.position.device) for part in self.materials(clip.scenes)
-        )
+        gravity, mass, restitution, dead = (part.to(read.position.device) for part in self.materials(clip))
         if mass.shape[1] < count:  # places that no clip of the batch fills
             mass, restitution = (
                 torch.nn.functional.pad(part, (0, count - part.shape[1]), value=blank)
                 for part, blank in ((mass, 1.0), (restitution, 0.0))
             )
         gravity, mass, restitution = (part.to(read.position.dtype) for part in (gravity, mass, restitution))
+        mass, restitution = mass[:, :count], restitution[:, :count]
+        volume = 8 * read.extent.prod(dim=-1)
+        mass = torch.where(mass > 0, mass, torch.where(volume > 0, _DENSITY * volume, 1.0))
         materials = (gravity, mass, restitution, dead)
         read = replace(read, mass=mass)
         share = self.noise * 10.0 ** -((reading - 1) / max(1, self.readings - 1)) if reading else 0.0

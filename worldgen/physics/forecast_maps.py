@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -30,15 +31,21 @@ class ForecastMaps(Forecast):
 
     Args:
         forecast: With dynamics.
+        camera: B = 1; of clips that have none. None refuses them.
     """
 
     channels = 11
 
-    def __init__(self, forecast: BallForecast) -> None:
+    def __init__(self, forecast: BallForecast, camera: Camera | None = None) -> None:
         super().__init__()
         if forecast.dynamics is None:
             raise ValueError("ForecastMaps draws roll-outs, and its forecast has no dynamics. Name some.")
-        self.forecast = forecast
+        self.forecast, self.camera = forecast, camera
+        # What names it, see `worldgen.encoders.base.fingerprint`, beside its weights.
+        self.made_of = (
+            forecast.foretold_by, forecast.read_by, forecast.told_by, forecast.objects, forecast.readings,
+            forecast.noise, None if camera is None else tuple(camera.position.flatten().tolist()),
+        )  # fmt: skip
 
     @torch.no_grad()
     def draw(
@@ -54,9 +61,14 @@ class ForecastMaps(Forecast):
         Raises:
             ValueError: No camera, or one that moves; and what `BallForecast.foretell` refuses.
         """
+        if clip.camera is None and self.camera is not None:
+            clip = replace(clip, camera=_for_each(self.camera, clip))
         if clip.camera is None or clip.camera.moves:
             which = "none" if clip.camera is None else "one that moves"
-            raise ValueError(f"ForecastMaps needs a camera that stands still; the clip has {which}.")
+            raise ValueError(
+                f"ForecastMaps needs a camera that stands still; the clip has {which}. Name one that is "
+                "assumed: model.forecast.camera."
+            )
         count = self.forecast.readings if readings is None else readings
         drawn = [
             torch.stack([self._draw(clip, known, frames, reading, cells) for known in contexts], dim=1)
@@ -73,6 +85,14 @@ class ForecastMaps(Forecast):
         states, deviation = self.forecast.foretell(clip, known, frames, reading)
         last = clip.frames[:, known - 1]
         return draw_maps(states, deviation, clip.camera, last, known - 1, cells)
+
+
+def _for_each(camera: Camera, clip: Clip) -> Camera:
+    count, device = len(clip), clip.frames.device
+    rotation, position = camera.rotation.to(device), camera.position.to(device)
+    return Camera(
+        position.expand(count, -1), rotation.expand(count, -1, -1), camera.fovy.to(device).expand(count)
+    )
 
 
 def draw_maps(

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.families import draw_scene
-from worldgen.simulation.scenes.materials import read_materials
+from worldgen.simulation.scenes.materials import prompt_materials, read_materials, scene_materials
 
 
 @pytest.mark.parametrize("family, dead", [("drop", False), ("bounce", False), ("collide", True)])
@@ -40,3 +42,40 @@ def test_what_is_not_of_balls_on_a_floor_is_refused(family):
     scene = simulate_clip(family, 0, size=8).scenes
     with pytest.raises(ValueError, match="balls that move freely on a floor and touch nothing else"):
         read_materials(scene)
+
+
+@pytest.mark.parametrize("family", ["drop", "bounce", "collide"])
+def test_a_prompt_says_what_the_scene_says_where_it_names_materials(family):
+    named = 0
+    for seed in range(12):
+        clip = simulate_clip(family, seed, size=8)
+        told, said = scene_materials(clip), prompt_materials(clip)
+        assert_close(said.gravity, told.gravity)
+        assert said.dead_floor.tolist() == told.dead_floor.tolist()
+        assert not said.mass.any()
+        count = told.restitution.shape[1]
+        if "rubber" in clip.prompts[0] or "wooden" in clip.prompts[0]:
+            named += 1
+            assert_close(said.restitution[:, :count], told.restitution, atol=1e-3, rtol=0)
+        else:
+            assert (said.restitution == 0.675).all()
+    assert named > 6
+
+
+def test_balls_are_counted_in_the_order_in_which_a_prompt_names_them():
+    clip = simulate_clip("drop", 0, size=8)
+    said = prompt_materials(
+        replace(
+            clip, prompts=("A Wooden ball hits a ball, a rubber-ball and two balls; baseball, all bounce",)
+        )
+    )
+    assert_close(said.restitution, torch.tensor([[0.5, 0.675, 0.85, 0.675]]))
+    silent = prompt_materials(replace(clip, prompts=("",)))
+    assert (silent.restitution == 0.675).all() and silent.dead_floor.tolist() == [False]
+    assert prompt_materials(replace(clip, prompts=("a ball rolls",))).dead_floor.tolist() == [True]
+
+
+def test_a_clip_without_a_scene_tells_nothing_of_one():
+    clip = replace(simulate_clip("drop", 0, size=8), scenes=None)
+    with pytest.raises(ValueError, match="needs Clip.scenes, and the clip has none. Use simulated clips, or"):
+        scene_materials(clip)

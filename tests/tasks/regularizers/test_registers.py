@@ -13,7 +13,7 @@ from worldgen.diffusion.codec import IdentityCodec
 from worldgen.diffusion.denoisers.registers import RegisterDiT, RegisterStates
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.dynamics import GraphDynamics
-from worldgen.simulation.scenes.materials import read_materials
+from worldgen.simulation.scenes.materials import scene_materials
 from worldgen.tasks.regularizers.base import TrainingStep, regularized_loss
 from worldgen.tasks.regularizers.registers import (
     RegisterAnchoredRegularizer,
@@ -25,7 +25,7 @@ from worldgen.tasks.regularizers.registers import (
 
 def with_registers(**changes):
     model = build(
-        forecast=BallForecast(read_materials, None),
+        forecast=BallForecast(scene_materials, None),
         denoiser=lambda *sizes: RegisterDiT(*sizes, dim=24, depth=2, heads=2, patch=(1, 1, 1)),
         **changes,
     )

@@ -13,7 +13,7 @@ from worldgen.diffusion.context import hold
 from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
-from worldgen.simulation.scenes.materials import read_materials
+from worldgen.simulation.scenes.materials import scene_materials
 from worldgen.tasks.regularizers.base import TrainingStep, regularized_loss
 from worldgen.tasks.regularizers.starts import AnchoredRegularizer, PseudoClipRegularizer
 
@@ -37,7 +37,7 @@ def test_a_start_has_the_roll_out_for_its_future(starts, tmp_path):
     drawn, told = regularizer.draw(model, torch.Generator().manual_seed(0))
     assert len(drawn.z) == 4
     source = ShardedClips(starts)
-    forecast = BallForecast(read_materials, GraphDynamics(width=8))
+    forecast = BallForecast(scene_materials, GraphDynamics(width=8))
     places = [forecast.foretell(hold(source[i], 2, 16), 2, 16)[0].position[0] for i in range(6)]
     found = model.codec.places(drawn.z)
     assert_close(told, found)
@@ -51,7 +51,7 @@ def test_the_future_of_a_start_is_not_looked_at(starts, tmp_path):
     from worldgen.tasks.regularizers.starts import _foretold
 
     model, clip = told_model(), ShardedClips(starts)[0]
-    forecast = BallForecast(read_materials, Ballistic())
+    forecast = BallForecast(scene_materials, Ballistic())
     later = torch.arange(16)[:, None, None] >= 2
     other = replace(
         clip,

@@ -1,8 +1,12 @@
-"""What decides how balls move and is not seen: gravity, masses, and how they bounce, read from an MJCF."""
+"""What decides how balls move and is not seen: gravity, masses, and how they bounce.
+
+It is read from an MJCF, exactly, or from a prompt, as far as that goes.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +15,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.simulation.engine import model_of, mujoco, object_bodies
+from worldgen.simulation.scenes.balls import RESTITUTION
 from worldgen.simulation.scenes.staging import restitution_of_damping
+from worldgen.types import Clip
+
+_BALL = re.compile(rf"(?:({'|'.join(RESTITUTION)})[ -]+)?ball\b", re.IGNORECASE)
+_EARTH = 9.81
+"""m/s^2"""
+_UNKNOWN = sum(RESTITUTION.values()) / len(RESTITUTION)
+_MOST = 4
+"""Balls, of each of which a prompt is asked."""
 
 
 class Materials(NamedTuple):
@@ -20,11 +33,39 @@ class Materials(NamedTuple):
     gravity: Float[Tensor, " B"]
     """m/s^2, downward."""
     mass: Float[Tensor, "B N"]
-    """kg."""
+    """kg; 0 where it is not known."""
     restitution: Float[Tensor, "B N"]
     """Of each ball: speed after a bounce over speed before it."""
     dead_floor: Bool[Tensor, " B"]
     """True where the floor gives nothing back, whatever falls on it."""
+
+
+def scene_materials(clip: Clip) -> Materials:
+    """What the scenes of clips say: `read_materials`.
+
+    Raises:
+        ValueError: A clip without scenes; and as `read_materials`.
+    """
+    if clip.scenes is None:
+        raise ValueError(
+            "scene_materials needs Clip.scenes, and the clip has none. Use simulated clips, or "
+            "prompt_materials."
+        )
+    return read_materials(clip.scenes)
+
+
+def prompt_materials(clip: Clip) -> Materials:
+    """What the prompts of clips say: gravity of the Earth, and balls in the order in which they are named.
+
+    Where no material is named, and of balls that are not, the mean of all materials is assumed; masses are
+    not known. A floor on which nothing is said to bounce gives nothing back.
+    """
+    restitution = torch.full((len(clip), _MOST), _UNKNOWN)
+    for index, prompt in enumerate(clip.prompts):
+        named = [RESTITUTION.get(word.lower(), _UNKNOWN) for word in _BALL.findall(prompt)][:_MOST]
+        restitution[index, : len(named)] = torch.tensor(named)
+    still = torch.tensor([bool(prompt) and "bounc" not in prompt.lower() for prompt in clip.prompts])
+    return Materials(torch.full((len(clip),), _EARTH), torch.zeros(len(clip), _MOST), restitution, still)
 
 
 def read_materials(scenes: Sequence[str]) -> Materials:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import torch
 
 from worldgen.simulation.engine import mujoco
+from worldgen.simulation.rendering.cameras import look_at
 from worldgen.simulation.rendering.lighting import BACKGROUNDS, LIGHTS, hang_background, set_light
 from worldgen.simulation.scenes.factors import COLORS
+from worldgen.types import Camera
 
 TIMESTEP = 0.002
 """Seconds of one simulation step, before it is fitted to the frame rate."""
@@ -151,6 +154,13 @@ class Scene:
 def stage(family: str, things: tuple[Thing, ...], setting: Setting, rng: np.random.Generator) -> Scene:
     """The scene of these things in this setting; the caption's words are drawn last."""
     return Scene(family, things, setting, build(things, setting), wording=int(rng.integers(2**31)))
+
+
+def usual_camera() -> Camera:
+    """Where the camera stands in clips in which nothing is said of it."""
+    eye, target = (torch.tensor(point, dtype=torch.float32)[None] for point in (_EYE, _TARGET))
+    fovy = math.degrees(2 * math.atan(_VIEW / 2 / float(np.linalg.norm(_EYE - _TARGET))))
+    return look_at(eye, target, torch.tensor([fovy]))
 
 
 def build(things: tuple[Thing, ...], setting: Setting) -> mujoco.MjSpec:
