@@ -86,7 +86,7 @@ def roll_out(
         drawn = [simulate_clip(family, 700_000 + seed, split=split) for seed in range(count)]
         clip = stack_clips([one for one in drawn if is_of_balls(one)])
         assert clip.scenes is not None and clip.truth is not None
-        gravity, mass, restitution, dead = read_materials(clip.scenes)
+        gravity, mass, restitution, dead, _ = read_materials(clip.scenes)
         things = mass.shape[1]
         with torch.no_grad():
             states, deviation = readout(replace(clip, truth=None))

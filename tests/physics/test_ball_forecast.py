@@ -9,7 +9,7 @@ from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.scenes.materials import read_materials, scene_materials
+from worldgen.simulation.scenes.materials import prompt_materials, read_materials, scene_materials
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,17 @@ def test_what_cannot_be_told_is_refused(clip):
 
 def test_where_masses_are_not_known_all_balls_have_one_density(clip):
     def unknown(clip):
-        gravity, mass, restitution, dead = scene_materials(clip)
-        return gravity, torch.zeros(len(mass), 4), torch.nn.functional.pad(restitution, (0, 2)), dead
+        gravity, mass, restitution, *rest = scene_materials(clip)
+        return gravity, torch.zeros(len(mass), 4), torch.nn.functional.pad(restitution, (0, 2)), *rest
 
     told = BallForecast(scene_materials, Ballistic()).foretell(clip, 2, 8)[0]
     guessed = BallForecast(unknown, Ballistic()).foretell(clip, 2, 8)[0]
     assert_close(guessed.mass, told.mass, rtol=0.02, atol=0)
     assert_close(guessed.position, told.position, atol=1e-2, rtol=0)
     assert BallForecast(unknown, Ballistic(), objects=3).draw(clip, [1, 2], 8).isfinite().all()
+
+
+def test_what_is_not_said_to_be_of_balls_is_not_foretold(clip):
+    told = BallForecast(prompt_materials, Ballistic())
+    with pytest.raises(ValueError, match="clip 1 of 2 is not said to be of such .'a box slides'"):
+        told.foretell(replace(clip, prompts=(clip.prompts[0], "a box slides")), 2, 8)

@@ -124,3 +124,12 @@ def test_what_maps_are_made_of_is_in_their_fingerprint():
         mark(objects=3), mark(reader=TrueStates(0.1)),
     ]  # fmt: skip
     assert len(set(marks)) == len(marks) and mark() == marks[0]
+
+
+def test_of_scenes_that_are_not_of_balls_nothing_is_drawn_and_the_others_are_as_alone(clip):
+    maps = ForecastMaps(BallForecast(prompt_materials, GraphDynamics()))
+    drawn = maps.draw(clip, [1, 2], 8, None, (16, 16))
+    assert drawn[:, 0, 1].flatten(1).any(dim=1).all()
+    mixed = maps.draw(replace(clip, prompts=("a box slides", clip.prompts[1])), [1, 2], 8, None, (16, 16))
+    assert not mixed[0].any()
+    assert_close(mixed[1], drawn[1])

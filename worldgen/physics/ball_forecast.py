@@ -24,8 +24,11 @@ from worldgen.physics.graph import Scenery, floor_and_balls
 from worldgen.physics.start import fit_start
 from worldgen.types import Clip, Trajectory
 
-Materials = tuple[Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B N"], Bool[Tensor, " B"]]
-"""Gravity (m/s^2, downward), masses (kg; 0 unknown), restitutions of balls, and whether the floor is dead."""
+Materials = tuple[
+    Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B N"], Bool[Tensor, " B"], Bool[Tensor, " B"]
+]
+"""Gravity (m/s^2, downward), masses (kg; 0 unknown), restitutions of balls, whether the floor is dead, and
+whether a clip is of free balls at all."""
 Reading = tuple[Trajectory, Float[Tensor, "B T N"]]
 """States of the objects of a clip, and the standard deviation in m of each place."""
 _SPAN, _FRAME = (0.5, 8.0, 10.0), 0.04
@@ -173,7 +176,15 @@ class BallForecast(Forecast):
         count = read.position.shape[2]
         if count > self.objects:
             raise ValueError(f"BallForecast holds {self.objects} objects; got {count}. Raise its objects.")
-        gravity, mass, restitution, dead = (part.to(read.position.device) for part in self.materials(clip))
+        gravity, mass, restitution, dead, of_balls = (
+            part.to(read.position.device) for part in self.materials(clip)
+        )
+        if not of_balls.all():
+            which = int((~of_balls).nonzero()[0])
+            raise ValueError(
+                f"BallForecast foretells balls that move freely on a floor; clip {which} of {len(clip)} is "
+                f"not said to be of such ({clip.prompts[which]!r}). Use ForecastMaps, or leave it out."
+            )
         if mass.shape[1] < count:  # places that no clip of the batch fills
             mass, restitution = (
                 torch.nn.functional.pad(part, (0, count - part.shape[1]), value=blank)
@@ -183,7 +194,7 @@ class BallForecast(Forecast):
         mass, restitution = mass[:, :count], restitution[:, :count]
         volume = 8 * read.extent.prod(dim=-1)
         mass = torch.where(mass > 0, mass, torch.where(volume > 0, _DENSITY * volume, 1.0))
-        materials = (gravity, mass, restitution, dead)
+        materials = (gravity, mass, restitution, dead, of_balls)
         read = replace(read, mass=mass)
         share = self.noise * 10.0 ** -((reading - 1) / max(1, self.readings - 1)) if reading else 0.0
         read = _blur(read, share, number=reading)
@@ -211,7 +222,7 @@ class BallForecast(Forecast):
     def _lay(
         self, states: Trajectory, deviation: Float[Tensor, "B T N"], materials: Materials, told: int
     ) -> Float[Tensor, "B T P"]:
-        gravity, mass, restitution, dead = materials
+        gravity, mass, restitution, dead, _ = materials
         frames, count = states.position.shape[1:3]
         present = states.present.to(mass.dtype)[..., None]
         place = (states.position - states.position[:, max(0, told - 1), None]) / _SPAN[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.forecast import Forecast
-from worldgen.types import Camera, Clip, Trajectory
+from worldgen.types import Camera, Clip, Trajectory, select
 
 _FAR = 2.0
 """Cells: an offset beyond is told as this much."""
@@ -26,7 +26,7 @@ class ForecastMaps(Forecast):
     Each cell tells of the thing that is nearest to it: how much of it covers the cell, softened by how far it
     may have strayed; the way to its middle, its radius and how it moves, in cells; the deviation of its
     place; and its color in the last known frame. It is 0 where nothing is near. Of all cells: whether
-    something is foretold, which needs two known frames and dynamics. However many things there are, the
+    something is foretold, which needs two known frames, and free balls. However many things there are, the
     channels are the same.
 
     Args:
@@ -79,8 +79,15 @@ class ForecastMaps(Forecast):
     def _draw(
         self, clip: Clip, known: int, frames: int, reading: int, cells: tuple[int, int]
     ) -> Float[Tensor, "B T P h w"]:
+        nothing = clip.frames.new_zeros(len(clip), frames, self.channels, *cells)
         if known < 2:
-            return clip.frames.new_zeros(len(clip), frames, self.channels, *cells)
+            return nothing
+        *_, of_balls = self.forecast.materials(clip)
+        if not bool(of_balls.all()):
+            for index in of_balls.nonzero().flatten().tolist():
+                one = select(clip, slice(index, index + 1))
+                nothing[index] = self._draw(one, known, frames, reading, cells)[0]
+            return nothing
         assert clip.camera is not None
         states, deviation = self.forecast.foretell(clip, known, frames, reading)
         last = clip.frames[:, known - 1]

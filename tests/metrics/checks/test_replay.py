@@ -308,3 +308,21 @@ def test_a_contact_that_comes_a_little_later_than_in_the_replay_takes_no_energy(
     position = late.position.clone()
     position[0, len(position[0]) // 2 :, 0, 2] *= 1.3
     assert check_energy(replace(late, position=position), forecast).score < 0.5
+
+
+def test_kicks_that_go_on_for_longer_than_a_contact_are_compared():
+    """At 25 frames a second four kicked frames are no single contact: what has gained there has gained."""
+    still = bounce(25)
+    path = torch.zeros_like(still.position)
+    path[..., 2] = 1.0
+    path[0, :, 0, 0] = 0.5 * torch.arange(path.shape[1]) / 25
+    kicked = path.clone()
+    kicked[0, 12:16, 0, 2] += torch.tensor([0.1, 0.3, 0.3, 0.1])
+    forecast = replay(still, None, floor=0.0)
+    forecast = replace(
+        forecast, fitted=2, sigma=1e-3, trajectory=replace(forecast.trajectory, position=kicked)
+    )
+    more = kicked.clone()
+    more[0, 12:16, 0, 2] += torch.tensor([0.2, 0.6, 0.6, 0.2])
+    assert check_energy(replace(still, position=kicked), forecast).score == 1
+    assert check_energy(replace(still, position=more), forecast).score < 0.5

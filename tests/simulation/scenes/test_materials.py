@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.simulation.clips import simulate_clip
-from worldgen.simulation.scenes.families import draw_scene
+from worldgen.simulation.scenes.families import FAMILIES, draw_scene
 from worldgen.simulation.scenes.materials import prompt_materials, read_materials, scene_materials
 
 
@@ -71,8 +71,16 @@ def test_balls_are_counted_in_the_order_in_which_a_prompt_names_them():
     )
     assert_close(said.restitution, torch.tensor([[0.5, 0.675, 0.85, 0.675]]))
     silent = prompt_materials(replace(clip, prompts=("",)))
-    assert (silent.restitution == 0.675).all() and silent.dead_floor.tolist() == [False]
+    assert (silent.restitution == 0.675).all() and silent.of_balls.tolist() == [False]
     assert prompt_materials(replace(clip, prompts=("a ball rolls",))).dead_floor.tolist() == [True]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_says_whether_free_balls_move(family):
+    for seed in range(4):
+        clip = simulate_clip(family, seed, size=8)
+        ball = "ball" in clip.prompts[0] and family in {"drop", "bounce", "collide", "projectile", "occlude"}
+        assert prompt_materials(clip).of_balls.tolist() == [ball], clip.prompts
 
 
 def test_a_clip_without_a_scene_tells_nothing_of_one():

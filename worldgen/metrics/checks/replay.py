@@ -53,6 +53,8 @@ _MOMENTUM = blank_states(
 )
 _LASTING = 3
 """Frames with a kick on end, from which on a contact lasts for several: a bounce between two has two."""
+_LONGEST = 0.06
+"""Seconds that one contact lasts at most: what kicks for longer bounces again and again."""
 _BLANKS = (_ERROR, _HORIZON, _MISFIT, _CONTACTS, _OVERLAP, _ENERGY, _MOMENTUM)
 
 
@@ -312,12 +314,13 @@ def _audit(
 def _lasting_contacts(forecast: Replay) -> Bool[Tensor, " T"]:
     """Frames beside and within contacts of the replay that last for several: what is in them is no motion."""
     near = np.zeros(forecast.trajectory.position.shape[1], dtype=bool)
+    dt = float(forecast.trajectory.dt[0])
     for number in _replayed(forecast):
         path = forecast.trajectory.position[0, :, number].double().numpy()
         kinked = find_kinks(path, np.ones(len(path), dtype=bool))
         for first in _events(np.flatnonzero(kinked)):
             last = first + int(np.argmin(np.append(kinked[first:], False)))
-            if last - first >= _LASTING:
+            if last - first >= _LASTING and (last - first) * dt <= _LONGEST:
                 near[max(first - 1, 0) : last + 1] = True
     return torch.from_numpy(near)
 

@@ -20,6 +20,10 @@ from worldgen.simulation.scenes.staging import restitution_of_damping
 from worldgen.types import Clip
 
 _BALL = re.compile(rf"(?:({'|'.join(RESTITUTION)})[ -]+)?ball\b", re.IGNORECASE)
+_NOT_FREE = re.compile(
+    r"\b(ramp|rod|pendulum|swing|hang|stack|box|domino|cylinder|capsule|ellipsoid|gravity|space|float|tumble|spin)",
+    re.IGNORECASE,
+)
 _EARTH = 9.81
 """m/s^2"""
 _UNKNOWN = sum(RESTITUTION.values()) / len(RESTITUTION)
@@ -38,6 +42,8 @@ class Materials(NamedTuple):
     """Of each ball: speed after a bounce over speed before it."""
     dead_floor: Bool[Tensor, " B"]
     """True where the floor gives nothing back, whatever falls on it."""
+    of_balls: Bool[Tensor, " B"]
+    """True where what moves are free balls on a floor; of other scenes the rest means nothing."""
 
 
 def scene_materials(clip: Clip) -> Materials:
@@ -58,14 +64,20 @@ def prompt_materials(clip: Clip) -> Materials:
     """What the prompts of clips say: gravity of the Earth, and balls in the order in which they are named.
 
     Where no material is named, and of balls that are not, the mean of all materials is assumed; masses are
-    not known. A floor on which nothing is said to bounce gives nothing back.
+    not known. A floor on which nothing is said to bounce gives nothing back. Whose prompt names no ball, or
+    what holds, turns or meets one, is not of free balls.
     """
     restitution = torch.full((len(clip), _MOST), _UNKNOWN)
     for index, prompt in enumerate(clip.prompts):
         named = [RESTITUTION.get(word.lower(), _UNKNOWN) for word in _BALL.findall(prompt)][:_MOST]
         restitution[index, : len(named)] = torch.tensor(named)
-    still = torch.tensor([bool(prompt) and "bounc" not in prompt.lower() for prompt in clip.prompts])
-    return Materials(torch.full((len(clip),), _EARTH), torch.zeros(len(clip), _MOST), restitution, still)
+    return Materials(
+        torch.full((len(clip),), _EARTH),
+        torch.zeros(len(clip), _MOST),
+        restitution,
+        torch.tensor(["bounc" not in prompt.lower() for prompt in clip.prompts]),
+        torch.tensor([bool(_BALL.search(text)) and not _NOT_FREE.search(text) for text in clip.prompts]),
+    )
 
 
 def read_materials(scenes: Sequence[str]) -> Materials:
@@ -85,6 +97,7 @@ def read_materials(scenes: Sequence[str]) -> Materials:
         torch.tensor([padded(masses, 1.0) for _, masses, _, _ in read]),
         torch.tensor([padded(bounces, 0.0) for _, _, bounces, _ in read]),
         torch.tensor([dead for *_, dead in read]),
+        torch.ones(len(read), dtype=torch.bool),
     )
 
 
