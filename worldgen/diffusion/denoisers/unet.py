@@ -19,7 +19,8 @@ class UNet(Denoiser):
     diffusers' ``UNet3DConditionModel`` (Wang et al. 2023, 2308.06571). The pooled condition is one token more
     that it attends to. What looks across frames adds nothing at first, so that the weights of an image U-Net
     (``UNet2DConditionModel`` with linear projections, whose names are the same) give that model, frame by
-    frame (Video LDM, Blattmann et al. 2023, 2304.08818).
+    frame (Video LDM, Blattmann et al. 2023, 2304.08818). Its ``attention_head_dim`` must say, for each width,
+    ``width // head_dim``: there it is how many heads, and here how large they are.
 
     Args:
         channels: C of the latent.
