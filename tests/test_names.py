@@ -1,4 +1,4 @@
-"""No public name is unused: each is reached from a command, a config, a benchmark or an experiment."""
+"""No public name is unused: each is reached from a command, a config, an experiment or `import worldgen`."""
 
 import ast
 import re
@@ -89,7 +89,8 @@ def unreached(sources: dict[str, str], outside: set[str]) -> list[str]:
 
 
 def mentioned_outside() -> set[str]:
-    found = set()
+    handed_out = ast.parse((ROOT / "worldgen/__init__.py").read_text())  # by `import worldgen`
+    found = used(handed_out, bound(handed_out, "worldgen"))
     for top in OUTSIDE:
         for path in [ROOT / top, *(ROOT / top).rglob("*")]:
             if path.suffix == ".py":

@@ -68,7 +68,7 @@ def clip(batch=2, time=3):
 BAD_CLIPS = [
     ({"frames": torch.rand(2, 3, 4, 6)}, r"Clip.frames must be \(B T 3 H W\) RGB; got shape \(2, 3, 4, 6\)"),
     ({"frames": torch.rand(2, 3, 1, 4, 6)}, r"Clip.frames must be \(B T 3 H W\)"),
-    ({"frames": torch.rand(2, 0, 3, 4, 6)}, "at least one frame and pixel"),
+    ({"frames": torch.rand(2, 0, 3, 4, 6)}, "must hold frames of pixels"),
     ({"frames": torch.zeros(2, 3, 3, 4, 6, dtype=torch.uint8)}, "floating point.*Divide by 255 first"),
     ({"frames": torch.full((2, 3, 3, 4, 6), 255.0)}, r"RGB in \[0, 1\]; got \[255, 255\]. Divide by 255"),
     ({"frames": torch.full((2, 3, 3, 4, 6), float("nan"))}, r"RGB in \[0, 1\]; got \[nan, nan\]"),

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from worldgen.shown import ShownClip, ShownReport, ShownTrajectory
+
 GRAVITY = 9.81
 """m/s^2, downward: of the simulated scenes, and of a world of which nothing else is known."""
 Source = Literal["truth", "readout", "replay"]
@@ -121,7 +123,7 @@ class Contacts:
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class Trajectory(ShownTrajectory):
     """States of N rigid bodies over T frames. Rows with ``present`` False carry no meaning."""
 
     position: Float[Tensor, "B T N 3"]
@@ -180,7 +182,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(ShownClip):
     """A batch of videos of equal length and size, with whatever else is known about them."""
 
     frames: Float[Tensor, "B T 3 H W"]
@@ -209,9 +211,7 @@ class Clip:
             raise ValueError(f"Clip.frames must be (B T 3 H W) RGB; got shape {tuple(self.frames.shape)}.")
         batch, time, _, height, width = self.frames.shape
         if 0 in self.frames.shape:
-            raise ValueError(
-                f"Clip.frames must hold at least one frame and pixel; got shape {tuple(self.frames.shape)}."
-            )
+            raise ValueError(f"Clip.frames must hold frames of pixels; got shape {tuple(self.frames.shape)}.")
         if not self.frames.is_floating_point():
             raise ValueError(
                 f"Clip.frames must be floating point in [0, 1]; got {self.frames.dtype}. Divide by 255 first."
@@ -316,7 +316,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class PhysicsReport:
+class PhysicsReport(ShownReport):
     """The checks of one clip. ``source`` says whose states were checked; sources are never averaged."""
 
     clip: str
