@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli import evaluate, main, make, study
+from worldgen.cli import evaluate, main, make, sound, study
 from worldgen.cli.options import LIMITS, argument_texts, did_you_mean, either, read_options, read_words
 
 
@@ -139,7 +139,7 @@ def test_every_number_of_a_command_has_a_limit() -> None:
     """A new option is thought about once; scores and the like are unbounded on purpose."""
     commands = [
         function
-        for room in (evaluate, make, study)
+        for room in (evaluate, make, sound, study)
         for function in vars(room).values()
         if inspect.isfunction(function)
         and function.__module__ == room.__name__

@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from worldgen.data.sources import ClipSource
+from worldgen.data.waves import RATE
 from worldgen.types import Clip, Contacts, Trajectory
-
-RATE = 16_000
-"""Samples per second of ``Clip.sound``."""
 
 TOUCH = 0.05
 """m/s of approach below which a touch is no impact: what rests, rolls or slides is not heard."""
@@ -44,7 +42,7 @@ class Impact:
     """N s."""
 
 
-def impact_sound(trajectory: Trajectory, seconds: float) -> Float[Tensor, "B S"]:
+def impact_sound(trajectory: Trajectory, seconds: float, slow: float = 1.0) -> Float[Tensor, "B S"]:
     """What a microphone hears of the impacts of each clip: silence where there are none.
 
     Modal synthesis (van den Doel and Pai 1998, "The sounds of physical shapes", Presence 7, eq. 5): a body
@@ -63,6 +61,7 @@ def impact_sound(trajectory: Trajectory, seconds: float) -> Float[Tensor, "B S"]
     Args:
         trajectory: In metres, with contacts.
         seconds: Length of the sound; the first frame is at its first sample.
+        slow: Times slower than life that the clip is shown; blows come later, and ring as they do.
 
     Returns:
         S = 16000 ``seconds`` samples in [-1, 1].
@@ -85,7 +84,7 @@ def impact_sound(trajectory: Trajectory, seconds: float) -> Float[Tensor, "B S"]
                     frequencies = mode_frequencies(
                         float(trajectory.mass[clip, body]), trajectory.extent[clip, body].tolist()
                     )
-                    _strike(row, impact, frequencies)
+                    _strike(row, replace(impact, time=slow * impact.time), frequencies)
     peak = sound.abs().amax(dim=1, keepdim=True)
     return (sound / peak.clamp(min=1.0)).to(torch.float32).clamp(-1, 1)
 

@@ -1,7 +1,8 @@
 """The command table. Heavy imports live inside the commands: help and the answer to a mistake are instant.
 
-What the commands take is in `worldgen.cli.make`, `worldgen.cli.evaluate`, `worldgen.cli.study` and
-`worldgen.cli.train`; how words become arguments, in `worldgen.cli.options` and `worldgen.cli.keys`.
+What the commands take is in `worldgen.cli.make`, `worldgen.cli.sound`, `worldgen.cli.evaluate`,
+`worldgen.cli.study` and `worldgen.cli.train`; how words become arguments, in `worldgen.cli.options` and
+`worldgen.cli.keys`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from worldgen.cli import evaluate, make, study, train, verify_resume
+from worldgen.cli import evaluate, make, sound, study, train, verify_resume
 from worldgen.cli.help import command_help, group_help, in_columns, summary
 from worldgen.cli.options import did_you_mean, read_words
 
@@ -226,6 +227,7 @@ COMMANDS = {
     ),
     "probe": Command("read family, count and speed off an encoder's tokens", train.probe, train.check_probe),
     "generate": _plain("generate", "continue first frames as a caption says", make.generate, "run"),
+    "narrate": _plain("narrate", "speak what happens in clips, when it does", sound.narrate, "data"),
     "evaluate": _group(
         "evaluate",
         "check a run, or anybody's videos, against physics",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from worldgen.cli.sound import SoundOptions
+
 
 def simulate(
     out: Path,
@@ -79,20 +81,22 @@ def generate(
     control: list[Path] = [],  # noqa: B006 never written to
     control_from: str | None = None,
     control_scale: list[float] = [],  # noqa: B006 never written to
+    sound: SoundOptions = SoundOptions(),  # noqa: B008 frozen
 ) -> None:
     """Continue first frames as a caption says.
 
     Args:
-        run: Folder of a trained generator, such as assets/nano/generator.
+        run: Folder of a trained generator.
         prompt: What happens.
         first_frames: Video or picture that the clip begins with.
         out: Video to write (mp4).
         seed: Same seed, same bits.
         frames: Frames of the result, the known ones included.
         context_frames: How many of --first-frames are used, at most.
-        control: Folders of controls of this run; the video follows --control-from as their maps show it.
-        control_from: Video, or clip of shards as FOLDER:NUMBER, that the controls' maps are drawn from.
+        control: Folders of controls of this run.
+        control_from: What the video follows: one, or a clip of shards as FOLDER:NUMBER.
         control_scale: How strongly each control acts; 1 when left out.
+        sound: What it sounds like.
 
     Example:
         worldgen generate assets/nano/generator --prompt "a red ball drops"
@@ -100,7 +104,7 @@ def generate(
     """
     from worldgen.runs.generate import generate_video
 
-    generate_video(
+    clip = generate_video(
         run,
         prompt,
         first_frames,
@@ -112,7 +116,7 @@ def generate(
         scales=control_scale,
         followed=control_from,
     )
-    print(f"{frames} frames in {out}.")
+    print(f"{frames} frames in {out}.{sound.add(out, clip, seed)}")
 
 
 def import_data(

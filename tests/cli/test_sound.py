@@ -1,0 +1,71 @@
+import pytest
+
+from worldgen.cli import main as cli
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sound") / "clips"
+    words = ["simulate", "--families", "drop", "--clips", "2", "--size", "16", "--frames", "16"]
+    cli.main([*words, "--seed", "3", "--processes", "1", "--out", str(folder)])
+    return folder
+
+
+def refused(words, capsys) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_folder_of_shards_is_narrated(shards, tmp_path, capsys):
+    words = [
+        "narrate",
+        str(shards),
+        "--voice",
+        "tests.audio.tones.ToneVoice",
+        "--out",
+        str(tmp_path / "told"),
+    ]
+    cli.main([*words, "--clips", "1"])
+    assert capsys.readouterr().out.startswith("1 clips in ")
+    assert {path.suffix for path in (tmp_path / "told").iterdir()} == {".mp4", ".srt", ".vtt"}
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--tells", "jokes"], "--tells must be events or caption; got 'jokes'."),
+        (["--slow", "0.5"], "--slow must be from 1 to 100; got 0.5."),
+        (["--voice", "nowhere.yaml"], "No voice's yaml at nowhere.yaml."),
+        (["--voice", "worldgen.audio.foreign_voices.CoquiVoice"], "pip install coqui-tts"),
+    ],
+)
+def test_what_cannot_be_narrated_is_one_sentence(words, told, shards, tmp_path, capsys):
+    said = refused(["narrate", str(shards), "--out", str(tmp_path / "told"), *words], capsys)
+    assert told in said and said.count("\n") == 1
+
+
+GENERATE = ["generate", "assets/nano/generator", "--first-frames", "assets/readme/drop.mp4"]
+
+
+def test_a_generated_clip_speaks(tmp_path, capsys):
+    out = tmp_path / "out.mp4"
+    words = ["--prompt", "a red ball drops", "--frames", "16", "--voice", "tests.audio.tones.ToneVoice"]
+    cli.main([*GENERATE, *words, "--speech", "one two", "--out", str(out)])
+    assert f"16 frames in {out}. Sound in it, and in {out.with_suffix('.wav')}.\n" in capsys.readouterr().out
+    said = refused([*GENERATE, *words, "--speech", "captions", "--out", str(out)], capsys)
+    assert said.startswith(f"worldgen: {out} is written, and is silent: 'a red ball drops' takes 0.6")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--sound", "music"], "--sound must be impact; got 'music'."),
+        (["--voice", "tests.audio.tones.ToneVoice"], "--voice speaks what --speech says; give both."),
+    ],
+)
+def test_a_wrong_sound_is_refused_before_anything_is_made(words, told, tmp_path, capsys):
+    out = tmp_path / "out.mp4"
+    assert told in refused([*GENERATE, "--prompt", "x", "--out", str(out), *words], capsys)
+    assert not out.exists()
