@@ -22,7 +22,7 @@ class SoundOptions:
     Args:
         speech: Text that is spoken; captions for the clip's own.
         sound: impact, for the blows that its frames show.
-        voice: CLASS[:CHECKPOINT], yaml, or a VITS; hibari-tts when left out.
+        voice: CLASS[:CHECKPOINT], yaml or VITS; else hibari-tts'.
         lufs: Loudness of the voice.
     """
 
