@@ -177,3 +177,20 @@ def test_what_the_camera_leaves_behind_is_not_missed_and_what_vanishes_before_it
     entering = [(ahead - 0.5 * frame, 30 + 1.2 * frame) for frame in range(24)]
     assert judge("comes into view", entering) == (1, 0)
     assert judge("appears", [*[None] * 12, *middle[12:]]) == (0, 1)  # in all frames it was not there
+
+
+def test_a_video_with_sound_says_what_it_sounds_like(tmp_path):
+    from worldgen.audio.impact import impact_sound
+    from worldgen.audio.mux import add_track
+    from worldgen.data.media import write_video
+    from worldgen.evaluation.videos import check_video
+    from worldgen.simulation.clips import simulate_clip
+
+    clip = simulate_clip("drop", 5, size=64, frames=25)
+    write_video(tmp_path / "a.mp4", clip.frames[0], 25.0)
+    assert not any("sound" in row.name for row in check_video(tmp_path / "a.mp4").measures)
+    add_track(tmp_path / "a.mp4", impact_sound(clip.truth, 1.0)[0])
+    rows = {row.name: row.value for row in check_video(tmp_path / "a.mp4").measures}
+    assert rows["onsets of the sound"] >= 1 and rows["clipped samples"] == 0
+    assert -80 < rows["loudness of the sound"] < 0
+    assert rows["onsets near contacts"] >= 0.5

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from worldgen.data.reading.caption_files import captions_of
 from worldgen.data.reading.folders import find_videos, list_passed_over
+from worldgen.data.reading.sound import read_sound_of
 from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, read_small_on_grid
 from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Capture
@@ -23,7 +24,9 @@ from worldgen.files import progress_bar
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.checks.permanence import exits
 from worldgen.metrics.measure import Row
+from worldgen.metrics.motions.flights import find_kinks
 from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
+from worldgen.metrics.sound import describe_sound
 from worldgen.metrics.tracking.lost_frames import fill_clip, fill_tracks, lost_places
 from worldgen.metrics.tracking.motion import expected_presence
 from worldgen.metrics.tracking.points import carried_noise
@@ -232,6 +235,22 @@ def _record(folder: Path, path: Path, how: Capture, tracking: Tracking) -> Recor
     return Record(folder / f"{path.name}.safetensors", stamp)
 
 
+def _heard(path: Path, motion: Trajectory, how: Capture) -> tuple[Row, ...]:
+    """What the sound of a video is like, and whether it begins where velocities jump; nothing without one.
+
+    Where a rate is given, the file's own time is not the world's, and onsets are not compared.
+    """
+    sound = read_sound_of(path)
+    if sound is None or not len(sound):
+        return ()
+    jumps = []
+    for place in range(motion.position.shape[2]) if how.rate is None else ():
+        there = motion.present[0, :, place].numpy()
+        kinked = find_kinks(motion.position[0, :, place].double().numpy(), there)
+        jumps += (kinked.nonzero()[0] * float(motion.dt[0])).tolist()
+    return describe_sound(sound, jumps)
+
+
 def _excuse(
     where: tuple[torch.Tensor, torch.Tensor, torch.Tensor], hidden: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
@@ -289,6 +308,7 @@ def check_video(
         measures.append(
             Row("tracker noise", sigma, unit="px", note="of one coordinate, by its points' spread")
         )
+    measures += _heard(path, motion, how)
     metres = None
     if how.from_gravity:
         found = scale_from_gravity(motion, how.gravity, sigma)

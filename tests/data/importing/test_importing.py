@@ -320,3 +320,25 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
     child.wait()
     assert import_videos(folder, out, frames=8, processes=1).clips == 11
     assert contents(out) == contents(shards)
+
+
+def test_sound_is_kept_with_the_clips_that_it_belongs_to(tmp_path):
+    from worldgen.audio.mux import add_track
+    from worldgen.data.media import write_video
+    from worldgen.data.sources import ShardedClips
+
+    (tmp_path / "in").mkdir()
+    for name in ("heard", "mute"):
+        write_video(tmp_path / "in" / f"{name}.mp4", torch.rand(32, 3, 32, 32), 16.0)
+    sound = torch.zeros(32_000)
+    sound[24_000] = 0.9  # at 1.5 s, half a second into the second clip
+    add_track(tmp_path / "in" / "heard.mp4", sound)
+    import_videos(tmp_path / "in", tmp_path / "out", 32, 16, processes=1)
+    clips = ShardedClips(tmp_path / "out")
+    found = {clips.name(index): clips[index].sound for index in range(len(clips))}
+    assert sorted(one is None for one in found.values()) == [False, False, True, True]
+    heard = [one[0] for one in found.values() if one is not None]
+    assert all(len(one) == 16_000 for one in heard)
+    quiet, loud = sorted(heard, key=lambda one: float(one.abs().max()))
+    assert quiet.abs().max() < 0.05
+    assert abs(int(loud.abs().argmax()) - 8000) <= 2

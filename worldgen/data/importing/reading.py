@@ -50,6 +50,7 @@ from worldgen.data.reading.decoding import (
     unfit_frame,
 )
 from worldgen.data.reading.pictures import picture_to_rgb
+from worldgen.data.reading.sound import read_sound
 from worldgen.data.shards.members import encode_clip
 from worldgen.data.workers import Beat
 from worldgen.files import naming_the_file
@@ -130,7 +131,14 @@ def spool_recording(task: ReadingTask, beat: Beat) -> None:
                 frames = (
                     torch.from_numpy(piece.frames).permute(0, 3, 1, 2)[None].float() / 255
                 )  # (1, T, 3, H, W)
-                clip = Clip(frames, torch.tensor([piece.fps]), (task.recording.caption,))
+                begin, length = piece.start + (task.recording.begin or 0.0), len(piece.frames) / piece.fps
+                sound = None if task.recording.is_image else read_sound(task.recording.url, begin, length)
+                clip = Clip(
+                    frames,
+                    torch.tensor([piece.fps]),
+                    (task.recording.caption,),
+                    sound=None if sound is None else sound[None],
+                )
                 shape = (piece.frames.shape[0], piece.frames.shape[1], piece.frames.shape[2])
                 piece = EncodedClip(piece.start, shape, encode_clip(clip, "", None))
             pickle.dump(piece, file)
