@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS = {
-    "generate": ("worldgen.study.generation", "worldgen.runs.generate"),
+    "generate": ("worldgen.study.generation", "worldgen.generation.controls"),
     "evaluate run": ("worldgen.study.evaluation", "worldgen.evaluation.generator"),
     "evaluate videos": ("worldgen.study.videos", "worldgen.evaluation.videos"),
 }

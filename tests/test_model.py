@@ -7,11 +7,12 @@ from torch.testing import assert_close
 from tests.models import NANO, build, perceiving
 from tests.told import some_clips, told_model
 from worldgen.conditioning import Conditioner
-from worldgen.diffusion.codec import KLCodec
+from worldgen.diffusion.codec import IdentityCodec, KLCodec
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.known import Known, OtherContexts
 from worldgen.diffusion.process import CleanFlowMatching
-from worldgen.diffusion.sampler import Sampler
+from worldgen.diffusion.sampler import Sampler, Start
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.encoders.lora import Lora
@@ -164,20 +165,6 @@ def test_a_slot_more_shifts_no_other_draw(clip, vjepa2_folder):
     assert not torch.equal(kept[1][:, 0], kept[1][:, 1])
 
 
-def test_weights_of_another_model_are_taken_where_they_fit():
-    first, second = build(), build()
-    for parameter in second.parameters():
-        torch.nn.init.normal_(parameter)
-    state = first.trained_state()
-    other, missing = sorted(state)[:2]
-    given = {name: value for name, value in state.items() if name != missing}
-    given[other] = torch.zeros(3, 3, 3)
-    before = {name: value.clone() for name, value in second.trained_state().items()}
-    assert second.take_shared(given) == [other, missing]
-    for name, value in second.trained_state().items():
-        assert torch.equal(value, before[name] if name in (other, missing) else state[name]), name
-
-
 def test_what_is_foretold_lies_beside_the_noise_and_is_no_part_of_what_learns():
     model, clips = told_model(GraphDynamics(width=8)), some_clips()
     latents = model.encode(clips)
@@ -240,3 +227,103 @@ def test_a_step_draws_more_noise_for_more_cells(clip):
         draw_step(model, latents, torch.Generator().manual_seed(3)) for model in (plain, sized)
     )
     assert_close(found / (1 - found), 2 * before / (1 - before))
+
+
+OTHERS = OtherContexts(last={2: 0.2}, both={1: 0.2}, random=0.2, sets=2)
+ANY = {"contexts": {0: 0.2, 2: 0.2}, "other_contexts": OTHERS}
+
+
+def of_pixels(**changes):
+    """Not trained, and not silent either."""
+    model = build(
+        codec=IdentityCodec(),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 4, 4)),
+        **changes,
+    )
+    torch.nn.init.normal_(model.denoiser.to_patch.weight, std=0.1)
+    return model
+
+
+def test_one_model_learns_contexts_of_any_kind_and_its_encoders_see_no_frame_that_may_be_unknown(
+    clip, vjepa2_folder
+):
+    model = perceiving(vjepa2_folder, contexts={1: 0.2, 2: 0.2}, other_contexts=OTHERS)
+    latents = model.encode(clip)
+    assert model.contexts == (1, 2) and latents.still.shape[1] == len(model.context_odds) == 6
+    other = replace(clip, frames=1 - clip.frames)
+    seen, unseen = (model.encode_condition(one)[1].tokens.values for one in (clip, other))
+    assert torch.equal(seen, unseen)
+    masks = []
+    look = model.denoiser.forward
+    model.denoiser.forward = lambda x, sigma, context, *rest: (
+        masks.append(context) or look(x, sigma, context, *rest)
+    )
+    for which in range(6):
+        model.predict(
+            latents,
+            torch.tensor([which]),
+            torch.tensor([0.5]),
+            torch.zeros_like(latents.z),
+            torch.tensor([True]),
+        )
+    stride, channels = model.codec.temporal_stride, model.codec.channels
+    found = [
+        context[0, :, channels + 2 : channels + 2 + stride, 0, 0].flatten().nonzero()[:, 0]
+        for context in masks
+    ]
+    assert [tuple(places.tolist()) for places in found] == [(0,), (0, 1), *OTHERS.places(8)]
+
+
+def test_known_frames_of_any_kind_are_kept_exactly_and_heard(clip):
+    model = of_pixels(**ANY)
+    for places in ((), (7,), (0, 7), (1, 4)):
+        known = Known.of(clip, places, 8)
+        *_, z = model.sample_known(known, [3])
+        made = model.decode_known(z, known).frames
+        same = [place for place in range(8) if torch.equal(made[:, place], clip.frames[:, place])]
+        assert same == list(places)
+    with pytest.raises(ValueError, match="A forecast goes on from first frames"):
+        build(forecast=told_model(Ballistic()).forecast, **ANY)
+    with pytest.raises(ValueError, match="must add up to 1; got 1.6 in all"):
+        build(other_contexts=OTHERS)
+
+
+def test_each_clip_of_a_batch_has_the_noise_of_its_own_seed(clip):
+    model = of_pixels()
+    clip = Clip(clip.frames, clip.fps, clip.prompts)
+    known = Known.of(clip, (0, 1), 8)
+    both = Clip(clip.frames.repeat(2, 1, 1, 1, 1), clip.fps.repeat(2), clip.prompts * 2)
+    first = [list(model.sample_known(known, [seed]))[-1] for seed in (4, 9)]
+    *_, together = model.sample_known(Known.of(both, (0, 1), 8), [4, 9])
+    assert_close(together, torch.cat(first))
+    *_, plain = model.sample(clip, 8, 4)
+    assert torch.equal(plain, first[0])
+
+
+def test_a_negative_text_stands_where_guidance_asks_for_none(clip, vjepa2_folder):
+    model = perceiving(vjepa2_folder, sampler=Sampler(steps=2, guidance=3.0))
+    known = Known.of(clip, (0, 1), 8)
+    own, other = (
+        model.encode_condition(replace(known.clip, prompts=(text,))) for text in ("a", "a box slides")
+    )
+    *_, plain = model.sample_known(known, 0, own)
+    *_, led = model.sample_known(known, 0, own, negative=other)
+    assert (plain - led).abs().max() > 1e-4
+    *_, same = model.sample_known(known, 0, own, negative=own)
+    model.sampler = Sampler(steps=2, guidance={"text": 1.0, "video": 3.0})
+    *_, unguided = model.sample_known(known, 0, own, negative=own)
+    *_, without = model.sample_known(known, 0, own)
+    assert (unguided - without).abs().max() > 1e-4  # the text stays while the video is left out
+
+
+def test_an_edit_of_no_strength_changes_nothing_and_what_is_kept_stays(clip):
+    model = of_pixels()
+    known, z = Known.of(clip, (0,), 8), model.codec.encode(clip)
+    kept = torch.zeros(1, 8, 1, 1, 1)
+    *_, same = model.sample_known(known, 0, start=Start(z, kept, 0.0))
+    assert_close(same, z)
+    kept[:, 4] = 1
+    for strength in (0.7, 1.0):
+        *_, made = model.sample_known(known, 0, start=Start(z, kept, strength))
+        assert_close(made[:, 4], z[:, 4], atol=1e-5, rtol=1e-5)
+        assert (made[:, 5] - z[:, 5]).abs().max() > 1e-3

@@ -246,7 +246,8 @@ def test_a_class_name_that_stands_twice_is_noticed():
 
 
 def test_what_samples_and_evaluates_needs_no_lightning():
-    rooms = "worldgen.model, worldgen.runs.generate, worldgen.evaluation.generator, worldgen.study.likelihood"
+    rooms = "worldgen.model, worldgen.generation.generate, worldgen.evaluation.generator"
+    rooms += ", worldgen.study.likelihood"
     code = f"import sys, {rooms}; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
 

@@ -10,26 +10,28 @@ How it is trained is `worldgen.tasks.generator`; nothing here needs a trainer, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
-from worldgen.diffusion.context import context_mask, context_motion, encode_held, hold, lay_on_steps
+from worldgen.diffusion.context import hold, lay_on_steps
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals
+from worldgen.diffusion.known import Known, OtherContexts, choice_odds, choose_places, known_mask
 from worldgen.diffusion.process import Process
-from worldgen.diffusion.sampler import Sampler
+from worldgen.diffusion.sampler import Sampler, Start, draw_noise
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.latents import Latents
 from worldgen.physics.forecast import Forecast
 from worldgen.types import Clip, Conditioning
+from worldgen.weights import KeptWeights
 
 
-class WorldModel(nn.Module):
+class WorldModel(KeptWeights):
     """Generation of a video latent from noise, given first frames and a condition.
 
     Args:
@@ -40,14 +42,18 @@ class WorldModel(nn.Module):
         sampler: How `generate` samples.
         contexts: Numbers of known first frames, and how often each is trained.
         forecast: Frozen; what is told of materials and of how the known frames go on. None tells nothing.
+        other_contexts: Known frames other than first ones, and how often they are trained.
 
     Raises:
         ValueError: The sampler's guidance names what is no slot, or its scheduler begins with more noise than
-            the process is trained with.
+            the process is trained with; a forecast, which goes on from first frames, and other contexts.
     """
 
+    frozen = ("codec.", "forecast.", *(f"conditioner.{slot}." for slot in SLOTS))
+    contexts: tuple[int, ...]
+    """Numbers of first frames that are known, the first choices of context."""
     context_odds: Float[Tensor, " K"]
-    """How often each of ``contexts`` is trained."""
+    """How often each choice of context is trained: of ``contexts``, and of others."""
     latent_std: Float[Tensor, ""]
     """Standard deviation of what is diffused, over the training clips."""
 
@@ -60,6 +66,7 @@ class WorldModel(nn.Module):
         sampler: Sampler,
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
         forecast: Forecast | None = None,
+        other_contexts: OtherContexts | None = None,
     ) -> None:
         super().__init__()
         if isinstance(sampler.guidance, dict):
@@ -72,10 +79,10 @@ class WorldModel(nn.Module):
         beside = codec.channels + 2 + codec.temporal_stride + told
         self.denoiser = denoiser(codec.channels, beside, conditioner.dim)
         self.process, self.sampler = process, sampler
-        self.contexts = tuple(sorted(contexts))
-        self.register_buffer(
-            "context_odds", torch.tensor([contexts[context_frames] for context_frames in self.contexts])
-        )
+        if forecast is not None and other_contexts is not None:
+            raise ValueError("A forecast goes on from first frames; leave it or other_contexts out of model.")
+        self.contexts, self.other_contexts = tuple(sorted(contexts)), other_contexts
+        self.register_buffer("context_odds", torch.tensor(choice_odds(contexts, other_contexts)))
         self.register_buffer("latent_std", torch.ones(()))
 
     @property
@@ -89,17 +96,12 @@ class WorldModel(nn.Module):
     def encode(self, clip: Clip) -> Latents:
         """The frozen part of training; depends on nothing that is learned here."""
         frames = clip.frames.shape[1]
-        known = [min(context_frames, frames) for context_frames in self.contexts]
-        still = torch.stack(
-            [encode_held(self.codec, clip, context_frames, frames) for context_frames in known], dim=1
-        )
-        rows, columns = still.shape[-2:]
-        motion = torch.stack(
-            [context_motion(clip, context_frames, (rows, columns)) for context_frames in known], dim=1
-        )
-        told = (
-            None if self.forecast is None else self.forecast.draw(clip, known, frames, None, (rows, columns))
-        )
+        known = [Known.of(clip, places, frames) for places in self.choices(frames)]
+        still = torch.stack([one.still(self.codec) for one in known], dim=1)
+        cells = (still.shape[-2], still.shape[-1])
+        motion = torch.stack([one.motion(cells) for one in known], dim=1)
+        counts = [len(one.places) for one in known]
+        told = None if self.forecast is None else self.forecast.draw(clip, counts, frames, None, cells)
         forecast = None if told is None else lay_on_steps(self.codec, told)
         return Latents(self.codec.encode(clip), still, motion, self.encode_condition(clip), forecast)
 
@@ -110,7 +112,7 @@ class WorldModel(nn.Module):
         In sampling no more may be there. An encoder sees motion if every context has two frames or more. One
         that is shown the whole clip, see `Encoder.sees_future`, gets it.
         """
-        fewest = self.contexts[0]
+        fewest = self.contexts[0] if self.other_contexts is None else 0  # others need no first frame
         return self.conditioner.encode(hold(clip, fewest, fewest), clip)
 
     # ---------------------------------------------------------------- training
@@ -170,21 +172,28 @@ class WorldModel(nn.Module):
         """What the denoiser reads beside the noise: context and condition; arguments as of `loss`."""
         of_clip = torch.arange(len(which), device=which.device), which
         forecast = None if latents.forecast is None else latents.forecast[:, 0][of_clip]
-        context = self._context(latents.still_of(which), latents.motion[of_clip], which, forecast)
+        still, frames = latents.still_of(which), 1 + (latents.z.shape[1] - 1) * self.codec.temporal_stride
+        masks = [known_mask(self.codec, places, frames) for places in self.choices(frames)]
+        mask = torch.stack(masks).to(still)[which]  # (B, L, s)
+        context = self._context(still, latents.motion[of_clip], mask, forecast)
         return context, self.conditioner(latents.slots, keep)
 
     def change(self, latents: Latents, which: Int[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
         """What is diffused: clips against their still worlds, in units of ``latent_std``."""
         return (latents.z - latents.still_of(which)) / self.latent_std
 
+    def choices(self, frames: int) -> list[tuple[int, ...]]:
+        """The known frames of each choice of context: those of ``contexts`` first."""
+        return choose_places(self.contexts, self.other_contexts, frames)
+
     def leaving_contexts(self, steps: int) -> Bool[Tensor, " K"]:
-        """Which of ``contexts`` leave frames to be made of a clip of so many latent steps.
+        """Which choices of context leave frames to be made of a clip of so many latent steps.
 
         Raises:
             ValueError: None does: a picture is all known once its first frame is.
         """
         frames = 1 + (steps - 1) * self.codec.temporal_stride
-        leaving = torch.tensor([context_frames < frames for context_frames in self.contexts])
+        leaving = torch.tensor([len(places) < frames for places in self.choices(frames)])
         if not leaving.any():
             raise ValueError(
                 f"Of {frames} frames none is left to make where {self.contexts[0]} or more are known; add 0 "
@@ -240,22 +249,48 @@ class WorldModel(nn.Module):
                 f"The encoder of {self.conditioner.sees_future[0]} is shown the whole clip, and there is "
                 "none: this model reconstructs. Hand it clips with `worldgen evaluate`."
             )
-        context_frames = self.choose_context(context)
-        start = hold(context, context_frames, frames)
+        known = Known.of(context, range(self.choose_context(context)), frames)
+        yield from self.sample_known(known, seed, slots, residuals)
+
+    def sample_known(
+        self,
+        known: Known,
+        seed: int | Sequence[int],
+        slots: tuple[Placed, ...] | None = None,
+        residuals: Residuals | None = None,
+        negative: tuple[Placed, ...] | None = None,
+        start: Start | None = None,
+    ) -> Iterator[Float[Tensor, "B L C h w"]]:
+        """Yields the latent after each step of the sampler, of clips of which any frames are known.
+
+        Args:
+            known: The known frames, and the prompts.
+            seed: Of the noise of all clips, or of each.
+            slots: What to attend to, instead of what `encode_condition` makes of the known frames.
+            residuals: Of a control.
+            negative: What to be led away from, where guidance asks what is without the text.
+            start: Where sampling begins, and what it keeps; in noise, and nothing, when None.
+        """
         with torch.no_grad():
-            still = encode_held(self.codec, start, context_frames, frames)
-            rows, columns = still.shape[-2:]
-            motion = context_motion(start, context_frames, (rows, columns))
-            which = torch.full((len(still),), self.contexts.index(context_frames), device=still.device)
-            slots = self.encode_condition(context) if slots is None else slots
-            ask = (context, [context_frames], frames, 1, (rows, columns))
+            still = known.still(self.codec)
+            cells, frames = (still.shape[-2], still.shape[-1]), known.clip.frames.shape[1]
+            slots = self.encode_condition(known.clip) if slots is None else slots
+            ask = (known.clip, [len(known.places)], frames, 1, cells)
             told = None if self.forecast is None else self.forecast.draw(*ask)
             forecast = None if told is None else lay_on_steps(self.codec, told)[:, 0, 0]
-            given = partial(self._velocity, self._context(still, motion, which, forecast), slots, residuals)
-            velocity = self.sampler.guide(given, self.conditioner.present)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(still.shape, generator=generator).to(still)
-        for x in self.sampler.sample(velocity, noise, generator):
+            whole = 1 + (still.shape[1] - 1) * self.codec.temporal_stride
+            mask = known_mask(self.codec, known.places, whole).to(still).expand(len(still), -1, -1)
+            context = self._context(still, known.motion(cells), mask, forecast)
+            velocity = self.sampler.guide(
+                partial(self._velocity, context, slots, residuals, negative), self.conditioner.present
+            )
+        noise, generators = draw_noise(still, seed)
+        if start is None:
+            walk = self.sampler.sample(velocity, noise, generators)
+        else:
+            x = (start.z - still) / self.latent_std
+            walk = self.sampler.sample(start.keep(velocity, x, noise), noise, generators, x, start.strength)
+        for x in walk:
             yield x * self.latent_std + still
 
     @torch.no_grad()
@@ -267,12 +302,16 @@ class WorldModel(nn.Module):
             context: The clip that was continued.
             frames: Length of the result, where its last step is not whole; all of ``z`` when None.
         """
-        context_frames = self.choose_context(context)
         whole = 1 + (z.shape[1] - 1) * self.codec.temporal_stride
-        start = hold(context, context_frames, whole if frames is None else frames)
-        made = self.codec.decode(z, start).clamp(0, 1)
-        made = torch.cat([start.frames[:, :context_frames], made[:, context_frames:]], dim=1)
-        return Clip(made, start.fps, start.prompts, camera=start.camera, scenes=start.scenes)
+        count = self.choose_context(context)
+        return self.decode_known(z, Known.of(context, range(count), whole if frames is None else frames))
+
+    @torch.no_grad()
+    def decode_known(self, z: Float[Tensor, "B L C h w"], known: Known) -> Clip:
+        """The clip of a latent, with the known frames as they are."""
+        held = known.clip
+        made = known.put(self.codec.decode(z, held).clamp(0, 1))
+        return Clip(made, held.fps, held.prompts, camera=held.camera, scenes=held.scenes)
 
     def choose_context(self, context: Clip) -> int:
         """The most known frames, of those trained with, that the clip has.
@@ -294,69 +333,18 @@ class WorldModel(nn.Module):
         parts = [part for part in frozen if part is not None]
         return " ".join(f"{type(part).__name__}:{fingerprint(part)}" for part in parts)
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """Everything that training changed, and nothing that is frozen, by the names that it has in files."""
-        frozen = ("codec.", "forecast.", *(f"conditioner.{slot}." for slot in SLOTS))
-        learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return {
-            _IN_FILES.get(name, name): value
-            for name, value in self.state_dict().items()
-            if name in learned or not name.startswith(frozen)
-        }
-
-    def load_trained(self, state: dict[str, Tensor], source: str) -> None:
-        """Take over what `trained_state` returned.
-
-        Args:
-            state: By the names that weights have in files.
-            source: Where it comes from, for the error.
-
-        Raises:
-            ValueError: It is of another model.
-        """
-        own = self.trained_state()
-        wrong = [name for name in {**own, **state} if _shape(own, name) != _shape(state, name)]
-        if wrong:
-            raise ValueError(
-                f"{source} must hold the model of its config.yaml; {len(wrong)} tensors differ, {min(wrong)} "
-                "first. It is a checkpoint of another model."
-            )
-        here = {name: here for here, name in _IN_FILES.items()}
-        found = {here.get(name, name): value for name, value in state.items()}
-        self.load_state_dict({**self.state_dict(), **found})
-
-    def take_shared(self, state: dict[str, Tensor]) -> list[str]:
-        """Begin with another model's weights wherever name and shape agree, and say where they do not.
-
-        Args:
-            state: By the names that weights have in files.
-
-        Returns:
-            Names of what was trained anew here: tensors that ``state`` lacks, or has in another shape.
-        """
-        own = self.trained_state()
-        shared = {name: value for name, value in state.items() if _shape(own, name) == _shape(state, name)}
-        self.load_trained({**own, **shared}, "The start")
-        return sorted(own.keys() - shared.keys())
-
     # ---------------------------------------------------------------- parts of the above
 
     def _context(
         self,
         still: Float[Tensor, "B L C h w"],
         motion: Float[Tensor, "B 2 h w"],
-        which: Int[Tensor, " B"],
+        mask: Float[Tensor, "B L s"],
         forecast: Float[Tensor, "B L P h w"] | None,
     ) -> Float[Tensor, "B L K h w"]:
         """What lies beside the noise: the still world, how things move, which frames are known, and more."""
-        stride, steps = self.codec.temporal_stride, still.shape[1]
-        masks = torch.stack(
-            [
-                context_mask(self.codec, context_frames, 1 + (steps - 1) * stride)
-                for context_frames in self.contexts
-            ]
-        ).to(still)  # (K, L, s)
-        mask = masks[which][..., None, None].expand(-1, -1, -1, *still.shape[-2:])
+        mask = mask[..., None, None].expand(-1, -1, -1, *still.shape[-2:])
+        steps = still.shape[1]
         told = [] if forecast is None else [forecast]
         return torch.cat([still, motion[:, None].expand(-1, steps, -1, -1, -1), mask, *told], dim=2)
 
@@ -365,9 +353,16 @@ class WorldModel(nn.Module):
         context: Float[Tensor, "B L K h w"],
         slots: tuple[Placed, ...],
         residuals: Residuals | None,
+        negative: tuple[Placed, ...] | None,
         given: frozenset[str],
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """The velocity of a denoiser that knows no more than the ``given`` slots."""
+        """The velocity of a denoiser that knows the ``given`` slots, and else the negative text alone."""
+        if negative is not None and "text" not in given:
+            slots = tuple(
+                other if slot == "text" else own
+                for slot, own, other in zip(self.conditioner.present, slots, negative, strict=True)
+            )
+            given = given | {"text"}
         keep = torch.tensor([slot in given for slot in self.conditioner.present], dtype=torch.bool)
         condition = self.conditioner(slots, keep.to(context.device).expand(len(context), -1))
 
@@ -377,11 +372,3 @@ class WorldModel(nn.Module):
             return self.process.velocity(output, x_sigma, sigma)
 
         return velocity
-
-
-_IN_FILES = {"latent_std": "spread"}
-"""Names that files of weights have kept, where those of the code have changed."""
-
-
-def _shape(state: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(state[name].shape) if name in state else None

@@ -20,13 +20,13 @@ from worldgen.data.media import filmstrip, write_png
 from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.control import Control
+from worldgen.generation.controls import open_controls, steer
 from worldgen.metrics.baselines import trajectory_error_px
 from worldgen.metrics.intervals import mean_interval, median_interval
 from worldgen.metrics.tracking.appearance import cover, read_appearance
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
-from worldgen.runs.generate import open_controls, steer
 from worldgen.simulation.violations.graded import NotViolable, change_gravity
 from worldgen.types import Clip, select
 

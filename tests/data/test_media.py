@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from worldgen.data.media import filmstrip, read_video, write_png, write_video
+from worldgen.data.media import filmstrip, open_video, read_video, write_png, write_video
 
 
 def moving_ball(frames: int = 12, height: int = 48, width: int = 64) -> Tensor:
@@ -160,3 +160,17 @@ def test_filmstrip() -> None:
     assert (pixels[:, 58:, 64:] == 255).all()  # the shorter row ends
     with pytest.raises(ValueError, match="needs rows and every >= 1; got 0 rows"):
         filmstrip([])
+
+
+def test_a_video_that_is_written_as_it_comes_is_the_one_written_at_once(tmp_path):
+    frames = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    write_video(tmp_path / "whole.mp4", frames, 10.0, upscale=2)
+    with open_video(tmp_path / "parts.mp4", 10.0, upscale=2) as add:
+        add(frames[:1])
+        add(frames[1:])
+        assert not (tmp_path / "parts.mp4").exists()
+    assert (tmp_path / "parts.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    with pytest.raises(RuntimeError), open_video(tmp_path / "half.mp4", 10.0) as add:
+        add(frames)
+        raise RuntimeError
+    assert not (tmp_path / "half.mp4").exists()

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from worldgen.diffusion.ddpm import VDDPM, CleanDDPM, EpsDDPM
 from worldgen.diffusion.process import FlowMatching
-from worldgen.diffusion.sampler import Sampler
+from worldgen.diffusion.sampler import Sampler, Start, draw_noise
 
 
 def draw(seed=0, count=4):
@@ -253,3 +253,58 @@ def test_more_cells_are_sampled_with_more_noise_and_the_next_clip_is_not():
     assert levels(sized, 8) == levels(plain, 8)
     with pytest.raises(ValueError, match="cells needs a scheduler whose shift can be set; DDIMScheduler"):
         Sampler(scheduler=diffusers.DDIMScheduler(), cells=8)
+
+
+BETAS = {"clip_sample": False, "timestep_spacing": "trailing"}
+WALKS = {
+    **{name: make(3.0) for name, make in SCHEDULERS.items()},
+    "ddim": diffusers.DDIMScheduler(**BETAS),
+    "euler of betas": diffusers.EulerDiscreteScheduler(timestep_spacing="trailing"),
+    "heun of betas": diffusers.HeunDiscreteScheduler(timestep_spacing="trailing"),
+}
+
+
+@pytest.mark.parametrize("strength", [0.6, 0.2])
+@pytest.mark.parametrize("name", WALKS)
+def test_begun_on_the_way_a_walk_has_the_noise_of_its_strength_and_all_its_steps(name, strength):
+    x, eps = (part.float() for part in draw()[:2])
+    told = []
+
+    def velocity(x_sigma, sigma):
+        told.append((float(sigma[0]), x_sigma))
+        return (x_sigma - x) / sigma[:, None, None]
+
+    sampler = Sampler(4, scheduler=WALKS[name])
+    *_, end = sampler.sample(velocity, eps, torch.Generator().manual_seed(0), x, strength)
+    assert_close(end, x, atol=1e-4, rtol=1e-4)
+    first, place = told[0]
+    assert 0.6 * strength <= first <= strength + 1e-6 and len(told) >= 4
+    assert_close(place, (1 - first) * x + first * eps, atol=1e-4, rtol=1e-4)
+
+
+def test_without_strength_nothing_changes_and_beyond_one_it_is_refused():
+    x, eps, _ = draw()
+    (same,) = Sampler(4).sample(lambda *_: 1 / 0, eps, None, x, 0.0)
+    assert same is x
+    for strength in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=f"strength of an edit must lie in \\[0, 1\\]; got {strength}"):
+            Start(x, x, strength)
+    with pytest.raises(ValueError, match="must leave 8 steps of FlowMatchEuler"):
+        list(Sampler(8).sample(lambda *_: 1 / 0, eps, None, x, 1e-9))
+
+
+def test_what_is_kept_arrives_at_itself_whatever_the_velocity_says():
+    x, eps = (part.float() for part in draw()[:2])
+    kept = torch.zeros(4, 3, 5)
+    kept[:, 1] = 1
+    velocity = Start(x, kept).keep(lambda x_sigma, sigma: torch.full_like(x_sigma, 3.0), x, eps)
+    *_, end = Sampler(6).sample(velocity, eps, None, x, 1.0)
+    assert_close(end[:, 1], x[:, 1], atol=1e-5, rtol=1e-5)
+    assert_close(end[:, 0], eps[:, 0] - 3, atol=1e-5, rtol=1e-5)
+
+
+def test_noise_of_several_seeds_is_that_of_each():
+    like = torch.zeros(2, 3, 4)
+    both, generators = draw_noise(like, [3, 5])
+    assert torch.equal(both[:1], draw_noise(like[:1], 3)[0]) and len(generators) == 2
+    assert torch.equal(both[1:], draw_noise(like[1:], [5])[0])

@@ -21,9 +21,9 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.maps import EdgeMap, MaskMap
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
+from worldgen.generation.controls import open_controls, steer
 from worldgen.model import WorldModel
 from worldgen.runs.folder import HOME, open_run
-from worldgen.runs.generate import open_controls, steer
 from worldgen.tasks.control import ControlTask
 
 RUN = HOME / "assets" / "nano" / "generator"

@@ -8,24 +8,44 @@ import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from worldgen.cli.options import Option, read_options
+from worldgen.cli.options import Option, argument_texts, did_you_mean, read_options
 
-WIDTH = 80
+WIDTH, HEIGHT = 80, 24
 
 
-def command_help(function: Callable[..., None], command: str, bare: str | None = None) -> str:
+def command_help(
+    function: Callable[..., None], command: str, bare: str | None = None, topic: str | None = None
+) -> str:
     """What a command does, its options with their defaults, and an example.
+
+    Where a screen is too small for all of them, options that belong together are named on one line, and shown
+    by ``--help TOPIC``.
 
     Args:
         function: The command.
         command: Its name.
         bare: The option whose values may stand in front without its name.
+        topic: The parameter whose options are shown alone.
+
+    Raises:
+        ValueError: The command has no such topic.
     """
-    options = read_options(function)
-    rows = [(_usage(option, bare), option.text.replace("`", "") + _default(option)) for option in options]
-    needed = [shown for (shown, _), option in zip(rows, options, strict=True) if option.needed]
-    lines = [*usage(" ".join([command, *needed, "[options]"])), "", *summary(function.__doc__ or ""), ""]
-    return "\n".join([*lines, *in_columns(rows), *examples(function.__doc__ or "")])
+    options, doc = read_options(function), function.__doc__ or ""
+    topics = list(dict.fromkeys(option.place[0] for option in options if len(option.place) > 1))
+    texts = argument_texts(doc)
+    if topic is not None:
+        if topic not in topics:
+            raise ValueError(f"worldgen {command} has no help on {topic!r}{did_you_mean(topic, topics)}")
+        rows = [_row(option, bare) for option in options if option.place[0] == topic]
+        return "\n".join([*usage(f"{command} ... [options]"), "", texts[topic], "", *in_columns(rows)])
+    needed = [_usage(option, bare) for option in options if option.needed]
+    head = [*usage(" ".join([command, *needed, "[options]"])), "", *summary(doc), ""]
+    page = [*head, *in_columns(_row(option, bare) for option in options), *examples(doc)]
+    if len(page) <= HEIGHT:
+        return "\n".join(page)
+    rows = [_row(option, bare) for option in options if len(option.place) == 1]
+    rows += [(f"--help {name}", texts[name]) for name in topics]
+    return "\n".join([*head, *in_columns(rows), *examples(doc)])
 
 
 def usage(words: str) -> list[str]:
@@ -80,6 +100,10 @@ def in_columns(rows: Iterable[tuple[str, str]]) -> list[str]:
             lines.append(f"  {name:<{left - 2}}{wrapped.pop(0)}".rstrip())
         lines += [" " * left + line for line in wrapped if line]
     return lines
+
+
+def _row(option: Option, bare: str | None) -> tuple[str, str]:
+    return _usage(option, bare), option.text.replace("`", "") + _default(option)
 
 
 def _usage(option: Option, bare: str | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 ANY = (-math.inf, math.inf)
 """Of a number that every finite value can be meant for."""
 LIMITS: Mapping[str, tuple[float, float]] = {
+    "at": (0, 10**6),
     "background": (0, 255),
     "clips": (1, 10**9),
     "context_frames": (0, 10**5),
@@ -21,12 +22,16 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "gravity": (0, 1000),
     "lufs": (-70, 0),
     "multiple": (1, 4096),
+    "overlap": (1, 10**5),
     "processes": (1, 1024),
     "rate": (1e-3, 1e9),
+    "samples": (1, 10**4),
     "seed": (0, 2**32 - 1),
     "size": (1, 4096),
     "skip": (1, 10**5),
     "slow": (1, 100),
+    "steps": (1, 1000),
+    "strength": (0, 1),
     "stride": (1, 10**5),
     "window": (2, 10**5),
 }

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from worldgen.cli import evaluate, make, sound, study, train, verify_resume
+from worldgen.cli import evaluate, generate, make, sound, study, train, verify_resume
 from worldgen.cli.help import command_help, group_help, in_columns, summary
 from worldgen.cli.options import did_you_mean, read_words
 
@@ -57,7 +57,8 @@ def _plain(
 
     def run(words: Sequence[str]) -> None:
         if any(word in ("-h", "--help") for word in words):
-            print(command_help(function, name, bare))
+            asked = [word for word in words if word not in ("-h", "--help")]
+            print(command_help(function, name, bare, asked[0] if asked else None))
         else:
             function(**read_words(function, name, words, bare, beside))
 
@@ -226,7 +227,7 @@ COMMANDS = {
         "train a part: the codec, an encoder, dynamics, a readout, ...", train.pretrain, train.check_pretrain
     ),
     "probe": Command("read family, count and speed off an encoder's tokens", train.probe, train.check_probe),
-    "generate": _plain("generate", "continue first frames as a caption says", make.generate, "run"),
+    "generate": _plain("generate", "make videos of a caption and known frames", generate.generate, "run"),
     "narrate": _plain("narrate", "speak what happens in clips, when it does", sound.narrate, "data"),
     "evaluate": _group(
         "evaluate",

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldgen.cli.sound import SoundOptions
-
 
 def simulate(
     out: Path,
@@ -68,55 +66,6 @@ def simulate(
         held_out=held_out,
     )
     print(f"{summary.clips} clips in {summary.folder}, {summary.skipped} skipped, {summary.seconds:.0f} s.")
-
-
-def generate(
-    run: Path,
-    prompt: str,
-    first_frames: Path,
-    out: Path,
-    seed: int = 0,
-    frames: int = 16,
-    context_frames: int = 2,
-    control: list[Path] = [],  # noqa: B006 never written to
-    control_from: str | None = None,
-    control_scale: list[float] = [],  # noqa: B006 never written to
-    sound: SoundOptions = SoundOptions(),  # noqa: B008 frozen
-) -> None:
-    """Continue first frames as a caption says.
-
-    Args:
-        run: Folder of a trained generator.
-        prompt: What happens.
-        first_frames: Video or picture that the clip begins with.
-        out: Video to write (mp4).
-        seed: Same seed, same bits.
-        frames: Frames of the result, the known ones included.
-        context_frames: How many of --first-frames are used, at most.
-        control: Folders of controls of this run.
-        control_from: What the video follows: one, or a clip of shards as FOLDER:NUMBER.
-        control_scale: How strongly each control acts; 1 when left out.
-        sound: What it sounds like.
-
-    Example:
-        worldgen generate assets/nano/generator --prompt "a red ball drops"
-            --first-frames assets/readme/drop.mp4 --out out.mp4
-    """
-    from worldgen.runs.generate import generate_video
-
-    clip = generate_video(
-        run,
-        prompt,
-        first_frames,
-        out,
-        seed,
-        frames,
-        context_frames,
-        controls=control,
-        scales=control_scale,
-        followed=control_from,
-    )
-    print(f"{frames} frames in {out}.{sound.add(out, clip, seed)}")
 
 
 def import_data(

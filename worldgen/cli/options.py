@@ -96,6 +96,8 @@ def _of_parameters(owner: Callable[..., object], doc: str, above: tuple[str, ...
         needed = parameter.default is inspect.Parameter.empty
         name, text = "--" + parameter.name.replace("_", "-"), texts.get(parameter.name, "")
         default = None if needed else parameter.default
+        if dataclasses.is_dataclass(owner) and many and not needed:
+            default = []  # the signature has a sentinel for what makes it
         found.append(Option(name, place, kind, many, needed, optional, default, text))
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -127,24 +128,40 @@ def write_video(path: str | Path, frames: Float[Tensor, "T 3 H W"], fps: float, 
     Raises:
         ValueError: Another ending, shape, range, rate or factor.
     """
+    with open_video(path, fps, upscale) as add:
+        add(frames)
+
+
+@contextmanager
+def open_video(
+    path: str | Path, fps: float, upscale: int = 1
+) -> Iterator[Callable[[Float[Tensor, "T 3 H W"]], None]]:
+    """A video that is written as its frames come, all of one size; it appears whole or not at all.
+
+    Arguments and errors are those of `write_video`.
+    """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise ValueError(f"write_video writes .mp4; got {path.name!r}. Name the file so.")
     if not fps > 0:
         raise ValueError(f"fps must be positive; got {fps}.")
-    pixels = _to_pixels(frames, upscale)  # (T, H, W, 3)
-    odd_rows, odd_columns = pixels.shape[1] % 2, pixels.shape[2] % 2
-    pixels = np.pad(pixels, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
-
     options = {"movflags": "faststart"}
     with atomic_path(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": CRF}
         stream.thread_count = 1  # a clip is too small to share
-        for image in pixels:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+
+        def add(frames: Float[Tensor, "T 3 H W"]) -> None:
+            pixels = _to_pixels(frames, upscale)  # (T, H, W, 3)
+            odd_rows, odd_columns = pixels.shape[1] % 2, pixels.shape[2] % 2
+            pixels = np.pad(pixels, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
+            if not stream.codec_context.is_open:  # which may be said before the first frame only
+                stream.height, stream.width = pixels.shape[1:3]
+            for image in pixels:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+
+        yield add
         container.mux(stream.encode())
 
 

@@ -39,14 +39,15 @@ class VideoReader:
     """Reads a video, a picture or a folder of frames; memory for the frames that it keeps only.
 
     Args:
-        size: Rows and columns of the central square, which is all that is kept. The whole picture when None.
+        size: Rows and columns of the central square, which is all that is kept; or (rows, columns) of the
+            central part of that shape. The whole picture when None.
         widest: Columns, at most; larger ones are shrunk.
         most: Frames, at most; the rest is left out.
         skip: Take every ``skip``-th frame.
         fps: Take frames at this rate, each the first whose time has come; a slower video gives each once.
     """
 
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
     widest: int | None = None
     most: int | None = None
     skip: int = 1
@@ -215,13 +216,14 @@ class VideoFolder(Dataset[Clip]):
         return chosen.tolist()
 
 
-def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "3 S S"]:
-    """The central square of a picture in [0, 1], resized with every source pixel counted."""
+def crop_and_resize(frame: Float[Tensor, "3 H W"], size: int | tuple[int, int]) -> Float[Tensor, "3 R C"]:
+    """The central square, or part of another shape, of a picture in [0, 1]; every source pixel counts."""
+    rows, columns = (size, size) if isinstance(size, int) else size
     height, width = frame.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = frame[None, :, top : top + side, left : left + side]
-    resized = interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    tall, wide = min(height, width * rows // columns), min(width, height * columns // rows)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    part = frame[None, :, top : top + tall, left : left + wide]
+    resized = interpolate(part, (rows, columns), mode="bilinear", antialias=True, align_corners=False)
     return resized[0].clamp(0, 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -19,8 +20,41 @@ Velocity = Callable[[Float[Tensor, "B ..."], Float[Tensor, " B"]], Float[Tensor,
 """``v(x_sigma, sigma)``, the direction from data to noise."""
 _NOISE, _DATA, _CLOSE = -1.0, 3.0, 0.045
 """Where a scheduler is tried from and to, beyond the 1 at which some cut; solvers start at sigma 0.999."""
+_MOST_STEPS = 1000
+"""Of schedulers, as long as they are trained in."""
 _NOISY = 0.75
 """Least noise level to begin with pure noise at; of few steps, some schedulers leave out the high ones."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A latent that sampling begins at, with noise on it, and keeps in places.
+
+    Begun at noise level ``strength`` it is SDEdit (Meng et al. 2022, 2108.01073, section 3). What is kept
+    goes along the straight path from its own noise to itself: the velocity there is ``eps - x``, whatever the
+    denoiser says, and what is beside it is denoised in its sight at each noise level (after Lugmayr et al.
+    2022, 2201.09865, eq. 8).
+
+    Raises:
+        ValueError: A strength beyond [0, 1].
+    """
+
+    z: Float[Tensor, "B ..."]
+    kept: Float[Tensor, "B ..."]
+    """1 where the latent is kept, 0 where it may change."""
+    strength: float = 1.0
+    """Noise level to begin at: 0 changes nothing, at 1 nothing is left but what is kept."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"The strength of an edit must lie in [0, 1]; got {self.strength:g}.")
+
+    def keep(self, velocity: Velocity, x: Float[Tensor, "B ..."], noise: Float[Tensor, "B ..."]) -> Velocity:
+        """A velocity that leads what is kept from its noise to itself."""
+        if not self.kept.any():
+            return velocity
+        own = noise - x
+        return lambda x_sigma, sigma: torch.lerp(velocity(x_sigma, sigma), own, self.kept.to(own))
 
 
 @final
@@ -111,7 +145,9 @@ class Sampler:
         self,
         velocity: Velocity,
         noise: Float[Tensor, "B ..."],
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        x: Float[Tensor, "B ..."] | None = None,
+        strength: float = 1.0,
     ) -> Iterator[Float[Tensor, "B ..."]]:
         """Yields the latent after each step; the last one is clean.
 
@@ -119,15 +155,25 @@ class Sampler:
             velocity: What to integrate.
             noise: Where to start.
             generator: Of what a scheduler draws that adds noise on its way; others draw nothing.
+            x: Data to begin at, with noise on it.
+            strength: Noise level to begin at, of data; all ``steps`` are spent from there on.
         """
         if self.cells is not None:
             size = noise[0].numel() // noise.shape[2]  # L h w
             self.scheduler.set_shift(shift_of_size(self.scheduler.config.shift, self.cells, size))
-        scale = Scale(self.scheduler, self.steps, noise.device)
+        if x is not None and strength == 0:
+            yield x
+            return
+        first, scale = 0, Scale(self.scheduler, self.steps, noise.device)
+        if x is not None and strength < 1:
+            scale, first = self._enter_at(strength, noise.device)
         draws = "generator" in inspect.signature(self.scheduler.step).parameters
         chance = {"generator": generator} if draws else {}
         state = noise * scale.first
-        for index, time in enumerate(self.scheduler.timesteps):
+        if first and x is not None:
+            sigma = scale.levels[first]
+            state = scale.begin((1 - sigma) * x + sigma * noise, first)
+        for index, time in list(enumerate(self.scheduler.timesteps))[first:]:
             with torch.no_grad():  # not around the yield: who takes x may want gradients of something else
                 x, sigma = scale.enter(state, index)
                 output = scale.answer(velocity(x, sigma.expand(len(x))), x, sigma)
@@ -143,6 +189,21 @@ class Sampler:
                 f"{self.sigma_max:.4g}. Give the scheduler the betas of the process's schedule, or that one "
                 "an end in pure noise (rescale_betas_zero_snr: true; not with EpsDDPM)."
             )
+
+    def _enter_at(self, strength: float, device: torch.device) -> tuple[Scale, int]:
+        """The walk with all ``steps`` from a noise level on, and the index of that level in it."""
+        order = getattr(self.scheduler, "order", 1)
+        for steps in range(self.steps, _MOST_STEPS + 1):
+            scale = Scale(self.scheduler, steps, device)
+            places = [
+                n for n, level in enumerate(scale.levels) if n % order == 0 and level <= strength + 1e-6
+            ]
+            if len(places) >= self.steps:
+                return scale, places[0]
+        raise ValueError(
+            f"A strength must leave {self.steps} steps of {type(self.scheduler).__name__} to be made; "
+            f"{strength:g} does not. Take fewer --steps, or a larger one."
+        )
 
     def _require_arrival(self) -> None:
         """From noise to data that are one number everywhere, where the velocity is known."""
@@ -169,3 +230,15 @@ class Sampler:
                 "use_flow_sigmas: true and final_sigmas_type: zero, or one of DDPM's with clip_sample: false "
                 "and timestep_spacing: trailing."
             )
+
+
+def draw_noise(
+    like: Float[Tensor, "B ..."], seed: int | Sequence[int]
+) -> tuple[Float[Tensor, "B ..."], torch.Generator | list[torch.Generator]]:
+    """Noise of clips, and where what is drawn later comes from: one seed for all, or one for each."""
+    if isinstance(seed, int):
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(like.shape, generator=generator).to(like), generator
+    generators = [torch.Generator().manual_seed(one) for one in seed]
+    drawn = [torch.randn(like[:1].shape, generator=generator) for generator in generators]
+    return torch.cat(drawn).to(like), generators

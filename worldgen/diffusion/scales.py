@@ -36,6 +36,24 @@ class Scale:
         self.first = 1.0 if self.flow else float(getattr(scheduler, "init_noise_sigma", 1.0))
         self._wide = False
 
+    @property
+    def levels(self) -> list[float]:
+        """Noise level of each step."""
+        count = len(self.scheduler.timesteps)
+        if self.flow:
+            return [float(level) for level in self.scheduler.sigmas[:count]]
+        return [float(self._level(index)) for index in range(count)]
+
+    def begin(self, x: Float[Tensor, "B ..."], index: int) -> Float[Tensor, "B ..."]:
+        """A sample to go on from at a step, of one on the straight path."""
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(index)
+        if self.flow:
+            return x
+        self._wide = self.scheduler.scale_model_input(x, self.scheduler.timesteps[index]) is not x
+        sigma = self._level(index).to(x)
+        return x / ((1 - sigma) if self._wide else torch.hypot(1 - sigma, sigma))
+
     def enter(
         self, state: Float[Tensor, "B ..."], index: int
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, ""]]:

@@ -24,6 +24,7 @@ from worldgen.runs.folder import save_weights, training_lock
 from worldgen.runs.random_state import KeepRandomState
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.runs.telling import TellInLog
+from worldgen.runs.trained_on import describe_training, save_training
 from worldgen.tasks.generator import WorldGenerator
 
 _NAMES = (
@@ -85,6 +86,8 @@ class KeepRun(Callback):
         if trainer.is_global_zero and folder and isinstance(pl_module, WorldGenerator):
             with pl_module.average.applied():
                 save_weights(pl_module.model, Path(folder))
+                data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+                save_training(describe_training(pl_module.model, data.train_source()), Path(folder))
         for logger in trainer.loggers:
             logger.log_metrics({"steps": trainer.global_step}, step=trainer.global_step)
 

@@ -73,4 +73,7 @@ def encoding_recipe(model: WorldModel) -> Recipe:
     weights = {
         f"{type(part).__name__} ({name})": fingerprint(part) for name, part in slots if part is not None
     }
-    return Recipe(weights, {"contexts": " ".join(map(str, model.contexts)), "encoding code": _CODE[:12]})
+    contexts = " ".join(map(str, model.contexts))
+    if model.other_contexts is not None:
+        contexts += f" {model.other_contexts.describe()}"
+    return Recipe(weights, {"contexts": contexts, "encoding code": _CODE[:12]})

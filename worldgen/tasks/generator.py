@@ -21,6 +21,7 @@ from worldgen.data.packing import Packed
 from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.denoisers.base import Denoiser
+from worldgen.diffusion.known import OtherContexts
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
 from worldgen.latents import Latents
@@ -69,6 +70,7 @@ class WorldGenerator(LightningModule):
         sampled: The first so many clips of validation are generated and measured, each time the same.
         measures: What is measured of them.
         start: Weights of a run (``RUN/model.safetensors``) to begin with, wherever name and shape agree.
+        other_contexts: Known frames other than first ones, and how often they are trained.
     """
 
     def __init__(
@@ -93,10 +95,15 @@ class WorldGenerator(LightningModule):
         sampled: int = 8,
         measures: list[ValidationMetric] = [],  # noqa: B006 never written to
         start: Path | None = None,
+        other_contexts: OtherContexts | None = None,
     ) -> None:
         super().__init__()
         require_training(lr, warmup, weight_decay)
-        self.model = WorldModel(codec, conditioner, denoiser, process, sampler, contexts, forecast)
+        self.model = WorldModel(
+            codec, conditioner, denoiser, process, sampler, contexts, forecast, other_contexts
+        )
+        if regularizers and other_contexts is not None:
+            raise ValueError("Regularizers go on from first frames; leave them or model.other_contexts out.")
         self.regularizers = regularizers  # no part of the model: not in its state
         self.gradients = gradients or SummedGradients()
         added = {str(place): one.add_weights(self.model) for place, one in enumerate(regularizers)}

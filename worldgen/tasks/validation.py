@@ -104,6 +104,7 @@ def _fixed(model: WorldModel, latents: Latents, seed: int) -> tuple[Tensor, Tens
     device, count = model.device, len(latents.z)
     generator = torch.Generator(device).manual_seed(seed)
     eps = torch.randn(latents.z.shape, generator=generator, device=device)
-    longest = int(model.leaving_contexts(latents.z.shape[1]).nonzero().max())
+    leaving = model.leaving_contexts(latents.z.shape[1])[: len(model.contexts)]
+    longest = int(leaving.nonzero().max()) if leaving.any() else len(model.contexts)
     which = torch.full((count,), longest, device=device)
     return eps, which, torch.ones(count, dtype=torch.bool, device=device)

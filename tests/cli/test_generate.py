@@ -1,5 +1,6 @@
-"""A video from a prompt and first frames, with the shipped weights."""
+"""`worldgen generate` with the shipped weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,6 @@ import torch
 
 from worldgen.cli import main as cli
 from worldgen.data.media import read_video, write_png, write_video
-from worldgen.data.shards.simulate import simulate_shards
-from worldgen.data.sources import ShardedClips
-from worldgen.runs.generate import read_shard_clip
 from worldgen.simulation.clips import simulate_clip
 
 RUN = Path(__file__).resolve().parents[2] / "assets" / "nano" / "generator"
@@ -44,7 +42,13 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path):
     [
         (["--prompt", "ball " * 2000], "A prompt must be at most 64 tokens"),
         (["--frames", "15"], "takes 1 + 3 n frames; got 15. Cut the clip to 13"),
-        (["--context-frames", "0"], "--context-frames and --frames must be at least 1; got 0 and 16"),
+        (["--context-frames", "0"], "--context-frames must be at least 1 of what is given; got 0"),
+        (["--strength", "1.5"], "--strength must be from 0 to 1; got 1.5"),
+        (["--edit", "x.mp4"], "--first-frames and --edit cannot go together"),
+        (["--negative", "a box"], "--negative needs guidance above 1"),
+        (["--guidance", "video=2"], "slots that the run has, text; got video"),
+        (["--prompts", "x.txt"], "needs RUN, and --prompt or --prompts"),
+        (["--repeat", "none.json"], "No json of a clip at none.json"),
         (["--out", "clip.avi"], "--out must end in .mp4"),
         (["--first-frames", "nowhere.mp4"], "No video at nowhere.mp4"),
     ],
@@ -56,13 +60,37 @@ def test_bad_requests_get_one_sentence(words, sentence, first_frames, tmp_path, 
         cli.main(["generate", str(RUN), *(word for pair in given.items() for word in pair)])
     error = capsys.readouterr().err.strip()
     assert stop.value.code == 2 and sentence in error and len(error.splitlines()) == 1
-    assert not (tmp_path / "out.mp4").exists()
+    assert not list(tmp_path.glob("*out*"))
 
 
-def test_clips_of_shards_are_named_by_number(tmp_path):
-    shards = tmp_path
-    simulate_shards(shards, ("drop",), 16, size=16, frames=4, processes=1)
-    assert torch.equal(read_shard_clip(f"{shards}:3").frames, ShardedClips(shards)[3].frames)
-    for number in ("16", "-1", "x"):
-        with pytest.raises(ValueError, match=f"must be a number below 16; got '{number}'"):
-            read_shard_clip(f"{shards}:{number}")
+def test_several_clips_have_a_sheet_and_a_json_that_repeats_them(first_frames, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("a red ball drops\na blue ball falls\n")
+    words = [
+        "--prompts",
+        str(tmp_path / "prompts.txt"),
+        "--samples",
+        "2",
+        "--steps",
+        "2",
+        "--guidance",
+        "text=2",
+    ]
+    words += ["--negative", "a box", "--first-frames", str(first_frames), "--out", str(tmp_path / "clip.mp4")]
+    cli.main(["generate", str(RUN), *words])
+    names = [f"clip-{index:02d}.mp4" for index in range(4)]
+    assert sorted(path.name for path in tmp_path.glob("clip*")) == sorted([*names, "clip.png", "clip.json"])
+    told = json.loads((tmp_path / "clip.json").read_text())
+    assert [one["seed"] for one in told["clips"]] == [0, 1, 2, 3]
+    assert len({one["sha256"] for one in told["clips"]}) == 4
+    capsys.readouterr()
+    cli.main(
+        ["generate", "--repeat", str(tmp_path / "clip.json"), "--out", str(tmp_path / "again" / "clip.mp4")]
+    )
+    assert "4 clips with the bits of before" in capsys.readouterr().out
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+    told["weights"] = "other"
+    (tmp_path / "clip.json").write_text(json.dumps(told))
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "--repeat", str(tmp_path / "clip.json"), "--out", str(tmp_path / "clip.mp4")])
+    assert "was made with other weights" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""`worldgen generate`: its options, and what it says when it is done."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from worldgen.cli.sound import SoundOptions
+from worldgen.generation.request import (
+    Edit,
+    Following,
+    KnownFrames,
+    Request,
+    Sampling,
+    Shape,
+    read_prompts,
+    read_request,
+)
+
+
+def generate(
+    out: Path,
+    run: Path | None = None,
+    prompt: str | None = None,
+    prompts: Path | None = None,
+    first_frames: Path | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    repeat: Path | None = None,
+    shape: Shape = Shape(),  # noqa: B008 frozen
+    sampling: Sampling = Sampling(),  # noqa: B008 frozen
+    known: KnownFrames = KnownFrames(),  # noqa: B008 frozen
+    edit: Edit = Edit(),  # noqa: B008 frozen
+    following: Following = Following(),  # noqa: B008 frozen
+    sound: SoundOptions = SoundOptions(),  # noqa: B008 frozen
+) -> None:
+    """Make videos of a caption and known frames.
+
+    Args:
+        out: Video to write (mp4); its filmstrip (png) and its json come beside it.
+        run: Folder of a trained generator.
+        prompt: What happens.
+        prompts: Text file with a prompt on each line, for a clip of each.
+        first_frames: Video or picture that the clip begins with.
+        seed: Same seed, same bits; each further clip has the next.
+        samples: Clips of each prompt.
+        repeat: The json beside a clip, which is made once more.
+        shape: frames, size, rate, context frames, windows of long clips.
+        sampling: steps, guidance, negative text, scheduler.
+        known: last frames, any frames, extend, join, loop.
+        edit: a video made anew, more or less, all of it or a part.
+        following: controls that follow another video.
+        sound: what it sounds like.
+
+    Example:
+        worldgen generate assets/nano/generator --prompt "a red ball drops"
+            --first-frames assets/readme/drop.mp4 --out out.mp4
+    """
+    if repeat is not None:
+        repeat_clip(repeat, out)
+        return
+    if run is None or (prompt is None) == (prompts is None):
+        raise ValueError("worldgen generate needs RUN, and --prompt or --prompts; give them.")
+    asked = [prompt] if prompt is not None else read_prompts(prompts or Path())
+    request = Request(run, asked, first_frames, seed, samples, shape, sampling, known, edit, following)
+    from worldgen.generation.generate import generate as make
+
+    heard = sound.speech is not None or sound.sound is not None
+    for one in make(request, out, _say, keep=heard):
+        said = "" if one.clip is None else sound.add(one.file, one.clip, one.seed)
+        print(f"{one.frames} frames in {one.file}.{said}")
+    print(f"Pictures in {out.with_suffix('.png')}; {out.with_suffix('.json')} repeats it.")
+
+
+def repeat_clip(repeat: Path, out: Path) -> None:
+    """Make once more what a json tells, and say whether it has the same bits.
+
+    Args:
+        repeat: The json.
+        out: Video to write (mp4).
+    """
+    request, told = read_request(repeat)
+    from worldgen.generation.generate import generate as make
+    from worldgen.generation.generate import weights_of
+
+    if weights_of(request.run) != told.get("weights"):
+        raise ValueError(
+            f"{repeat} was made with other weights than {request.run} has now. Name the json of these."
+        )
+    made = make(request, out, _say)
+    if [one.get("sha256") for one in told.get("clips", [])] == [one.digest for one in made]:
+        print(f"{len(made)} clips with the bits of before, first {made[0].file}.")
+    else:
+        versions = ", ".join(f"{name} {number}" for name, number in told.get("versions", {}).items())
+        _say(f"{made[0].file} has not the bits of before, which {versions} made, maybe elsewhere.")
+
+
+def _say(note: str) -> None:
+    print(note, file=sys.stderr)

@@ -1,0 +1,314 @@
+"""Clips as they are asked for, written with a picture of them and the json that repeats them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import worldgen
+from worldgen.data.media import filmstrip, open_video, write_png
+from worldgen.files import atomic_folder, progress_bar
+from worldgen.generation.controls import open_controls, read_followed, steer
+from worldgen.generation.familiar import tell_distance
+from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
+from worldgen.generation.making import Edited, Maker, require_context
+from worldgen.generation.request import Request, write_request
+from worldgen.generation.samplers import choose_sampler
+from worldgen.model import WorldModel
+from worldgen.runs.folder import open_run
+from worldgen.runs.trained_on import TrainedOn, read_training
+from worldgen.types import Clip
+
+BATCH = 8
+"""Clips that are made together."""
+_LOOKED_AT = 8
+"""Frames of a clip on its filmstrip, about."""
+_LARGE = 256
+"""Columns of a video that small frames are enlarged to."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """One clip that was written."""
+
+    file: Path
+    prompt: str
+    seed: int
+    frames: int
+    digest: str
+    """sha256 of its frames, as bytes of RGB."""
+    clip: Clip | None = None
+    """The frames, where they are asked for."""
+
+
+@dataclass
+class _Taken:
+    """What is kept of a clip while it is written."""
+
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    frames: int = 0
+    looked_at: list[Tensor] = field(default_factory=list)
+    all: list[Tensor] = field(default_factory=list)
+    last: Tensor | None = None
+    change: float = 0.0
+
+    @property
+    def seam(self) -> float:
+        """Change from the last frame to the first one, against the mean change from frame to frame."""
+        assert self.last is not None
+        within = self.change / max(1, self.frames - 1)
+        return float((self.looked_at[0] - self.last).abs().mean()) / max(within, 1e-6)
+
+    def clip(self, fps: float, prompt: str) -> Clip | None:
+        """All frames, where they were kept."""
+        return Clip(torch.cat(self.all)[None], torch.tensor([fps]), (prompt,)) if self.all else None
+
+    def add(self, frames: Float[Tensor, "T 3 H W"], every: int) -> None:
+        self.digest.update((frames * 255).round().to(torch.uint8).numpy().tobytes())
+        wanted = [n for n in range(len(frames)) if (self.frames + n) % every == 0]
+        self.looked_at += [frames[n].clone() for n in wanted]
+        self.frames += len(frames)
+        linked = frames if self.last is None else torch.cat([self.last[None], frames])
+        self.change += float((linked[1:] - linked[:-1]).abs().mean(dim=(1, 2, 3)).sum())
+        self.last = frames[-1].clone()
+
+
+def generate(
+    request: Request, out: Path, say: Callable[[str], None] = print, keep: bool = False
+) -> list[Made]:
+    """Make what is asked, and write it: mp4, filmstrip or contact sheet (png) and json, all of them or none.
+
+    Args:
+        request: What is asked.
+        out: mp4 of one clip; of several, each has its number before the ending.
+        say: Told what the caller should know: crops, what the run was not trained for.
+        keep: Also return the frames.
+
+    Raises:
+        FileNotFoundError: No such run or file.
+        ValueError: What is asked cannot be made, with the reason.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
+    trained = read_training(request.run)
+    frame = choose_frame(request, trained)
+    model = open_run(request.run)
+    maker, notes = prepare(request, model, frame, trained)
+    notes += tell_distance(
+        model, trained, maker.layout.clip(frame, request.prompts), bool(maker.layout.places)
+    )
+    for note in notes:
+        say(note)
+    made, seam = _write(request, maker, out, notes, keep)
+    if seam is not None:
+        say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
+    return made
+
+
+def choose_frame(request: Request, trained: TrainedOn | None) -> Frame:
+    """Size, rate and length: as asked, or else of training.
+
+    Raises:
+        ValueError: One of them is not known.
+    """
+    shape = request.shape
+    missing = [
+        f"--{name}"
+        for name, asked in (("size", shape.size), ("fps", shape.fps), ("frames", shape.frames))
+        if asked is None
+    ]
+    if missing and trained is None:
+        raise ValueError(
+            f"{request.run} does not say in what shape its training clips were, and they are gone; give "
+            f"{', '.join(missing)}."
+        )
+    if trained is None:
+        assert shape.size and shape.fps and shape.frames
+        return Frame(shape.size, shape.size, shape.fps, shape.frames)
+    height, width = (trained.height, trained.width) if shape.size is None else (shape.size, shape.size)
+    return Frame(height, width, shape.fps or trained.fps, shape.frames or trained.frames)
+
+
+def prepare(
+    request: Request, model: WorldModel, frame: Frame, trained: TrainedOn | None
+) -> tuple[Maker, list[str]]:
+    """All that is needed to make the clips of a request, and what there is to say about it.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: What is asked cannot be made, with the reason.
+    """
+    if any(request.prompts) and model.conditioner.text is None:
+        raise ValueError(
+            f"{request.run} was trained without text and cannot read a prompt. Leave --prompt empty."
+        )
+    model.sampler = choose_sampler(model, request.sampling)
+    window = frame.frames if trained is None else min(frame.frames, trained.frames)
+    model.codec.steps(window if frame.frames > window else frame.frames)
+    overlap = request.shape.overlap or max(1, *model.contexts)
+    if frame.frames > window and overlap >= window:
+        raise ValueError(f"--overlap must be less than the {window} frames of a window; got {overlap}.")
+    if frame.frames > window and overlap not in model.contexts:
+        raise ValueError(
+            f"--overlap must be a number of first frames that the run was trained with, "
+            f"{' or '.join(map(str, model.contexts))}; got {overlap}."
+        )
+    reader = Reader(replace(frame, frames=window))
+    edited = _read_edited(request, reader)
+    if edited is not None:
+        if frame.frames > window:
+            raise ValueError(
+                f"--edit makes {window} frames at most; got {frame.frames}. Ask for fewer --frames."
+            )
+        places = tuple(range(min(count for count in model.contexts)))
+        layout = KnownLayout(places, edited.frames[list(places)])
+    else:
+        layout = lay_out(request, reader, max(model.contexts))
+        if frame.frames > window and layout.cut[1]:
+            raise ValueError(
+                f"A clip that is to meet known frames makes {window} frames at most; got {frame.frames}."
+            )
+        layout = _fit_first(layout, model)
+    note = require_context(model, layout.places, window, str(request.run))
+    residuals = None
+    following = request.following
+    if following.control and following.control_from is not None:
+        scales = following.control_scale or [1.0] * len(following.control)
+        shown = read_followed(following.control_from, frame)
+        residuals = steer(model, open_controls(following.control, model), scales, shown)
+    maker = Maker(model, frame, layout, request.sampling.negative, residuals, edited, window, overlap)
+    return maker, [*reader.notes, *([note] if note else [])]
+
+
+def _fit_first(layout: KnownLayout, model: WorldModel) -> KnownLayout:
+    """Of first frames alone, as many as the run was trained with."""
+    given = len(layout.places)
+    if layout.places != tuple(range(given)) or given in model.contexts:
+        return layout
+    fitting = [count for count in model.contexts if count <= given]
+    count = max(fitting, default=given)
+    shown = layout.shown[given - count :] if layout.before is not None else layout.shown[:count]
+    return replace(layout, places=tuple(range(count)), shown=shown)
+
+
+def _read_edited(request: Request, reader: Reader) -> Edited | None:
+    path, frame = request.edit.edit, reader.frame
+    if path is None:
+        return None
+    if not 0 <= request.edit.strength <= 1:
+        raise ValueError(f"The strength of an edit must lie in [0, 1]; got {request.edit.strength:g}.")
+    rows, columns = reader.size_of(path)
+    if rows % frame.height or columns % frame.width or rows * frame.width != columns * frame.height:
+        raise ValueError(
+            f"--edit must have frames of {frame.height} x {frame.width}, or a whole multiple; {path} has "
+            f"{rows} x {columns}. Resize it."
+        )
+    frames = reader.first(path, frame.frames)
+    if len(frames) < frame.frames:
+        raise ValueError(
+            f"--edit must have {frame.frames} frames; {path} has {len(frames)}. Ask for fewer --frames."
+        )
+    kept = torch.zeros(1, frame.height, frame.width)
+    if request.edit.keep is not None:
+        size = reader.size_of(request.edit.keep)
+        if size != (rows, columns):
+            raise ValueError(
+                f"--keep must be a picture of the video's {rows} x {columns} pixels; {request.edit.keep} has "
+                f"{size[0]} x {size[1]}."
+            )
+        kept = (reader.first(request.edit.keep, 1)[0].mean(dim=0, keepdim=True) > 0.5).float()
+    return Edited(frames, kept, request.edit.strength)
+
+
+def _write(
+    request: Request, maker: Maker, out: Path, notes: Sequence[str], keep: bool
+) -> tuple[list[Made], float | None]:
+    prompts = [prompt for prompt in request.prompts for _ in range(request.samples)]
+    seeds = [request.seed + index for index in range(len(prompts))]
+    names = (
+        [out.name] if len(prompts) == 1 else [f"{out.stem}-{index:02d}.mp4" for index in range(len(prompts))]
+    )
+    upscale = max(1, _LARGE // maker.frame.width)
+    before, after = maker.layout.before, maker.layout.after
+    whole = maker.frame.frames + sum(0 if part is None else len(part) for part in (before, after))
+    every = max(1, whole // _LOOKED_AT)
+    taken = [_Taken() for _ in prompts]
+    with atomic_folder(out.parent) as folder:
+        with progress_bar("steps") as progress:
+            batches = range(0, len(prompts), BATCH)
+            total = len(batches) * maker.windows * maker.model.sampler.steps
+            bar = progress.add_task("Generating", total=total)
+            for begin in batches:
+                part = slice(begin, begin + BATCH)
+                with ExitStack() as stack:
+                    writers = [
+                        stack.enter_context(open_video(folder / name, maker.frame.fps, upscale))
+                        for name in names[part]
+                    ]
+                    pieces = maker.make(prompts[part], seeds[part], lambda: progress.advance(bar))
+                    for frames in _around(pieces, before, after, len(writers)):
+                        for clip, write, into in zip(frames, writers, taken[part], strict=True):
+                            write(clip)
+                            into.add(clip, every)
+                            if keep:
+                                into.all.append(clip)
+            progress.update(bar, completed=total)
+        rows = [
+            (f"{seed}: {prompt}", torch.stack(one.looked_at))
+            for one, prompt, seed in zip(taken, prompts, seeds, strict=True)
+        ]
+        write_png(
+            folder / f"{out.stem}.png", filmstrip(rows, every=1, upscale=max(1, 64 // maker.frame.width))
+        )
+        made = [
+            Made(
+                out.parent / name,
+                prompt,
+                seed,
+                one.frames,
+                one.digest.hexdigest(),
+                one.clip(maker.frame.fps, prompt),
+            )
+            for name, prompt, seed, one in zip(names, prompts, seeds, taken, strict=True)
+        ]
+        told = {
+            "clips": [
+                {
+                    "file": one.file.name,
+                    "prompt": one.prompt,
+                    "seed": one.seed,
+                    "frames": one.frames,
+                    "sha256": one.digest,
+                }
+                for one in made
+            ],
+            "weights": weights_of(request.run),
+            "notes": list(notes),
+            "versions": {"worldgen": worldgen.__version__, "torch": torch.__version__},
+        }
+        write_request(folder / f"{out.stem}.json", request, told)
+    return made, taken[0].seam if maker.layout.loops else None
+
+
+def _around(pieces, before: Tensor | None, after: Tensor | None, count: int):
+    """Frames that are made, with those that stand in front of them and behind."""
+    if before is not None:
+        yield before.expand(count, -1, -1, -1, -1)
+    yield from pieces
+    if after is not None:
+        yield after.expand(count, -1, -1, -1, -1)
+
+
+def weights_of(run: Path) -> str:
+    """What names the weights of a run: sha256 of their file."""
+    for path in (run / "model.safetensors", run / "checkpoints" / "last.ckpt"):
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ""

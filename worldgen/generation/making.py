@@ -1,0 +1,162 @@
+"""Frames out of a generator: known frames laid, noise sampled, window after window where the clip is long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldgen.diffusion.denoisers.base import Residuals
+from worldgen.diffusion.known import Known, known_mask
+from worldgen.diffusion.sampler import Start
+from worldgen.encoders.base import Placed
+from worldgen.generation.layout import Frame, KnownLayout
+from worldgen.model import WorldModel
+from worldgen.types import Clip
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A video that is made anew, and where it stays."""
+
+    frames: Float[Tensor, "T 3 H W"]
+    kept: Float[Tensor, "1 H W"]
+    """1 where its pixels stay as they are."""
+    strength: float
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A generator, with what all clips of a request have in common.
+
+    Args:
+        model: With the sampler that is asked for.
+        frame: Shape of the result.
+        layout: Known frames.
+        negative: Text to be led away from.
+        residuals: Of controls.
+        edited: Video to edit.
+        window: Frames of a window of clips that are longer.
+        overlap: Frames that a window knows of the one before.
+    """
+
+    model: WorldModel
+    frame: Frame
+    layout: KnownLayout
+    negative: str | None
+    residuals: Residuals | None
+    edited: Edited | None
+    window: int
+    overlap: int
+
+    @property
+    def windows(self) -> int:
+        """How many windows a clip is made of."""
+        rest = self.frame.frames - self.window
+        return 1 if rest <= 0 else 1 + -(-rest // (self.window - self.overlap))
+
+    @torch.no_grad()
+    def make(
+        self, prompts: Sequence[str], seeds: Sequence[int], beat: Callable[[], None]
+    ) -> Iterator[Float[Tensor, "B t 3 H W"]]:
+        """Frames of clips, one for each prompt, window after window; memory of one window only.
+
+        Args:
+            prompts: Of the clips.
+            seeds: Of each clip's noise; each window draws from its own.
+            beat: Called after each step of the sampler.
+        """
+        frame = replace(self.frame, frames=min(self.frame.frames, self.window))
+        clip = self.layout.clip(frame, prompts)
+        made = self._window(Known.of(clip, self.layout.places, frame.frames), seeds, beat)
+        lead, end = self.layout.cut
+        yield made[:, lead : made.shape[1] - end]
+        done = frame.frames
+        for index in range(1, self.windows):
+            held = made[:, -self.overlap :]
+            gray = torch.full_like(made[:, self.overlap :], 0.5)
+            clip = Clip(torch.cat([held, gray], dim=1), clip.fps, clip.prompts)
+            known = Known.of(clip, range(self.overlap), self.window)
+            made = self._window(known, [seed + 1_000_003 * index for seed in seeds], beat)
+            new = min(self.window - self.overlap, self.frame.frames - done)
+            yield made[:, self.overlap : self.overlap + new]
+            done += new
+
+    def _window(
+        self, known: Known, seeds: Sequence[int], beat: Callable[[], None]
+    ) -> Float[Tensor, "B T 3 H W"]:
+        model, z = self.model, None
+        known = Known(_moved(known.clip, model), known.places)
+        start, shown = self._start(known)
+        slots = model.encode_condition(shown.clip)
+        away = self._away(shown.clip)
+        for z in model.sample_known(shown, list(seeds), slots, self.residuals, away, start):  # noqa: B007 the last
+            beat()
+        assert z is not None
+        made = known.put(model.decode_known(z, shown).frames)
+        if self.edited is not None:
+            kept = self.edited.kept.to(made)
+            made = torch.lerp(made, self.edited.frames.to(made).expand_as(made), kept)
+        return made.cpu()
+
+    def _away(self, clip: Clip) -> tuple[Placed, ...] | None:
+        if self.negative is None:
+            return None
+        return self.model.encode_condition(replace(clip, prompts=(self.negative,) * len(clip)))
+
+    def _start(self, known: Known) -> tuple[Start | None, Known]:
+        """Where sampling begins, and what the denoiser is told is known.
+
+        Of frames that the run was not trained to know, those in front are told, and the steps of the latent
+        with the others are kept on their path.
+        """
+        codec, clip = self.model.codec, known.clip
+        frames = clip.frames.shape[1]
+        if self.edited is not None:
+            video = Clip(self.edited.frames.to(clip.frames).expand_as(clip.frames), clip.fps, clip.prompts)
+            z = codec.encode(video)
+            cells = torch.nn.functional.adaptive_avg_pool2d(self.edited.kept[None], z.shape[-2:])
+            kept = (cells == 1).to(z).expand(len(z), z.shape[1], 1, -1, -1)
+            return Start(z, kept, self.edited.strength), known
+        if is_trained(self.model, known.places, frames):
+            return None, known
+        told = max(count for count in self.model.contexts if count <= known.leads)
+        mask = known_mask(codec, known.places, frames).any(dim=1)
+        kept = mask.to(clip.frames)[None, :, None, None, None]
+        z = codec.encode(clip)
+        return Start(z, kept.expand(len(z), -1, 1, *z.shape[-2:])), Known.of(clip, range(told), frames)
+
+
+def is_trained(model: WorldModel, places: Sequence[int], frames: int) -> bool:
+    """Whether a run learned to make a clip of which these frames are known."""
+    if tuple(places) in model.choices(frames):
+        return True
+    return bool(places) and model.other_contexts is not None and model.other_contexts.random > 0
+
+
+def require_context(model: WorldModel, places: Sequence[int], frames: int, run: str) -> str | None:
+    """What to say where a run was not trained for what is known; None where it was.
+
+    Raises:
+        ValueError: It cannot be made at all: no first frame is known, and the run needs one.
+    """
+    if is_trained(model, places, frames):
+        return None
+    leads = next((n for n, place in enumerate(places) if n != place), len(places))
+    numbers = " or ".join(map(str, model.contexts))
+    if not any(count <= leads for count in model.contexts):
+        raise ValueError(
+            f"{run} was trained to go on from {numbers} first frames, and {leads} are given. Give "
+            "--first-frames, or a run of configs/context_any.yaml."
+        )
+    return (
+        f"{run} was trained to go on from {numbers} first frames, not for other known frames: those are only "
+        "kept where they are, and what is made may not lead up to them. configs/context_any.yaml trains it."
+    )
+
+
+def _moved(clip: Clip, model: WorldModel) -> Clip:
+    return replace(clip, frames=clip.frames.to(model.device), fps=clip.fps.to(model.device))
