@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from worldgen.cli.sound import SoundOptions
@@ -13,8 +12,6 @@ from worldgen.generation.request import (
     Request,
     Sampling,
     Shape,
-    read_prompts,
-    read_request,
 )
 
 
@@ -61,12 +58,14 @@ def generate(
         return
     if run is None or (prompt is None) == (prompts is None):
         raise ValueError("worldgen generate needs RUN, and --prompt or --prompts; give them.")
+    from worldgen.generation.request import read_prompts
+
     asked = [prompt] if prompt is not None else read_prompts(prompts or Path())
     request = Request(run, asked, first_frames, seed, samples, shape, sampling, known, edit, following)
     from worldgen.generation.generate import generate as make
 
     heard = sound.speech is not None or sound.sound is not None
-    for one in make(request, out, _say, keep=heard):
+    for one in make(request, out, keep=heard):
         said = "" if one.clip is None else sound.add(one.file, one.clip, one.seed)
         print(f"{one.frames} frames in {one.file}.{said}")
     print(f"Pictures in {out.with_suffix('.png')}; {out.with_suffix('.json')} repeats it.")
@@ -79,21 +78,19 @@ def repeat_clip(repeat: Path, out: Path) -> None:
         repeat: The json.
         out: Video to write (mp4).
     """
-    request, told = read_request(repeat)
     from worldgen.generation.generate import generate as make
     from worldgen.generation.generate import weights_of
+    from worldgen.generation.request import read_request
+
+    request, told = read_request(repeat)
 
     if weights_of(request.run) != told.get("weights"):
         raise ValueError(
             f"{repeat} was made with other weights than {request.run} has now. Name the json of these."
         )
-    made = make(request, out, _say)
+    made = make(request, out)
     if [one.get("sha256") for one in told.get("clips", [])] == [one.digest for one in made]:
         print(f"{len(made)} clips with the bits of before, first {made[0].file}.")
     else:
         versions = ", ".join(f"{name} {number}" for name, number in told.get("versions", {}).items())
-        _say(f"{made[0].file} has not the bits of before, which {versions} made, maybe elsewhere.")
-
-
-def _say(note: str) -> None:
-    print(note, file=sys.stderr)
+        print(f"{made[0].file} has not the bits of before, which {versions} made, maybe elsewhere.")
