@@ -118,7 +118,9 @@ class Maker:
         if self.edited is not None:
             video = Clip(self.edited.frames.to(clip.frames).expand_as(clip.frames), clip.fps, clip.prompts)
             z = codec.encode(video)
-            cells = torch.nn.functional.adaptive_avg_pool2d(self.edited.kept[None], z.shape[-2:])
+            cells = torch.nn.functional.adaptive_avg_pool2d(
+                self.edited.kept[None], (z.shape[-2], z.shape[-1])
+            )
             kept = (cells == 1).to(z).expand(len(z), z.shape[1], 1, -1, -1)
             return Start(z, kept, self.edited.strength), known
         if is_trained(self.model, known.places, frames):

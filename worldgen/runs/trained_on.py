@@ -70,8 +70,15 @@ def describe_training(model: WorldModel, source: ClipSource, most: int = KEPT) -
             pictures.append(picture_features(model, there).cpu())
         except ValueError:  # a codec of states needs more than a picture
             continue
-    ((shape, _),) = shapes.most_common(1)
-    return TrainedOn(*shape, torch.cat(texts) if texts else None, torch.cat(pictures) if pictures else None)
+    (((frames, height, width, fps), _),) = shapes.most_common(1)
+    return TrainedOn(
+        frames,
+        height,
+        width,
+        fps,
+        torch.cat(texts) if texts else None,
+        torch.cat(pictures) if pictures else None,
+    )
 
 
 def save_training(trained: TrainedOn, folder: Path) -> Path:
