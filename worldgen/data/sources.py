@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from worldgen.data.reading.folders import find_videos
 from worldgen.data.shards.members import CAPTION
+from worldgen.data.shards.remote import is_remote
 from worldgen.data.shards.shards import ShardEntry, ShardIndex, find_shards
 from worldgen.data.shards.simulate import SimulationConfig
 from worldgen.data.videos import VideoFolder, _check_index
@@ -138,6 +139,8 @@ def open_source(
         ValueError: Both or neither kind; size or frames missing, or not those of the shards; captions of
             videos that cannot be read.
     """
+    if is_remote(folder):
+        return _require_shape(ShardedClips(folder, skip, caption_member), size, frames)
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder of clips at {folder}. Check the path.")
@@ -153,13 +156,17 @@ def open_source(
         if multiprocessing.parent_process() is None:
             _say(f"{folder}: {source.captions.describe('videos')}")
         return source
-    source = ShardedClips(folder, skip, caption_member)
+    return _require_shape(ShardedClips(folder, skip, caption_member), size, frames)
+
+
+def _require_shape(source: ShardedClips, size: int | None, frames: int | None) -> ShardedClips:
     for entry in source.index.entries:
         time, height, width = entry.shape
         if (frames or time, size or height, size or width) != entry.shape:
             raise ValueError(
-                f"Clips of {frames} frames of size {size} are asked for; {folder} holds {time} frames of "
-                f"{height}x{width}. Make them so, name the folder of one size, or leave size and frames out."
+                f"Clips of {frames} frames of size {size} are asked for; {source.index.folder} holds {time} "
+                f"frames of {height}x{width}. Make them so, name the folder of one size, or leave size and "
+                "frames out."
             )
     return source
 

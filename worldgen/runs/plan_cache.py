@@ -17,6 +17,7 @@ from worldgen.data.cache.cache import explain_miss, find_differences, open_cache
 from worldgen.data.cache.precision import Columns, Exact, Float16, Int8, Storage, storage_errors
 from worldgen.data.cache.store import Store, entry_size
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.data.shards.remote import is_remote
 from worldgen.data.shards.shards import find_shards
 from worldgen.data.sources import ClipSource, ShardedClips, count_shared
 from worldgen.latents import Latents
@@ -76,7 +77,8 @@ def plan_cache(arguments: Sequence[str]) -> None:
 
 def _say_shared(data: ClipDataModule) -> None:
     """Whether clips to validate or test on show scenes that are trained on."""
-    folders = {name: Path(folder) for name in ("train", "val", "test") if (folder := getattr(data, name))}
+    named = {name: getattr(data, name) for name in ("train", "val", "test")}
+    folders = {name: Path(folder) for name, folder in named.items() if folder and not is_remote(folder)}
     opened = {name: ShardedClips(folder) for name, folder in folders.items() if find_shards(folder)}
     for name in opened.keys() - {"train"}:
         shared = count_shared(opened[name], opened["train"]) if "train" in opened else 0

@@ -26,6 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from worldgen.data.shards.members import CAPTION, decode_clip, encode_clip
+from worldgen.data.shards.remote import RemoteFolder, is_remote
 from worldgen.files import Partial, naming_the_file, write_atomically
 from worldgen.types import Clip
 
@@ -168,22 +169,24 @@ class ShardIndex:
 
     def __init__(self, folder: str | Path, skip: tuple[str, ...] = (), caption_member: str = CAPTION) -> None:
         self.folder, self.skip, self.caption_member = Path(folder), skip, caption_member
-        if not self.folder.is_dir():
+        self._remote = RemoteFolder(str(folder)) if is_remote(folder) else None
+        if self._remote is None and not self.folder.is_dir():
             raise FileNotFoundError(
                 f"No folder of shards at {self.folder}. Check the path, or write shards there first."
             )
-        tars, indices = _stems(self.folder, ".tar"), _stems(self.folder, ".index.jsonl")
+        names = None if self._remote is None else self._remote.names()
+        tars, indices = _stems(self.folder, ".tar", names), _stems(self.folder, ".index.jsonl", names)
         for stem in sorted(tars ^ indices):
             part = "index" if stem in tars else "tar"
             warnings.warn(f"{self.folder / stem} has no {part} and is left out.", stacklevel=2)
         if not tars & indices:
             raise ValueError(
-                f"{self.folder} must hold shards (*.tar beside *.index.jsonl); got {len(tars)} tar and "
+                f"{folder} must hold shards (*.tar beside *.index.jsonl); got {len(tars)} tar and "
                 f"{len(indices)} index files, none complete. Write or simulate the shards again."
             )
         self.entries: list[ShardEntry] = []
         for stem in sorted(tars & indices):
-            self.entries.extend(read_index(self.folder / f"{stem}.tar"))
+            self.entries.extend(read_index(self.folder / f"{stem}.tar", self._remote))
         bare = [entry for entry in self.entries if caption_member not in entry.members]
         if bare and caption_member != CAPTION:
             raise ValueError(
@@ -209,7 +212,10 @@ class ShardIndex:
         entry = self.entries[number]
         begin = min(offset for offset, _, _ in entry.members.values())
         end = max(offset + size for offset, size, _ in entry.members.values())
-        data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
+        if self._remote is None:
+            data = memoryview(os.pread(self._handle(entry.shard), end - begin, begin))
+        else:
+            data = memoryview(self._remote.read(str(entry.shard.relative_to(self.folder)), begin, end))
         members = {}
         for suffix, (offset, size, checksum) in entry.members.items():
             if suffix.partition(".")[0] in self.skip and suffix != self.caption_member:
@@ -295,8 +301,8 @@ def require_id(id: str) -> None:
         raise ValueError(f"A clip id must be 1 to 80 bytes without dots and slashes; got {id[:100]!r}.")
 
 
-def read_index(shard: Path) -> list[ShardEntry]:
-    """The entries of one shard.
+def read_index(shard: Path, remote: RemoteFolder | None = None) -> list[ShardEntry]:
+    """The entries of one shard, which lies below a remote folder where one is given.
 
     Raises:
         ValueError: The index cannot be read, an id is none, or the tar ends before its last clip does.
@@ -304,7 +310,8 @@ def read_index(shard: Path) -> list[ShardEntry]:
     index = shard.with_suffix(".index.jsonl")
     entries = []
     try:
-        for line in index.read_text(encoding="utf-8").splitlines():
+        text = index.read_bytes() if remote is None else remote.read(_below(index, remote))
+        for line in text.decode("utf-8").splitlines():
             row = json.loads(line)
             members = {suffix: _whole_numbers(place) for suffix, place in row["members"].items()}
             shape, seed = _whole_numbers(row["shape"], least=1), row["seed"]
@@ -318,7 +325,7 @@ def read_index(shard: Path) -> list[ShardEntry]:
             f"Line {len(entries) + 1} of {index} is damaged ({error}). Delete it and {shard.name}, and write "
             "the shard again."
         ) from error
-    length = shard.stat().st_size
+    length = shard.stat().st_size if remote is None else remote.size(_below(shard, remote))
     for entry in entries:
         if any(offset + size > length for offset, size, _ in entry.members.values()):
             raise ValueError(_damage(shard, entry.id, f"is cut off at byte {length}"))
@@ -361,7 +368,13 @@ def _whole_numbers(found: Any, least: int = 0) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-def _stems(folder: Path, suffix: str) -> set[str]:
+def _below(path: Path, remote: RemoteFolder) -> str:
+    return str(path.relative_to(Path(remote.address)))
+
+
+def _stems(folder: Path, suffix: str, names: list[str] | None = None) -> set[str]:
+    if names is not None:
+        return {name.removesuffix(suffix) for name in names if name.endswith(suffix)}
     folders = [folder, *(path for path in folder.iterdir() if BUCKET_NAME.fullmatch(path.name))]
     found = (path for place in folders for path in place.glob(f"*{suffix}"))
     return {path.relative_to(folder).as_posix().removesuffix(suffix) for path in found}
