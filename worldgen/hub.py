@@ -1,13 +1,71 @@
-"""The model hub: whether it can be reached, asked once and not for long."""
+"""The model hub: whether it can be reached, asked once and not for long; sizes of what is published there."""
 
 from __future__ import annotations
 
 import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 _SECONDS = 4.0
 """How long the hub is waited for."""
+_SIZES_ONLY: ContextVar[bool] = ContextVar("sizes_only", default=False)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a checkpoint on the hub without asking it."""
+
+    license: str
+    """As its model card says."""
+    config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Its settings that are not the defaults of its library's class."""
+    kind: str = ""
+    """That class, of an autoencoder of diffusers."""
+
+
+_T5_LARGE = {"d_model": 1024, "num_layers": 24, "num_heads": 16, "d_kv": 64, "vocab_size": 32128}
+_GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+PUBLISHED: Mapping[str, Published] = {
+    "facebook/vjepa2-vitl-fpc64-256": Published("MIT"),
+    "google-t5/t5-large": Published("Apache-2.0", {**_T5_LARGE, "d_ff": 4096}),
+    "google/flan-t5-large": Published("Apache-2.0", {**_T5_LARGE, **_GATED, "d_ff": 2816}),
+    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": Published("Apache-2.0", kind="AutoencoderKLWan"),
+}
+"""By hub id: enough to say how large a run gets before anything is fetched."""
+
+
+@contextmanager
+def sizes_only() -> Iterator[None]:
+    """Inside, what is built has its sizes and no weights: nothing is read, fetched, or drawn at random."""
+    import torch
+
+    token = _SIZES_ONLY.set(True)
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.filterwarnings("ignore", message=".*from a non-meta parameter")  # it is meant
+            yield
+    finally:
+        _SIZES_ONLY.reset(token)
+
+
+def only_sizes() -> bool:
+    """Whether weights are left out, see `sizes_only`."""
+    return _SIZES_ONLY.get()
+
+
+def is_here(name: str) -> bool:
+    """Whether a checkpoint is a file or folder here, or was fetched from the hub before."""
+    from huggingface_hub import constants
+
+    kept = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots"
+    return Path(name).expanduser().exists() or kept.is_dir()
 
 
 def require_hub(name: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worldgen.cli.help import example_lines, in_columns, summary, usage
-from worldgen.cli.train import NANO, TRAININGS, Training, part_of
+from worldgen.cli.train import NANO
+from worldgen.cli.trainings import own_options, require_numbers, training_of
 
-_MOST = 10**9
 _RESUMED = (
     "Train some steps straight through, and again with a kill -9 and a resume between; name the first state "
     "that differs."
@@ -34,8 +34,8 @@ def verify_resume(words: Sequence[str]) -> None:
     check_verify_resume(words)
     from worldgen.runs import verify_resume
 
-    taken, given = _own_options(words)
-    command, _ = _training_of(words)
+    taken, given = own_options(words, _VERIFIED, "verify-resume")
+    command, _ = training_of(words)
     name = f"verify-resume-{'-'.join(command)}"
     verdicts = verify_resume.verify_resume(
         [*command, *taken],
@@ -50,34 +50,6 @@ def verify_resume(words: Sequence[str]) -> None:
 
 def check_verify_resume(words: Sequence[str]) -> None:
     """Refuse words that the training does not take."""
-    taken, given = _own_options(words)
-    for name, kind, least in (("--before", int, 1), ("--after", int, 2), ("--tolerance", float, 0)):
-        try:
-            wrong = not least <= kind(given.get(name, least)) <= _MOST
-        except ValueError:
-            wrong = True
-        if wrong:
-            raise ValueError(f"{name} must be a number from {least} to {_MOST:,}; got {given[name]}.")
-    _training_of(words)[1].check(taken)
-
-
-def _training_of(words: Sequence[str]) -> tuple[list[str], Training]:
-    """Which command is meant, and what it trains."""
-    if words[0] == "pretrain":
-        return list(words[:2]), part_of(words[1:])
-    return ["fit"], TRAININGS["fit"]
-
-
-def _own_options(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The words of the training, and the options of `verify_resume`."""
-    rest = list(words[{"pretrain": 2, "fit": 1}.get(words[0], 0) :])
-    own, taken, given = [name.split()[0] for name, _ in _VERIFIED if name.startswith("--")], [], {}
-    while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        if name not in own:
-            taken.append(name + equals + value)
-        elif equals or rest:
-            given[name] = value if equals else rest.pop(0)
-        else:
-            raise ValueError(f"{name} needs a value: worldgen verify-resume --help.")
-    return taken, given
+    taken, given = own_options(words, _VERIFIED, "verify-resume")
+    require_numbers(given, (("--before", int, 1), ("--after", int, 2), ("--tolerance", float, 0)))
+    training_of(words)[1].check(taken)

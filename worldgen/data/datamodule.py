@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from worldgen.data.batching import stack_clips
 from worldgen.data.buckets import BucketLoader, Shaped
-from worldgen.data.cache.cache import Precomputed, identify_clips, stack_columns
+from worldgen.data.cache.cache import identify_clips, stack_columns
 from worldgen.data.loader import ResumableLoader
 from worldgen.data.packing import PackingLoader, pack_columns
 from worldgen.data.shards.members import CAPTION
@@ -97,7 +97,7 @@ class ClipDataModule(LightningDataModule):
         """Train on what a task computed of the training clips, item by item, in place of the clips."""
         self._instead = (dataset, collate)
 
-    def train_on_latents(self, latents: Precomputed, tokens: Sequence[int]) -> None:
+    def train_on_latents(self, latents: Dataset, tokens: Sequence[int]) -> None:
         """Train on the latents of the training clips, packed where that was asked for.
 
         Args:

@@ -52,6 +52,10 @@ class Codec(nn.Module, ABC):
             )
         return 1 + (frames - 1) // self.temporal_stride
 
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the latent of such frames."""
+        return rows, columns
+
 
 class IdentityCodec(Codec):
     """Pixels are the latent, moved to [-1, 1]: for very small videos, and to see what a codec is worth."""
@@ -144,6 +148,10 @@ class ConvCodec(Codec):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor."""
+
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the latent of such frames."""
+        return rows // self._cell, columns // self._cell
 
     def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:
         z = self.squeeze(self.features(clip.frames)).z

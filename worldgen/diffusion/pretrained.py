@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldgen.diffusion.codec import CONFIG_FILE, Codec
-from worldgen.hub import require_hub
+from worldgen.hub import PUBLISHED, is_here, only_sizes, require_hub
 from worldgen.types import Clip
 
 _PROBE = (9, 64)
@@ -72,6 +72,10 @@ class DiffusersCodec(Codec):
     def steps(self, frames: int) -> int:
         """Latent steps of a clip of any length."""
         return 1 + -(-(frames - 1) // self.temporal_stride)
+
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the latent of such frames."""
+        return rows // self.cell, columns // self.cell
 
     def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:
         """Raises ValueError if the frames do not divide into the codec's cells."""
@@ -166,6 +170,8 @@ def _open(checkpoint: str, subfolder: str | None) -> Any:
     """The network of a checkpoint, with all of its weights."""
     import diffusers
 
+    if only_sizes() and not is_here(checkpoint) and checkpoint in PUBLISHED:
+        return getattr(diffusers, PUBLISHED[checkpoint].kind)(**PUBLISHED[checkpoint].config)
     folder = Path(checkpoint).expanduser() / (subfolder or "")
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
@@ -180,6 +186,8 @@ def _open(checkpoint: str, subfolder: str | None) -> Any:
         kind = getattr(diffusers, str(config.get("_class_name")), None)
         if kind is None or not all(hasattr(kind, name) for name in ("encode", "decode", "from_pretrained")):
             raise ValueError(f"its class is {config.get('_class_name')}")
+        if only_sizes():
+            return kind.from_config(config)
         network, told = kind.from_pretrained(
             checkpoint, subfolder=subfolder or "", output_loading_info=True, torch_dtype=torch.float32
         )

@@ -48,6 +48,10 @@ class StateCodec(Codec):
         self.objects, self.length, self.reader = objects, length, reader
         self.channels = objects * self.features
 
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the latent of such frames."""
+        return 1, 1
+
     def encode(self, clip: Clip) -> Float[Tensor, "B T C 1 1"]:
         """Raises ValueError if the clip's states are unknown, or more than ``objects``."""
         return self.encode_states(self._states_of(clip))

@@ -37,6 +37,10 @@ class TiledCodec(Codec):
         """Latent steps of a clip, as the codec has it."""
         return self.codec.steps(frames)
 
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the latent of such frames."""
+        return self.codec.grid(rows, columns)
+
     def encode(self, clip: Clip) -> Float[Tensor, "B L C h w"]:
         """Raises ValueError if a tile is not a multiple of four of the codec's cells."""
         height, width = clip.frames.shape[-2:]

@@ -53,6 +53,10 @@ class TinyCodec(Codec):
         """A frozen codec stays in evaluation mode."""
         return super().train(False)
 
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the latent of such frames."""
+        return rows // self.cell, columns // self.cell
+
     def encode(self, clip: Clip) -> Float[Tensor, "B T C h w"]:
         """Raises ValueError if the frames do not divide into the codec's cells."""
         height, width = clip.frames.shape[-2:]

@@ -162,7 +162,7 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        if name not in trained:
+        if name not in trained and not value.is_meta:  # a part without weights is only counted
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 

@@ -26,6 +26,7 @@ from worldgen.encoders.imagebind_inputs import (
     window_starts,
 )
 from worldgen.encoders.imagebind_layers import ImageBindModel
+from worldgen.hub import only_sizes
 from worldgen.types import Clip
 
 _IN_CLIP = ("vision", "text", "audio", "depth", "imu")
@@ -86,7 +87,7 @@ class ImageBind(AdaptableEncoder):
             raise ValueError(f"modalities must be some of {able} of this ImageBind; got {modalities}.")
         self.modalities = tuple(name for name in able if modalities is None or name in modalities)
         self.tokenizer, self.tokenizer_hash = None, ""
-        if "text" in self.modalities:
+        if "text" in self.modalities and not only_sizes():
             self.tokenizer = read_tokenizer(_find_tokenizer(checkpoint, tokenizer), config.vocabulary)
             self.tokenizer_hash = hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()[:12]
         self.windows = windows

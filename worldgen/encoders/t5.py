@@ -12,11 +12,11 @@ import torch
 
 from worldgen.encoders.adapters import Adapter
 from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
-from worldgen.hub import require_hub
+from worldgen.hub import PUBLISHED, is_here, only_sizes, require_hub
 from worldgen.types import Clip
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _KINDS = ("t5", "mt5", "umt5")
 """Model types; byT5's is t5."""
@@ -38,6 +38,12 @@ class T5(AdaptableEncoder):
         super().__init__()
         from transformers import AutoConfig, AutoModelForTextEncoding, AutoTokenizer
 
+        self.length = length
+        if only_sizes() and not checkpoint.endswith(".gguf"):
+            self.model = AutoModelForTextEncoding.from_config(_settings(checkpoint))
+            self.dim = self.model.config.d_model
+            self.adapt(adapter)
+            return
         place, file = _split_checkpoint(checkpoint)
         try:
             config = AutoConfig.from_pretrained(place, gguf_file=file, trust_remote_code=False)
@@ -62,7 +68,6 @@ class T5(AdaptableEncoder):
             raise ValueError(
                 f"{checkpoint!r} must hold a whole T5 encoder; {len(found['missing_keys'])} tensors miss."
             )
-        self.length = length
         self.dim: int = config.d_model
         self.adapt(adapter)
 
@@ -85,6 +90,16 @@ class T5(AdaptableEncoder):
         """The last layer's tokens."""
         ids, mask = inputs
         return Tokens(self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask)
+
+
+def _settings(checkpoint: str) -> PretrainedConfig:
+    """Those of its folder, or those that are known of a published one that is not here."""
+    from transformers import AutoConfig, T5Config
+
+    if not is_here(checkpoint) and checkpoint in PUBLISHED:
+        return T5Config(**PUBLISHED[checkpoint].config)
+    require_folder(checkpoint, "A T5", "Train it: `worldgen pretrain t5`.")
+    return AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
 
 
 def _split_checkpoint(checkpoint: str) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from worldgen.encoders.adapters import Adapter
 from worldgen.encoders.base import AdaptableEncoder, Tokens, require_folder
+from worldgen.hub import PUBLISHED, is_here, only_sizes
 from worldgen.types import Clip
 
 if TYPE_CHECKING:
@@ -44,24 +45,32 @@ class VJEPA2(AdaptableEncoder):
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
-        from transformers import AutoConfig, VJEPA2Model, VJEPA2VideoProcessor
+        from transformers import AutoConfig, VJEPA2Config, VJEPA2Model, VJEPA2VideoProcessor
 
         if frames is not None and frames < 1:
             raise ValueError(f"frames must be at least 1; got {frames}.")
-        require_folder(checkpoint, "A V-JEPA 2", "Give another path or an id.")
+        known = only_sizes() and not is_here(checkpoint) and checkpoint in PUBLISHED
+        if not known:
+            require_folder(checkpoint, "A V-JEPA 2", "Give another path or an id.")
         try:
-            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+            if known:
+                config = VJEPA2Config(**PUBLISHED[checkpoint].config)
+            else:
+                config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             if config.model_type != "vjepa2":
                 raise ValueError(f"its config.json says {config.model_type!r}")
             config.crop_size = side = int(config.crop_size if size is None else size)
-            settings, _ = VJEPA2VideoProcessor.get_video_processor_dict(checkpoint)
+            settings = {} if known else VJEPA2VideoProcessor.get_video_processor_dict(checkpoint)[0]
             settings["crop_size"] = side
             self.processor = VJEPA2VideoProcessor(**settings)
             if not self.processor.do_resize:
                 self.processor.do_resize, self.processor.size = True, {"shortest_edge": side}
-            self.model, found = VJEPA2Model.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-                checkpoint, config=config, output_loading_info=True, dtype=torch.float32
-            )
+            if only_sizes():
+                self.model, found = VJEPA2Model(config), {"missing_keys": []}  # pyright: ignore[reportArgumentType]
+            else:
+                self.model, found = VJEPA2Model.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+                    checkpoint, config=config, output_loading_info=True, dtype=torch.float32
+                )
         except Exception as error:  # transformers lets through whatever its parts raise
             reason = " ".join(str(error).split()).split(". ")[0][:300]
             raise ValueError(

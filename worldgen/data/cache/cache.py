@@ -29,6 +29,8 @@ from worldgen.files import progress_bar, write_atomically
 from worldgen.types import Clip
 
 RECIPE_FILE = "recipe.json"
+ENCODED_TOGETHER = 16
+"""Clips that the frozen parts are given at once."""
 PART = 64
 """Clips that one process claims, encodes and writes as one part: what a kill costs at most."""
 EXACT = Exact()
@@ -109,7 +111,7 @@ def precompute(
     folder: Path,
     recipe: Recipe,
     storage: Storage = EXACT,
-    batch: int = 16,
+    batch: int = ENCODED_TOGETHER,
 ) -> Precomputed:
     """Run ``encode`` over every clip of a source that the cache does not hold yet.
 
