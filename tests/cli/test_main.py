@@ -126,3 +126,16 @@ def test_who_reads_no_further_is_told_nothing(words):
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_other_processes_of_a_training_are_started_by_the_script_that_was_called(monkeypatch):
+    """Lightning starts them by the first word, from whatever folder."""
+    seen = []
+    monkeypatch.setitem(
+        cli.COMMANDS, "runs", cli.Command("", lambda words: seen.append(list(sys.argv)), lambda words: None)
+    )
+    for program, kept in (("/opt/bin/worldgen", "/opt/bin/worldgen"), ("/usr/bin/pytest", "worldgen")):
+        monkeypatch.setattr(sys, "argv", [program, "recipe", "x.yaml"])
+        cli.run_command(["runs", "outputs"])
+        assert seen.pop() == [kept, "runs", "outputs"]
+        assert sys.argv == [program, "recipe", "x.yaml"]

@@ -47,4 +47,4 @@ def test_a_bundle_is_run_again_to_the_same_bits_and_says_what_is_missing(tmp_pat
     assert find_changes(read_bundle(tmp_path / "bundle"))[0].startswith("python was 2.")
     with pytest.raises(SystemExit):
         main(["reproduce", str(tmp_path / "bundle"), "--out", str(tmp_path / "more")])
-    assert "cannot be run again here: clips of data.train  are missing" in capsys.readouterr().err
+    assert "cannot be run again here: clips of data.train are missing" in capsys.readouterr().err

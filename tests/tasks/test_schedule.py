@@ -26,7 +26,7 @@ def test_the_rate_warms_up_stays_and_falls_to_zero():
 
 def test_a_step_draws_the_same_again_and_no_two_steps_do(truth):
     class Task(LightningModule):
-        trainer, global_step, global_rank = SimpleNamespace(accumulate_grad_batches=2), 3, 0
+        trainer, global_step, global_rank = SimpleNamespace(accumulate_grad_batches=2, world_size=2), 3, 0
 
     def drawn(seed=0, index=0, **place):
         task = type("Elsewhere", (Task,), place)()
@@ -41,6 +41,9 @@ def test_a_step_draws_the_same_again_and_no_two_steps_do(truth):
     assert all(torch.equal(one, again) for one, again in zip(first, drawn(), strict=True))
     for change in ({"global_step": 4}, {"global_rank": 1}, {"seed": 1}, {"index": 1}):
         assert not torch.equal(drawn(**change)[2], eps), change
+    alone = SimpleNamespace(accumulate_grad_batches=2, world_size=1)
+    second = drawn(trainer=alone, index=1)[2]  # batch of a step
+    assert torch.equal(second, drawn(global_rank=1)[2])
 
 
 def test_numbers_of_an_optimizer_have_limits() -> None:

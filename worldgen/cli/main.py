@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from worldgen.cli import evaluate, generate, make, sound, study, train, verify_resume
+from worldgen.cli import evaluate, generate, make, plan, repeat, sound, study, train, verify_resume
 from worldgen.cli.help import command_help, group_help, in_columns, summary
 from worldgen.cli.options import did_you_mean, read_words
 
@@ -174,7 +174,10 @@ def check_command(words: Sequence[str]) -> None:
 
 def run_command(words: Sequence[str]) -> None:
     """Run words as if they had been typed; errors are the caller's."""
-    called, sys.argv = sys.argv, ["worldgen", *words]  # what a report says of its own command
+    called = sys.argv
+    # What a report says of its own command, and what Lightning starts other processes of a training by.
+    program = called[0] if called and Path(called[0]).name == "worldgen" else "worldgen"
+    sys.argv = [program, *words]
     try:
         if words[0] not in COMMANDS:
             raise ValueError(f"worldgen has no command {words[0]!r}{did_you_mean(words[0], COMMANDS)}")
@@ -213,6 +216,10 @@ CACHE = {
     ),
     "show": _plain("cache show", "print what a cache holds", make.show_cache, "folder"),
 }
+RUNS = {
+    "list": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
+    "bundle": _plain("runs bundle", "all that a run needs to be run again", repeat.bundle, "run"),
+}
 COMMANDS = {
     "demo": _plain("demo", "simulate, generate and check with the shipped nano weights", demo),
     "simulate": _plain("simulate", "simulate, film and caption scenes into shards", make.simulate),
@@ -249,8 +256,16 @@ COMMANDS = {
     "recipe": _plain(
         "recipe", "run ordered stages of commands, of which what is done is kept", recipe, "file"
     ),
-    "runs": _plain("runs", "list run folders: state, step, measures, config", study.runs, "folder"),
+    "runs": _group(
+        "runs",
+        "list run folders: state, step, measures, config; bundle one",
+        RUNS,
+        "worldgen runs outputs --where seed_everything=0 --sort val/loss",
+        lambda words: list(words) if words and words[0] in (*RUNS, "-h", "--help") else ["list", *words],
+    ),
+    "reproduce": _plain("reproduce", "run a bundle again, and compare", repeat.reproduce, "bundle"),
     "fit": _trained("train a world generator (Lightning)", train.TRAININGS["fit"]),
+    "plan": Command("say what a training will cost, before anything is spent", plan.plan, plan.check_plan),
     "verify-resume": Command(
         "kill a training and resume it: does any state differ?",
         verify_resume.verify_resume,
@@ -299,11 +314,7 @@ def _reader_left() -> bool:
 
 
 def _help() -> str:
-    lines = [
-        "usage: worldgen COMMAND ...      (worldgen COMMAND --help says what it takes)",
-        "A modular video world model, and the physics bench it is tested on.",
-        "",
-    ]
+    lines = ["usage: worldgen COMMAND ...      (worldgen COMMAND --help says what it takes)"]
     rows = [(name, command.text) for name, command in COMMANDS.items()]
     return "\n".join([*lines, *in_columns(rows)])
 

@@ -17,9 +17,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.files import atomic_path
+from worldgen.hub import only_sizes
 from worldgen.model import WorldModel
 from worldgen.runs.moved import refuse_moved
 from worldgen.texts import read_yaml
@@ -50,9 +53,24 @@ def shipped_weights() -> Path:
     return folder
 
 
-def save_weights(model: WorldModel, folder: Path) -> Path:
-    """Write the trained weights, as they are, in half precision."""
-    state = {name: value.half().contiguous() for name, value in model.trained_state().items()}
+def whole_weights(model: WorldModel) -> dict[str, Tensor]:
+    """The trained weights in half precision; where processes share them, all of these must ask."""
+    state = {name: value.half() for name, value in model.trained_state().items()}
+    whole = {
+        name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in state.items()
+    }
+    return {name: value.contiguous() for name, value in whole.items()}
+
+
+def save_weights(model: WorldModel, folder: Path, state: dict[str, Tensor] | None = None) -> Path:
+    """Write the trained weights, as they are, in half precision.
+
+    Args:
+        model: Whose.
+        folder: Of the run.
+        state: What `whole_weights` gave; asked for here when None.
+    """
+    state = whole_weights(model) if state is None else state
     with atomic_path(folder / WEIGHTS_FILE) as partial:
         save_file(state, partial, metadata={"frozen": model.frozen_fingerprint()})
     return folder / WEIGHTS_FILE
@@ -74,6 +92,8 @@ def open_run(folder: str | Path) -> WorldModel:
             f"A run must hold {CONFIG_FILE}; {folder} does not. Train one with `worldgen fit`."
         )
     model = _build(folder)
+    if only_sizes():
+        return model.eval()
     weights, checkpoint = folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt"
     if weights.is_file():
         state, frozen = read_weights(weights)

@@ -1,11 +1,11 @@
-"""Stopping a fit without loss: an early first checkpoint, and one on SIGINT or SIGTERM."""
+"""Stopping a fit without loss: an early first checkpoint, one on a signal, and one when a Slurm job ends."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+from worldgen.runs import slurm
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 FIRST_STEPS = 20
 """Optimizer steps before the first checkpoint, if the config asks for none before."""
 
@@ -29,7 +31,7 @@ class Stopped(Exception):
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """What SIGINT and SIGTERM do is the same before and after, whatever is put in place inside."""
+    """What SIGINT, SIGTERM and SIGUSR1 do is the same before and after, whatever is put in place inside."""
     before = {number: signal.getsignal(number) for number in _STOPS}
     try:
         yield
@@ -43,11 +45,17 @@ class StopSafely(Callback):
     """Writes ``checkpoints/last.ckpt`` early, and when SIGINT or SIGTERM asks the fit to stop.
 
     A checkpoint is only ever written between two optimizer steps, so that the run that goes on from it ends
-    with the same bits; a second signal does not wait for that. Where Slurm requeues jobs, SIGTERM is left to
-    Lightning.
+    with the same bits; a second signal does not wait for that. The processes of a run stop together.
+
+    In a Slurm job SIGUSR1 stops it too, and so does the end of its time, where Slurm says when that is: the
+    job is queued again, and goes on by itself in its next start. After SIGTERM Slurm decides on that.
+
+    Args:
+        words: The command line, which the next start of a Slurm job is known by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        self._words, self._longest, self._clock = words, 0.0, 0.0
         self._asked: int | None = None
         self._training = False
         self._step = 0
@@ -58,7 +66,8 @@ class StopSafely(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._listen()  # Lightning has put its own in place since
-        self._training, self._step = True, trainer.global_step
+        slurm.require_time()
+        self._training, self._step, self._clock = True, trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -66,13 +75,19 @@ class StopSafely(Callback):
         if trainer.global_step == self._step:  # amid gradients that are still gathered
             return
         self._step = trainer.global_step
-        asked = self._asked is not None
+        now = time.monotonic()
+        self._longest, self._clock = max(self._longest, now - self._clock), now
+        asked = self._asked is not None or slurm.is_time_up(self._longest)
         if trainer.world_size > 1:  # they stop together
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked or self._step == FIRST_STEPS:
             path = _save_last(trainer, again=asked)
             if asked:
-                raise Stopped(self._asked or signal.SIGTERM, self._step, path)
+                number = self._asked or (signal.SIGUSR1 if slurm.job_id() else signal.SIGTERM)
+                if slurm.job_id() and path is not None and trainer.is_global_zero:
+                    root = Path(trainer.default_root_dir)
+                    slurm.note_checkpoint(root, self._words, path, number == signal.SIGUSR1)
+                raise Stopped(number, self._step, path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._training = False
@@ -81,7 +96,7 @@ class StopSafely(Callback):
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _STOPS:
-            if number == signal.SIGTERM and "SLURM_JOB_ID" in os.environ:
+            if number == signal.SIGUSR1 and not slurm.job_id():
                 continue
             signal.signal(number, self._ask)
 

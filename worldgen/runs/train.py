@@ -18,10 +18,14 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from worldgen.runs.checkpoints import PREVIOUS, write_whole
-from worldgen.runs.folder import save_weights, training_lock
+from worldgen.runs.folder import save_weights, training_lock, whole_weights
+from worldgen.runs.peers import WatchPeers, is_lost_peer, lost_sentence
 from worldgen.runs.random_state import KeepRandomState
+from worldgen.runs.slurm import noted_checkpoint
 from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
 from worldgen.runs.telling import TellInLog
 from worldgen.runs.trained_on import describe_training, save_training
@@ -46,7 +50,18 @@ class RunTrainer(Trainer):
 
     @property
     def log_dir(self) -> str | None:
-        """Folder of config, weights and checkpoints; call it in all processes."""
+        """Folder of config, weights and checkpoints.
+
+        Processes agree on it when it is first asked for, at the latest in `KeepRun.setup`; after that any of
+        them may ask alone.
+        """
+        if self._run_folder is None:
+            self._run_folder = self._agree_on_folder()
+        return self._run_folder
+
+    _run_folder: str | None = None
+
+    def _agree_on_folder(self) -> str | None:
         logger = self.loggers[0] if self.loggers else None
         if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
             return super().log_dir
@@ -68,6 +83,10 @@ class KeepRun(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         write_whole(trainer)
+        if (
+            type(trainer.strategy) is DDPStrategy
+        ):  # a part that is off, or of another optimizer, has no gradient
+            trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
         folder = trainer.log_dir
         if (
             trainer.loggers
@@ -83,11 +102,13 @@ class KeepRun(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir
-        if trainer.is_global_zero and folder and isinstance(pl_module, WorldGenerator):
+        if folder and isinstance(pl_module, WorldGenerator):
             with pl_module.average.applied():
-                save_weights(pl_module.model, Path(folder))
+                state = whole_weights(pl_module.model)
                 data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-                save_training(describe_training(pl_module.model, data.train_source()), Path(folder))
+                if trainer.is_global_zero:
+                    save_weights(pl_module.model, Path(folder), state)
+                    save_training(describe_training(pl_module.model, data.train_source()), Path(folder))
         for logger in trainer.loggers:
             logger.log_metrics({"steps": trainer.global_step}, step=trainer.global_step)
 
@@ -130,6 +151,8 @@ def run_lightning(
         _say_how_to_go_on(stopped)
         raise SystemExit(128 + stopped.number) from None
     except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        if is_lost_peer(error):
+            raise ChildProcessError(lost_sentence("another one", "")) from error
         # Of a file whose end is missing torch says "Invalid argument", a number of the system.
         if not _while_loading(error) or isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
@@ -156,6 +179,7 @@ def configure(
         arguments: Lightning's words, without ``fit``.
     """
     warnings.filterwarnings("ignore", message=_KNOWN_WARNINGS[0])
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     return LightningCLI(
         task, data, args=list(arguments), run=False, seed_everything_default=0, save_config_callback=None,
         trainer_defaults={"enable_model_summary": False},
@@ -182,7 +206,7 @@ class _CLI(LightningCLI):
             trainer_class=RunTrainer,
             seed_everything_default=0,
             trainer_defaults={
-                "callbacks": [KeepRun(), StopSafely(), TellInLog(), KeepRandomState(), *callbacks],
+                "callbacks": [*_own_callbacks(self._words), *callbacks],
                 "enable_model_summary": False,
             },
             save_config_kwargs={"overwrite": True},
@@ -190,6 +214,10 @@ class _CLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
+        if self.subcommand == "fit" and self.config.fit.get("ckpt_path") is None:
+            stopped_at = noted_checkpoint(Path(self.config.fit.trainer.default_root_dir or "."), self._words)
+            if stopped_at is not None:
+                self.config.fit.ckpt_path = str(stopped_at)
         logger = self.config.fit.trainer.logger if self.subcommand == "fit" else None
         given = getattr(logger, "init_args", None)
         if logger is None or given is None:
@@ -207,6 +235,10 @@ class _CLI(LightningCLI):
             above = run.parent if group else run.parent.parent
             if above == (Path(given.save_dir) / (given[group] or "" if group else "")).resolve():
                 given[version] = run.name
+
+
+def _own_callbacks(words: Sequence[str]) -> list[Callback]:
+    return [KeepRun(), WatchPeers(), StopSafely(words), TellInLog(), KeepRandomState()]
 
 
 def _ablations(words: Sequence[str]) -> str:
@@ -228,6 +260,7 @@ def _while_loading(error: BaseException) -> bool:
     return any(frame.name == "_parse_ckpt_path" or "checkpoint" in frame.name for frame in frames)
 
 
+@rank_zero_only
 def _say_how_to_go_on(stopped: Stopped) -> None:
     if stopped.checkpoint is None:
         print(f"Stopped at step {stopped.step}. Nothing was written; go on from the last checkpoint, if any.")

@@ -55,7 +55,7 @@ class WatchSteps(Callback):
     Args:
         folder: Where.
         half: Steps after which a checkpoint is written; 0 writes none.
-        kill: Steps after which this process is killed; 0 kills nothing.
+        kill: Steps after which the first process is killed, and the others by that; 0 kills nothing.
     """
 
     def __init__(self, folder: Path, half: int = 0, kill: int = 0) -> None:
@@ -65,14 +65,15 @@ class WatchSteps(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None and trainer.is_global_zero:
+        if loss is not None:
             line = json.dumps({"step": trainer.global_step, "loss": float(loss).hex()})
-            with open(self._folder / _LOSSES, "a") as file:
+            rank = trainer.global_rank
+            with open(self._folder / (f"losses.{rank}.jsonl" if rank else _LOSSES), "a") as file:
                 file.write(line + "\n")
         if self._half and trainer.global_step >= self._half and not self._saved:
             self._saved = True
             trainer.save_checkpoint(self._folder / _HALF)
-        if self._kill and trainer.global_step >= self._kill:
+        if self._kill and trainer.global_step >= self._kill and trainer.is_global_zero:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,12 +126,8 @@ def verify_resume(
 
 def compare_ends(whole: Path, resumed: Path, tolerance: float = 0.0) -> list[StateVerdict]:
     """What `WatchSteps` wrote of two runs, state by state."""
-    first, second = (_losses(folder) for folder in (whole, resumed))
-    shared = sorted(first.keys() & second.keys())
-    apart = [step for step in shared if not _alike(first[step], second[step], tolerance)]
-    said = f"step {apart[0]}: {first[apart[0]]:g}, resumed {second[apart[0]]:g}" if apart else ""
-    said = said or ("no step of the resumed run has a loss" if first and not shared else "")
-    verdicts = [StateVerdict("losses", len(shared), said)]
+    names = [path.name for path in sorted(whole.glob("losses*.jsonl"))]
+    verdicts = [_compare_losses(names, whole, resumed, tolerance)]
     ends = [torch.load(folder / _END, weights_only=True, map_location="cpu") for folder in (whole, resumed)]
     own = set(_STATES.values()) | {"epoch", "global_step", "pytorch-lightning_version", "callbacks", None}
     for name, key in _STATES.items():
@@ -192,8 +189,23 @@ def _run(words: Sequence[str], folder: Path, ends: int) -> Iterator[int]:
         )
 
 
-def _losses(folder: Path) -> dict[int, float]:
-    path = folder / _LOSSES
+def _compare_losses(names: Sequence[str], whole: Path, resumed: Path, tolerance: float) -> StateVerdict:
+    """Of every process, step by step."""
+    count, said, any_first = 0, "", False
+    for rank, name in enumerate(sorted(names, key=lambda name: name != _LOSSES)):
+        first, second = (_losses(folder, name) for folder in (whole, resumed))
+        shared = sorted(first.keys() & second.keys())
+        apart = [step for step in shared if not _alike(first[step], second[step], tolerance)]
+        of = f" of process {rank}" if rank else ""
+        if apart and not said:
+            said = f"step {apart[0]}{of}: {first[apart[0]]:g}, resumed {second[apart[0]]:g}"
+        count, any_first = count + len(shared), any_first or bool(first)
+    said = said or ("no step of the resumed run has a loss" if any_first and not count else "")
+    return StateVerdict("losses", count, said)
+
+
+def _losses(folder: Path, name: str = _LOSSES) -> dict[int, float]:
+    path = folder / name
     lines = path.read_text().splitlines() if path.exists() else []
     rows = [json.loads(line) for line in lines]
     return {row["step"]: float.fromhex(row["loss"]) for row in rows}

@@ -73,7 +73,7 @@ class CodecTask(LightningModule):
     def on_fit_end(self) -> None:
         """Measure the latent's shift and spread, for `Codec.encode` to give numbers of unit size; export."""
         self.measure_latents()
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             self.codec.save(Path(self.trainer.log_dir) / "codec")
 
     @torch.no_grad()

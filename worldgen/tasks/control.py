@@ -157,7 +157,7 @@ class ControlTask(LightningModule):
 
     def on_fit_end(self) -> None:
         """Export the averaged control, which is all that was learned."""
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             with self.average.applied():
                 self.control.save(Path(self.trainer.log_dir) / "control")
 

@@ -67,7 +67,7 @@ class DecoderTask(CodecTask):
 
     def on_fit_end(self) -> None:
         """Export; the latent's shift and spread are those that generators know."""
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             self.codec.save(Path(self.trainer.log_dir) / "codec")
 
 

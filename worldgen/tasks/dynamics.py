@@ -103,7 +103,7 @@ class DynamicsTask(LightningModule):
 
     def on_fit_end(self) -> None:
         """Export."""
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             self.dynamics.save(Path(self.trainer.log_dir) / "dynamics")
 
     def configure_optimizers(self) -> dict:

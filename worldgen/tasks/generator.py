@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from worldgen.conditioning import Conditioner
 from worldgen.data.cache.cache import EXACT, stack_columns
@@ -34,6 +35,7 @@ from worldgen.tasks.packing import draw_pieces, packed_loss
 from worldgen.tasks.regularizers.base import Regularizer, SideBySide, regularized_loss
 from worldgen.tasks.regularizers.gradients import GradientRule, SummedGradients
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
+from worldgen.tasks.sharing import share_weights
 from worldgen.tasks.speed import count_tokens
 from worldgen.tasks.validation import (
     NOISE_BINS,
@@ -195,6 +197,22 @@ class WorldGenerator(LightningModule):
         """The average follows each step of the weights, before any checkpoint of that step is written."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.average.update(self.global_step + 1)
+
+    def configure_model(self) -> None:
+        """Share what learns among processes, where the strategy has them hold a part each.
+
+        Raises:
+            ValueError: A regularizer has weights of its own, which nothing shares.
+        """
+        mesh = self.device_mesh
+        if mesh is None or isinstance(self.model.denoiser, FSDPModule):
+            return
+        if self.added:
+            raise ValueError(
+                "Weights are shared of the model alone; a regularizer has others. Leave one of both out."
+            )
+        share_weights(self.model, mesh["data_parallel"])
+        self.average = WeightAverage(self.model.parameters(), self.average.decay)
 
     def configure_optimizers(self) -> dict:
         optimizer = self.optimizer_choice.make(self, self.lr, self.weight_decay)

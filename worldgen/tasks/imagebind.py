@@ -143,7 +143,7 @@ class ImageBindTask(LightningModule):
             self.log("val/loss", torch.stack([*losses.values()]).mean(), batch_size=len(clip))
 
     def on_fit_end(self) -> None:
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             self.save(Path(self.trainer.log_dir) / "imagebind")
 
     def save(self, folder: str | Path) -> None:

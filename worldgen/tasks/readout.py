@@ -197,7 +197,7 @@ class ReadoutTask(LightningModule):
 
     def on_fit_end(self) -> None:
         """Export the averaged readout."""
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             with self.average.applied():
                 self.readout.save(Path(self.trainer.log_dir) / "readout")
 

@@ -63,9 +63,22 @@ def step_generator(task: LightningModule, seed: int, index: int) -> torch.Genera
         seed: Of the task.
         index: Of the batch.
     """
+    return torch.Generator(task.device).manual_seed(step_seed(task, seed, index) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def step_seed(task: LightningModule, seed: int, index: int) -> int:
+    """A number for a batch, by its place among all batches of its step.
+
+    Batch p of process r is the batch ``p * processes + r`` of a step: one process that gathers two batches
+    draws what two processes draw that take one each.
+
+    Args:
+        task: Whose step it is.
+        seed: Of the task.
+        index: Of the batch.
+    """
     part = index % task.trainer.accumulate_grad_batches
-    place = (seed, task.global_step, part, task.global_rank)
-    return torch.Generator(task.device).manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)
+    return hash((seed, task.global_step, part * task.trainer.world_size + task.global_rank, 0))
 
 
 def draw_step(model: WorldModel, latents: Latents, generator: torch.Generator) -> Draws:

@@ -86,7 +86,7 @@ class T5Task(LightningModule):
         self.log_dict({"val/loss": loss, "val/accuracy": accuracy}, prog_bar=True, batch_size=len(captions))
 
     def on_fit_end(self) -> None:
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             self.save(Path(self.trainer.log_dir) / "t5")
 
     def save(self, folder: str | Path) -> None:

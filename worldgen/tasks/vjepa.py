@@ -19,7 +19,7 @@ from worldgen.encoders.vjepa2 import predict_hidden, read_visible
 from worldgen.files import replaced_folder
 from worldgen.tasks.codec import moving_pixels
 from worldgen.tasks.masking import Masking, Split
-from worldgen.tasks.schedule import require_training, scheduled
+from worldgen.tasks.schedule import require_training, scheduled, step_seed
 from worldgen.types import Clip
 
 SHORT, LONG = Masking(blocks=8, share=0.15), Masking(blocks=2, share=0.7)
@@ -138,8 +138,8 @@ class VJEPATask(LightningModule):
         pixels = self.pixels(clip)
         target = self.target(pixels)
         # Of this step, part of a step and process, so that a resumed run draws what it would have drawn.
-        place = (self.seed, self.global_step, index % self.trainer.accumulate_grad_batches, self.global_rank)
-        loss, explained = self.loss(pixels, target, self.weight(clip), self.draw(len(clip), hash(place)))
+        place = step_seed(self, self.seed, index)
+        loss, explained = self.loss(pixels, target, self.weight(clip), self.draw(len(clip), place))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clip))
         self.log("train/explained", explained, prog_bar=True, batch_size=len(clip))
         often = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
@@ -266,7 +266,7 @@ class VJEPATask(LightningModule):
         self._export()
 
     def _export(self) -> None:
-        if self.trainer.is_global_zero and self.trainer.log_dir:
+        if self.trainer.log_dir and self.trainer.is_global_zero:
             self.save(Path(self.trainer.log_dir) / "vjepa2")
 
     def save(self, folder: str | Path) -> None:
