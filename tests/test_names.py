@@ -9,7 +9,6 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("pyproject.toml", "configs", "assets/nano", "benchmarks", "experiments", "scripts")
 CLASS_PATH = r"worldgen(?:[.:]\w+)+"
 ALLOWED = {
-    "worldgen.audio.mel.log_mel": "what a vocoder is given back; the measures of voices will take it",
     "worldgen.data.media.read_video": "reads back what write_video wrote",
     "worldgen.data.shards.shards.write_shards": "how clips of one's own become shards, from Python",
     "worldgen.data.sources.SimulatedClips": "benchmarks/walks.py walks through it, out of a text",
