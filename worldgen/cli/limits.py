@@ -23,6 +23,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "lufs": (-70, 0),
     "multiple": (1, 4096),
     "overlap": (1, 10**5),
+    "port": (0, 65535),
     "processes": (1, 1024),
     "rate": (1e-3, 1e9),
     "samples": (1, 10**4),

@@ -264,6 +264,7 @@ COMMANDS = {
         lambda words: list(words) if words and words[0] in (*RUNS, "-h", "--help") else ["list", *words],
     ),
     "reproduce": _plain("reproduce", "run a bundle again, and compare", repeat.reproduce, "bundle"),
+    "serve": _plain("serve", "a page and an HTTP API on this machine", study.serve, "runs"),
     "fit": _trained("train a world generator (Lightning)", train.TRAININGS["fit"]),
     "plan": Command("say what a training will cost, before anything is spent", plan.plan, plan.check_plan),
     "verify-resume": Command(

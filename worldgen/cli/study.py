@@ -160,3 +160,27 @@ def runs(
     from worldgen.runs.tables import print_runs
 
     print_runs(folder, base, where, sort, measures, csv)
+
+
+def serve(
+    runs: list[Path] = [],  # noqa: B006 never written to
+    port: int = 8765,
+    out: Path = Path("outputs/server"),
+    no_browser: bool = False,
+    token: str | None = None,
+) -> None:
+    """Open a page that generates, judges and lists runs, with an HTTP API; on this machine only.
+
+    Args:
+        runs: Folders of trained generators; the shipped nano one when left out.
+        port: Of 127.0.0.1; 0 for any that is free.
+        out: Folder of jobs and uploads, where the next server finds them again.
+        no_browser: Do not open the page in a browser.
+        token: Letters and digits that each request must bring.
+
+    Example:
+        worldgen serve assets/nano/generator --port 8765 --no-browser
+    """
+    from worldgen.server.serve import serve as run_server
+
+    run_server(runs, out, port, not no_browser, token)
