@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,6 @@ SHOWN_JOBS = 100
 _LONGEST_KEY = 200
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-Answer = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(queue: JobQueue, port: int, token: str | None = None) -> Guard:
