@@ -133,3 +133,9 @@ def test_of_scenes_that_are_not_of_balls_nothing_is_drawn_and_the_others_are_as_
     mixed = maps.draw(replace(clip, prompts=("a box slides", clip.prompts[1])), [1, 2], 8, None, (16, 16))
     assert not mixed[0].any()
     assert_close(mixed[1], drawn[1])
+
+
+def test_a_model_without_weights_has_a_camera_all_the_same():
+    with torch.device("meta"):
+        camera = usual_camera()
+    assert camera.position.tolist() == usual_camera().position.tolist()

@@ -158,9 +158,10 @@ def stage(family: str, things: tuple[Thing, ...], setting: Setting, rng: np.rand
 
 def usual_camera() -> Camera:
     """Where the camera stands in clips in which nothing is said of it."""
-    eye, target = (torch.tensor(point, dtype=torch.float32)[None] for point in (_EYE, _TARGET))
-    fovy = math.degrees(2 * math.atan(_VIEW / 2 / float(np.linalg.norm(_EYE - _TARGET))))
-    return look_at(eye, target, torch.tensor([fovy]))
+    with torch.device("cpu"):  # whatever device a model is built on: places are checked
+        eye, target = (torch.tensor(point, dtype=torch.float32)[None] for point in (_EYE, _TARGET))
+        fovy = math.degrees(2 * math.atan(_VIEW / 2 / float(np.linalg.norm(_EYE - _TARGET))))
+        return look_at(eye, target, torch.tensor([fovy]))
 
 
 def build(things: tuple[Thing, ...], setting: Setting) -> mujoco.MjSpec:
