@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -225,7 +226,9 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
 
     if len(pairs) < 3 or len({impulse for impulse, _ in pairs}) < 2:
         return None
-    value = float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    first, second = zip(*pairs, strict=True)
+    found: Any = spearmanr(first, second)
+    value = float(found.statistic)
     return value if np.isfinite(value) else None
 
 

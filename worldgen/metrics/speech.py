@@ -143,7 +143,7 @@ def distill_mos(sound: Float[Tensor, " S"]) -> float:
 def dns_mos(sound: Float[Tensor, " S"]) -> float:
     """Overall quality, 1 to 5, by DNSMOS P.835 (Reddy et al. 2022, 2110.01763), the sound repeated to 9 s."""
     try:
-        from speechmos import dnsmos
+        from speechmos import dnsmos  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(_INSTALL.format("DNSMOS", "speechmos")) from error
     if not len(sound):
@@ -154,7 +154,7 @@ def dns_mos(sound: Float[Tensor, " S"]) -> float:
 def speech_share(sound: Float[Tensor, " S"]) -> float:
     """Share of the time in which Silero VAD hears speech; it takes speech played backward for speech."""
     try:
-        from silero_vad import get_speech_timestamps
+        from silero_vad import get_speech_timestamps  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(_INSTALL.format("Silero VAD", "silero-vad")) from error
     found = get_speech_timestamps(sound.float(), _silero(), sampling_rate=RATE)
@@ -164,7 +164,7 @@ def speech_share(sound: Float[Tensor, " S"]) -> float:
 @cache
 def _distill_mos() -> Any:
     try:
-        from distillmos import ConvTransformerSQAModel
+        from distillmos import ConvTransformerSQAModel  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(_INSTALL.format("DistillMOS", "distillmos")) from error
     return ConvTransformerSQAModel().eval()
@@ -172,7 +172,7 @@ def _distill_mos() -> Any:
 
 @cache
 def _silero() -> Any:
-    from silero_vad import load_silero_vad
+    from silero_vad import load_silero_vad  # pyright: ignore[reportMissingImports]
 
     return load_silero_vad()
 

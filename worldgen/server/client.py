@@ -156,5 +156,7 @@ class ServerClient:
 
 
 def _job_of(document: dict[str, Any]) -> RemoteJob:
-    names = ("id", "state", "step", "steps", "error", "command")
-    return RemoteJob(*(document[name] for name in names), tuple(document["files"]), document["result"])
+    return RemoteJob(
+        document["id"], document["state"], document["step"], document["steps"], document["error"],
+        document["command"], tuple(document["files"]), document["result"],
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import Float
 from torch import Tensor
@@ -46,14 +47,14 @@ def read_sound_of(video: Path) -> Float[Tensor, " S"] | None:
     return read_sound(f"file:{video}")
 
 
-def _first_frame(container: av.container.InputContainer) -> float:
+def _first_frame(container: InputContainer) -> float:
     stream = choose_stream(container)
     if stream is None or stream.start_time is None or stream.time_base is None:
         return 0.0
     return float(stream.start_time * stream.time_base)
 
 
-def _decode(container: av.container.InputContainer, begin: float, seconds: float | None) -> Tensor | None:
+def _decode(container: InputContainer, begin: float, seconds: float | None) -> Tensor | None:
     stream = container.streams.audio[0]
     if begin > _EARLIER:
         container.seek(int((begin - _EARLIER) * av.time_base), backward=True)
@@ -64,7 +65,7 @@ def _decode(container: av.container.InputContainer, begin: float, seconds: float
         if convert is None:
             rate = frame.sample_rate
             convert = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
-        start = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
+        start = 0.0 if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
         if seconds is not None and start > begin + seconds + _EARLIER:
             break
         if start + frame.samples / rate < begin - _EARLIER:
