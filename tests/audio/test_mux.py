@@ -70,7 +70,7 @@ def test_a_wav_holds_the_samples(tmp_path):
 @pytest.mark.parametrize(
     "sound, rate, sentence",
     [
-        (torch.zeros(100), 11_000, "AAC has 7350, .* samples per second; got 11000. Resample"),
+        (torch.zeros(100), 11_000, "AAC has 96000, .* samples per second; got 11000. Resample"),
         (torch.full((100,), math.nan), RATE, "finite samples; 100 of 100"),
         (torch.zeros(2, 100), RATE, "must be mono"),
         (torch.full((100,), 1.5), RATE, r"must lie in \[-1, 1\]; got a peak of 1.5"),

@@ -23,7 +23,7 @@ NOT_YAMLS = {
     "Size",
 }
 """Classes that other classes build."""
-OF_OTHERS = {"context_channels", "condition_dim", "contexts", "outputs"}
+OF_OTHERS = {"both", "context_channels", "condition_dim", "contexts", "last", "outputs"}
 """What the model fills in, and shares that it checks itself."""
 
 

@@ -12,7 +12,7 @@ BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/na
 CONFIGS = [
     path
     for path in sorted((ROOT / "configs").rglob("*.yaml"))
-    if path.parent.name not in ("tasks", "recipes")
+    if path.parent.name not in ("tasks", "recipes", "voices")
 ]
 
 

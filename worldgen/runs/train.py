@@ -65,6 +65,7 @@ class RunTrainer(Trainer):
         logger = self.loggers[0] if self.loggers else None
         if logger is None or isinstance(logger, (TensorBoardLogger, CSVLogger)):
             return super().log_dir
+        _ = getattr(logger, "experiment", None)  # W&B names its version when it begins
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
         folder = Path(logger.save_dir or self.default_root_dir) / str(logger.name) / version
         return self.strategy.broadcast(str(folder))

@@ -17,15 +17,13 @@ from torch import Tensor
 from worldgen.simulation.engine import model_of, mujoco, object_bodies
 from worldgen.simulation.scenes.balls import RESTITUTION
 from worldgen.simulation.scenes.staging import restitution_of_damping
-from worldgen.types import Clip
+from worldgen.types import GRAVITY, Clip
 
 _BALL = re.compile(rf"(?:({'|'.join(RESTITUTION)})[ -]+)?ball\b", re.IGNORECASE)
 _NOT_FREE = re.compile(
     r"\b(ramp|rod|pendulum|swing|hang|stack|box|domino|cylinder|capsule|ellipsoid|gravity|space|float|tumble|spin)",
     re.IGNORECASE,
 )
-_EARTH = 9.81
-"""m/s^2"""
 _UNKNOWN = sum(RESTITUTION.values()) / len(RESTITUTION)
 _MOST = 4
 """Balls, of each of which a prompt is asked."""
@@ -72,7 +70,7 @@ def prompt_materials(clip: Clip) -> Materials:
         named = [RESTITUTION.get(word.lower(), _UNKNOWN) for word in _BALL.findall(prompt)][:_MOST]
         restitution[index, : len(named)] = torch.tensor(named)
     return Materials(
-        torch.full((len(clip),), _EARTH),
+        torch.full((len(clip),), GRAVITY),
         torch.zeros(len(clip), _MOST),
         restitution,
         torch.tensor(["bounc" not in prompt.lower() for prompt in clip.prompts]),
