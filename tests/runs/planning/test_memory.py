@@ -6,6 +6,7 @@ from tests.models import build
 from worldgen.diffusion.codec import IdentityCodec
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.state_codec import StateCodec
+from worldgen.diffusion.tiles import TiledCodec
 from worldgen.hub import sizes_only
 from worldgen.runs.planning.memory import (
     Memory,
@@ -105,9 +106,21 @@ def test_the_peak_of_encoding_is_that_of_its_largest_layers():
             self.layer = torch.nn.Conv2d(3, 5, 1)
 
         def encode(self, clip):
-            return self.layer(clip.frames.flatten(0, 1))
+            return self.layer(clip.frames.flatten(0, 1)).unflatten(0, clip.frames.shape[:2])
 
     with sizes_only():
         codec = Convolution()
     assert play_encoding(codec, (4, 8, 8)) == 16 * 4 * 8 * 8 * (3 + 5) * 4
     assert play_encoding(StateCodec(), (4, 8, 8)) == 0
+    by_tiles = TiledCodec(codec, tile=4)
+    assert play_encoding(by_tiles, (4, 4, 4)) == play_encoding(codec, (4, 4, 4))
+    assert play_encoding(by_tiles, (4, 8, 8)) == play_encoding(codec, (4, 4, 4)) + 16 * 4 * (64 - 16) * 3 * 4
+
+
+def test_a_codec_that_looks_at_values_is_not_counted_and_it_is_said():
+    class Looking(IdentityCodec):
+        def encode(self, clip):
+            return clip.frames * max(clip.frames.flatten().tolist())
+
+    with pytest.warns(UserWarning, match="What Looking takes to encode clips is not counted: "):
+        assert play_encoding(Looking(), (4, 8, 8)) == 0

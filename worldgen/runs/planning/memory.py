@@ -7,6 +7,7 @@ it, with everything imported, is this very process.
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,6 +28,8 @@ from torch.utils.checkpoint import checkpoint
 
 from worldgen.data.cache.cache import ENCODED_TOGETHER
 from worldgen.diffusion.codec import Codec
+from worldgen.diffusion.state_codec import StateCodec
+from worldgen.diffusion.tiles import TiledCodec
 from worldgen.encoders.base import Encoder, Placed, Tokens
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
@@ -38,6 +42,9 @@ _UNKNOWN = 256
 """Tokens of an encoder that does not say how many it makes."""
 _OPTIMIZER = 2
 """Numbers that AdamW keeps of each that learns."""
+_PIXEL = 3 * 4
+"""Bytes of a pixel of a clip."""
+_SILENT = ("",) * ENCODED_TOGETHER
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _NUMBER = torch.ops.aten._local_scalar_dense.default
 _LOWERED = (F.linear, torch.matmul, torch.bmm, F.conv2d, F.conv3d, F.scaled_dot_product_attention)
@@ -133,12 +140,21 @@ def play_step(
 
 @torch.no_grad()
 def play_encoding(codec: Codec, shape: Sequence[int]) -> int:
-    """Bytes at the peak of encoding as many clips as a cache takes at once; 0 where it cannot be played.
+    """Bytes at the peak of encoding as many clips as a cache takes at once.
+
+    A codec of states makes a few numbers of a clip: 0. One by tiles holds the clips, and codes a tile of each.
+    Of one that looks at values it cannot be told: 0, with a warning.
 
     Args:
         codec: Built without weights.
         shape: Frames, rows and columns of a clip.
     """
+    if isinstance(codec, StateCodec):
+        return 0
+    if isinstance(codec, TiledCodec) and max(shape[1:]) > codec.tile:
+        tile = (shape[0], *(min(side, codec.tile) for side in shape[1:]))
+        beside = math.prod(shape) - math.prod(tile)  # pixels that wait
+        return play_encoding(codec.codec, tile) + _PIXEL * ENCODED_TOGETHER * beside
     clip = object.__new__(Clip)  # what has no contents cannot be checked
     for one in fields(Clip):
         object.__setattr__(clip, one.name, None)
@@ -147,10 +163,13 @@ def play_encoding(codec: Codec, shape: Sequence[int]) -> int:
     try:
         with torch.device("meta"), counted:
             pixels = torch.zeros(ENCODED_TOGETHER, frames, 3, rows, columns)
-            object.__setattr__(clip, "frames", pixels)
+            for name, value in (("frames", pixels), ("fps", pixels[:, 0, 0, 0, 0]), ("prompts", _SILENT)):
+                object.__setattr__(clip, name, value)
             codec.encode(clip)
-    except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError):
-        return 0  # a codec of states, say, which needs what a clip is of
+    except RuntimeError as error:  # it looks at values, which there are none of
+        reason = str(error).splitlines()[0]
+        rank_zero_warn(f"What {type(codec).__name__} takes to encode clips is not counted: {reason}.")
+        return 0
     return counted.peak
 
 
