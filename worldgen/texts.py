@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
 MOST_NODES = 100_000
 """Values of a yaml file, its aliases written out."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_T = TypeVar("_T")
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
@@ -49,6 +51,50 @@ def read_yaml(text: str, name: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" from line {mark.line + 1} on" if mark else ""
         raise ValueError(f"{name} must be yaml; it cannot be read{where}. Correct it.") from None
+
+
+def read_part(path: Path, what: str) -> dict[str, Any]:
+    """What a yaml file says of one part: class_path, and init_args.
+
+    Args:
+        path: The file.
+        what: The part's kind, with its article.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It names no class.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No yaml of {what} at {path}. Check the path.")
+    config = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(config, dict) or not isinstance(config.get("class_path"), str):
+        raise ValueError(f"{path} must have class_path and init_args of {what}; it has none.")
+    return config
+
+
+def build_part(kind: type[_T], config: dict[str, Any], name: str, what: str) -> _T:
+    """The part that a config with class_path and init_args means.
+
+    Args:
+        kind: Class that it must be of.
+        config: As of `read_part`.
+        name: By which a person named it.
+        what: Its kind, with its article.
+
+    Raises:
+        ValueError: No such class, or one that cannot be built so; and what the class itself raises.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=kind)
+    try:
+        return parser.instantiate_classes(parser.parse_object({"part": config}))["part"]
+    except (ValueError, OSError):
+        raise  # the part's own sentence
+    except Exception as error:  # jsonargparse's own kinds
+        reason = " ".join(str(getattr(error, "message", None) or error).split())[:300]
+        raise ValueError(f"{name!r} must name {what} that can be built: {reason}") from error
 
 
 def _plain(cell: object) -> object:

@@ -87,7 +87,7 @@ def test_a_voice_is_named_by_its_class_path_or_a_yaml(tmp_path):
 @pytest.mark.parametrize(
     "name, error, sentence",
     [
-        ("nowhere.yaml", FileNotFoundError, "No voice's yaml at nowhere.yaml"),
+        ("nowhere.yaml", FileNotFoundError, "No yaml of a voice at nowhere.yaml"),
         ("worldgen.audio.hibari.NoVoice", ValueError, "must name a voice that can be built"),
         ("worldgen.audio.impact.Impact", ValueError, "must name a voice that can be built"),
         ("worldgen.audio.foreign_voices.NeMoVoice", ValueError, r"pip install 'nemo_toolkit\[tts\]'"),

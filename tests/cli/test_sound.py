@@ -37,7 +37,7 @@ def test_a_folder_of_shards_is_narrated(shards, tmp_path, capsys):
     [
         (["--tells", "jokes"], "--tells must be events or caption; got 'jokes'."),
         (["--slow", "0.5"], "--slow must be from 1 to 100; got 0.5."),
-        (["--voice", "nowhere.yaml"], "No voice's yaml at nowhere.yaml."),
+        (["--voice", "nowhere.yaml"], "No yaml of a voice at nowhere.yaml."),
         (["--voice", "worldgen.audio.foreign_voices.CoquiVoice"], "pip install coqui-tts"),
     ],
 )

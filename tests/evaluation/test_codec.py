@@ -105,10 +105,10 @@ def test_every_kind_of_codec_is_opened_by_what_it_is(codecs, monkeypatch, tmp_pa
 def test_what_cannot_be_opened_is_one_sentence(codecs, tmp_path):
     for text, told in (
         ("/no/such/codec", "No codec at /no/such/codec"),
-        ("none.yaml", "No codec's yaml at none.yaml"),
+        ("none.yaml", "No yaml of a codec at none.yaml"),
         (str(tmp_path), "A codec folder must hold config.json"),
-        ("worldgen.diffusion.codec.Nothing:x", "must be a codec that can be built"),
-        ("worldgen.diffusion.dit.DiT:x", "must be a codec that can be built"),
+        ("worldgen.diffusion.codec.Nothing:x", "must name a codec that can be built"),
+        ("worldgen.diffusion.dit.DiT:x", "must name a codec that can be built"),
     ):
         with pytest.raises((ValueError, OSError), match=told) as caught:
             open_codec(text)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldgen.audio.spoken_text import is_latin, require_readable, spell_out
 from worldgen.data.waves import LOUDNESS, RATE, require_sound, resample, set_loudness
-from worldgen.texts import read_yaml
+from worldgen.texts import build_part, read_part
 
 FASTEST = 1.5
 """Times its own pace that a voice is sped up to at most where a clip is short."""
@@ -154,28 +154,13 @@ def load_voice(name: str | None = None) -> Voice:
         ValueError: No such class, or one that cannot be built so.
     """
     if name is not None and name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise FileNotFoundError(f"No voice's yaml at {path}. Check the path.")
-        config = read_yaml(path.read_text(encoding="utf-8"), str(path))
-        if not isinstance(config, dict) or not isinstance(config.get("class_path"), str):
-            raise ValueError(f"{path} must have class_path and init_args of a voice; it has none.")
+        config = read_part(Path(name), "a voice")
     else:
         kind, _, checkpoint = (name or _DEFAULT).partition(":")
         if "/" in kind or "." not in kind or kind.startswith(".") or Path(kind).exists():
             kind, checkpoint = "worldgen.audio.vits.VITS", name
         config = {"class_path": kind, "init_args": {"checkpoint": checkpoint} if checkpoint else {}}
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--voice", type=Voice)
-    try:
-        return parser.instantiate_classes(parser.parse_object({"voice": config}))["voice"]
-    except (ValueError, OSError):
-        raise  # the voice's own sentence
-    except Exception as error:  # jsonargparse's own kinds
-        reason = " ".join(str(getattr(error, "message", None) or error).split())[:300]
-        raise ValueError(f"{name!r} must name a voice that can be built: {reason}") from error
+    return build_part(Voice, config, name or _DEFAULT, "a voice")
 
 
 def _trim(speech: Speech) -> Speech:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worldgen.encoders.adapters import Adapter
 from worldgen.hub import require_hub
-from worldgen.texts import read_yaml
+from worldgen.texts import build_part, read_part
 from worldgen.types import Clip
 
 _DEFAULT = "worldgen.encoders.vjepa2.VJEPA2"
@@ -179,25 +179,10 @@ def load_encoder(text: str) -> Encoder:
         ValueError: No such class, or one that cannot be built so.
     """
     if text.endswith((".yaml", ".yml")):
-        path = Path(text)
-        if not path.is_file():
-            raise FileNotFoundError(f"No encoder's yaml at {path}. Check the path.")
-        config = read_yaml(path.read_text(encoding="utf-8"), str(path))
-        if not isinstance(config, dict) or not isinstance(config.get("class_path"), str):
-            raise ValueError(f"{path} must have class_path and init_args of an encoder; it has none.")
+        config = read_part(Path(text), "an encoder")
     else:
         name, colon, checkpoint = text.partition(":")
         if not colon or "/" in name or "." not in name:
             name, checkpoint = _DEFAULT, text
         config = {"class_path": name, "init_args": {"checkpoint": checkpoint}}
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--encoder", type=Encoder)
-    try:
-        return parser.instantiate_classes(parser.parse_object({"encoder": config}))["encoder"]
-    except (ValueError, OSError):
-        raise  # the encoder's own sentence
-    except Exception as error:  # jsonargparse's own kinds
-        reason = " ".join(str(getattr(error, "message", None) or error).split())[:300]
-        raise ValueError(f"{text!r} must name an encoder that can be built: {reason}") from error
+    return build_part(Encoder, config, text, "an encoder")

@@ -37,7 +37,7 @@ from worldgen.report.report import Report, Section
 from worldgen.report.terminal import print_report
 from worldgen.report.write import write_report
 from worldgen.runs.folder import shipped_weights
-from worldgen.texts import csv_text, read_yaml
+from worldgen.texts import build_part, csv_text, read_part
 from worldgen.types import Clip, to_device
 
 NOTES = (
@@ -153,14 +153,11 @@ def open_codec(text: str) -> Codec:
         ValueError: No such class, or a codec that cannot be opened.
     """
     if text.endswith((".yaml", ".yml")):
-        path = Path(text)
-        if not path.is_file():
-            raise FileNotFoundError(f"No codec's yaml at {path}. Check the path.")
-        return _build(read_yaml(path.read_text(encoding="utf-8"), text), text)
+        return build_part(Codec, read_part(Path(text), "a codec"), text, "a codec")
     name, colon, checkpoint = text.partition(":")
     if colon and "/" not in name and "." in name:
         arguments = {"checkpoint": checkpoint} if checkpoint else {}
-        return _build({"class_path": name, "init_args": arguments}, name)
+        return build_part(Codec, {"class_path": name, "init_args": arguments}, name, "a codec")
     folder = Path(text).expanduser()
     if folder.is_dir():
         if list(folder.glob("*_encoder.pth")) or list(folder.glob("*_decoder.pth")):
@@ -179,20 +176,6 @@ def _read(config: Path) -> dict[str, object]:
     except ValueError as error:
         raise ValueError(f"{config} must be json; it cannot be read ({error}). Copy it again.") from error
     return found if isinstance(found, dict) else {}
-
-
-def _build(config: object, name: str) -> Codec:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--codec", type=Codec)
-    try:
-        return parser.instantiate_classes(parser.parse_object({"codec": config}))["codec"]
-    except (ValueError, OSError):
-        raise  # the codec's own sentence
-    except Exception as error:  # jsonargparse's own kinds
-        reason = " ".join(str(getattr(error, "message", None) or error).split())[:300]
-        raise ValueError(f"{name} must be a codec that can be built: {reason}") from error
 
 
 def _fit(codec: Codec, clip: Clip) -> Clip:

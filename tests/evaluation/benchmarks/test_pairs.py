@@ -137,7 +137,7 @@ def test_an_encoder_is_opened_by_path_class_or_yaml(vjepa, tmp_path):
         f"class_path: worldgen.encoders.vjepa2.VJEPA2\ninit_args: {{checkpoint: {vjepa}, frames: 4}}"
     )
     assert load_encoder(str(yaml)).frames == 4
-    with pytest.raises(FileNotFoundError, match="No encoder's yaml at .*nowhere.yaml"):
+    with pytest.raises(FileNotFoundError, match="No yaml of an encoder at .*nowhere.yaml"):
         load_encoder(str(tmp_path / "nowhere.yaml"))
     yaml.write_text("a: [")
     with pytest.raises(ValueError, match="must be yaml; it cannot be read"):
