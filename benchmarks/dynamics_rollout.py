@@ -19,7 +19,7 @@ from worldgen.simulation.ball_states import play_balls, stack_balls
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.rollout import fit_timestep
 from worldgen.simulation.scenes.families import NANO, draw_scene
-from worldgen.tasks.dynamics import frames_of, scenery_of
+from worldgen.tasks.parts.dynamics import frames_of, scenery_of
 
 
 def seconds(work) -> float:

@@ -18,15 +18,15 @@ from worldgen.diffusion.denoisers.registers import RegisterDiT
 from worldgen.encoders.adapterhub import Bottleneck
 from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
-from worldgen.tasks.codec import CodecTask
-from worldgen.tasks.control import ControlTask
-from worldgen.tasks.decoder import DecoderTask
-from worldgen.tasks.dynamics import DynamicsTask
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.imagebind import ImageBindTask
-from worldgen.tasks.readout import ReadoutTask
-from worldgen.tasks.t5 import T5Task
-from worldgen.tasks.vjepa import VJEPATask
+from worldgen.tasks.parts.codec import CodecTask
+from worldgen.tasks.parts.control import ControlTask
+from worldgen.tasks.parts.decoder import DecoderTask
+from worldgen.tasks.parts.dynamics import DynamicsTask
+from worldgen.tasks.parts.imagebind import ImageBindTask
+from worldgen.tasks.parts.readout import ReadoutTask
+from worldgen.tasks.parts.t5 import T5Task
+from worldgen.tasks.parts.vjepa import VJEPATask
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"

@@ -14,7 +14,7 @@ from torch.nn import functional
 from worldgen.data.batching import stack_clips
 from worldgen.data.sources import ShardedClips
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.tasks.codec import moving_pixels
+from worldgen.tasks.parts.codec import moving_pixels
 
 
 def main(checkpoint: str, folder: Path, clips: int = 240) -> None:

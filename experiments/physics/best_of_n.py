@@ -43,7 +43,7 @@ from worldgen.physics.flight import Dynamics
 from worldgen.physics.graph import Scenery
 from worldgen.physics.regularizer import law_residual, window_residual
 from worldgen.runs.folder import open_run
-from worldgen.tasks.dynamics import PIXELS
+from worldgen.tasks.parts.dynamics import PIXELS
 from worldgen.types import Clip, Conditioning, Trajectory
 
 SPLITS = {"id": "test", "gravity": "test_gravity", "speed": "test_speed"}

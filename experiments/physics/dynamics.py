@@ -16,7 +16,7 @@ from lightning.pytorch import Trainer, seed_everything
 from worldgen.data.trajectories import TrajectoryDataModule
 from worldgen.physics.dynamics import DenseDynamics, GraphDynamics, Learned, load_dynamics
 from worldgen.simulation.ball_states import BallStates
-from worldgen.tasks.dynamics import BASELINES, PIXELS, DynamicsTask, rollout_error
+from worldgen.tasks.parts.dynamics import BASELINES, PIXELS, DynamicsTask, rollout_error
 
 SPLITS = ("id", "ood:gravity", "ood:speed", "ood:mass", "ood:restitution", "ood:size")
 HERE = Path(__file__).parent

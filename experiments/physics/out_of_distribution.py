@@ -24,7 +24,7 @@ from worldgen.diffusion.context import hold
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
-from worldgen.tasks.dynamics import PIXELS
+from worldgen.tasks.parts.dynamics import PIXELS
 from worldgen.types import Clip
 
 SPLITS = {"id": "test", "gravity": "test_gravity", "speed": "test_speed"}

@@ -24,9 +24,9 @@ from worldgen.runs.folder import open_run
 from worldgen.simulation.ball_states import BALLS
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.materials import read_materials
-from worldgen.tasks.dynamics import PIXELS
-from worldgen.tasks.reading_errors import ReadingErrors, reading_errors_of
-from worldgen.tasks.readout import SEEN, estimate_frames
+from worldgen.tasks.parts.dynamics import PIXELS
+from worldgen.tasks.parts.reading_errors import ReadingErrors, reading_errors_of
+from worldgen.tasks.parts.readout import SEEN, estimate_frames
 from worldgen.types import Clip, Trajectory, first_objects
 
 HERE = Path(__file__).parent

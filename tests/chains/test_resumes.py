@@ -4,8 +4,8 @@ import pytest
 
 from tests.runs import ranks
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.runs import verify_resume as verifying
 from worldgen.runs.folder import HOME
+from worldgen.runs.repeating import verify_resume as verifying
 
 SMALL = {
     "fit": ["--model.sampled=0", "--model.measures=[]", "--model.denoiser.init_args.depth=1"],

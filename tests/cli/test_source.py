@@ -11,7 +11,7 @@ from worldgen.cli.source import locate, signature
 @pytest.mark.parametrize(
     "path",
     [
-        "worldgen.tasks.codec.CodecTask",
+        "worldgen.tasks.parts.codec.CodecTask",
         "worldgen.tasks.generator.WorldGenerator",
         "worldgen.tasks.measures_encoded.SurpriseMetric",  # a dataclass above a dataclass
         "worldgen.runs.folder.open_run",
@@ -27,7 +27,7 @@ def test_parameters_are_those_that_python_sees(path):
 
 
 def test_texts_and_classes_are_those_of_the_source():
-    found = signature("worldgen.tasks.codec.CodecTask")
+    found = signature("worldgen.tasks.parts.codec.CodecTask")
     assert found.parameters["warmup"].text == "Steps."
     assert found.parameters["codec"].classes == ("worldgen.diffusion.codec.ConvCodec",)
     assert not found.abstract and signature("worldgen.tasks.measures_encoded.EncodedMetric").abstract
@@ -36,4 +36,4 @@ def test_texts_and_classes_are_those_of_the_source():
 def test_a_name_is_followed_to_the_file_that_defines_it():
     module, definition = locate("worldgen.tasks.adapters.WorldGenerator")
     assert module.name == "worldgen.tasks.generator" and definition.name == "WorldGenerator"
-    assert locate("worldgen.tasks.codec.Nothing") is None and signature("nowhere.at.all") is None
+    assert locate("worldgen.tasks.parts.codec.Nothing") is None and signature("nowhere.at.all") is None

@@ -1,8 +1,8 @@
 import pytest
 
 from worldgen.cli.main import main
-from worldgen.runs import verify_resume
-from worldgen.runs.verify_resume import StateVerdict
+from worldgen.runs.repeating import verify_resume
+from worldgen.runs.repeating.verify_resume import StateVerdict
 
 YAML = ["-c", "configs/tasks/dynamics.yaml"]
 

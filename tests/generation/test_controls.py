@@ -1,4 +1,4 @@
-"""The clips that controls are drawn from; the controls themselves are in tests/tasks/test_control.py."""
+"""The clips that controls are drawn from; for the controls see tests/tasks/parts/test_control.py."""
 
 import pytest
 import torch

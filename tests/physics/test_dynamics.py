@@ -15,7 +15,7 @@ from worldgen.physics.dynamics import (
 from worldgen.physics.flight import Ballistic
 from worldgen.physics.graph import graph_of
 from worldgen.simulation.ball_states import play_balls, stack_balls
-from worldgen.tasks.dynamics import frames_of, scenery_of
+from worldgen.tasks.parts.dynamics import frames_of, scenery_of
 
 HEAP = (
     [[0, 0, 0.205], [0.41, 0.05, 0.22], [0.2, 0.1, 0.58], [1.5, 0, 1.2]],

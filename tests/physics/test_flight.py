@@ -4,7 +4,7 @@ import torch
 from tests.physics.balls import balls, one_step, world
 from worldgen.physics.flight import Ballistic, ConstantVelocity
 from worldgen.simulation.ball_states import play_balls, stack_balls
-from worldgen.tasks.dynamics import frames_of, rollout_error, scenery_of
+from worldgen.tasks.parts.dynamics import frames_of, rollout_error, scenery_of
 
 
 def test_a_rollout_is_the_start_and_so_many_steps_of_what_is_there():

@@ -13,7 +13,7 @@ from worldgen.physics.regularizer import (
     window_residual,
 )
 from worldgen.simulation.ball_states import play_balls, stack_balls
-from worldgen.tasks.dynamics import frames_of, scenery_of
+from worldgen.tasks.parts.dynamics import frames_of, scenery_of
 
 
 @pytest.fixture(scope="module")

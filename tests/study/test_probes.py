@@ -23,7 +23,7 @@ from worldgen.study.probes import (
     read_clips,
     untrained,
 )
-from worldgen.tasks.vjepa import VJEPATask
+from worldgen.tasks.parts.vjepa import VJEPATask
 from worldgen.types import Clip
 
 

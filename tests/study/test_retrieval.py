@@ -20,7 +20,7 @@ from worldgen.encoders.imagebind_layers import ImageBindConfig, ImageBindModel, 
 from worldgen.simulation.clips import simulate_clip
 from worldgen.study import retrieval
 from worldgen.study.retrieval import measure_recall, name_families
-from worldgen.tasks.imagebind import train_bpe_tokenizer
+from worldgen.tasks.parts.imagebind import train_bpe_tokenizer
 
 COUNT = 40
 DISTINCT = [f"clip {index}" for index in range(COUNT)]

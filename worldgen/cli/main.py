@@ -132,7 +132,7 @@ def demo(
         worldgen demo --out outputs/demo
     """
     from worldgen.runs.folder import HOME, shipped_weights
-    from worldgen.runs.recipe import run_recipe
+    from worldgen.runs.recipes.recipe import run_recipe
     from worldgen.study.demo import run_demo
 
     run, out = shipped_weights() / "generator", out.absolute()
@@ -156,7 +156,7 @@ def recipe(file: Path, out: Path | None = None, dry_run: bool = False) -> None:
     Example:
         worldgen recipe configs/recipes/nano.yaml --out outputs/demo --dry-run
     """
-    from worldgen.runs.recipe import run_recipe
+    from worldgen.runs.recipes.recipe import run_recipe
 
     run_recipe(file, out or Path("outputs") / file.stem, check_command, run_command, dry_run)
 

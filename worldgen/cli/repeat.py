@@ -15,7 +15,7 @@ def bundle(run: Path, out: Path | None = None) -> None:
     Example:
         worldgen runs bundle outputs/generator/version_0 --out my-bundle
     """
-    from worldgen.runs.bundle import write_bundle
+    from worldgen.runs.repeating.bundle import write_bundle
 
     print(write_bundle(run, out or run / "bundle"))
 
@@ -30,6 +30,6 @@ def reproduce(bundle: Path, out: Path | None = None) -> None:
     Example:
         worldgen reproduce my-bundle
     """
-    from worldgen.runs.reproduce import print_repeat, reproduce_bundle
+    from worldgen.runs.repeating.reproduce import print_repeat, reproduce_bundle
 
     print_repeat(reproduce_bundle(bundle, out or Path("outputs") / f"reproduce-{bundle.name}"))

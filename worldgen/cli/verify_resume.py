@@ -32,7 +32,7 @@ def verify_resume(words: Sequence[str]) -> None:
         )
         return
     check_verify_resume(words)
-    from worldgen.runs import verify_resume
+    from worldgen.runs.repeating import verify_resume
 
     taken, given = own_options(words, _VERIFIED, "verify-resume")
     command, _ = training_of(words)

@@ -23,10 +23,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from worldgen.runs.checkpoints import PREVIOUS, write_whole
 from worldgen.runs.folder import save_weights, training_lock, whole_weights
-from worldgen.runs.peers import WatchPeers, is_lost_peer, lost_sentence
-from worldgen.runs.random_state import KeepRandomState
-from worldgen.runs.slurm import noted_checkpoint
-from worldgen.runs.stopping import Stopped, StopSafely, signals_kept
+from worldgen.runs.processes.peers import WatchPeers, is_lost_peer, lost_sentence
+from worldgen.runs.processes.slurm import noted_checkpoint
+from worldgen.runs.processes.stopping import Stopped, StopSafely, signals_kept
+from worldgen.runs.repeating.random_state import KeepRandomState
 from worldgen.runs.telling import TellInLog
 from worldgen.runs.trained_on import describe_training, save_training
 from worldgen.tasks.generator import WorldGenerator

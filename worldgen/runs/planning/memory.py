@@ -142,7 +142,7 @@ def play_step(
 def play_encoding(codec: Codec, shape: Sequence[int]) -> int:
     """Bytes at the peak of encoding as many clips as a cache takes at once.
 
-    A codec of states makes a few numbers of a clip: 0. One by tiles holds the clips, and codes a tile of each.
+    A codec of states makes a few numbers of a clip: 0. One by tiles holds the clips, and codes a tile.
     Of one that looks at values it cannot be told: 0, with a warning.
 
     Args:
