@@ -53,6 +53,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
         (["cache", "verify", "--smaple", "1"], "Did you mean --sample?"),
         (["generate", "--first-frame", "x"], "Did you mean --first-frames?"),
         (["generate", "x", "--known", "2"], "worldgen generate needs --out"),
+        (["evaluate", "run", "x", "--known", "2"], "--known is called --context-frames now"),
         (["probe", "--encodr", "x"], "Did you mean --encoder?"),
         (["simulate", "--clips", "many"], "--clips takes a whole number; got 'many'."),
     ],

@@ -11,6 +11,7 @@ from PIL import Image
 from worldgen.data.media import read_video
 from worldgen.generation.generate import generate
 from worldgen.generation.request import Request, Shape
+from worldgen.runs.trained_on import TrainedOn, save_training
 from worldgen.server.asks import EvaluateAsk, GenerateAsk, SimulateAsk
 from worldgen.server.worker import (
     MOST_PIXELS,
@@ -18,7 +19,9 @@ from worldgen.server.worker import (
     Order,
     Ready,
     StepDone,
+    command_of,
     require_modest,
+    shape_of,
     verdict_of,
     work,
 )
@@ -137,3 +140,18 @@ def test_the_verdict_counts_what_applies():
         "Fails 1 of the 2 checks that apply: energy gain. 1 did not apply.",
         "Not judged: none of 1 checks applies.",
     ]
+
+
+def test_clips_are_made_as_large_and_fast_as_those_of_training(tmp_path):
+    def told(height, width, fps):
+        save_training(TrainedOn(16, height, width, fps), tmp_path)
+        return shape_of(tmp_path, "mine")
+
+    with pytest.raises(ValueError, match="Nobody knows what size mine was trained at"):
+        (tmp_path / "config.yaml").write_text("model: {}\n")
+        shape_of(tmp_path, "mine")
+    assert told(48, 48, 12.5) == (48, 12.5)
+    ask = GenerateAsk(run="mine", upload="0" * 32)
+    assert "--size 48 --fps 12.5" in command_of(ask, tmp_path, "a.mp4", 48, 12.5)
+    with pytest.raises(ValueError, match="square clips; mine was trained on 48 x 64"):
+        told(48, 64, 25.0)

@@ -35,7 +35,7 @@ AAC_RATES = (
 FRAME = 1024
 """Samples that AAC codes together."""
 _BITS = 6
-"""Bits a sample; a tone keeps all but 1.5 % of its amplitude, with 4 all but 8 %."""
+"""Bits a sample: with fewer, tones grow quieter."""
 
 
 def add_track(video: Path, sound: Float[Tensor, " S"], rate: int = RATE) -> None:

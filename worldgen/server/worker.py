@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MOST_PIXELS = 4096 * 2304
 """Of a frame: a 4k one and a little more."""
 _PREVIEW_SECONDS = 0.7
-_UPSCALE = 4
-_FPS, _SIZE = 25.0, 64
+_UPSCALE, _SMALL = 4, 64
+"""Times that frames are enlarged of so many rows at most."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,14 @@ class _Bench:
         model = self._model(ask.run)
         if ask.prompt and model.conditioner.text is None:
             raise ValueError(f"{ask.run} was trained without text and reads no prompt. Leave it empty.")
+        size, fps = shape_of(self._runs[ask.run], ask.run)
         both = [("clip.mp4", ask.prompt)]
         if ask.without_prompt and ask.prompt:
             both.append(("without_prompt.mp4", ""))
         steps, begun = model.sampler.steps * len(both), time.monotonic()
         shown = 0
         for turn, (name, prompt) in enumerate(both):
-            context = read_video(order.upload, prompt, _SIZE, ask.context_frames, _FPS)
+            context = read_video(order.upload, prompt, size, ask.context_frames, fps)
             decode = None
             for step, decode in enumerate(model.generate_steps(context, ask.frames, ask.seed), 1):
                 if self._cancel.is_set():
@@ -178,15 +179,14 @@ class _Bench:
                     shown += 1
                 self._send(StepDone(turn * model.sampler.steps + step, steps, shown))
             assert decode is not None
-            write_video(order.out / name, decode().frames[0], _FPS, upscale=_UPSCALE)
-        result: dict[str, Any] = {"frames": ask.frames, "fps": _FPS, "seconds": time.monotonic() - begun}
+            write_video(order.out / name, decode().frames[0], fps, upscale=_UPSCALE if size <= _SMALL else 1)
+        result: dict[str, Any] = {"frames": ask.frames, "fps": fps, "seconds": time.monotonic() - begun}
         files = tuple(name for name, _ in both)
         if ask.judge:
             result |= _judge(order.out / "clip.mp4", order.out, "clip")
             files += ("report.json",) if "checks" in result else ()
-        return JobOutcome(
-            files=files, command=command_of(ask, self._runs[ask.run], order.name), result=result
-        )
+        command = command_of(ask, self._runs[ask.run], order.name, size, fps)
+        return JobOutcome(files=files, command=command, result=result)
 
     def _evaluate(self, order: Order) -> JobOutcome:
         assert order.upload is not None
@@ -202,7 +202,7 @@ class _Bench:
         from worldgen.data.media import write_video
 
         clip = simulate(ask.family, ask.seed, ask.size, ask.frames, ask.fps)
-        upscale = _UPSCALE if ask.size <= 64 else 1
+        upscale = _UPSCALE if ask.size <= _SMALL else 1
         write_video(order.out / "clip.mp4", clip.frames[0], ask.fps, upscale=upscale)
         assert clip.truth is not None
         there = clip.truth.present[0].any(dim=0)
@@ -226,12 +226,33 @@ class _Bench:
         return self._open[1]
 
 
-def command_of(ask: GenerateAsk, run: Path, name: str) -> str:
+def shape_of(run: Path, name: str) -> tuple[int, float]:
+    """Rows (and columns), and frames per second, of the clips that a run was trained on.
+
+    Raises:
+        ValueError: They are not known, or not square.
+    """
+    from worldgen.runs.trained_on import read_training
+
+    trained = read_training(run)
+    if trained is None:
+        raise ValueError(
+            f"Nobody knows what size {name} was trained at. Use `worldgen generate --size --fps`."
+        )
+    if trained.height != trained.width:
+        raise ValueError(
+            f"The page makes square clips; {name} was trained on {trained.height} x {trained.width}. Use "
+            "`worldgen generate`."
+        )
+    return trained.height, trained.fps
+
+
+def command_of(ask: GenerateAsk, run: Path, name: str, size: int, fps: float) -> str:
     """The command line that makes the same bits."""
     words = [
         "worldgen", "generate", str(run), "--prompt", ask.prompt, "--first-frames", name, "--out", "out.mp4",
         "--seed", str(ask.seed), "--frames", str(ask.frames), "--context-frames", str(ask.context_frames),
-        "--size", str(_SIZE), "--fps", f"{_FPS:g}",
+        "--size", str(size), "--fps", f"{fps:g}",
     ]  # fmt: skip
     return shlex.join(words)
 

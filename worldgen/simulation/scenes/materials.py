@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -99,6 +100,7 @@ def read_materials(scenes: Sequence[str]) -> Materials:
     )
 
 
+@lru_cache(256)  # of a batch of clips each is asked for several times, and it is compiled
 def _read_scene(xml: str) -> tuple[float, list[float], list[float], bool]:
     model = model_of(xml)
     bodies = object_bodies(model)
