@@ -124,3 +124,11 @@ def test_a_codec_that_looks_at_values_is_not_counted_and_it_is_said():
 
     with pytest.warns(UserWarning, match="What Looking takes to encode clips is not counted: "):
         assert play_encoding(Looking(), (4, 8, 8)) == 0
+
+
+def test_what_a_process_holds_grows_by_what_it_is_given():
+    before = resident_bytes()
+    given = torch.ones(2**26)  # 256 MiB, each page touched
+    grown = resident_bytes() - before
+    assert 0.9 * 2**28 < grown < 1.3 * 2**28
+    del given
