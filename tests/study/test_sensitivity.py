@@ -191,7 +191,11 @@ def test_the_shipped_generator_heeds_its_prompt(tmp_path, capsys):
     rows = json.loads((tmp_path / "out" / "sensitivity.json").read_text())
     verdicts = {(row["condition"], row["change"]): row["verdict"] for row in rows}
     assert set(verdicts) >= {("all", "other noise"), ("text", "swapped"), ("text", "dropped")}
-    assert verdicts["text", "dropped"] == "heeded"
+    # With two frames known its words act by the roll-out that they allow, and hardly by their tokens.
+    assert verdicts["prompt", "dropped"] == "heeded"
+    assert verdicts["material in the prompt", "swapped"] == "heeded"
+    toward = {row["condition"]: row["toward_track"] for row in rows if row["change"] == "swapped"}
+    assert toward["material in the prompt"]["value"] > 0.5 > abs(toward["text"]["value"])
 
 
 def test_a_run_with_all_three_encoders_is_fitted_kept_and_measured(

@@ -43,6 +43,8 @@ class _Probe:
     """Objects of the swapped-in truth."""
     rows: Bool[Tensor, " n"] | None = None
     """Clips that it can be asked of; all when None."""
+    prompts: tuple[str, ...] | None = None
+    """What a forecast reads; the clips' own when None."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def measure_sensitivity(
     """Generate each clip again with one condition swapped or dropped, and compare.
 
     Known frames, their latents and the noise are the same bits throughout. Swapped are: the tokens of each
-    slot; of a slot of several modalities also those of each; the prompt wherever it is read; and materials,
+    slot; of a slot of several modalities also those of each; the prompt wherever it is read, be it by a
+    forecast (``prompt``, where more than the text slot reads it); and materials,
     where the prompt names some, whose truth is simulated again. A clip gets the condition of another clip of
     its family with another prompt, where there is one.
 
@@ -98,12 +101,16 @@ def measure_sensitivity(
     truth = stack_clips(clips)
     slots, z, tracks = _encode(model, truth, context_frames)
     partner = choose_partners(families, truth.prompts)
-    probes = [*_probes(model, slots, z, tracks, partner), *_material_probe(model, clips, context_frames)]
+    probes = [
+        *_probes(model, slots, z, tracks, partner, truth.prompts),
+        *_material_probe(model, clips, context_frames),
+    ]
     with progress_bar("changes") as progress:
         task = progress.add_task("Generating", total=len(probes) + 2)
 
-        def run(slots: tuple[Placed, ...], seed: int) -> _Output:
-            output = _generate(model, truth, slots, context_frames, seed)
+        def run(slots: tuple[Placed, ...], seed: int, prompts: tuple[str, ...] | None = None) -> _Output:
+            told = truth if prompts is None else replace(truth, prompts=prompts)
+            output = _generate(model, told, slots, context_frames, seed)
             progress.advance(task)
             return output
 
@@ -112,7 +119,7 @@ def measure_sensitivity(
         noise = _change(model, run(slots, seed + 1), before, tracks, context_frames)
         effects = [_effect("all", "other noise", noise, None, everyone)]
         for probe in probes:
-            after = run(probe.slots, seed)
+            after = run(probe.slots, seed, probe.prompts)
             rows = everyone if probe.rows is None else probe.rows
             change = _change(model, after, before, tracks, context_frames)
             effect = _effect(probe.condition, probe.change, change, noise.latent, rows)
@@ -163,11 +170,18 @@ def _probes(
     z: Float[Tensor, "n L C h w"],
     tracks: _Tracks | None,
     partner: Int[Tensor, " n"],
+    prompts: tuple[str, ...],
 ) -> Iterator[_Probe]:
     there = None if tracks is None else _Tracks(tracks.places[partner], tracks.seen[partner])
-    for name, parts in find_conditions(model.conditioner, slots).items():
-        yield _Probe(name, "swapped", swap_condition(slots, parts, partner), z[partner], there)
-        yield _Probe(name, "dropped", swap_condition(slots, parts, None))
+    conditions = find_conditions(model.conditioner, slots)
+    if model.forecast is not None and "text" in conditions:
+        conditions.setdefault("prompt", conditions["text"])
+    for name, parts in conditions.items():
+        other = tuple(prompts[index] for index in partner.tolist()) if name == "prompt" else None
+        none = ("",) * len(prompts) if name == "prompt" else None
+        swapped, dropped = swap_condition(slots, parts, partner), swap_condition(slots, parts, None)
+        yield _Probe(name, "swapped", swapped, z[partner], there, prompts=other)
+        yield _Probe(name, "dropped", dropped, prompts=none)
 
 
 def _material_probe(model: WorldModel, clips: Sequence[Clip], context_frames: int) -> Iterator[_Probe]:
@@ -183,7 +197,8 @@ def _material_probe(model: WorldModel, clips: Sequence[Clip], context_frames: in
         others.append(replace(other, prompts=(words,)))
     if any(rows) and "text" in model.conditioner.present:
         slots, z, tracks = _encode(model, stack_clips(others), context_frames)
-        yield _Probe("material in the prompt", "swapped", slots, z, tracks, torch.tensor(rows))
+        words = tuple(other.prompts[0] for other in others)
+        yield _Probe("material in the prompt", "swapped", slots, z, tracks, torch.tensor(rows), words)
 
 
 def _encode(
