@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from worldgen.files import write_atomically
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -187,6 +185,8 @@ def read_prompts(path: Path) -> list[str]:
 
 def write_request(path: Path, request: Request, told: dict[str, object]) -> None:
     """The json that repeats what was asked, with what came of it."""
+    from worldgen.files import write_atomically
+
     files = {str(path): _digest(path) for path in request.files}
     text = {"request": dataclasses.asdict(request), "files": files, **told}
     write_atomically(path, (json.dumps(text, indent=2, default=str) + "\n").encode())
