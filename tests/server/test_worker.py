@@ -122,6 +122,9 @@ def test_frames_beyond_what_a_strangers_file_may_have_are_refused(tmp_path):
     for name in ("no.png", "no.mp4"):
         with pytest.raises(ValueError, match=f"{name} is no (picture|video) that can be read"):
             require_modest(tmp_path / name)
+    (tmp_path / "cut.mp4").write_bytes(DROP.read_bytes()[:400])  # what its stream is stands later
+    with pytest.raises(ValueError, match="cut.mp4 has no picture that can be read"):
+        require_modest(tmp_path / "cut.mp4")
     require_modest(DROP)
 
 

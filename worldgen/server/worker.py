@@ -276,7 +276,9 @@ def require_modest(path: Path) -> None:
         try:
             with open_container(str(path)) as container:
                 stream = choose_stream(container)
-                width, height = (0, 0) if stream is None else (stream.width, stream.height)
+                if stream is None or stream.codec_context is None:  # a stream of no known kind has no size
+                    raise ValueError(f"{path.name} has no picture that can be read. Export it again.")
+                width, height = stream.width, stream.height
         except FFmpegError:
             raise ValueError(f"{path.name} is no video that can be read. Export it again.") from None
     if width * height > MOST_PIXELS:

@@ -1,0 +1,169 @@
+"""The page in a real browser, on a real server with the shipped model; nothing comes from elsewhere."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright (dev extra)")
+pytest.importorskip("uvicorn", reason="the server needs worldgen[page]")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+ROOT = Path(__file__).resolve().parents[2]
+DROP = ROOT / "assets/readme/drop.mp4"
+SHOTS = os.environ.get("WORLDGEN_SCREENSHOTS")
+"""Folder that gets a picture of each tab, where it is named."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    out = tmp_path_factory.mktemp("server")
+    words = [sys.executable, "-m", "worldgen", "serve", "--port", "0", "--no-browser", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    yield process.stdout.readline().split()[0]
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as play:
+        yield play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page as it opens; afterward nothing was loaded from elsewhere, and no script failed."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
+    page = context.new_page()
+    elsewhere, wrong = [], []
+    own = re.compile(re.escape(address) + r"|blob:|data:")
+    page.on("request", lambda asked: None if own.match(asked.url) else elsewhere.append(asked.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda told: wrong.append(told.text) if "Content Security" in told.text else None)
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    until(page, "document.querySelectorAll('#family option').length > 3")
+    yield page
+    context.close()
+    assert not elsewhere and not wrong
+
+
+def until(page, told):
+    """Waits for what a line of JavaScript says; the page's own rules forbid `wait_for_function`."""
+    for _ in range(1200):
+        if page.evaluate(told):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never {told}")
+
+
+def choose(page, path, kind="generate"):
+    page.set_input_files(f"#{kind}-file", path)
+
+
+def set_number(page, name, value):
+    page.fill(f"#{name}", str(value))
+
+
+def said(page, kind="generate"):
+    return page.locator(f"#{kind}-result")
+
+
+def test_a_clip_is_made_of_words_and_a_picture(page, tmp_path):
+    picture = tmp_path / "first.png"
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(picture)
+    choose(page, picture)
+    page.fill("#prompt", "a red ball drops")
+    set_number(page, "frames", 4)
+    set_number(page, "context", 1)
+    page.click("#go")
+    video = said(page).locator("video").first
+    video.wait_for()
+    until(page, "document.querySelector('#generate-result video').readyState >= 2")
+    assert page.evaluate("document.querySelector('#generate-result video').videoWidth") > 0
+    assert "--prompt 'a red ball drops'" in said(page).locator("pre").inner_text()
+    with page.expect_download() as got:
+        said(page).locator("a", has_text="mp4").first.click()
+    assert b"ftyp" in Path(got.value.path()).read_bytes()[:16]
+
+
+def test_what_is_no_longer_wanted_is_canceled(page):
+    choose(page, DROP)
+    set_number(page, "frames", 400)
+    page.click("#go")
+    page.click("#generate-cancel")
+    said(page).get_by_text("Canceled.").wait_for()
+    assert page.is_enabled("#go")
+
+
+def test_a_video_of_ones_own_is_judged(page):
+    page.click("#tab-judge")
+    choose(page, DROP, "judge")
+    page.click("#judge-form [type=submit]")
+    said(page, "judge").locator("table").wait_for()
+    text = said(page, "judge").inner_text()
+    assert "checks that apply" in text and "does not apply:" in text
+
+
+@pytest.mark.parametrize(
+    "name, content, told",
+    [("holiday.mp4", b"no video", "must be a picture or video"), ("cut.mp4", None, "cut.mp4")],
+)
+def test_a_bad_upload_is_a_sentence(page, tmp_path, name, content, told):
+    bad = tmp_path / name
+    bad.write_bytes(DROP.read_bytes()[:400] if content is None else content)
+    page.click("#tab-judge")
+    choose(page, bad, "judge")
+    page.click("#judge-form [type=submit]")
+    wrong = said(page, "judge").locator(".wrong")
+    wrong.wait_for()
+    assert told in wrong.inner_text() and "Traceback" not in wrong.inner_text()
+    assert page.is_enabled("#judge-form [type=submit]")
+
+
+def press_until(page, wanted, key="Tab"):
+    """Presses a key until an element has the focus, as a person without a mouse would."""
+    for _ in range(60):
+        if page.evaluate("document.activeElement.id") == wanted:
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"#{wanted} cannot be reached by {key}")
+
+
+def test_by_keyboard_alone(page):
+    press_until(page, "generate-file")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(DROP)
+    press_until(page, "prompt")
+    page.keyboard.type("a red ball drops")
+    press_until(page, "frames")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("4")
+    press_until(page, "go")
+    page.keyboard.press("Enter")
+    said(page).locator("video").first.wait_for()
+    press_until(page, "tab-generate", "Shift+Tab")
+    page.keyboard.press("ArrowLeft")
+    assert page.is_visible("#runs") and page.evaluate("document.activeElement.id") == "tab-runs"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_each_tab_fits_its_width_in_both_themes(page, theme, width):
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 900 if width > 400 else 844})
+    for tab in ("generate", "judge", "runs"):
+        page.click(f"#tab-{tab}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/{tab}-{theme}-{width}.png", full_page=True)
