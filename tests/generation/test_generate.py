@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from worldgen.data.media import write_png, write_video
-from worldgen.generation.generate import choose_frame, generate, prepare, weights_of
-from worldgen.generation.request import Edit, KnownFrames, Request, Shape
+from worldgen.generation.generate import choose_frame, generate, generate_by, prepare, weights_of
+from worldgen.generation.request import Edit, KnownFrames, Request, Sampling, Shape
 from worldgen.runs.folder import HOME, open_run
 from worldgen.runs.trained_on import TrainedOn, read_training
 from worldgen.simulation.clips import simulate_clip
@@ -86,3 +86,16 @@ def test_of_more_first_frames_than_trained_the_nearest_are_known(videos):
     maker, _ = prepare(asked, open_run(RUN), choose_frame(asked, trained), trained)
     assert maker.layout.places == (0, 1) and len(maker.layout.before) == 16
     assert len(weights_of(RUN)) == 64
+
+
+def test_an_open_model_makes_the_same_stays_as_it_is_and_shows_each_step(videos, tmp_path):
+    asked = request(first_frames=videos / "drop.mp4", shape=Shape(frames=4), sampling=Sampling(steps=2))
+    model, shown = open_run(RUN), []
+    own = model.sampler
+    (made,) = generate_by(
+        model, asked, tmp_path / "by.mp4", print, lambda decode: shown.append(decode()), keep=True
+    )
+    (same,) = generate(asked, tmp_path / "same.mp4")
+    assert made.digest == same.digest and model.sampler is own
+    assert [tuple(frames.shape) for frames in shown] == [(1, 4, 3, 64, 64)] * 2
+    assert not shown[0].equal(shown[1]) and shown[1][0].equal(made.clip.frames[0])

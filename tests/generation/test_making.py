@@ -26,7 +26,7 @@ def maker(model, layout, frames=6, edited=None, window=6, overlap=2):
 
 def make(maker, seeds=(0,)):
     beats = []
-    pieces = list(maker.make(["a"] * len(seeds), list(seeds), lambda: beats.append(1)))
+    pieces = list(maker.make(["a"] * len(seeds), list(seeds), beats.append))
     steps = 1 if maker.edited is not None and maker.edited.strength == 0 else maker.model.sampler.steps
     assert len(beats) == maker.windows * steps
     return pieces

@@ -18,7 +18,7 @@ from worldgen.files import atomic_folder, progress_bar
 from worldgen.generation.controls import open_controls, read_followed, steer
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
-from worldgen.generation.making import Edited, Maker, require_context
+from worldgen.generation.making import Beat, Edited, Maker, require_context
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
 from worldgen.model import WorldModel
@@ -97,16 +97,47 @@ def generate(
     """
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
+    choose_frame(request, read_training(request.run))  # refused before weights are read
+    return generate_by(open_run(request.run), request, out, say, keep=keep)
+
+
+def generate_by(
+    model: WorldModel,
+    request: Request,
+    out: Path,
+    say: Callable[[str], None] = print,
+    beat: Beat = lambda _: None,
+    keep: bool = False,
+) -> list[Made]:
+    """As `generate`, by the model of the request's run, which is open already and stays as it is.
+
+    Args:
+        model: Of `open_run`.
+        request: What is asked.
+        out: As of `generate`, as the others.
+        say: Told what the caller should know.
+        beat: Called after each step of the sampler.
+        keep: Also return the frames.
+    """
+    own = model.sampler
+    try:
+        return _generate(model, request, out, say, beat, keep)
+    finally:
+        model.sampler = own
+
+
+def _generate(
+    model: WorldModel, request: Request, out: Path, say: Callable[[str], None], beat: Beat, keep: bool
+) -> list[Made]:
     trained = read_training(request.run)
     frame = choose_frame(request, trained)
-    model = open_run(request.run)
     maker, notes = prepare(request, model, frame, trained)
     notes += tell_distance(
         model, trained, maker.layout.clip(frame, request.prompts), bool(maker.layout.places)
     )
     for note in notes:
         say(note)
-    made, seam = _write(request, maker, out, notes, keep)
+    made, seam = _write(request, maker, out, notes, beat, keep)
     if seam is not None:
         say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
     return made
@@ -228,7 +259,7 @@ def _read_edited(request: Request, reader: Reader) -> Edited | None:
 
 
 def _write(
-    request: Request, maker: Maker, out: Path, notes: Sequence[str], keep: bool
+    request: Request, maker: Maker, out: Path, notes: Sequence[str], beat: Beat, keep: bool
 ) -> tuple[list[Made], float | None]:
     prompts = [prompt for prompt in request.prompts for _ in range(request.samples)]
     seeds = [request.seed + index for index in range(len(prompts))]
@@ -245,6 +276,11 @@ def _write(
             batches = range(0, len(prompts), BATCH)
             total = len(batches) * maker.windows * maker.model.sampler.steps
             bar = progress.add_task("Generating", total=total)
+
+            def step(decode: Callable[[], Tensor]) -> None:
+                progress.advance(bar)
+                beat(decode)
+
             for begin in batches:
                 part = slice(begin, begin + BATCH)
                 with ExitStack() as stack:
@@ -252,7 +288,7 @@ def _write(
                         stack.enter_context(open_video(folder / name, maker.frame.fps, upscale))
                         for name in names[part]
                     ]
-                    pieces = maker.make(prompts[part], seeds[part], lambda: progress.advance(bar))
+                    pieces = maker.make(prompts[part], seeds[part], step)
                     for frames in _around(pieces, before, after, len(writers)):
                         for clip, write, into in zip(frames, writers, taken[part], strict=True):
                             write(clip)

@@ -17,6 +17,9 @@ from worldgen.generation.layout import Frame, KnownLayout
 from worldgen.model import WorldModel
 from worldgen.types import Clip
 
+Beat = Callable[[Callable[[], Float[Tensor, "B T 3 H W"]]], None]
+"""Called after each step of the sampler; its argument decodes the window as it is by then."""
+
 
 @dataclass(frozen=True)
 class Edited:
@@ -60,7 +63,7 @@ class Maker:
 
     @torch.no_grad()
     def make(
-        self, prompts: Sequence[str], seeds: Sequence[int], beat: Callable[[], None]
+        self, prompts: Sequence[str], seeds: Sequence[int], beat: Beat
     ) -> Iterator[Float[Tensor, "B t 3 H W"]]:
         """Frames of clips, one for each prompt, window after window; memory of one window only.
 
@@ -85,22 +88,23 @@ class Maker:
             yield made[:, self.overlap : self.overlap + new]
             done += new
 
-    def _window(
-        self, known: Known, seeds: Sequence[int], beat: Callable[[], None]
-    ) -> Float[Tensor, "B T 3 H W"]:
-        model, z = self.model, None
+    def _window(self, known: Known, seeds: Sequence[int], beat: Beat) -> Float[Tensor, "B T 3 H W"]:
+        model, z = self.model, torch.empty(0)
         known = Known(_moved(known.clip, model), known.places)
         start, shown = self._start(known)
         slots = model.encode_condition(shown.clip)
         away = self._away(shown.clip)
-        for z in model.sample_known(shown, list(seeds), slots, self.residuals, away, start):  # noqa: B007 the last
-            beat()
-        assert z is not None
-        made = known.put(model.decode_known(z, shown).frames)
-        if self.edited is not None:
-            kept = self.edited.kept.to(made)
-            made = torch.lerp(made, self.edited.frames.to(made).expand_as(made), kept)
-        return made.cpu()
+
+        def decode() -> Float[Tensor, "B T 3 H W"]:
+            made = known.put(model.decode_known(z, shown).frames)
+            if self.edited is not None:
+                kept = self.edited.kept.to(made)
+                made = torch.lerp(made, self.edited.frames.to(made).expand_as(made), kept)
+            return made.cpu()
+
+        for z in model.sample_known(shown, list(seeds), slots, self.residuals, away, start):  # noqa: B007 decoded
+            beat(decode)
+        return decode()
 
     def _away(self, clip: Clip) -> tuple[Placed, ...] | None:
         if self.negative is None:
