@@ -27,6 +27,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "processes": (1, 1024),
     "rate": (1e-3, 1e9),
     "samples": (1, 10**4),
+    "seconds": (1e-3, 86400),
     "seed": (0, 2**32 - 1),
     "size": (1, 4096),
     "skip": (1, 10**5),
