@@ -80,7 +80,7 @@ def edit(model, clip: Clip, prompt: str, strength: float, known: int, seed: int)
     edited = Edited(frames, torch.zeros(1, height, width), strength)
     layout = KnownLayout(tuple(range(known)), frames[:known])
     maker = Maker(model, frame, layout, None, None, edited, count, known)
-    return torch.cat(list(maker.make([prompt], [seed], lambda: None)), dim=1)[0]
+    return torch.cat(list(maker.make([prompt], [seed], lambda _: None)), dim=1)[0]
 
 
 def measure(

@@ -30,8 +30,9 @@ def expand(
     """
     if model is not None and endpoint is not None:
         raise ValueError("--model and --endpoint cannot go together; give one of them.")
-    from worldgen.generation.expanding import RuleWriter
+    from worldgen.generation.expanding import RuleWriter, Writer
 
+    writer: Writer = RuleWriter(seed)
     if model is not None:
         from worldgen.generation.writers import LocalWriter
 
@@ -40,8 +41,6 @@ def expand(
         from worldgen.generation.writers import RemoteWriter
 
         writer = RemoteWriter(endpoint, name, seconds=seconds)
-    else:
-        writer = RuleWriter(seed)
     told = writer.write(prompt)
     print(told.text)
     print()

@@ -22,7 +22,7 @@ _EXAMPLE = (
     "a red ball falls",
     "The clip shows a red rubber ball in the middle of the picture. At first, the red ball falls. "
     "After about 0.4 seconds, it hits the floor and bounces to about three quarters of its former height. "
-    "A fixed camera films the scene from the side, slightly from above, before a white wall and a gray floor.",
+    "A fixed camera films the scene from the side, slightly from above, before a white wall and a floor.",
 )
 _MOST = 2000
 """Letters of a caption."""
