@@ -49,6 +49,12 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path):
         (["--guidance", "video=2"], "slots that the run has, text; got video"),
         (["--prompts", "x.txt"], "needs RUN, and --prompt or --prompts"),
         (["--repeat", "none.json"], "No json of a clip at none.json"),
+        (["--best-of", "4"], "--best-of N, of 2 or more draws, and --by MEASURE go together"),
+        (["--by", "laws"], "--best-of N, of 2 or more draws, and --by MEASURE go together"),
+        (
+            ["--best-of", "2", "--by", "laws", "--frames", "31"],
+            "clips of 16 frames at most, a window; got 31",
+        ),
         (["--out", "clip.avi"], "--out must end in .mp4"),
         (["--first-frames", "nowhere.mp4"], "No video at nowhere.mp4"),
     ],
@@ -94,3 +100,20 @@ def test_several_clips_have_a_sheet_and_a_json_that_repeats_them(first_frames, t
     with pytest.raises(SystemExit):
         cli.main(["generate", "--repeat", str(tmp_path / "clip.json"), "--out", str(tmp_path / "clip.mp4")])
     assert "was made with other weights" in capsys.readouterr().err
+
+
+def test_the_best_of_several_draws_is_the_clip_of_its_seed_and_says_what_no_longer_judges_it(
+    first_frames, tmp_path, capsys
+):
+    words = ["generate", str(RUN), "--prompt", "a red ball drops onto the floor", "--steps", "2"]
+    words += ["--first-frames", str(first_frames)]
+    chosen = ["--best-of", "3", "--by", "laws", "--samples", "2", "--seed", "5"]
+    cli.main([*words, *chosen, "--out", str(tmp_path / "best.mp4")])
+    assert "the checks of single laws" in capsys.readouterr().out
+    told = json.loads((tmp_path / "best.json").read_text())
+    assert [one["draws"]["seeds"] for one in told["clips"]] == [[5, 6, 7], [8, 9, 10]]
+    kept = told["clips"][1]
+    assert kept["seed"] == kept["draws"]["kept"] and len(kept["draws"]["scores"]) == 3
+    cli.main([*words, "--seed", str(kept["seed"]), "--out", str(tmp_path / "one.mp4")])
+    torch.testing.assert_close(read_video(tmp_path / "one.mp4")[0], read_video(tmp_path / "best-01.mp4")[0])
+    assert any("no verdict from outside" in note for note in told["notes"])

@@ -43,7 +43,7 @@ def generate(
         samples: Clips of each prompt.
         repeat: The json beside a clip, which is made once more.
         shape: frames, size, rate, context frames, windows of long clips.
-        sampling: steps, guidance, negative text, scheduler.
+        sampling: steps, guidance, scheduler, the best of several draws.
         known: last frames, any frames, extend, join, loop.
         edit: a video made anew, more or less, all of it or a part.
         following: controls that follow another video.

@@ -13,6 +13,7 @@ ANY = (-math.inf, math.inf)
 LIMITS: Mapping[str, tuple[float, float]] = {
     "at": (0, 10**6),
     "background": (0, 255),
+    "best_of": (1, 1000),
     "clips": (1, 10**9),
     "context_frames": (0, 10**5),
     "contexts": (1, 10**5),

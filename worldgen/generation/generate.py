@@ -15,6 +15,7 @@ from torch import Tensor
 import worldgen
 from worldgen.data.media import filmstrip, open_video, write_png
 from worldgen.files import atomic_folder, progress_bar
+from worldgen.generation.choosing import BestOf, choose_draws, open_plausibility
 from worldgen.generation.controls import open_controls, read_followed, steer
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
@@ -131,13 +132,18 @@ def _generate(
 ) -> list[Made]:
     trained = read_training(request.run)
     frame = choose_frame(request, trained)
+    plausibility = None if request.sampling.by is None else open_plausibility(request.sampling.by)
     maker, notes = prepare(request, model, frame, trained)
     notes += tell_distance(
         model, trained, maker.layout.clip(frame, request.prompts), bool(maker.layout.places)
     )
+    best_of = None
+    if plausibility is not None:
+        best_of, more = choose_draws(request.sampling, maker, plausibility, BATCH)
+        notes += more
     for note in notes:
         say(note)
-    made, seam = _write(request, maker, out, notes, beat, keep)
+    made, seam = _write(request, maker, best_of, out, notes, beat, keep)
     if seam is not None:
         say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
     return made
@@ -259,10 +265,17 @@ def _read_edited(request: Request, reader: Reader) -> Edited | None:
 
 
 def _write(
-    request: Request, maker: Maker, out: Path, notes: Sequence[str], beat: Beat, keep: bool
+    request: Request,
+    maker: Maker,
+    best_of: BestOf | None,
+    out: Path,
+    notes: Sequence[str],
+    beat: Beat,
+    keep: bool,
 ) -> tuple[list[Made], float | None]:
     prompts = [prompt for prompt in request.prompts for _ in range(request.samples)]
-    seeds = [request.seed + index for index in range(len(prompts))]
+    draws = request.sampling.best_of
+    seeds = [request.seed + draws * index for index in range(len(prompts))]
     names = (
         [out.name] if len(prompts) == 1 else [f"{out.stem}-{index:02d}.mp4" for index in range(len(prompts))]
     )
@@ -274,7 +287,8 @@ def _write(
     with atomic_folder(out.parent) as folder:
         with progress_bar("steps") as progress:
             batches = range(0, len(prompts), BATCH)
-            total = len(batches) * maker.windows * maker.model.sampler.steps
+            walks = len(batches) if best_of is None else len(prompts) * -(-draws // BATCH)
+            total = walks * maker.windows * maker.model.sampler.steps
             bar = progress.add_task("Generating", total=total)
 
             def step(decode: Callable[[], Tensor]) -> None:
@@ -288,7 +302,7 @@ def _write(
                         stack.enter_context(open_video(folder / name, maker.frame.fps, upscale))
                         for name in names[part]
                     ]
-                    pieces = maker.make(prompts[part], seeds[part], step)
+                    pieces = (best_of or maker).make(prompts[part], seeds[part], step)
                     for frames in _around(pieces, before, after, len(writers)):
                         for clip, write, into in zip(frames, writers, taken[part], strict=True):
                             write(clip)
@@ -296,6 +310,9 @@ def _write(
                             if keep:
                                 into.all.append(clip)
             progress.update(bar, completed=total)
+        drawn = [] if best_of is None else best_of.drawn
+        if drawn:
+            seeds = [one.seeds[one.kept] for one in drawn]
         rows = [
             (f"{seed}: {prompt}", torch.stack(one.looked_at))
             for one, prompt, seed in zip(taken, prompts, seeds, strict=True)
@@ -322,8 +339,9 @@ def _write(
                     "seed": one.seed,
                     "frames": one.frames,
                     "sha256": one.digest,
+                    **({"draws": drawn[index].told} if drawn else {}),
                 }
-                for one in made
+                for index, one in enumerate(made)
             ],
             "weights": weights_of(request.run),
             "notes": list(notes),

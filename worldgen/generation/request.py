@@ -45,12 +45,17 @@ class Sampling:
         guidance: Scale of the condition, or of its slots: text=3 video=1.
         negative: Text to be led away from, where guidance is above 1.
         scheduler: Scheduler of diffusers by class path, such as diffusers.UniPCMultistepScheduler.
+        best_of: Draws of each clip, with successive seeds; the one that --by finds most plausible is kept.
+        by: Measure to choose by: replay, laws, surprise:WEIGHTS of a V-JEPA 2, or a class path. It is then no
+            verdict from outside on the clip.
     """
 
     steps: int | None = None
     guidance: list[str] = field(default_factory=list)
     negative: str | None = None
     scheduler: str | None = None
+    best_of: int = 1
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,10 @@ class Request:
             raise ValueError("--keep is a part of --edit VIDEO; give that, too.")
         if bool(self.following.control) != (self.following.control_from is not None):
             raise ValueError("--control and --control-from go together; give both, or none.")
+        if (self.sampling.best_of > 1) != (self.sampling.by is not None):
+            raise ValueError(
+                "--best-of N, of 2 or more draws, and --by MEASURE go together; give both, or none."
+            )
         if not self.prompts:
             raise ValueError("There must be a prompt at least; got none. Give --prompt or --prompts.")
 
