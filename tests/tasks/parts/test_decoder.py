@@ -15,6 +15,7 @@ def make(**more):
     task._trainer = SimpleNamespace(global_step=0)
     task.told = {}
     task.log_dict = lambda values, **_: task.told.update(values)
+    task.log = lambda name, value, **_: task.told.update({name: value})
     return task
 
 
@@ -53,7 +54,7 @@ def test_the_discriminator_learns_to_tell_decoded_frames(truth):
 
 def test_each_learns_from_its_own_part_of_the_loss(truth):
     """The discriminator's gradient is that of its hinge alone, whatever the decoder makes of its word."""
-    deaf, heard = (gradients(make(adversarial=weight), truth) for weight in (0.0, 100.0))
+    deaf, heard = (gradients(make(adversarial=weight), truth) for weight in (1e-6, 100.0))
     for name, gradient in deaf.items():
         if name.startswith("discriminator."):
             assert_close(heard[name], gradient, atol=0, rtol=0)
@@ -63,6 +64,15 @@ def test_each_learns_from_its_own_part_of_the_loss(truth):
             assert not torch.equal(heard[name], gradient), name
     frozen = {name.split(".")[1] for name, gradient in deaf.items() if gradient is None}
     assert frozen == {"read", "merge", "encoder_past", "to_posterior"}
+
+
+def test_without_its_word_there_is_no_discriminator(truth):
+    alone, barely = make(adversarial=0.0), make(adversarial=1e-9)
+    assert {name.split(".")[0] for name, _ in alone.named_parameters()} == {"codec"}
+    found, wanted = gradients(alone, truth), gradients(barely, truth)
+    for name, gradient in found.items():
+        if gradient is not None:
+            assert_close(gradient, wanted[name], atol=1e-7, rtol=1e-4)
 
 
 def test_the_discriminator_watches_time():

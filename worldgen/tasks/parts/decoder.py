@@ -29,7 +29,7 @@ class DecoderTask(CodecTask):
         warmup: Steps.
         moving: Extra weight of pixels that change.
         steps_seen: Latent steps of a training window.
-        adversarial: Weight of the discriminator's word.
+        adversarial: Weight of the discriminator's word; with 0 there is none, and pixels alone teach.
         width: Features of the discriminator's first layer.
     """
 
@@ -47,7 +47,7 @@ class DecoderTask(CodecTask):
         self.adversarial = adversarial
         for part in (codec.read, codec.merge, codec.encoder_past, codec.to_posterior):
             part.requires_grad_(False)
-        self.discriminator = _VideoDiscriminator(width)
+        self.discriminator = _VideoDiscriminator(width) if adversarial else None
 
     def training_step(self, clip: Clip, index: int) -> Float[Tensor, ""]:
         frames, weight = self._draw_window(clip, self._generator())
@@ -56,13 +56,16 @@ class DecoderTask(CodecTask):
         decoded = self.codec.reconstruct(z)
         error = decoded - frames
         distance = (weight * (error.abs() + 4 * error.square())).mean()
+        self.log("train/distance", distance, prog_bar=True)
+        if self.discriminator is None:
+            return distance
         # The decoder hears a discriminator that stands still, and the discriminator sees frames alone: one
         # loss, and each learns from its own part of it.
         still = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
         doubt = -functional_call(self.discriminator, still, (decoded,)).mean()
         real, made = self.discriminator(frames), self.discriminator(decoded.detach())
         hinge = F.relu(1 - real).mean() + F.relu(1 + made).mean()
-        self.log_dict({"train/distance": distance, "train/doubt": doubt, "train/hinge": hinge}, prog_bar=True)
+        self.log_dict({"train/doubt": doubt, "train/hinge": hinge}, prog_bar=True)
         return distance + self.adversarial * doubt + hinge
 
     def on_fit_end(self) -> None:
