@@ -23,12 +23,14 @@ from worldgen.diffusion.context import hold, lay_on_steps
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals
 from worldgen.diffusion.known import Known, OtherContexts, choice_odds, choose_places, known_mask
 from worldgen.diffusion.process import Process
-from worldgen.diffusion.sampler import Sampler, Start, draw_noise
+from worldgen.diffusion.sampler import Sampler, Start, Velocity, draw_noise
 from worldgen.encoders.base import Placed, fingerprint
 from worldgen.latents import Latents
 from worldgen.physics.forecast import Forecast
 from worldgen.types import Clip, Conditioning
 from worldgen.weights import KeptWeights
+
+Lead = Callable[[Velocity, Known, Float[Tensor, "B L C h w"]], Velocity]
 
 
 class WorldModel(KeptWeights):
@@ -260,6 +262,7 @@ class WorldModel(KeptWeights):
         residuals: Residuals | None = None,
         negative: tuple[Placed, ...] | None = None,
         start: Start | None = None,
+        lead: Lead | None = None,
     ) -> Iterator[Float[Tensor, "B L C h w"]]:
         """Yields the latent after each step of the sampler, of clips of which any frames are known.
 
@@ -270,6 +273,7 @@ class WorldModel(KeptWeights):
             residuals: Of a control.
             negative: What to be led away from, where guidance asks what is without the text.
             start: Where sampling begins, and what it keeps; in noise, and nothing, when None.
+            lead: Makes of the velocity, the known frames and their still world's latent another velocity.
         """
         with torch.no_grad():
             still = known.still(self.codec)
@@ -284,6 +288,8 @@ class WorldModel(KeptWeights):
             velocity = self.sampler.guide(
                 partial(self._velocity, context, slots, residuals, negative), self.conditioner.present
             )
+        if lead is not None:
+            velocity = lead(velocity, known, still)
         noise, generators = draw_noise(still, seed)
         if start is None:
             walk = self.sampler.sample(velocity, noise, generators)

@@ -24,6 +24,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "lufs": (-70, 0),
     "multiple": (1, 4096),
     "overlap": (1, 10**5),
+    "physics_guidance": (0, 100),
     "port": (0, 65535),
     "processes": (1, 1024),
     "rate": (1e-3, 1e9),

@@ -18,6 +18,7 @@ from worldgen.files import atomic_folder, progress_bar
 from worldgen.generation.choosing import BestOf, choose_draws, open_plausibility
 from worldgen.generation.controls import open_controls, read_followed, steer
 from worldgen.generation.familiar import tell_distance
+from worldgen.generation.guidance import TOLD_OF_GUIDANCE, open_guidance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
 from worldgen.generation.making import Beat, Edited, Maker, require_context
 from worldgen.generation.request import Request, write_request
@@ -220,7 +221,12 @@ def prepare(
         scales = following.control_scale or [1.0] * len(following.control)
         shown = read_followed(following.control_from, frame)
         residuals = steer(model, open_controls(following.control, model), scales, shown)
-    maker = Maker(model, frame, layout, request.sampling.negative, residuals, edited, window, overlap)
+    asked = request.sampling
+    lead = None
+    if asked.physics_guidance:
+        lead = open_guidance(request.run, model, asked.physics_guidance).lead
+        reader.notes.append(TOLD_OF_GUIDANCE)
+    maker = Maker(model, frame, layout, asked.negative, residuals, edited, window, overlap, lead)
     return maker, [*reader.notes, *([note] if note else [])]
 
 

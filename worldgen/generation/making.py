@@ -14,7 +14,7 @@ from worldgen.diffusion.known import Known, known_mask
 from worldgen.diffusion.sampler import Start
 from worldgen.encoders.base import Placed
 from worldgen.generation.layout import Frame, KnownLayout
-from worldgen.model import WorldModel
+from worldgen.model import Lead, WorldModel
 from worldgen.types import Clip
 
 Beat = Callable[[Callable[[], Float[Tensor, "B T 3 H W"]]], None]
@@ -44,6 +44,7 @@ class Maker:
         edited: Video to edit.
         window: Frames of a window of clips that are longer.
         overlap: Frames that a window knows of the one before.
+        lead: Of physics; see `WorldModel.sample_known`.
     """
 
     model: WorldModel
@@ -54,6 +55,7 @@ class Maker:
     edited: Edited | None
     window: int
     overlap: int
+    lead: Lead | None = None
 
     @property
     def windows(self) -> int:
@@ -102,7 +104,8 @@ class Maker:
                 made = torch.lerp(made, self.edited.frames.to(made).expand_as(made), kept)
             return made.cpu()
 
-        for z in model.sample_known(shown, list(seeds), slots, self.residuals, away, start):  # noqa: B007 decoded
+        walk = model.sample_known(shown, list(seeds), slots, self.residuals, away, start, self.lead)
+        for z in walk:  # noqa: B007 decoded
             beat(decode)
         return decode()
 

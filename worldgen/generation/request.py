@@ -48,6 +48,8 @@ class Sampling:
         best_of: Draws of each clip, with successive seeds; the one that --by finds most plausible is kept.
         by: Measure to choose by: replay, laws, surprise:WEIGHTS of a V-JEPA 2, or a class path. It is then no
             verdict from outside on the clip.
+        physics_guidance: How far each estimate of the sampler is moved to where dynamics see things go; to
+            first order 1 goes all the way. Needs the run's readout and dynamics.
     """
 
     steps: int | None = None
@@ -56,6 +58,7 @@ class Sampling:
     scheduler: str | None = None
     best_of: int = 1
     by: str | None = None
+    physics_guidance: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class ForecastMaps(Forecast):
             ValueError: No camera, or one that moves; and what `BallForecast.foretell` refuses.
         """
         if clip.camera is None and self.camera is not None:
-            clip = replace(clip, camera=_for_each(self.camera, clip))
+            clip = replace(clip, camera=camera_of_each(self.camera, clip))
         if clip.camera is None or clip.camera.moves:
             which = "none" if clip.camera is None else "one that moves"
             raise ValueError(
@@ -94,7 +94,8 @@ class ForecastMaps(Forecast):
         return draw_maps(states, deviation, clip.camera, last, known - 1, cells)
 
 
-def _for_each(camera: Camera, clip: Clip) -> Camera:
+def camera_of_each(camera: Camera, clip: Clip) -> Camera:
+    """One camera (B = 1) for each clip, where the clips are."""
     count, device = len(clip), clip.frames.device
     rotation, position = camera.rotation.to(device), camera.position.to(device)
     return Camera(
