@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worldgen.cli.sound import SoundOptions
 from worldgen.generation.request import (
@@ -12,7 +13,11 @@ from worldgen.generation.request import (
     Request,
     Sampling,
     Shape,
+    Wording,
 )
+
+if TYPE_CHECKING:
+    from worldgen.generation.generate import Made
 
 
 def generate(
@@ -29,6 +34,7 @@ def generate(
     known: KnownFrames = KnownFrames(),  # noqa: B008 frozen
     edit: Edit = Edit(),  # noqa: B008 frozen
     following: Following = Following(),  # noqa: B008 frozen
+    wording: Wording = Wording(),  # noqa: B008 frozen
     sound: SoundOptions = SoundOptions(),  # noqa: B008 frozen
 ) -> None:
     """Make videos of a caption and known frames.
@@ -47,6 +53,7 @@ def generate(
         known: last frames, any frames, extend, join, loop.
         edit: a video made anew, more or less, all of it or a part.
         following: controls that follow another video.
+        wording: prompts written out; a story of several shots.
         sound: what it sounds like.
 
     Example:
@@ -56,16 +63,17 @@ def generate(
     if repeat is not None:
         repeat_clip(repeat, out)
         return
-    if run is None or (prompt is None) == (prompts is None):
-        raise ValueError("worldgen generate needs RUN, and --prompt or --prompts; give them.")
+    told = [one for one in (prompt, prompts, wording.story) if one is not None]
+    if run is None or len(told) != 1:
+        raise ValueError("worldgen generate needs RUN, and --prompt or --prompts or --story; give them.")
     from worldgen.generation.request import read_prompts
 
-    asked = [prompt] if prompt is not None else read_prompts(prompts or Path())
-    request = Request(run, asked, first_frames, seed, samples, shape, sampling, known, edit, following)
-    from worldgen.generation.generate import generate as make
-
+    asked = [prompt] if prompt is not None else read_prompts(prompts) if prompts is not None else []
+    request = Request(
+        run, asked, first_frames, seed, samples, shape, sampling, known, edit, following, wording
+    )
     heard = sound.speech is not None or sound.sound is not None
-    for one in make(request, out, keep=heard):
+    for one in _make(request, out, heard):
         said = "" if one.clip is None else sound.add(one.file, one.clip, one.seed)
         print(f"{one.frames} frames in {one.file}.{said}")
     print(f"Pictures in {out.with_suffix('.png')}; {out.with_suffix('.json')} repeats it.")
@@ -78,7 +86,6 @@ def repeat_clip(repeat: Path, out: Path) -> None:
         repeat: The json.
         out: Video to write (mp4).
     """
-    from worldgen.generation.generate import generate as make
     from worldgen.generation.generate import weights_of
     from worldgen.generation.request import read_request
 
@@ -88,9 +95,20 @@ def repeat_clip(repeat: Path, out: Path) -> None:
         raise ValueError(
             f"{repeat} was made with other weights than {request.run} has now. Name the json of these."
         )
-    made = make(request, out)
+    made = _make(request, out)
     if [one.get("sha256") for one in told.get("clips", [])] == [one.digest for one in made]:
         print(f"{len(made)} clips with the bits of before, first {made[0].file}.")
     else:
         versions = ", ".join(f"{name} {number}" for name, number in told.get("versions", {}).items())
         print(f"{made[0].file} has not the bits of before, which {versions} made, maybe elsewhere.")
+
+
+def _make(request: Request, out: Path, keep: bool = False) -> list[Made]:
+    from worldgen.generation.generate import generate as make
+    from worldgen.generation.story import tell_story
+
+    return (
+        make(request, out, keep=keep)
+        if request.wording.story is None
+        else tell_story(request, out, keep=keep)
+    )

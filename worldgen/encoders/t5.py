@@ -71,6 +71,10 @@ class T5(AdaptableEncoder):
         self.dim: int = config.d_model
         self.adapt(adapter)
 
+    def fits(self, prompt: str) -> bool:
+        """Whether a prompt is short enough to be read."""
+        return len(self.tokenizer(prompt)["input_ids"]) <= self.length
+
     def inputs(self, clip: Clip) -> Tokens:
         """One token per sentence piece (byT5: byte) of the prompt, as numbers of the vocabulary.
 

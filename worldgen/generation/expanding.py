@@ -18,11 +18,12 @@ from worldgen.simulation.scenes.factors import COLORS
 
 LONGEST = 2000
 """Letters of a prompt that is to be expanded."""
-_THING = re.compile(
+THING = re.compile(
     rf"\b(?P<article>a|an|the|another)\s+(?P<words>(?:(?!(?:and|of|on|in|to|is)\b)[\w-]+\s+){{0,4}}?)"
     rf"(?P<shape>{'|'.join(SHAPES)})\b",
     re.IGNORECASE,
 )
+"""A thing of our world, as prompts name it."""
 _USUAL = (
     *COLORS,
     *MATERIALS,
@@ -105,7 +106,7 @@ class RuleWriter:
         rng = np.random.default_rng([self.seed, 7])
         things = _usual_things(prompt)
         opening, words = _open(prompt, things, rng)
-        story = _as_sentence(_THING.sub(_known, prompt) if opening else prompt, rng if opening else None)
+        story = _as_sentence(THING.sub(_known, prompt) if opening else prompt, rng if opening else None)
         parts = [opening] if opening else []
         parts += [story, *_follow(prompt, things, words, rng), *_film(prompt, bool(things), rng)]
         kept = [story]
@@ -142,9 +143,14 @@ def compare(prompt: str, text: str) -> Expansion:
     return Expansion(prompt, whole, tuple(one for one in sentences if lost_facts(one, prompt)), lost)
 
 
+def with_article(noun: str) -> str:
+    """A noun with "a" or "an"."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 def _usual_things(prompt: str) -> list[re.Match[str]]:
     """The things that a prompt names one by one; none where one, or their number, is not of our world."""
-    things = [*_THING.finditer(prompt)]
+    things = [*THING.finditer(prompt)]
     known = all(word in _USUAL for thing in things for word in thing["words"].lower().split())
     return things if known and not _MANY.search(prompt) else []
 
@@ -162,7 +168,7 @@ def _open(prompt: str, things: list[re.Match[str]], rng: np.random.Generator) ->
         material = told or str(rng.choice(usual))
         if told is None and all(word in COLORS for word in words):
             words.append(material)
-        name = _with_article(" ".join([*words, thing["shape"].lower()]))
+        name = with_article(" ".join([*words, thing["shape"].lower()]))
         if len(things) == 2 and len(sides) == 2:
             name += f" on the {sides[place].lower()}"
         materials.append(material)
@@ -233,10 +239,6 @@ def _known(thing: re.Match[str]) -> str:
     """A thing that was told of before."""
     article = "The" if thing["article"][0].isupper() else "the"
     return f"{article} {thing['words']}{thing['shape']}"
-
-
-def _with_article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _join(words: list[str]) -> str:

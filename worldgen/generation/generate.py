@@ -14,9 +14,11 @@ from torch import Tensor
 
 import worldgen
 from worldgen.data.media import filmstrip, open_video, write_png
+from worldgen.encoders.t5 import T5
 from worldgen.files import atomic_folder, progress_bar
 from worldgen.generation.choosing import BestOf, choose_draws, open_plausibility
 from worldgen.generation.controls import open_controls, read_followed, steer
+from worldgen.generation.expanding import RuleWriter
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.guidance import TOLD_OF_GUIDANCE, open_guidance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
@@ -134,7 +136,9 @@ def _generate(
     trained = read_training(request.run)
     frame = choose_frame(request, trained)
     plausibility = None if request.sampling.by is None else open_plausibility(request.sampling.by)
-    maker, notes = prepare(request, model, frame, trained)
+    request, notes = expand_prompts(request, model)
+    maker, more = prepare(request, model, frame, trained)
+    notes += more
     notes += tell_distance(
         model, trained, maker.layout.clip(frame, request.prompts), bool(maker.layout.places)
     )
@@ -148,6 +152,18 @@ def _generate(
     if seam is not None:
         say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
     return made
+
+
+def expand_prompts(request: Request, model: WorldModel) -> tuple[Request, list[str]]:
+    """The request with its prompts written out where it asks for that, and what there is to say about it."""
+    if not request.wording.expand:
+        return request, []
+    encoder = model.conditioner.text
+    fits = encoder.fits if isinstance(encoder, T5) else lambda text: True
+    told = [RuleWriter(request.seed, fits).write(prompt) if prompt else None for prompt in request.prompts]
+    texts = [prompt if one is None else one.text for one, prompt in zip(told, request.prompts, strict=True)]
+    notes = [f'"{one.prompt}" was written out: {one.text}' for one in told if one is not None and one.added]
+    return replace(request, prompts=texts, wording=replace(request.wording, expand=False)), notes
 
 
 def choose_frame(request: Request, trained: TrainedOn | None) -> Frame:

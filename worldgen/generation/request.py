@@ -115,6 +115,19 @@ class Following:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """What the prompts are, where they are not said as they are.
+
+    Args:
+        expand: Write the prompts out as training's captions, as far as the run's text encoder reads.
+        story: Text file with a shot on each line, or one with "then": clips in order, in one video.
+    """
+
+    expand: bool = False
+    story: Path | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """All of one call; the same request with the same weights and files gives the same bits."""
 
@@ -128,6 +141,7 @@ class Request:
     known: KnownFrames = KnownFrames()
     edit: Edit = Edit()
     following: Following = Following()
+    wording: Wording = Wording()
 
     def __post_init__(self) -> None:
         ways = {
@@ -159,7 +173,16 @@ class Request:
             raise ValueError(
                 "--best-of N, of 2 or more draws, and --by MEASURE go together; give both, or none."
             )
-        if not self.prompts:
+        if self.wording.story is not None:
+            apart = {
+                **ways, "--last-frames": self.known.last_frames, "--loop": self.known.loop,
+                "--control": self.following.control, "--samples": self.samples > 1,
+                "--best-of": self.sampling.by, "--prompt": self.prompts,
+            }  # fmt: skip
+            wrong = [name for name, value in apart.items() if value]
+            if wrong:
+                raise ValueError(f"--story makes one clip after another; {wrong[0]} is of one clip alone.")
+        elif not self.prompts:
             raise ValueError("There must be a prompt at least; got none. Give --prompt or --prompts.")
 
     @property
@@ -172,7 +195,7 @@ class Request:
             self.known.after,
             self.known.before,
         )
-        found = [*one, *self.known.join, self.edit.edit, self.edit.keep]
+        found = [*one, *self.known.join, self.edit.edit, self.edit.keep, self.wording.story]
         if self.following.control_from is not None:
             found.append(Path(self.following.control_from))
         return [path for path in found if path is not None and path.is_file()]
