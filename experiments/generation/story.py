@@ -1,4 +1,4 @@
-"""Is it the same subject from shot to shot? Stories whose shots go on from each other, against shots made apart.
+"""Is it the same subject from shot to shot? Shots that go on from each other, against shots made apart.
 
     python experiments/generation/story.py RUN data/test --stories 20 --out experiments/generation/story
 

@@ -47,7 +47,7 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path):
         (["--edit", "x.mp4"], "--first-frames and --edit cannot go together"),
         (["--negative", "a box"], "--negative needs guidance above 1"),
         (["--guidance", "video=2"], "slots that the run has, text; got video"),
-        (["--prompts", "x.txt"], "needs RUN, and --prompt or --prompts"),
+        (["--prompts", "x.txt"], "needs RUN, and --prompt or --prompts or --story"),
         (["--repeat", "none.json"], "No json of a clip at none.json"),
         (["--best-of", "4"], "--best-of N, of 2 or more draws, and --by MEASURE go together"),
         (["--by", "laws"], "--best-of N, of 2 or more draws, and --by MEASURE go together"),

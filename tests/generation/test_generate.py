@@ -4,7 +4,7 @@ import pytest
 
 from worldgen.data.media import write_png, write_video
 from worldgen.generation.generate import choose_frame, generate, generate_by, prepare, weights_of
-from worldgen.generation.request import Edit, KnownFrames, Request, Sampling, Shape
+from worldgen.generation.request import Edit, KnownFrames, Request, Sampling, Shape, Wording, read_request
 from worldgen.runs.folder import HOME, open_run
 from worldgen.runs.trained_on import TrainedOn, read_training
 from worldgen.simulation.clips import simulate_clip
@@ -99,3 +99,18 @@ def test_an_open_model_makes_the_same_stays_as_it_is_and_shows_each_step(videos,
     assert made.digest == same.digest and model.sampler is own
     assert [tuple(frames.shape) for frames in shown] == [(1, 4, 3, 64, 64)] * 2
     assert not shown[0].equal(shown[1]) and shown[1][0].equal(made.clip.frames[0])
+
+
+def test_prompts_are_written_out_as_far_as_the_run_reads_and_repeat_the_same(videos, tmp_path):
+    said = []
+    asked = request(
+        prompts=["a red ball falls"],
+        sampling=Sampling(steps=1),
+        first_frames=videos / "drop.mp4",
+        wording=Wording(expand=True),
+    )
+    (made,) = generate(asked, tmp_path / "out.mp4", said.append)
+    assert "At first, the red ball falls." in made.prompt and "camera" not in made.prompt
+    assert any(f"was written out: {made.prompt}" in note for note in said)
+    again, _ = read_request(tmp_path / "out.json")
+    assert again.prompts == [made.prompt] and not again.wording.expand

@@ -40,7 +40,7 @@ def generate(
     """Make videos of a caption and known frames.
 
     Args:
-        out: Video to write (mp4); its filmstrip (png) and its json come beside it.
+        out: mp4 to write; a filmstrip (png) and a json beside it.
         run: Folder of a trained generator.
         prompt: What happens.
         prompts: Text file with a prompt on each line, for a clip of each.

@@ -94,7 +94,9 @@ def tell_story(
     trained = read_training(request.run)
     frame = choose_frame(request, trained)
     model = open_run(request.run)
-    asked, notes = expand_prompts(replace(request, prompts=[shot.prompt for shot in shots]), model)
+    apart = replace(request.wording, story=None)
+    asked = replace(request, prompts=[shot.prompt for shot in shots], wording=apart)
+    asked, notes = expand_prompts(asked, model)
     shots = [replace(shot, prompt=prompt) for shot, prompt in zip(shots, asked.prompts, strict=True)]
     maker, more = prepare(asked, model, frame, trained)
     _require_readable(model, maker, shots)
