@@ -17,7 +17,7 @@ def test_simulate_then_a_second_run_keeps_what_is_there(tmp_path, capsys):
     "words, told",
     [
         (["--families", "spin"], "got spin"),
-        (["--engine", "slurm"], "--engine must be one of local, ray; got 'slurm'."),
+        (["--engine", "cloud"], "--engine must be local, processes, ray or slurm; got 'cloud'."),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(words, told, tmp_path, capsys):

@@ -146,6 +146,7 @@ def videos(
     videos: Path,
     out: Path = Path("report"),
     processes: int | None = None,
+    engine: str = "processes",
     capture: CaptureOptions = CaptureOptions(),
     tracking: TrackingOptions = TrackingOptions(),
     real: AgainstOptions = AgainstOptions(),
@@ -156,6 +157,7 @@ def videos(
         videos: Folder of videos.
         out: Folder of the report.
         processes: Judging processes; all cores when left out.
+        engine: local (one by one), processes, ray or slurm.
         capture: How they were filmed.
         tracking: What tracks them.
         real: What they are compared with.
@@ -163,13 +165,16 @@ def videos(
     Example:
         worldgen evaluate videos my_videos/ --scale g --out report/
     """
+    from worldgen.data.engines.opening import open_engine
     from worldgen.evaluation.capture import choose_capture
     from worldgen.evaluation.tracker import choose_tracking
     from worldgen.evaluation.videos import evaluate_videos
 
     how = choose_capture(capture.scale, capture.gravity, capture.rate)
     tracker = choose_tracking(tracking.detector, tracking.points)
-    _print(evaluate_videos(videos, out, processes, how, real.compare(videos, out), tracker))
+    workers = open_engine(engine, processes)
+    found = real.compare(videos, out)
+    _print(evaluate_videos(videos, out, how=how, beside=found, tracking=tracker, engine=workers))
 
 
 def tracks(tracks: Path, out: Path = Path("report"), fps: float | None = None) -> None:
@@ -225,6 +230,7 @@ def physics_iq(
     out: Path = Path("report"),
     processes: int | None = None,
     masks: str = "plain",
+    engine: str = "processes",
 ) -> None:
     """Compare generated videos with both takes of real scenes; a second run goes on.
 
@@ -235,17 +241,19 @@ def physics_iq(
         out: Folder of the report.
         processes: Comparing processes; all cores when left out.
         masks: plain, or official: through a lossy video first, for numbers beside published ones.
+        engine: local (one by one), processes, ray or slurm.
 
     Example:
         worldgen evaluate benchmark physics-iq --generated my_videos/ --real physics-IQ-benchmark/
     """
     if masks not in ("plain", "official"):
         raise ValueError(f"--masks must be plain or official; got {masks!r}.")
+    from worldgen.data.engines.opening import open_engine
     from worldgen.evaluation.benchmarks.physics_iq import evaluate_physics_iq
     from worldgen.metrics.physics_iq.mask_codec import Mpeg4
 
     codec = Mpeg4() if masks == "official" else None
-    _print(evaluate_physics_iq(generated, real, out, processes, codec))
+    _print(evaluate_physics_iq(generated, real, out, codec=codec, engine=open_engine(engine, processes)))
 
 
 def pairs(

@@ -18,7 +18,7 @@ def simulate(
     seed: int = 0,
     processes: int | None = None,
     split: str | None = None,
-    engine: str = "local",
+    engine: str = "processes",
     shards: str | None = None,
     captioner: str | None = None,
     held_out: bool = False,
@@ -36,7 +36,7 @@ def simulate(
         processes: Simulating processes; all cores when left out.
         split: train, id or ood:FACTOR: mass, friction, restitution, gravity, speed, size, count, color,
             camera, light, lighting, background or camera_motion is held out.
-        engine: local (own processes) or ray (a cluster).
+        engine: local (one by one), processes, ray or slurm.
         shards: Only these shards, such as 7 or 0:100 (the last not included), of 64 clips each.
         captioner: Captioning model of transformers (folder or id) that writes the prompts.
         held_out: Take a seed that is kept for scenes to test on.
@@ -44,13 +44,9 @@ def simulate(
     Example:
         worldgen simulate --families drop bounce --clips 512 --out data/train
     """
-    from worldgen.data.shards.engines import LocalEngine, RayEngine
+    from worldgen.data.engines.opening import open_engine
     from worldgen.data.shards.simulate import simulate_shards
 
-    engines = {"local": LocalEngine, "ray": RayEngine}
-    if engine not in engines:
-        raise ValueError(f"--engine must be one of {', '.join(engines)}; got {engine!r}.")
-    maker = engines[engine](processes)
     summary = simulate_shards(
         out,
         families,
@@ -60,7 +56,7 @@ def simulate(
         fps,
         seed,
         split=split,
-        engine=maker,
+        engine=open_engine(engine, processes),
         shards=shards,
         captioner=captioner,
         held_out=held_out,
@@ -82,6 +78,7 @@ def import_data(
     processes: int | None = None,
     captioner: str | None = None,
     multiple: int = 16,
+    engine: str = "processes",
 ) -> None:
     """Cut a folder of real videos into shards; a second run does only what is missing.
 
@@ -98,12 +95,14 @@ def import_data(
         images: Take pictures too, as clips of one frame.
         background: Gray level, 0 to 255, behind transparent pixels.
         processes: Reading processes; all cores when left out.
-        captioner: Captioning model of transformers (folder or id) for every caption.
+        captioner: Captioning model (folder or id) for every caption.
         multiple: Rows and columns are multiples of this.
+        engine: local (one by one), processes, ray or slurm.
 
     Example:
         worldgen data import my_videos/ --out shards/
     """
+    from worldgen.data.engines.opening import open_engine
     from worldgen.data.importing.importing import import_videos
 
     done = import_videos(
@@ -117,9 +116,9 @@ def import_data(
         square,
         images,
         background,
-        processes,
-        captioner,
-        multiple,
+        captioner=captioner,
+        multiple=multiple,
+        engine=open_engine(engine, processes),
     )
     sizes = ", ".join(f"{name}: {count}" for name, count in done.buckets)
     losses = ", ".join(f"{kind} {count}" for kind, count in done.dropped)

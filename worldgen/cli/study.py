@@ -40,7 +40,7 @@ def ablate(
         dry_run: Print the cells, what is done and how long the rest takes; run nothing.
         retry: Run cells again that failed.
         renew: Run cells again whose config, code, data or weights changed; what they were is set aside.
-        engine: local, processes, ray or slurm; results are the same bits.
+        engine: local (one by one), processes, ray or slurm.
         processes: Cells side by side; one a core when left out.
 
     Example:
@@ -55,11 +55,12 @@ def ablate(
             TRAININGS["fit"].check(declared.layers(arm))
         except ValueError as error:
             raise ValueError(f"{experiment}: arm {arm.name}: {error}") from None
+    from worldgen.data.engines.opening import open_engine
     from worldgen.study.ablation.ablate import run_study
-    from worldgen.study.ablation.engines import open_engine
 
     folder = Path("outputs/studies") / experiment.stem if out is None else out
-    run_study(declared, folder, open_engine(engine, processes), dry_run, retry, renew)
+    workers = open_engine(engine, processes, "worldgen.study.ablation.work")
+    run_study(declared, folder, workers, dry_run, retry, renew)
 
 
 def calibrate(
@@ -70,6 +71,7 @@ def calibrate(
     seed: int = 0,
     run: Path | None = None,
     processes: int | None = None,
+    engine: str = "processes",
 ) -> None:
     """Hold every check against truth, second takes and graded violations: what it sees, what it is blind to.
 
@@ -81,14 +83,17 @@ def calibrate(
         seed: Of the first world.
         run: Folder of a trained generator, to measure its plausibility preference error on the same clips.
         processes: All cores when left out.
+        engine: local (one by one), processes, ray or slurm.
 
     Example:
         worldgen calibrate --out calibration/ --clips 6
     """
+    from worldgen.data.engines.opening import open_engine
     from worldgen.simulation.scenes.families import FAMILIES
     from worldgen.study.calibrate import calibrate_checks
 
-    calibrate_checks(out, families or list(FAMILIES), clips, source, seed, run, processes)
+    workers = open_engine(engine, processes)
+    calibrate_checks(out, families or list(FAMILIES), clips, source, seed, run, engine=workers)
 
 
 def sensitivity(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,11 +10,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from worldgen.data.engines.engine import Engine
+from worldgen.data.engines.local import LocalEngine
 from worldgen.data.reading.caption_files import captions_of
 from worldgen.data.reading.folders import find_videos, list_passed_over
 from worldgen.data.reading.sound import read_sound_of
 from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, read_small_on_grid
-from worldgen.data.workers import run_guarded
 from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
 from worldgen.evaluation.kept import Finding, Record, read_finding, stamp_of, write_finding
@@ -76,6 +76,7 @@ def evaluate_videos(
     how: Capture | None = None,
     beside: Beside = Beside(),
     tracking: Tracking | None = None,
+    engine: Engine | None = None,
 ) -> Path:
     """Track and check every video of a folder, and report; what cannot be judged is listed with a reason.
 
@@ -85,17 +86,17 @@ def evaluate_videos(
     Args:
         folder: Holds the videos.
         out: Folder of the report.
-        processes: Judging processes; all cores when None.
+        processes: Judging processes; all cores when None. Of no effect with ``engine``.
         how: What is known of how they were filmed; nothing when None.
         beside: What else was found of them, reported even where none of them can be tracked.
         tracking: What tracks; blobs before a still background when None.
+        engine: Who judges, by the folders' paths; processes of this machine when None.
 
     Raises:
         FileNotFoundError: No such folder.
         ValueError: No videos in it, or none that can be judged; fewer than one process.
     """
-    if processes is not None and processes < 1:
-        raise ValueError(f"processes must be at least 1; got {processes}. Leave it out to use every core.")
+    engine = engine or LocalEngine(processes)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder of videos at {folder}. Check the path.")
     paths = find_videos(folder)
@@ -106,7 +107,7 @@ def evaluate_videos(
             f"{f' ({others})' if others else ''}. Check the path."
         )
     how, tracking = how or Capture(), tracking or Tracking()
-    findings = _check_all(paths, out / "judged", processes or os.cpu_count() or 1, how, tracking)
+    findings = _check_all(paths, out / "judged", engine, how, tracking)
     cases = [
         (path, finding.case)
         for path, finding in zip(paths, findings, strict=True)
@@ -156,7 +157,7 @@ def evaluate_videos(
 
 
 def check_file(task: CheckTask, beat: Callable[[], None]) -> None:
-    """Judge one video and keep what was found; `run_guarded` calls it in a process of its own."""
+    """Judge one video and keep what was found; `Engine.run_guarded` calls it in a process of its own."""
     torch.set_num_threads(1)  # there is a process for every core
     try:
         finding = Finding(task.video.name, check_video(task.video, beat, task.filmed, task.tracking))
@@ -191,7 +192,7 @@ def _camera_notes(cases: list[Case]) -> list[str]:
 
 
 def _check_all(
-    paths: list[Path], records: Path, processes: int, how: Capture, tracking: Tracking
+    paths: list[Path], records: Path, engine: Engine, how: Capture, tracking: Tracking
 ) -> list[Finding]:
     """Findings in the order of the videos, without their frames."""
     tasks = [CheckTask(path, how, _record(records, path, how, tracking), tracking) for path in paths]
@@ -199,9 +200,7 @@ def _check_all(
     waiting = [task for task in tasks if found[task.video] is None]
     with progress_bar("videos") as progress:
         bar = progress.add_task("Checking", total=len(tasks), completed=len(tasks) - len(waiting))
-        for task, trouble in run_guarded(
-            check_file, waiting, processes, tracking.seconds, tracking.megabytes
-        ):
+        for task, trouble in engine.run_guarded(check_file, waiting, tracking.seconds, tracking.megabytes):
             finding = None if trouble else read_finding(task.record)
             lost = Finding(task.video.name, None, trouble or "what was found could not be kept")
             found[task.video] = finding or lost
@@ -275,6 +274,7 @@ def check_video(
         beat: Called after every frame that was read.
         how: What is known of how it was filmed; nothing when None.
         tracking: What tracks; blobs before a still background when None.
+        engine: Who judges, by the folders' paths; processes of this machine when None.
 
     Raises:
         ValueError: The file is damaged; or nothing in it can be tracked (`Untrackable` says why).

@@ -7,9 +7,11 @@ from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from worldgen.data.shards.engines import LocalEngine
+from worldgen.data.engines.engine import Engine
+from worldgen.data.engines.local import LocalEngine
 from worldgen.files import progress_bar
 from worldgen.metrics.calibration.calibration import (
     ORIGINAL,
@@ -42,6 +44,7 @@ def calibrate_checks(
     seed: int,
     run: Path | None = None,
     processes: int | None = None,
+    engine: Engine | None = None,
 ) -> Calibration:
     """Judge truth, second takes and every graded violation, and write tables and a heat map.
 
@@ -52,7 +55,8 @@ def calibrate_checks(
         source: "truth" or "readout".
         seed: Of the first world.
         run: Generator whose preference is measured on the same clips.
-        processes: At work; all cores when None.
+        processes: At work; all cores when None. Of no effect with ``engine``.
+        engine: Who judges the worlds; processes of this machine when None.
 
     Raises:
         ValueError: An unknown family or source, or nothing that could be judged.
@@ -64,18 +68,17 @@ def calibrate_checks(
         raise ValueError(f"--families must be of {', '.join(FAMILIES)}; got {', '.join(unknown) or 'none'}.")
     if clips < 1:
         raise ValueError(f"--clips must be at least 1; got {clips}.")
-    engine = LocalEngine(processes)
+    engine = engine or LocalEngine(processes)
     if run is not None:
         _likelihood_of(run)  # a folder without a run is refused before anything is simulated
     worlds = [(family, seed + number) for number in range(clips) for family in families]
-    check = partial(_check_world, worlds, source, run)
-    judged: dict[int, tuple[list[Observation], list[Group], str]] = {}
+    judged: dict[tuple[str, int], tuple[list[Observation], list[Group], str]] = {}
     with progress_bar("worlds") as progress:
         task = progress.add_task("Calibrating", total=len(worlds))
-        for place, found in engine.run(check, range(len(worlds))):
-            judged[place] = found
+        for world, found in engine.run(partial(_check_world, source, run), worlds):
+            judged[world] = found
             progress.advance(task)
-    parts = [judged[place] for place in sorted(judged)]  # whatever the order in which they got done
+    parts = [judged[world] for world in worlds]  # whatever the order in which they got done
     observations = [one for part, _, _ in parts for one in part]
     groups = [one for _, part, _ in parts for one in part]
     skipped = [reason for _, _, reason in parts if reason]
@@ -93,16 +96,20 @@ def calibrate_checks(
 
 
 def _check_world(
-    worlds: Sequence[tuple[str, int]], source: str, run: Path | None, place: int
+    source: str, run: Path | None, world: tuple[str, int]
 ) -> tuple[list[Observation], list[Group], str]:
     """What was seen in one world, and the generator's preferences; else why it is skipped."""
-    family, seed = worlds[place]
+    family, seed = world
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that every engine computes the same bits
     try:
         against, shown = _simulate(family, seed, 64 if run is not None else _SIZES[source])
         observations = _observe(shown, against, family, seed, JUDGES[source])
         return observations, [] if run is None else _prefer(shown, family, seed, _likelihood_of(run)), ""
     except ValueError as error:  # of a world that is skipped nothing counts
         return [], [], f"{family} {seed}: {error}"
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _simulate(family: str, seed: int, size: int) -> tuple[World, list[Violation]]:

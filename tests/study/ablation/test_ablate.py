@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tests.study.ablation import tiny_study
-from worldgen.data.shards.engines import LocalEngine
+from worldgen.data.engines.local import LocalEngine
+from worldgen.data.engines.opening import open_engine
 from worldgen.study.ablation import ablate, work
 from worldgen.study.ablation.ablate import run_study
-from worldgen.study.ablation.engines import open_engine
 from worldgen.study.ablation.experiment import read_experiment
 
 HERE = LocalEngine(1)

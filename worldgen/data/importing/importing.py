@@ -27,6 +27,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from worldgen.data.engines.engine import Engine
+from worldgen.data.engines.local import LocalEngine
 from worldgen.data.importing.framing import MULTIPLE
 from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.importing.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
@@ -36,7 +38,6 @@ from worldgen.data.reading.decoding import BACKGROUND
 from worldgen.data.shards.captioners import Captioner, load_captioner
 from worldgen.data.shards.members import CAPTION, decode_clip
 from worldgen.data.shards.shards import ShardWriter, find_shards, read_index, shard_paths
-from worldgen.data.workers import run_guarded
 from worldgen.files import progress_bar, write_atomically
 from worldgen.texts import csv_text
 
@@ -85,6 +86,7 @@ def import_videos(
     processes: int | None = None,
     captioner: str | None = None,
     multiple: int = MULTIPLE,
+    engine: Engine | None = None,
 ) -> ImportSummary:
     """Cut the videos of a folder into clips and write them as shards; what is there already is kept.
 
@@ -101,9 +103,10 @@ def import_videos(
         square: Crop everything to squares, for models of one size.
         images: Take pictures too, as clips of one frame.
         background: Gray level, 0 to 255, under transparent pixels.
-        processes: Reading processes; all cores when None.
+        processes: Reading processes; all cores when None. Of no effect with ``engine``.
         captioner: Checkpoint of a model that writes every caption anew, see `Captioner`.
         multiple: Rows and columns of all clips are multiples of this: a codec's factor times a patch.
+        engine: Who reads the recordings, by the folders' paths; processes of this machine when None.
 
     Raises:
         FileNotFoundError: No such folder, table or captioner.
@@ -111,9 +114,7 @@ def import_videos(
         OSError: The disk failed, or another import writes to ``out``.
     """
     begun, folder, out = time.monotonic(), Path(folder), Path(out)
-    processes = os.cpu_count() or 1 if processes is None else processes
-    if processes < 1:
-        raise ValueError(f"processes must be at least 1; got {processes}.")
+    engine = engine or LocalEngine(processes)
     rule = CutRule(
         size,
         frames,
@@ -128,7 +129,7 @@ def import_videos(
     with _claim_folder(out, rule, captioner):
         ledger = Ledger(out)
         waiting = ledger.waiting(listing.recordings)
-        for part in _import_parts(out, ledger, waiting, rule, processes, words):
+        for part in _import_parts(out, ledger, waiting, rule, engine, words):
             ledger.add(part)
             _write_dropped(out, ledger, listing)
         said = listing.captions if captioner is None else f"Captions were written by {captioner}."
@@ -216,7 +217,7 @@ def _import_parts(
     ledger: Ledger,
     waiting: Sequence[Recording],
     rule: CutRule,
-    processes: int,
+    engine: Engine,
     captioner: Captioner | None,
 ) -> Iterator[Part]:
     """Read the recordings as they come, and write them in order."""
@@ -231,9 +232,7 @@ def _import_parts(
     try:
         with progress_bar("recordings") as progress:
             bar = progress.add_task(f"Importing to {out.name}", total=len(tasks))
-            for task, trouble in run_guarded(
-                spool_recording, tasks, min(processes, len(tasks)), SILENT_SECONDS, MEGABYTES
-            ):
+            for task, trouble in engine.run_guarded(spool_recording, tasks, SILENT_SECONDS, MEGABYTES):
                 ended[task.spool] = trouble
                 progress.advance(bar)
                 while following < len(tasks) and tasks[following].spool in ended:

@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from worldgen import __version__
+from worldgen.data.engines.engine import Engine
+from worldgen.data.engines.local import LocalEngine
 from worldgen.data.shards.captioners import load_captioner
-from worldgen.data.shards.engines import Engine, LocalEngine
 from worldgen.data.shards.members import MUJOCO
 from worldgen.data.shards.shards import ShardWriter, shard_paths, verify_shard
 from worldgen.files import progress_bar, remove_leftovers, write_atomically

@@ -21,7 +21,6 @@ do only where a codec is given.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -31,8 +30,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from worldgen.data.engines.engine import Engine
+from worldgen.data.engines.local import LocalEngine
 from worldgen.data.media import iterate_frames, video_timing
-from worldgen.data.workers import run_guarded
 from worldgen.evaluation.benchmarks.pages import physics_iq_files, physics_iq_report, physics_iq_runs
 from worldgen.evaluation.benchmarks.physics_iq_layout import FilledSlot, Take, find_pairs, find_runs
 from worldgen.evaluation.benchmarks.physics_iq_tables import Judged, notes_of, summarize
@@ -62,7 +62,12 @@ class _Task:
 
 
 def evaluate_physics_iq(
-    generated: Path, real: Path, out: Path, processes: int | None = None, codec: Mpeg4 | None = None
+    generated: Path,
+    real: Path,
+    out: Path,
+    processes: int | None = None,
+    codec: Mpeg4 | None = None,
+    engine: Engine | None = None,
 ) -> Path:
     """Compare every generated video with both takes of its scene, and write the tables.
 
@@ -71,9 +76,10 @@ def evaluate_physics_iq(
             each.
         real: The benchmark's folder; with its masks, where there are some.
         out: Folder of the tables.
-        processes: Children at work; all cores when None.
+        processes: Children at work; all cores when None. Of no effect with ``engine``.
         codec: What motion masks pass through before they are compared, as those of published numbers did;
             nothing when None.
+        engine: Who compares, by the folders' paths; processes of this machine when None.
 
     Returns:
         Path of report.html.
@@ -82,16 +88,14 @@ def evaluate_physics_iq(
         FileNotFoundError: No such folder.
         ValueError: No videos with official names, or none that can be judged.
     """
-    processes = os.cpu_count() or 1 if processes is None else processes
-    if processes < 1:
-        raise ValueError(f"processes must be at least 1; got {processes}.")
+    engine = engine or LocalEngine(processes)
     runs = find_runs(generated)
     if runs == (generated,):
-        report, files = _evaluate_run(generated, real, out, processes, codec)
+        report, files = _evaluate_run(generated, real, out, engine, codec)
     else:
         found = []
         for run in runs:
-            report, files = _evaluate_run(run, real, out / run.name, processes, codec)
+            report, files = _evaluate_run(run, real, out / run.name, engine, codec)
             write_report(out / run.name, report, files)
             found.append((run.name, report))
         report, files = physics_iq_runs(generated.name, found)
@@ -100,7 +104,7 @@ def evaluate_physics_iq(
 
 
 def _evaluate_run(
-    generated: Path, real: Path, out: Path, processes: int, codec: Mpeg4 | None
+    generated: Path, real: Path, out: Path, engine: Engine, codec: Mpeg4 | None
 ) -> tuple[Report, dict[str, bytes]]:
     """One folder of generated videos: its report, and the tables beside it."""
     layout = find_pairs(generated, real)
@@ -113,9 +117,7 @@ def _evaluate_run(
     failed: dict[Path, str] = {}
     with progress_bar("pairs") as progress:
         bar = progress.add_task("Comparing", total=len(tasks), completed=len(tasks) - len(waiting))
-        for task, trouble in run_guarded(
-            score_slot, waiting, min(processes, max(len(waiting), 1)), SILENT_SECONDS, MEGABYTES
-        ):
+        for task, trouble in engine.run_guarded(score_slot, waiting, SILENT_SECONDS, MEGABYTES):
             if trouble is not None:
                 failed[task.record.path] = trouble
             progress.advance(bar)

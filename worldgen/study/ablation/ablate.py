@@ -17,7 +17,7 @@ from threading import Event, Thread
 from rich.console import Console
 from rich.table import Table
 
-from worldgen.data.shards.engines import Engine
+from worldgen.data.engines.engine import Engine
 from worldgen.files import progress_bar, write_atomically
 from worldgen.study.ablation.cells import Cell, State, Study
 from worldgen.study.ablation.experiment import Budget, Experiment

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worldgen.data.shards.engines import LocalEngine
-from worldgen.study.ablation.engines import open_engine
+from worldgen.data.engines.local import LocalEngine
+from worldgen.data.engines.opening import open_engine
 
 
 def test_local_is_this_process_and_processes_are_as_many_as_asked_for():
