@@ -34,7 +34,7 @@ def judge(out: Path, engine: Engine) -> None:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """What was made; without what a page says of the day, and findings, of which two copies differ in bytes."""
+    """What was made; without pages (they say the day) and findings (two copies differ in bytes)."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
