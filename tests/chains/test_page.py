@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from worldgen.data.media import read_video, write_png
+
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright (dev extra)")
 pytest.importorskip("uvicorn", reason="the server needs worldgen[page]")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,7 +63,7 @@ def until(page, told):
         if page.evaluate(told):
             return
         page.wait_for_timeout(50)
-    raise AssertionError(f"never {told}")
+    raise AssertionError(f"never {told}; the page says: {[*page.locator('.result').all_inner_texts()]}")
 
 
 def choose(page, path, kind="generate"):
@@ -76,24 +78,50 @@ def said(page, kind="generate"):
     return page.locator(f"#{kind}-result")
 
 
-def test_a_clip_is_made_of_words_and_a_picture(page, tmp_path):
-    picture = tmp_path / "first.png"
-    from PIL import Image
+def ready(page, number=0):
+    """Waits until a video can be seen, and tells its columns."""
+    video = f"document.querySelectorAll('.result video')[{number}]"
+    until(page, f"document.querySelector('.wrong') || {video} && {video}.readyState >= 2")
+    assert not page.locator(".wrong").all_inner_texts()
+    return page.evaluate(f"{video}.videoWidth")
 
-    Image.new("RGB", (64, 64), (90, 90, 90)).save(picture)
-    choose(page, picture)
+
+def test_a_clip_is_made_of_words_and_a_picture(page, tmp_path):
+    write_png(tmp_path / "first.png", read_video(DROP)[0][0] / 255)
+    choose(page, tmp_path / "first.png")
     page.fill("#prompt", "a red ball drops")
-    set_number(page, "frames", 4)
-    set_number(page, "context", 1)
+    set_number(page, "frames", 7)
     page.click("#go")
-    video = said(page).locator("video").first
-    video.wait_for()
-    until(page, "document.querySelector('#generate-result video').readyState >= 2")
-    assert page.evaluate("document.querySelector('#generate-result video').videoWidth") > 0
-    assert "--prompt 'a red ball drops'" in said(page).locator("pre").inner_text()
+    assert ready(page) > 0
+    assert "--prompt 'a red ball drops' --first-frames first.png" in said(page).locator("pre").inner_text()
     with page.expect_download() as got:
         said(page).locator("a", has_text="mp4").first.click()
     assert b"ftyp" in Path(got.value.path()).read_bytes()[:16]
+    page.click("[data-without=text]")  # the same seed with one condition left out, by one click
+    assert ready(page, 1) > 0
+    assert "without the words" in page.locator(".beside figcaption").inner_text()
+    assert "--guidance text=0" in page.locator(".beside pre").text_content()
+
+
+def test_each_mode_asks_for_its_files_and_sliders_are_heeded(page):
+    page.select_option("#mode", label="Edit a video")
+    page.click("#go")
+    said(page).get_by_text("Choose a picture or a video first").wait_for()
+    choose(page, DROP)
+    page.fill("#strength", "0.5")
+    page.click("#sampling summary")
+    page.fill("#steps", "2")
+    page.fill("#guidance-text", "2.5")
+    page.click("#go")
+    ready(page)
+    told = said(page).locator("pre").inner_text()
+    assert "--edit drop.mp4 --strength 0.5" in told and "--steps 2 --guidance text=2.5" in told
+    page.select_option("#mode", label="Join two videos")
+    assert page.is_visible("#second-drop") and not page.is_visible("#strength-label")
+    page.select_option("#mode", label="Words alone")
+    assert not page.is_visible("#generate-drop")
+    page.click("#go")
+    assert "first frames, and 0 are given" in said(page).locator(".wrong").inner_text()
 
 
 def test_what_is_no_longer_wanted_is_canceled(page):
@@ -110,8 +138,17 @@ def test_a_video_of_ones_own_is_judged(page):
     choose(page, DROP, "judge")
     page.click("#judge-form [type=submit]")
     said(page, "judge").locator("table").wait_for()
-    text = said(page, "judge").inner_text()
-    assert "checks that apply" in text and "does not apply:" in text
+    assert "checks that apply" in said(page, "judge").inner_text()
+    reasons = said(page, "judge").locator("details li")
+    assert reasons.count() > 3 and all(len(reason) > 20 for reason in reasons.all_text_contents())
+    ready(page)
+    drawn = "document.querySelector('#judge-result .tracks')"
+    until(page, f"{drawn}.width > 0 && {drawn}.getContext('2d').getImageData(0, 0, {drawn}.width, "
+          f"{drawn}.height).data.some((value) => value > 0)")  # fmt: skip
+    cursor = "document.querySelector('.curves .cursor').getAttribute('d')"
+    first = page.evaluate(cursor)
+    page.evaluate("document.querySelector('#judge-result video').currentTime = 0.4")
+    until(page, f"{cursor} !== '{first}'")  # the line on the curves goes with the frame that plays
 
 
 @pytest.mark.parametrize(
@@ -142,7 +179,7 @@ def press_until(page, wanted, key="Tab"):
 def test_by_keyboard_alone(page):
     press_until(page, "generate-file")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files(DROP)
     press_until(page, "prompt")
     page.keyboard.type("a red ball drops")
@@ -151,8 +188,15 @@ def test_by_keyboard_alone(page):
     page.keyboard.type("4")
     press_until(page, "go")
     page.keyboard.press("Enter")
-    said(page).locator("video").first.wait_for()
-    press_until(page, "tab-generate", "Shift+Tab")
+    said(page).get_by_role("button", name="Play").first.wait_for()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "Play":
+            break
+    page.keyboard.press("Enter")
+    until(page, "!document.querySelector('#generate-result video').paused")
+    page.evaluate("document.activeElement.blur()")
+    press_until(page, "tab-generate")
     page.keyboard.press("ArrowLeft")
     assert page.is_visible("#runs") and page.evaluate("document.activeElement.id") == "tab-runs"
 
@@ -166,4 +210,5 @@ def test_each_tab_fits_its_width_in_both_themes(page, theme, width):
         page.click(f"#tab-{tab}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         if SHOTS:
+            page.wait_for_timeout(300)
             page.screenshot(path=f"{SHOTS}/{tab}-{theme}-{width}.png", full_page=True)

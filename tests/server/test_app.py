@@ -41,10 +41,13 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(client):
     page = client.get("/")
     assert page.status_code == 200 and "worldgen" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    for name in ("page.css", "page.js"):
-        assert f"/page/{name}" in page.text
+    linked = page.text + client.get("/page/page.js").text
+    for name in ("page.css", "page.js", "draw.js"):
+        assert f"/page/{name}" in linked
         text = client.get(f"/page/{name}").text
-        assert text and "//" not in text.replace("// ", "")
+        own = text.replace("// ", "")
+        own = own.replace('"http://www.w3.org/2000/svg"', "")  # a name that nobody fetches
+        assert text and "//" not in own
     assert "http" not in page.text
     assert client.get("/page/app.py").status_code == client.get("/page/..%2fapp.py").status_code == 404
 
@@ -149,5 +152,8 @@ def test_an_error_of_ours_is_no_traceback(client, monkeypatch, capsys):
 def test_what_the_server_is_and_has(client):
     about = client.get("/api/about").json()
     assert about["runs"] == ["generator"] and about["ready"] is False
-    assert client.get("/api/runs").json() == {"runs": [{"name": "generator", "state": "not read yet"}]}
+    assert client.get("/api/runs").json() == {
+        "runs": [{"name": "generator", "state": "not read yet"}],
+        "studies": [],
+    }
     assert client.get("/api/openapi.json").json()["openapi"] == "3.1.0"

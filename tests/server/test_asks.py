@@ -5,12 +5,15 @@ import pytest
 from worldgen.server.asks import (
     KINDS,
     LONGEST_PROMPT,
+    SLOTS,
+    EvaluateAsk,
     GenerateAsk,
     SimulateAsk,
     ask_document,
     ask_schema,
     read_ask,
     require_id,
+    uploads_of,
 )
 
 ID = "0123456789abcdef" * 2
@@ -40,6 +43,15 @@ def test_what_is_left_out_is_filled_in_and_what_is_read_reads_again():
         ({**GENERATE, "seed": 1.5}, "'seed' must be a whole number"),
         ({**GENERATE, "frames": 10**9}, "'frames' must be from 1 to 400"),
         ({**GENERATE, "judge": 1}, "'judge' must be true or false"),
+        ({**GENERATE, "without": ["sound"]}, "'without' must be a list of text, video, multimodal"),
+        ({**GENERATE, "without": "text"}, "'without' must be a list of text"),
+        ({**GENERATE, "guidance": {"sound": 2}}, "'guidance' must be an object of numbers by condition"),
+        ({**GENERATE, "guidance": {"text": "2"}}, "'guidance' must be an object of numbers"),
+        ({**GENERATE, "guidance": {"text": float("inf")}}, "'guidance' must be from 0 to 100"),
+        ({**GENERATE, "steps": 0}, "'steps' must be from 1 to 200"),
+        ({**GENERATE, "strength": 1.1}, "'strength' must be from 0 to 1"),
+        ({"kind": ["generate"]}, '"kind" is one of'),
+        ({"kind": "evaluate", "upload": ""}, "32 hex digits"),
         ({"kind": "simulate", "size": 100_000}, "'size' must be from 1 to 256"),
         ({"kind": "simulate", "fps": float("nan")}, "'fps' must be from"),
     ],
@@ -56,9 +68,21 @@ def test_the_schema_says_what_is_read(kind):
     assert schema["properties"]["kind"] == {"const": kind} and schema["additionalProperties"] is False
     values = {name: part.get("default") for name, part in schema["properties"].items()}
     values |= {"kind": kind, **({"upload": ID} if "upload" in values else {})}
+    values |= {"without": ["video"], "guidance": {"text": 2.0}} if kind == "generate" else {}
     values |= {"run": "generator"} if "run" in values else {}
     assert ask_document(*read_ask(values)) == values
     assert all("description" in part for name, part in schema["properties"].items() if name != "kind")
+
+
+def test_every_upload_of_a_job_is_known():
+    assert uploads_of(GenerateAsk("generator", ID, edit=ID)) == [ID, ID]
+    assert uploads_of(EvaluateAsk(ID)) == [ID] and uploads_of(SimulateAsk()) == []
+
+
+def test_conditions_are_those_of_a_conditioner():
+    from worldgen import conditioning
+
+    assert conditioning.SLOTS == SLOTS
 
 
 def test_an_id_is_what_the_server_gave_out():

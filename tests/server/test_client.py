@@ -66,7 +66,7 @@ def test_a_clip_is_made_and_outlives_the_server(tmp_path):
         process.wait()
     with server(tmp_path) as (_, address):
         client = ServerClient(address)
-        assert client.job(job.id).files == ("clip.mp4",)
+        assert client.job(job.id).files == ("clip.mp4", "clip.json")
         with pytest.raises(ServerRefused, match="ended while this job ran"):
             client.wait(running)
     with pytest.raises(ConnectionError, match="Start `worldgen serve`"):

@@ -17,7 +17,7 @@ class PlayedWorker:
 
     made = 0
 
-    def __init__(self, runs):
+    def __init__(self, runs, studies):
         PlayedWorker.made += 1
         self.cancel = self
         self._said, self._dead, self._asked = [Ready((), ("drop",))], False, ""

@@ -173,6 +173,7 @@ def serve(
     out: Path = Path("outputs/server"),
     no_browser: bool = False,
     token: str | None = None,
+    studies: list[Path] = [],  # noqa: B006 never written to
 ) -> None:
     """Open a page that generates, judges and lists runs, with an HTTP API; on this machine only.
 
@@ -182,10 +183,11 @@ def serve(
         out: Folder of jobs and uploads, where the next server finds them again.
         no_browser: Do not open the page in a browser.
         token: Letters and digits that each request must bring.
+        studies: Folders of `worldgen ablate`, to be looked at and compared.
 
     Example:
         worldgen serve assets/nano/generator --port 8765 --no-browser
     """
     from worldgen.server.serve import serve as run_server
 
-    run_server(runs, out, port, not no_browser, token)
+    run_server(runs, out, port, not no_browser, token, studies=studies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from worldgen.generation.expanding import RuleWriter
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.guidance import TOLD_OF_GUIDANCE, open_guidance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
-from worldgen.generation.making import Beat, Edited, Maker, require_context
+from worldgen.generation.making import Edited, Maker, require_context
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
 from worldgen.model import WorldModel
@@ -32,6 +33,9 @@ from worldgen.types import Clip
 
 BATCH = 8
 """Clips that are made together."""
+StepTold = Callable[[int, int, Callable[[], Tensor]], None]
+"""Told after each step of the sampler: how many are done, of how many, and what decodes the frames of the
+clips at work (B T 3 H W) as they are by then."""
 _LOOKED_AT = 8
 """Frames of a clip on its filmstrip, about."""
 _LARGE = 256
@@ -110,7 +114,7 @@ def generate_by(
     request: Request,
     out: Path,
     say: Callable[[str], None] = print,
-    beat: Beat = lambda _: None,
+    told: StepTold = lambda done, steps, decode: None,
     keep: bool = False,
 ) -> list[Made]:
     """As `generate`, by the model of the request's run, which is open already and stays as it is.
@@ -120,18 +124,18 @@ def generate_by(
         request: What is asked.
         out: As of `generate`, as the others.
         say: Told what the caller should know.
-        beat: Called after each step of the sampler.
+        told: Told of each step of the sampler.
         keep: Also return the frames.
     """
     own = model.sampler
     try:
-        return _generate(model, request, out, say, beat, keep)
+        return _generate(model, request, out, say, told, keep)
     finally:
         model.sampler = own
 
 
 def _generate(
-    model: WorldModel, request: Request, out: Path, say: Callable[[str], None], beat: Beat, keep: bool
+    model: WorldModel, request: Request, out: Path, say: Callable[[str], None], told: StepTold, keep: bool
 ) -> list[Made]:
     trained = read_training(request.run)
     frame = choose_frame(request, trained)
@@ -148,7 +152,7 @@ def _generate(
         notes += more
     for note in notes:
         say(note)
-    made, seam = _write(request, maker, best_of, out, notes, beat, keep)
+    made, seam = _write(request, maker, best_of, out, notes, told, keep)
     if seam is not None:
         say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
     return made
@@ -292,7 +296,7 @@ def _write(
     best_of: BestOf | None,
     out: Path,
     notes: Sequence[str],
-    beat: Beat,
+    told: StepTold,
     keep: bool,
 ) -> tuple[list[Made], float | None]:
     prompts = [prompt for prompt in request.prompts for _ in range(request.samples)]
@@ -313,9 +317,11 @@ def _write(
             total = walks * maker.windows * maker.model.sampler.steps
             bar = progress.add_task("Generating", total=total)
 
+            done = itertools.count(1)
+
             def step(decode: Callable[[], Tensor]) -> None:
                 progress.advance(bar)
-                beat(decode)
+                told(next(done), total, decode)
 
             for begin in batches:
                 part = slice(begin, begin + BATCH)
@@ -353,7 +359,7 @@ def _write(
             )
             for name, prompt, seed, one in zip(names, prompts, seeds, taken, strict=True)
         ]
-        told = {
+        about = {
             "clips": [
                 {
                     "file": one.file.name,
@@ -369,7 +375,7 @@ def _write(
             "notes": list(notes),
             "versions": {"worldgen": worldgen.__version__, "torch": torch.__version__},
         }
-        write_request(folder / f"{out.stem}.json", request, told)
+        write_request(folder / f"{out.stem}.json", request, about)
     return made, taken[0].seam if maker.layout.loops else None
 
 

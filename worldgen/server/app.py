@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from worldgen import __version__
 from worldgen.server.asks import read_ask, require_id
-from worldgen.server.folder import RESULTS, JobRecord
+from worldgen.server.folder import PREVIEW, RESULTS, JobRecord
 from worldgen.server.guard import SORRY, Guard, refuse
 from worldgen.server.jobs import JobQueue, KeyTaken, QueueFull
 from worldgen.server.openapi import openapi_document
@@ -32,7 +32,8 @@ UPLOAD_SECONDS = 300.0
 SHOWN_JOBS = 100
 _LONGEST_KEY = 200
 _PAGE = Path(__file__).parent / "page"
-_FILES = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+_SCRIPT = "text/javascript"
+_FILES = {"page.html": "text/html", "page.css": "text/css", "page.js": _SCRIPT, "draw.js": _SCRIPT}
 
 
 def make_app(queue: JobQueue, port: int, token: str | None = None) -> Guard:
@@ -116,7 +117,9 @@ class _Answers:
     async def runs(self, _: Request) -> Response:
         ready = self._queue.ready
         rows = [{"name": name, "state": "not read yet"} for name in self._queue.runs]
-        return JSONResponse({"runs": rows if ready is None else [*ready.runs]})
+        if ready is None:
+            return JSONResponse({"runs": rows, "studies": []})
+        return JSONResponse({"runs": [*ready.runs], "studies": [*ready.studies]})
 
     async def upload(self, request: Request) -> Response:
         most = self._queue.limits.upload
@@ -169,7 +172,7 @@ class _Answers:
         path = self._queue.folder.job_folder(record.id) / name if name in RESULTS else None
         if path is None or not path.is_file():
             raise FileNotFoundError("The job has no such file, or not yet.")
-        caching = {"Cache-Control": "no-store" if name == "preview.png" else "private, max-age=3600"}
+        caching = {"Cache-Control": "no-store" if name == PREVIEW else "private, max-age=3600"}
         return FileResponse(path, media_type=RESULTS[name], headers=caching)
 
     def _find(self, request: Request) -> JobRecord:

@@ -21,12 +21,19 @@ from worldgen.server.asks import require_id
 
 RUNNING, WAITING = "running", "waiting"
 ENDED = ("done", "failed", "canceled", "interrupted")
+CLIP, CLIP_JSON, SOUND = "clip.mp4", "clip.json", "clip.wav"
+REPORT, TRACKS, TRACK_TABLE = "report.json", "tracks.json", "tracks.csv"
+PREVIEW = "preview.png"
 RESULTS = {
-    "clip.mp4": "video/mp4",
-    "without_prompt.mp4": "video/mp4",
-    "report.json": "application/json",
+    CLIP: "video/mp4",
+    CLIP_JSON: "application/json",
+    SOUND: "audio/wav",
+    "clip.png": "image/png",
+    REPORT: "application/json",
+    TRACKS: "application/json",
+    TRACK_TABLE: "text/csv",
     "job.json": "application/json",
-    "preview.png": "image/png",
+    PREVIEW: "image/png",
 }
 """Files that a job may have, and what they are."""
 _INTERRUPTED = "The server ended while this job ran. Ask for it again."
@@ -49,6 +56,8 @@ class JobRecord:
     steps: int = 0
     previews: int = 0
     """Pictures that were shown of it so far; the last is preview.png."""
+    preview_frames: int = 0
+    """Of the last one, which lie side by side in it."""
     error: str = ""
     """A sentence, where it failed."""
     key: str = ""

@@ -9,14 +9,15 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from worldgen.server.asks import Ask, EvaluateAsk, GenerateAsk, ask_document, read_ask
+from worldgen.server.asks import Ask, GenerateAsk, ask_document, read_ask, uploads_of
 from worldgen.server.folder import RUNNING, WAITING, JobRecord, ServerFolder, new_id
-from worldgen.server.worker import JobOutcome, Order, Ready, StepDone, work
+from worldgen.server.orders import GivenFile, Order
+from worldgen.server.worker import JobOutcome, Ready, StepDone, work
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,18 @@ class JobQueue:
         folder: Where jobs are kept.
         runs: Folders of runs, by the names that clients know.
         limits: What it takes on.
+        studies: Folders of studies, which clients may look at.
     """
 
-    def __init__(self, folder: ServerFolder, runs: Mapping[str, Path], limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        folder: ServerFolder,
+        runs: Mapping[str, Path],
+        limits: ServerLimits,
+        studies: Mapping[str, Path] | None = None,
+    ) -> None:
         self.folder, self.runs, self.limits = folder, dict(runs), limits
+        self.studies = dict(studies or {})
         self.ready: Ready | None = None
         """What the worker said of the runs last."""
         self._changed = threading.Condition()
@@ -106,8 +115,8 @@ class JobQueue:
                 if found.ask != document:
                     raise KeyTaken("This idempotency key stands for another job. Use a new key.")
                 return found
-            if isinstance(ask, GenerateAsk | EvaluateAsk):
-                self.folder.find_upload(ask.upload)
+            for name in uploads_of(ask):
+                self.folder.find_upload(name)
             if len(self._waiting) >= self.limits.waiting:
                 mean = sum(self._took) / len(self._took) if self._took else 10.0
                 raise QueueFull(len(self._waiting), max(1, math.ceil(mean)))
@@ -151,13 +160,14 @@ class JobQueue:
 
     def remove_uploads(self) -> None:
         with self._changed:
-            waiting = [job.ask.get("upload", "") for job in self._jobs.values() if not job.is_over]
+            asked = [read_ask(job.ask)[1] for job in self._jobs.values() if not job.is_over]
+            waiting = [name for ask in asked for name in uploads_of(ask)]
         self.folder.remove_uploads(self.limits.uploads, set(waiting))
 
     def _run_all(self) -> None:
         """The thread: whatever goes wrong with a job is the job's end and not the queue's."""
         while not self._closed:
-            worker = self._worker = self._worker or _Worker(self.runs)
+            worker = self._worker = self._worker or _Worker(self.runs, self.studies)
             try:
                 message = worker.receive(0.0)
             except EOFError:  # it died with nothing to do: another one, and not at once
@@ -199,8 +209,7 @@ class JobQueue:
                 self.ready = message
             elif isinstance(message, StepDone):
                 with self._changed:
-                    at = {"step": message.step, "steps": message.steps, "previews": message.previews}
-                    self._set(replace(self._jobs[record.id], **at))
+                    self._set(replace(self._jobs[record.id], **asdict(message)))
             elif isinstance(message, JobOutcome):
                 self._took.append(time.monotonic() - begun)
                 return message
@@ -217,12 +226,13 @@ class JobQueue:
 
     def _order(self, record: JobRecord) -> Order:
         _, ask = read_ask(record.ask)
-        out = self.folder.job_folder(record.id)
-        if not isinstance(ask, GenerateAsk | EvaluateAsk):
-            return Order(ask, out)
         if isinstance(ask, GenerateAsk) and ask.run not in self.runs:
             raise ValueError(f"The server has no run {ask.run!r} any more.")
-        return Order(ask, out, self.folder.upload_path(ask.upload), self.folder.find_upload(ask.upload).name)
+        given = {
+            name: GivenFile(self.folder.upload_path(name), self.folder.find_upload(name).name)
+            for name in uploads_of(ask)
+        }
+        return Order(ask, self.folder.job_folder(record.id), given)
 
     def _drop_worker(self, worker: _Worker) -> None:
         worker.end()
@@ -251,12 +261,12 @@ class JobQueue:
 class _Worker:
     """The process, from outside."""
 
-    def __init__(self, runs: Mapping[str, Path]) -> None:
+    def __init__(self, runs: Mapping[str, Path], studies: Mapping[str, Path]) -> None:
         context = multiprocessing.get_context("spawn")
         self.cancel = context.Event()
         self._line: Connection
         self._line, theirs = context.Pipe()
-        arguments = (theirs, self.cancel, dict(runs))
+        arguments = (theirs, self.cancel, dict(runs), dict(studies))
         self._process = context.Process(target=work, args=arguments, name="worldgen jobs", daemon=True)
         self._process.start()
         theirs.close()

@@ -19,8 +19,9 @@ _JOB = {
         "started": {"type": ["number", "null"]},
         "ended": {"type": ["number", "null"]},
         "step": {"type": "integer"},
-        "steps": {"type": "integer"},
+        "steps": {"type": "integer", "description": "0 where nobody knows how many there are."},
         "previews": {"type": "integer", "description": "Pictures shown so far; the last is preview.png."},
+        "preview_frames": {"type": "integer", "description": "Of the last one, side by side in it."},
         "error": {"type": "string", "description": "One sentence, where it failed."},
         "command": {"type": "string", "description": "The command line that repeats it."},
         "files": {"type": "array", "items": {"type": "string", "enum": [*RESULTS]}},
@@ -53,7 +54,7 @@ def openapi_document() -> dict[str, Any]:
     anything = _content({"type": "object"})
     paths = {
         "/api/about": {"get": _does("Version, runs, families of scenes, limits.", anything)},
-        "/api/runs": {"get": _does("The runs that the server was started with.", anything)},
+        "/api/runs": {"get": _does("The runs and studies that the server was started with.", anything)},
         "/api/uploads": {
             "post": {
                 **_does("Upload a picture or video: the file itself is the body.", anything, "201"),

@@ -27,6 +27,7 @@ def serve(
     browser: bool,
     token: str | None,
     limits: ServerLimits | None = None,
+    studies: Sequence[Path] = (),
 ) -> None:
     """Serve until interrupted.
 
@@ -38,6 +39,7 @@ def serve(
         browser: Open the page once it answers.
         token: What each request must bring, where there is one.
         limits: What the server takes on; the usual when None.
+        studies: Folders of `worldgen ablate`, to be looked at.
 
     Raises:
         FileNotFoundError: No such run.
@@ -51,12 +53,12 @@ def serve(
         raise ValueError("worldgen serve needs its extra: pip install 'worldgen[page]'") from None
     if token is not None and not (token and token.isascii() and token.isalnum()):
         raise ValueError("--token must be letters and digits, so that it fits in an address.")
-    named = name_runs(runs or [SHIPPED])
+    named, looked_at = name_runs(runs or [SHIPPED]), name_studies(studies)
     folder = ServerFolder(out)
     with folder.locked(), open_port(port) as door:
         remove_partials(folder)
         port = door.getsockname()[1]
-        app = make_app(JobQueue(folder, named, limits or ServerLimits()), port, token)
+        app = make_app(JobQueue(folder, named, limits or ServerLimits(), looked_at), port, token)
         address = f"http://{ADDRESS}:{port}/" + (f"?{urlencode({'token': token})}" if token else "")
         config = uvicorn.Config(
             app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2
@@ -74,17 +76,30 @@ def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
     Raises:
         FileNotFoundError: No run there.
     """
-    named: dict[str, Path] = {}
     for run in runs:
         if not (run / "config.yaml").is_file():
             raise FileNotFoundError(
                 f"{run} must be a run folder, with a config.yaml; it is none. Check the path."
             )
-        parts = run.resolve().parts
+    return _name_folders(runs)
+
+
+def name_studies(studies: Sequence[Path]) -> dict[str, Path]:
+    """As `name_runs`; FileNotFoundError where there is no folder."""
+    for study in studies:
+        if not study.is_dir():
+            raise FileNotFoundError(f"{study} must be the folder of a study; it is none. Check the path.")
+    return _name_folders(studies)
+
+
+def _name_folders(folders: Sequence[Path]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for folder in folders:
+        parts = folder.resolve().parts
         names = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
         name = next((name for name in names if name not in named), None)
-        if name is not None and run.resolve() not in [other.resolve() for other in named.values()]:
-            named[name] = run
+        if name is not None and folder.resolve() not in [other.resolve() for other in named.values()]:
+            named[name] = folder
     return named
 
 

@@ -5,39 +5,29 @@ It gets an ask, and sends back what happens. It has no way to the client and kno
 
 from __future__ import annotations
 
-import json
-import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldgen.server.asks import Ask, EvaluateAsk, GenerateAsk, SimulateAsk
+from worldgen.server.asks import EvaluateAsk, GenerateAsk, SimulateAsk
+from worldgen.server.browsing import run_row, study_row
+from worldgen.server.folder import CLIP, CLIP_JSON, PREVIEW, REPORT, SOUND, TRACK_TABLE, TRACKS
+from worldgen.server.judging import judge, require_modest
+from worldgen.server.orders import Order, command_of, name_files, request_of
 
 if TYPE_CHECKING:
-    from worldgen.model import WorldModel
-    from worldgen.types import Clip, PhysicsReport
+    from torch import Tensor
 
-MOST_PIXELS = 4096 * 2304
-"""Of a frame: a 4k one and a little more."""
+    from worldgen.model import WorldModel
+
 _PREVIEW_SECONDS = 0.7
+_BEAT_SECONDS = 0.2
 _UPSCALE, _SMALL = 4, 64
 """Times that frames are enlarged of so many rows at most."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """A job for the worker."""
-
-    ask: Ask
-    out: Path
-    """Folder of its results."""
-    upload: Path | None = None
-    name: str = ""
-    """Of the upload, as the client knows it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +36,7 @@ class Ready:
 
     runs: tuple[dict[str, Any], ...]
     families: tuple[str, ...]
+    studies: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,10 @@ class StepDone:
 
     step: int
     steps: int
+    """0 where nobody knows how many there are."""
     previews: int
+    preview_frames: int = 0
+    """Of the last preview, which lie side by side in it."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +66,19 @@ class _CanceledError(Exception):
     pass
 
 
-def work(orders: Connection, cancel: Event, runs: dict[str, Path]) -> None:
+def work(orders: Connection, cancel: Event, runs: dict[str, Path], studies: dict[str, Path]) -> None:
     """Do what is ordered until the server closes the line.
 
     Args:
         orders: Orders come here, and what happens goes back.
         cancel: Set where the current order is no longer wanted.
         runs: Folders of runs, by the names that clients know.
+        studies: Folders of studies, by theirs.
     """
     from worldgen.data.workers import die_with_parent
 
     die_with_parent()
-    bench = _Bench(runs, cancel, orders.send)
+    bench = _Bench(runs, studies, cancel, orders.send)
     orders.send(bench.ready())
     while True:
         try:
@@ -97,7 +92,12 @@ def work(orders: Connection, cancel: Event, runs: dict[str, Path]) -> None:
         except (ValueError, OSError) as error:
             outcome = JobOutcome(error=bench.say(error, order))
         except Exception as error:  # ours: the client is told, and the next job runs
-            print(f"worldgen serve: {type(error).__name__} in a job: {error}", flush=True)
+            place = error.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            where = "" if place is None else f" ({place.tb_frame.f_code.co_name}, line {place.tb_lineno})"
+            # Its sentence may hold what the client wrote, and logs hold none of that.
+            print(f"worldgen serve: {type(error).__name__} in a job{where}.", flush=True)
             outcome = JobOutcome(error=f"The job met an error of worldgen's own ({type(error).__name__}).")
         orders.send(outcome)
         orders.send(bench.ready())
@@ -106,36 +106,29 @@ def work(orders: Connection, cancel: Event, runs: dict[str, Path]) -> None:
 class _Bench:
     """One model in memory, and what is done with it."""
 
-    def __init__(self, runs: dict[str, Path], cancel: Event, send: Callable[[object], None]) -> None:
-        self._runs, self._cancel, self._send = runs, cancel, send
+    def __init__(
+        self,
+        runs: dict[str, Path],
+        studies: dict[str, Path],
+        cancel: Event,
+        send: Callable[[object], None],
+    ) -> None:
+        self._runs, self._studies, self._cancel, self._send = runs, studies, cancel, send
         self._open: tuple[str, WorldModel] | None = None
 
     def ready(self) -> Ready:
-        from worldgen.runs.listing import read_run
         from worldgen.simulation.scenes.families import FAMILIES
 
-        rows = []
-        for name, folder in self._runs.items():
-            row = read_run(folder, name)
-            gone = "" if folder.is_dir() else "The folder is gone."
-            numbers = {key: float(value) for key, value in row.measures.items() if value == value}
-            rows.append(
-                {
-                    "name": name,
-                    "state": "gone" if gone else row.state,
-                    "step": row.step,
-                    "seconds": row.seconds,
-                    "measures": numbers,
-                    "problem": gone or row.problem.replace(str(folder), name),
-                }
-            )
-        return Ready(tuple(rows), tuple(FAMILIES))
+        runs = tuple(run_row(folder, name) for name, folder in self._runs.items())
+        return Ready(runs, tuple(FAMILIES), tuple(study_row(at, name) for name, at in self._studies.items()))
 
     def run(self, order: Order) -> JobOutcome:
+        for given in order.given.values():
+            require_modest(given.path)
         if isinstance(order.ask, GenerateAsk):
             return self._generate(order.ask, order)
         if isinstance(order.ask, EvaluateAsk):
-            return self._evaluate(order)
+            return self._evaluate(order.ask, order)
         return self._simulate(order.ask, order)
 
     def say(self, error: Exception, order: Order) -> str:
@@ -143,76 +136,102 @@ class _Bench:
         text = " ".join(str(error).split())
         if isinstance(error, OSError) and error.strerror:
             text = f"A file could not be read or written ({error.strerror})."
+        return self._named(text, order)[:600]
+
+    def _named(self, text: str, order: Order) -> str:
+        files = [(given.path, given.name) for given in order.given.values()]
         for path, name in (
-            (order.upload, order.name),
+            *files,
             (order.out, "the job's folder"),
-            *((folder, name) for name, folder in self._runs.items()),
+            *((at, n) for n, at in self._runs.items()),
         ):
-            for spelled in () if path is None else (str(path.absolute()), str(path)):
+            for spelled in (str(path.absolute()), str(path)):
                 text = text.replace(spelled, name)
-        return text.replace(order.upload.name, order.name)[:600] if order.upload else text[:600]
+        for path, name in files:
+            text = text.replace(path.name, name).replace(path.stem, name)
+        return text
 
     def _generate(self, ask: GenerateAsk, order: Order) -> JobOutcome:
-        from worldgen.api import read_video
-        from worldgen.data.media import write_video
+        from worldgen.generation.generate import generate_by
 
-        assert order.upload is not None
-        require_modest(order.upload)
-        model = self._model(ask.run)
+        model, begun, notes = self._model(ask.run), time.monotonic(), []
         if ask.prompt and model.conditioner.text is None:
             raise ValueError(f"{ask.run} was trained without text and reads no prompt. Leave it empty.")
-        size, fps = shape_of(self._runs[ask.run], ask.run)
-        both = [("clip.mp4", ask.prompt)]
-        if ask.without_prompt and ask.prompt:
-            both.append(("without_prompt.mp4", ""))
-        steps, begun = model.sampler.steps * len(both), time.monotonic()
-        shown = 0
-        for turn, (name, prompt) in enumerate(both):
-            context = read_video(order.upload, prompt, size, ask.context_frames, fps)
-            decode = None
-            for step, decode in enumerate(model.generate_steps(context, ask.frames, ask.seed), 1):
-                if self._cancel.is_set():
-                    raise _CanceledError
-                last = step == model.sampler.steps
-                if turn == 0 and not last and time.monotonic() - begun > _PREVIEW_SECONDS * (shown + 1):
-                    _write_strip(order.out / "preview.png", decode())
-                    shown += 1
-                self._send(StepDone(turn * model.sampler.steps + step, steps, shown))
-            assert decode is not None
-            write_video(order.out / name, decode().frames[0], fps, upscale=_UPSCALE if size <= _SMALL else 1)
-        result: dict[str, Any] = {"frames": ask.frames, "fps": fps, "seconds": time.monotonic() - begun}
-        files = tuple(name for name, _ in both)
-        if ask.judge:
-            result |= _judge(order.out / "clip.mp4", order.out, "clip")
-            files += ("report.json",) if "checks" in result else ()
-        command = command_of(ask, self._runs[ask.run], order.name, size, fps)
-        return JobOutcome(files=files, command=command, result=result)
+        request, shown = request_of(order, self._runs[ask.run]), StepDone(0, 0, 0)
 
-    def _evaluate(self, order: Order) -> JobOutcome:
-        assert order.upload is not None
-        require_modest(order.upload)
-        result = _judge(order.upload, order.out, order.name)
-        if "refused" in result:
-            return JobOutcome(error=result["refused"].replace(order.upload.name, order.name))
+        def told(done: int, steps: int, decode: Callable[[], Tensor]) -> None:
+            nonlocal shown
+            self._heed()
+            previews, frames = shown.previews, shown.preview_frames
+            if done < steps and time.monotonic() - begun > _PREVIEW_SECONDS * (previews + 1):
+                made = decode()[0]
+                _write_strip(order.out / PREVIEW, made)
+                previews, frames = previews + 1, len(made)
+            shown = StepDone(done, steps, previews, frames)
+            self._send(shown)
+
+        (made,) = generate_by(model, request, order.out / CLIP, notes.append, told, keep=True)
+        name_files(order.out / CLIP_JSON, order)
+        assert made.clip is not None
+        files, fps = [CLIP, CLIP_JSON], float(made.clip.fps[0])
+        result: dict[str, Any] = {"frames": made.frames, "fps": fps, "sha256": made.digest, "seed": made.seed}
+        result |= {"seconds": time.monotonic() - begun, "slots": [*model.conditioner.present]}
+        result["notes"] = [self._named(note, order) for note in notes]
+        if ask.sound or ask.speech:
+            from worldgen.evaluation.soundtrack import Soundtrack, add_soundtrack
+
+            try:
+                add_soundtrack(
+                    order.out / CLIP, made.clip, Soundtrack(ask.speech or None, ask.sound, seed=ask.seed)
+                )
+            except ValueError as error:
+                result["notes"].append(self.say(error, order))
+            files += [SOUND] if (order.out / SOUND).is_file() else []
+        if ask.judge:
+            try:
+                result |= judge(order.out / CLIP, order.out, "clip", self._heed)
+                files += [REPORT, TRACKS]
+            except ValueError as error:
+                result["refused"] = self.say(error, order)
+        return JobOutcome(files=tuple(files), command=command_of(request, order), result=result)
+
+    def _evaluate(self, ask: EvaluateAsk, order: Order) -> JobOutcome:
+        given, count, last = order.given[ask.upload], 0, time.monotonic()
+
+        def beat() -> None:
+            nonlocal count, last
+            self._heed()
+            count += 1
+            if time.monotonic() - last > _BEAT_SECONDS:
+                self._send(StepDone(count, 0, 0))
+                last = time.monotonic()
+
+        result = judge(given.path, order.out, given.name, beat)
         command = "worldgen evaluate videos FOLDER --out report/"
-        return JobOutcome(files=("report.json",), command=command, result=result)
+        return JobOutcome(files=(REPORT, TRACKS), command=command, result=result)
 
     def _simulate(self, ask: SimulateAsk, order: Order) -> JobOutcome:
         from worldgen.api import simulate
         from worldgen.data.media import write_video
+        from worldgen.metrics.tracks.files import write_tracks
 
         clip = simulate(ask.family, ask.seed, ask.size, ask.frames, ask.fps)
         upscale = _UPSCALE if ask.size <= _SMALL else 1
-        write_video(order.out / "clip.mp4", clip.frames[0], ask.fps, upscale=upscale)
+        write_video(order.out / CLIP, clip.frames[0], ask.fps, upscale=upscale)
         assert clip.truth is not None
-        there = clip.truth.present[0].any(dim=0)
-        positions = clip.truth.position[0][:, there].tolist()  # (T, N, 3), m
-        result = {"prompt": clip.prompts[0], "frames": ask.frames, "fps": ask.fps, "positions": positions}
+        write_tracks(order.out / TRACK_TABLE, clip.truth)
+        write_tracks(order.out / TRACKS, clip.truth, clip.camera, ask.size, ask.size)
+        result = {"prompt": clip.prompts[0], "frames": ask.frames, "fps": ask.fps}
         command = (
             f"worldgen.simulate({ask.family!r}, seed={ask.seed}, size={ask.size}, frames={ask.frames}, "
             f"fps={ask.fps:g})"
         )
-        return JobOutcome(files=("clip.mp4",), command=command, result=result)
+        return JobOutcome(files=(CLIP, TRACK_TABLE, TRACKS), command=command, result=result)
+
+    def _heed(self) -> None:
+        """End the job where it is no longer wanted."""
+        if self._cancel.is_set():
+            raise _CanceledError
 
     def _model(self, name: str) -> WorldModel:
         from worldgen.runs.folder import open_run
@@ -226,106 +245,13 @@ class _Bench:
         return self._open[1]
 
 
-def shape_of(run: Path, name: str) -> tuple[int, float]:
-    """Rows (and columns), and frames per second, of the clips that a run was trained on.
-
-    Raises:
-        ValueError: They are not known, or not square.
-    """
-    from worldgen.runs.trained_on import read_training
-
-    trained = read_training(run)
-    if trained is None:
-        raise ValueError(
-            f"Nobody knows what size {name} was trained at. Use `worldgen generate --size --fps`."
-        )
-    if trained.height != trained.width:
-        raise ValueError(
-            f"The page makes square clips; {name} was trained on {trained.height} x {trained.width}. Use "
-            "`worldgen generate`."
-        )
-    return trained.height, trained.fps
-
-
-def command_of(ask: GenerateAsk, run: Path, name: str, size: int, fps: float) -> str:
-    """The command line that makes the same bits."""
-    words = [
-        "worldgen", "generate", str(run), "--prompt", ask.prompt, "--first-frames", name, "--out", "out.mp4",
-        "--seed", str(ask.seed), "--frames", str(ask.frames), "--context-frames", str(ask.context_frames),
-        "--size", str(size), "--fps", f"{fps:g}",
-    ]  # fmt: skip
-    return shlex.join(words)
-
-
-def require_modest(path: Path) -> None:
-    """Raise ValueError where a frame would take more memory than a stranger's file may."""
-    from PIL import Image
-
-    from worldgen.data.reading.decoding import choose_stream, open_container
-    from worldgen.data.reading.pictures import IMAGE_SUFFIXES
-
-    if path.suffix in IMAGE_SUFFIXES or path.suffix == ".gif":
-        try:
-            with Image.open(path) as picture:
-                width, height = picture.size
-        except (OSError, Image.DecompressionBombError, SyntaxError):
-            raise ValueError(f"{path.name} is no picture that can be read. Export it again.") from None
-    else:
-        from av.error import FFmpegError
-
-        try:
-            with open_container(str(path)) as container:
-                stream = choose_stream(container)
-                if stream is None or stream.codec_context is None:  # a stream of no known kind has no size
-                    raise ValueError(f"{path.name} has no picture that can be read. Export it again.")
-                width, height = stream.width, stream.height
-        except FFmpegError:
-            raise ValueError(f"{path.name} is no video that can be read. Export it again.") from None
-    if width * height > MOST_PIXELS:
-        raise ValueError(
-            f"{path.name} must have frames of at most {MOST_PIXELS:,} pixels, as 4096 x 2304 has; its are of "
-            f"{width} x {height}. Shrink it."
-        )
-
-
-def verdict_of(report: PhysicsReport) -> str:
-    """One sentence on the checks of a clip."""
-    from worldgen.metrics.checks.scoring import PASSING
-
-    applied = [check for check in report.checks if check.score is not None]
-    failed = [check.name.replace("_", " ") for check in applied if (check.score or 0.0) < PASSING]
-    silent = len(report.checks) - len(applied)
-    left = f" {silent} did not apply." if silent else ""
-    if not applied:
-        return f"Not judged: none of {silent} checks applies."
-    if not failed:
-        return f"Fails none of the {len(applied)} checks that apply.{left}"
-    return f"Fails {len(failed)} of the {len(applied)} checks that apply: {', '.join(failed)}.{left}"
-
-
-def _judge(path: Path, out: Path, name: str) -> dict[str, Any]:
-    """Verdict and checks of a video, or why there are none."""
-    from worldgen.api import evaluate_video
-    from worldgen.files import write_atomically
-
-    try:
-        report = evaluate_video(path)
-    except ValueError as error:
-        return {"refused": " ".join(str(error).split()).replace(str(path), name)}
-    checks = [asdict(check) for check in report.checks]
-    found = {"verdict": verdict_of(report), "source": report.source, "checks": checks}
-    write_atomically(out / "report.json", json.dumps({"clip": name, **found}, indent=1).encode())
-    return found
-
-
-def _write_strip(path: Path, clip: Clip) -> None:
-    """Frames side by side: the page plays them."""
+def _write_strip(path: Path, frames: Tensor) -> None:
+    """Frames (T 3 H W) side by side: the page plays them."""
     from PIL import Image
 
     from worldgen.files import atomic_path
 
-    frames = clip.frames[0]  # (T, 3, H, W)
     _, _, height, _ = frames.shape
     strip = frames.permute(2, 0, 3, 1).reshape(height, -1, 3)  # (H, T * W, 3)
     with atomic_path(path) as partial:
-        Image.fromarray((strip * 255).round().byte().cpu().numpy()).save(partial, format="PNG")
+        Image.fromarray((strip * 255).round().byte().numpy()).save(partial, format="PNG")

@@ -1,16 +1,23 @@
-"use strict";
-// Everything that is shown of a client's words goes in as text, never as HTML.
-const $ = (id) => document.getElementById(id);
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-const chosen = { generate: null, judge: null };  // {file} or {id, name}
-const running = { generate: null, judge: null };
-let about = { limits: { upload: 2e8 } };
+import { cell, checks, command, curves, download, downloads, fileOf, head, make, player, playStrip, readTracks, round, soft, table } from "/page/draw.js";
 
-function make(tag, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children.filter((child) => child !== null));
-  return element;
-}
+const $ = (id) => document.getElementById(id);
+const chosen = { generate: null, second: null, judge: null };  // {file} or {file, id}
+const running = { generate: null, judge: null };
+let about = { limits: { upload: 2e8 }, runs: [] };
+let rows = [];  // of runs
+
+// Each mode: its name, what its files are for (fields of the API), and what is asked for them.
+const MODES = [
+  ["Continue a picture or video", { upload: "Drop a picture or a video here, or choose one. The clip begins with it." }],
+  ["Extend a video", { after: "Drop the video to go on from. The result has it in front." }],
+  ["Lead up to a video", { before: "Drop the video to lead up to. The result has it behind." }],
+  ["In between two pictures", { upload: "Drop the picture or video that the clip begins with.", last_frames: "Drop the one that it ends with." }],
+  ["Join two videos", { after: "Drop the first video.", before: "Drop the second one. What lies between is made." }],
+  ["Edit a video", { edit: "Drop the video that is made anew.", keep: "A picture of its size, if a part is to stay: what is white in it stays." }],
+  ["Loop", { upload: "Drop a picture or a video. The clip begins with it, and its end meets it again." }],
+  ["Words alone", {}],
+];
+const [EDIT, LOOP] = [5, 6];
 
 async function ask(path, options) {
   let answer;
@@ -29,9 +36,9 @@ function submit(document_) {
   return ask("/api/jobs", { method: "POST", headers, body: JSON.stringify(document_) });
 }
 
-async function uploaded(kind) {
+async function uploaded(kind, missing) {
   const one = chosen[kind];
-  if (!one) throw new Error(kind === "judge" ? "Choose a video first." : "Choose a picture or a video first, or a simulated scene.");
+  if (!one) throw new Error(missing);
   if (one.id) return one.id;
   if (one.file.size > about.limits.upload) throw new Error(`${one.file.name} has ${(one.file.size / 1e6).toFixed(0)} MB; at most ${about.limits.upload / 1e6} are taken.`);
   const headers = { "Content-Type": "application/octet-stream" };
@@ -40,8 +47,8 @@ async function uploaded(kind) {
   return kept.id;
 }
 
-function say(kind, text, wrong) {
-  $(`${kind}-result`).replaceChildren(make("p", { className: wrong ? "wrong" : "soft", textContent: text }));
+function say(place, text, wrong) {
+  place.replaceChildren(make("p", { className: wrong ? "wrong" : "soft", textContent: text }));
 }
 
 // Follows a job until it is over; calls back at each change.
@@ -62,58 +69,38 @@ function follow(job, changed) {
   });
 }
 
-// Plays frames that lie side by side in one picture.
-function playStrip(canvas, address, count) {
-  const picture = new Image();
-  picture.onload = () => {
-    const side = picture.height;
-    canvas.width = canvas.height = side;
-    clearInterval(canvas.timer);
-    let frame = 0;
-    const draw = () => {
-      if (!canvas.isConnected) return clearInterval(canvas.timer);
-      canvas.getContext("2d").drawImage(picture, frame * side, 0, side, side, 0, 0, side, side);
-      frame = (frame + 1) % count;
-    };
-    draw();
-    if (!still.matches) canvas.timer = setInterval(draw, 40);
-  };
-  picture.src = address;
-}
-
-function showRunning(kind) {
+function showRunning(place) {
   const text = make("p", { className: "soft" });
   const bar = make("progress", {});
   const canvas = make("canvas", { hidden: true, title: "the clip while it is sampled" });
-  $(`${kind}-result`).replaceChildren(text, bar, make("figure", {}, canvas));
+  place.replaceChildren(text, bar, make("figure", {}, canvas));
   let shown = 0;
   return (job) => {
-    text.textContent = job.state === "waiting" ? `Waiting; place ${job.ahead} in the queue.` : job.steps ? `Step ${job.step} of ${job.steps}` : "Running; the model is loaded first.";
+    const steps = job.steps ? `Step ${job.step} of ${job.steps}` : job.step ? `${job.step} frames looked at` : "Running; what it needs is loaded first.";
+    text.textContent = job.state === "waiting" ? `Waiting; place ${job.ahead} in the queue.` : steps;
     if (job.steps) { bar.max = job.steps; bar.value = job.step; }
     if (job.previews > shown) {
       shown = job.previews;
       canvas.hidden = false;
-      playStrip(canvas, `/api/jobs/${job.id}/files/preview.png?${shown}`, job.ask.frames);
+      playStrip(canvas, `${fileOf(job, "preview.png")}?${shown}`, job.preview_frames);
     }
   };
 }
 
-async function run(kind, document_, show) {
+async function run(kind, document_, show, place = $(`${kind}-result`)) {
   const cancel = $(`${kind}-cancel`);
-  const form = $(`${kind}-form`);
-  const button = form.querySelector("[type=submit]");
+  const button = $(`${kind}-form`).querySelector("[type=submit]");
   button.disabled = true;
   try {
-    say(kind, "Uploading");
-    const asked = await document_();
-    const job = await submit(asked);
+    say(place, "Uploading");
+    const job = await submit(await document_());
     running[kind] = job.id;
     cancel.hidden = false;
-    const over = await follow(job, showRunning(kind));
-    if (over.state === "done") show(over);
-    else say(kind, over.state === "canceled" ? "Canceled." : over.error, over.state !== "canceled");
+    const over = await follow(job, showRunning(place));
+    if (over.state === "done") await show(over);
+    else say(place, over.state === "canceled" ? "Canceled." : over.error, over.state !== "canceled");
   } catch (error) {
-    say(kind, error.message, true);
+    say(place, error.message, true);
   } finally {
     running[kind] = null;
     cancel.hidden = true;
@@ -121,91 +108,156 @@ async function run(kind, document_, show) {
   }
 }
 
-function player(job, name, caption) {
-  const video = make("video", { src: `/api/jobs/${job.id}/files/${name}`, controls: true, loop: true, muted: true, autoplay: !still.matches, playsInline: true });
-  return make("figure", {}, video, make("figcaption", { textContent: caption }));
+const tracksOf = async (job) => (job.files.includes("tracks.json") ? readTracks(await ask(fileOf(job, "tracks.json"))) : null);
+const NAMES = { text: "the words", video: "the video encoder", multimodal: "the multimodal encoder" };
+
+function captionOf(job) {
+  const without = job.ask.without.map((slot) => NAMES[slot]).join(" and ");
+  return `seed ${job.ask.seed}${without ? `, without ${without}` : job.ask.prompt ? ", with the words" : ""}`;
 }
 
-function download(job, name, text) {
-  return make("a", { href: `/api/jobs/${job.id}/files/${name}`, download: name, textContent: text });
+async function showGenerated(job) {
+  const stage = make("div", { className: "stage" });
+  const tracks = await tracksOf(job);
+  const plots = tracks && tracks.objects.length ? curves(tracks) : null;
+  stage.append(player(fileOf(job, "clip.mp4"), captionOf(job), tracks, (frame) => plots && plots.at(frame), job.files.includes("clip.wav")));
+  const { result } = job;
+  $("generate-result").replaceChildren(...[
+    result.verdict ? make("p", { className: "said", textContent: result.verdict }) : null,
+    result.refused ? soft(`Not judged: ${result.refused}`) : null,
+    stage, flips(job, stage), plots && plots.element, downloads(job),
+    soft(`${result.frames} frames in ${result.seconds.toFixed(1)} s. The same from a shell, in the folder of the files:`), command(job.command),
+    ...result.notes.map(soft), result.checks ? checks(result) : null,
+  ].filter((part) => part));
 }
 
-function table(heads, rows) {
-  const head = make("tr", {}, ...heads.map((text) => make("th", { textContent: text, scope: "col" })));
-  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
-}
-
-function checks(result) {
-  const rows = result.checks.map((check) => {
-    const name = make("th", { scope: "row", textContent: check.name.replaceAll("_", " ") });
-    if (check.value === null) return make("tr", {}, name, make("td", { colSpan: 3, className: "soft", textContent: `does not apply: ${check.note}` }));
-    const limit = `${check.passes === "below" ? "at most" : "at least"} ${Number(check.limit.toPrecision(4))}`;
-    const score = make("td", { className: check.score < 0.5 ? "number low" : "number", textContent: check.score.toFixed(2) + (check.score < 0.5 ? " fails" : "") });
-    return make("tr", {}, name, make("td", { className: "number", textContent: `${Number(check.value.toPrecision(4))} ${check.unit}` }), make("td", { textContent: limit }), score);
+// The same seed with a condition left out, by one click, beside the clip.
+function flips(job, stage) {
+  const slots = job.result.slots.filter((slot) => !job.ask.without.includes(slot) && (slot !== "text" || job.ask.prompt));
+  if (!slots.length) return null;
+  const buttons = slots.map((slot) => {
+    const button = make("button", { type: "button", className: "plain", textContent: `without ${NAMES[slot]}` });
+    button.dataset.without = slot;
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      const place = make("div", { className: "beside" });
+      stage.append(place);
+      const one = async () => ({ ...job.ask, without: [...job.ask.without, slot] });
+      await run("generate", one, async (other) => {
+        const verdict = other.result.verdict ? soft(other.result.verdict) : null;
+        const rest = make("details", {}, make("summary", { textContent: "its command and files" }), command(other.command), downloads(other));
+        place.replaceChildren(player(fileOf(other, "clip.mp4"), captionOf(other), await tracksOf(other)), ...[verdict, rest].filter((part) => part));
+        const films = [...stage.querySelectorAll("video")];
+        films.forEach((film) => { film.currentTime = 0; });
+      }, place);
+      button.disabled = false;
+    });
+    return button;
   });
-  return make("div", { className: "scroll" }, table(["check", "value", "limit", "score"], rows));
+  return make("p", { className: "flips" }, make("span", { className: "soft", textContent: "The same seed" }), ...buttons);
 }
 
-function showGenerated(job) {
-  const parts = [];
-  if (job.result.verdict) parts.push(make("p", { className: "said", textContent: job.result.verdict }));
-  if (job.result.refused) parts.push(make("p", { className: "soft", textContent: `Not judged: ${job.result.refused}` }));
-  const prompt = job.ask.prompt;
-  const stage = make("div", { className: "stage" }, player(job, "clip.mp4", prompt ? `seed ${job.ask.seed}, with the words` : `seed ${job.ask.seed}`));
-  if (job.files.includes("without_prompt.mp4")) stage.append(player(job, "without_prompt.mp4", `seed ${job.ask.seed}, without the words`));
-  parts.push(stage);
-  const links = make("p", { className: "downloads" }, download(job, "clip.mp4", "mp4"), download(job, "job.json", "json"));
-  if (job.files.includes("report.json")) links.append(download(job, "report.json", "report"));
-  parts.push(links, make("p", { className: "soft", textContent: `${job.result.frames} frames in ${job.result.seconds.toFixed(1)} s. The same from a shell, in the folder of the file:` }), make("pre", { tabIndex: 0, textContent: job.command }));
-  if (job.result.checks) parts.push(checks(job.result));
-  $("generate-result").replaceChildren(...parts);
+async function showJudged(job) {
+  const tracks = await tracksOf(job);
+  const plots = tracks && tracks.objects.length ? curves(tracks) : null;
+  const film = player(URL.createObjectURL(chosen.judge.file), "what was tracked is drawn on it", tracks, (frame) => plots && plots.at(frame));
+  $("judge-result").replaceChildren(...[
+    make("p", { className: "said", textContent: job.result.verdict }), make("div", { className: "stage" }, film), plots && plots.element,
+    checks(job.result), downloads(job), soft("A low score means that a law was broken or that tracking failed: look at the video before you believe it."),
+  ].filter((part) => part));
 }
 
-function showJudged(job) {
-  $("judge-result").replaceChildren(
-    make("p", { className: "said", textContent: job.result.verdict }), checks(job.result),
-    make("p", { className: "downloads" }, download(job, "report.json", "json")),
-    make("p", { className: "soft", textContent: "A low score means that a law was broken or that tracking failed: look at the video before you believe it." }));
+function choose(kind, file) {
+  chosen[kind] = file ? { file } : null;
+  $(`${kind}-chosen`).textContent = file ? file.name : "";
 }
 
-function choose(kind, one) {
-  chosen[kind] = one;
-  $(`${kind}-chosen`).textContent = one ? one.name || one.file.name : "";
-}
-
-for (const kind of ["generate", "judge"]) {
+for (const kind of ["generate", "second", "judge"]) {
   const drop = $(`${kind}-drop`);
-  $(`${kind}-file`).addEventListener("change", (event) => { if (event.target.files[0]) choose(kind, { file: event.target.files[0] }); });
+  $(`${kind}-file`).addEventListener("change", (event) => { if (event.target.files[0]) choose(kind, event.target.files[0]); });
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer.files[0]) choose(kind, { file: event.dataTransfer.files[0] });
+    if (event.dataTransfer.files[0]) choose(kind, event.dataTransfer.files[0]);
   });
+}
+for (const kind of ["generate", "judge"]) {
   $(`${kind}-cancel`).addEventListener("click", () => {
-    if (running[kind]) ask(`/api/jobs/${running[kind]}/cancel`, { method: "POST" }).catch((error) => say(kind, error.message, true));
+    if (running[kind]) ask(`/api/jobs/${running[kind]}/cancel`, { method: "POST" }).catch((error) => say($(`${kind}-result`), error.message, true));
   });
+}
+
+function showMode() {
+  const texts = Object.values(MODES[$("mode").value][1]);
+  [["generate", 0], ["second", 1]].forEach(([kind, place]) => {
+    $(`${kind}-drop`).hidden = !texts[place];
+    $(`${kind}-what`).textContent = texts[place] ?? "";
+  });
+  $("scenes").hidden = !texts.length;
+  $("strength-label").hidden = Number($("mode").value) !== EDIT;
+}
+$("mode").append(...MODES.map(([name], place) => make("option", { textContent: name, value: place })));
+$("mode").addEventListener("change", showMode);
+showMode();
+
+function showValue(id, text) {
+  const show = () => { $(`${id}-value`).textContent = text($(id).value); };
+  $(id).addEventListener("input", show);
+  show();
+  return show;
+}
+const ownSteps = () => rows.find((row) => row.name === $("run").value)?.steps;
+const showSteps = showValue("steps", (value) => (Number(value) ? value : `as the run says${ownSteps() ? ` (${ownSteps()})` : ""}`));
+for (const id of ["strength", "draws", "dynamics"]) showValue(id, (value) => value);
+
+function showSliders() {
+  const slots = rows.find((row) => row.name === $("run").value)?.slots ?? [];
+  $("guidance").replaceChildren(...slots.map((slot) => {
+    const value = make("output", { textContent: "1" });
+    const slider = make("input", { type: "range", id: `guidance-${slot}`, min: 0, max: 8, step: 0.25, value: 1 });
+    slider.addEventListener("input", () => { value.textContent = slider.value; });
+    return make("label", {}, `Guidance of ${NAMES[slot]} `, value, slider);
+  }));
+  showSteps();
+}
+$("run").addEventListener("change", showSliders);
+
+async function generateAsk() {
+  const mode = Number($("mode").value);
+  const wanted = Object.entries(MODES[mode][1]);
+  const given = {};
+  for (const [place, [name, text]] of wanted.entries()) {
+    const kind = ["generate", "second"][place];
+    if (name === "keep" && !chosen.second) continue;
+    given[name] = await uploaded(kind, place ? `A second file is wanted. ${text}` : "Choose a picture or a video first, or film a simulated scene.");
+  }
+  const guidance = {};
+  for (const slider of $("guidance").querySelectorAll("input")) if (slider.value !== "1") guidance[slider.id.slice(9)] = Number(slider.value);
+  return {
+    kind: "generate", run: $("run").value, prompt: $("prompt").value.trim(), seed: Number($("seed").value), frames: Number($("frames").value),
+    context_frames: Number($("context").value), steps: Number($("steps").value) || null, guidance, negative: $("negative").value.trim(),
+    best_of: Number($("draws").value), physics_guidance: Number($("dynamics").value), loop: mode === LOOP, strength: Number($("strength").value), sound: $("sound").checked, speech: $("speech").value.trim(), judge: $("judged").checked, ...given,
+  };
 }
 
 $("generate-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  run("generate", async () => ({
-    kind: "generate", run: $("run").value, upload: await uploaded("generate"), prompt: $("prompt").value.trim(),
-    seed: Number($("seed").value), frames: Number($("frames").value), context_frames: Number($("context").value),
-    without_prompt: $("without").checked, judge: $("judged").checked,
-  }), showGenerated);
+  run("generate", generateAsk, showGenerated);
 });
 $("judge-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  run("judge", async () => ({ kind: "evaluate", upload: await uploaded("judge") }), showJudged);
+  run("judge", async () => ({ kind: "evaluate", upload: await uploaded("judge", "Choose a video first.") }), showJudged);
 });
 $("scene").addEventListener("click", () => {
-  run("generate", async () => ({ kind: "simulate", family: $("family").value, seed: Number($("seed").value) }), async (job) => {
-    const file = await (await fetch(`/api/jobs/${job.id}/files/clip.mp4`)).blob();
-    choose("generate", { file: new File([file], `${job.ask.family}-${job.ask.seed}.mp4`) });
+  const asked = async () => ({ kind: "simulate", family: $("family").value, seed: Number($("seed").value) });
+  run("generate", asked, async (job) => {
+    const film = await (await fetch(fileOf(job, "clip.mp4"))).blob();
+    choose("generate", new File([film], `${job.ask.family}-${job.ask.seed}.mp4`));
     $("prompt").value = job.result.prompt;
-    $("generate-result").replaceChildren(make("div", { className: "stage" }, player(job, "clip.mp4", "the simulated scene; its first frames are continued")));
+    const tracks = await tracksOf(job);
+    $("generate-result").replaceChildren(make("div", { className: "stage" }, player(fileOf(job, "clip.mp4"), "the simulated scene, with its true tracks", tracks)), downloads(job));
   });
 });
 
@@ -231,31 +283,67 @@ tabs.forEach((tab, place) => {
   });
 });
 
+function compareRuns() {
+  const marked = rows.filter((row) => $("run-table").querySelector(`input[value="${CSS.escape(row.name)}"]`)?.checked);
+  if (marked.length < 2) return $("run-comparison").replaceChildren();
+  const all = (part) => [...new Set(marked.flatMap((row) => Object.keys(row[part])))];
+  const lines = (part, names, text) => names.map((name) => make("tr", {}, head(name), ...marked.map((row) => cell(name in row[part] ? text(row[part][name]) : "not set"))));
+  const differing = all("config").filter((key) => new Set(marked.map((row) => JSON.stringify(row.config[key]))).size > 1);
+  const shown = [...lines("measures", all("measures"), round), ...lines("config", differing, (value) => (value === null ? "off" : String(value)))];
+  $("run-comparison").replaceChildren(soft(`Measures, and the ${differing.length} keys of the configs that differ.`), table(["", ...marked.map((row) => row.name)], shown));
+}
+
+function showStudy(study) {
+  if (study.problem) return make("div", {}, soft(`${study.name}: ${study.problem}`));
+  const number = (text) => (text === "" || text === undefined ? "" : round(text));
+  const names = [...new Set(study.rows.map((row) => row.measure))];
+  const choice = make("select", { ariaLabel: `measure of ${study.name}` }, ...names.map((name) => make("option", { textContent: name })));
+  const place = make("div", {});
+  const show = () => {
+    const lines = study.rows.filter((row) => row.measure === choice.value).map((row) => make("tr", {}, head(row.arm), cell(`${number(row.mean)} ${row.unit ?? ""}`), cell(row.change ? `${number(row.change)} [${number(row.low)}, ${number(row.high)}]` : "the base"), cell(row.verdict)));
+    place.replaceChildren(table(["arm", "mean", "change against the base, 95 %", "verdict"], lines));
+  };
+  choice.addEventListener("change", show);
+  show();
+  return make("div", {}, make("p", { className: "or" }, study.name, choice), place);
+}
+
+function runLine(row) {
+  const box = make("input", { type: "checkbox", value: row.name, ariaLabel: `compare ${row.name}` });
+  box.addEventListener("change", compareRuns);
+  const measures = Object.entries(row.measures ?? {}).map(([name, value]) => `${name} ${round(value)}`).join(", ");
+  return make("tr", {}, make("td", {}, box), head(row.name), cell(row.problem ? `${row.state}: ${row.problem}` : row.state), cell(row.step), cell(measures || "none"));
+}
+
+function jobLine(job) {
+  const files = make("td", {}, make("span", { className: "downloads" }, ...job.files.map((name) => download(job, name, name))));
+  const what = `${job.ask.kind} ${job.ask.prompt ?? job.ask.family ?? ""}`;
+  const told = job.error || job.result.verdict || (job.state === "running" && job.steps ? `step ${job.step} of ${job.steps}` : "");
+  return make("tr", {}, cell(new Date(job.created * 1000).toLocaleString()), cell(what), cell(job.state, job.state === "failed" ? "low" : ""), cell(told), files);
+}
+
 async function showRuns() {
   try {
-    const [{ runs }, { jobs }] = await Promise.all([ask("/api/runs"), ask("/api/jobs")]);
-    $("run-table").replaceChildren(table(["run", "state", "step", "measures"], runs.map((row) => {
-      const measures = Object.entries(row.measures || {}).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(", ");
-      return make("tr", {}, make("th", { scope: "row", textContent: row.name }), make("td", { textContent: row.problem ? `${row.state}: ${row.problem}` : row.state }), make("td", { textContent: row.step ?? "" }), make("td", { textContent: measures || "none" }));
-    })));
-    $("job-table").replaceChildren(jobs.length ? table(["when", "what", "state", "", ""], jobs.map((job) => {
-      const links = make("td", {}, ...job.files.map((name) => make("span", {}, download(job, name, name), " ")));
-      const what = `${job.ask.kind} ${job.ask.prompt ?? job.ask.family ?? ""}`;
-      const told = job.error || job.result.verdict || (job.state === "running" && job.steps ? `step ${job.step} of ${job.steps}` : "");
-      return make("tr", {}, make("td", { textContent: new Date(job.created * 1000).toLocaleString() }), make("td", { textContent: what }), make("td", { className: job.state === "failed" ? "low" : "", textContent: job.state }), make("td", { textContent: told }), links);
-    })) : make("p", { className: "soft", textContent: "None yet." }));
+    const [found, { jobs }] = await Promise.all([ask("/api/runs"), ask("/api/jobs")]);
+    rows = found.runs;
+    $("run-table").replaceChildren(table(["", "run", "state", "step", "measures"], rows.map(runLine)));
+    compareRuns();
+    $("study-table").replaceChildren(...(found.studies.length ? found.studies.map(showStudy) : [soft("None. Start the server with --studies FOLDER to see those of worldgen ablate.")]));
+    $("job-table").replaceChildren(jobs.length ? table(["when", "what", "state", "", "files"], jobs.map(jobLine)) : soft("None yet."));
   } catch (error) {
-    $("run-table").replaceChildren(make("p", { className: "wrong", textContent: error.message }));
+    say($("run-table"), error.message, true);
   }
 }
 
 async function begin() {
   try {
     about = await ask("/api/about");
-    $("run").replaceChildren(...about.runs.map((name) => make("option", { textContent: name })));
+    if (!$("run").options.length) $("run").replaceChildren(...about.runs.map((name) => make("option", { textContent: name })));
     $("server").hidden = true;
     if (about.families.length) $("family").replaceChildren(...about.families.map((name) => make("option", { textContent: name })));
-    if (!about.ready) setTimeout(begin, 1000);  // families come with the worker
+    if (!about.ready) return setTimeout(begin, 1000);  // families and configs come with the worker
+    rows = (await ask("/api/runs")).runs;
+    showSliders();
   } catch (error) {
     $("server").hidden = false;
     $("server").textContent = error.message;
