@@ -20,7 +20,7 @@ FORBIDDEN = {
 }
 """Modules that a folder may not import, though its room may."""
 TESTS = PACKAGE.parent / "tests"
-OF_THE_WHOLE = {"test_readme.py", "test_configs.py", "test_rooms.py", "test_names.py"}
+OF_THE_WHOLE = {"test_readme.py", "test_configs.py", "test_rooms.py", "test_names.py", "test_docs.py"}
 """Tests of no single file, as those of ``tests/chains`` are."""
 
 

@@ -8,8 +8,10 @@ from PIL import Image
 from torch.testing import assert_close
 
 from worldgen.data.batching import stack_clips
+from worldgen.metrics.checks.scoring import blank, not_applicable
 from worldgen.shown import encode_png
 from worldgen.simulation.clips import simulate_clip
+from worldgen.study.ablation.tables import ResultRow, Results
 from worldgen.types import Check, PhysicsReport
 
 
@@ -66,3 +68,19 @@ def test_a_report_shows_every_check_and_why_one_does_not_apply():
     assert "<th>free_fall</th><td>0.02 of g</td><td>at most 0.1</td><td>0.90</td>" in shown
     assert "<td>3 radii</td><td>at least 1</td>" in shown
     assert "does not apply: masses &amp; floor unknown" in shown
+
+
+def test_why_a_check_does_not_apply_is_said_once():
+    check = not_applicable(blank("momentum", "", 0.1, ()), "nothing collides")
+    assert PhysicsReport("x", "truth", (check,))._repr_html_().count("does not apply") == 1
+
+
+def test_a_study_shows_each_arm_beside_the_base():
+    base = ResultRow("base", "error", "px", 2, 4, 0, 12.34, 12.0)
+    arm = ResultRow(
+        "<no>", "error", "px", 2, 4, 0, 11.0, 11.0, -1.34, -2.0, -0.5, 0.01, 0.02, verdict="better"
+    )
+    shown = Results("error", (base, arm), (), ())._repr_html_()
+    assert "<th>error</th><th>base</th><td>12.3 px</td><td></td>" in shown
+    row = "<th>&lt;no&gt;</th><td>11 px</td><td>-1.34 px</td><td>-2 .. -0.5</td><td>0.020</td><td>better</td>"
+    assert row in shown

@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worldgen.api import evaluate, evaluate_video, generate, read_video, simulate
+    from worldgen.data.shards.simulate import simulate_shards
     from worldgen.model import WorldModel
     from worldgen.runs.folder import open_run
+    from worldgen.study.ablation.ablate import ablate
     from worldgen.types import Check, Clip, PhysicsReport, Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
-    "Check", "Clip", "PhysicsReport", "Trajectory", "WorldModel", "evaluate", "evaluate_video", "generate",
-    "open_run", "read_video", "simulate",
+    "Check", "Clip", "PhysicsReport", "Trajectory", "WorldModel", "ablate", "evaluate", "evaluate_video",
+    "generate", "open_run", "read_video", "simulate", "simulate_shards",
 ]  # fmt: skip
 _PATHS = (
     "worldgen.api.evaluate", "worldgen.api.evaluate_video", "worldgen.api.generate",
-    "worldgen.api.read_video", "worldgen.api.simulate", "worldgen.model.WorldModel",
-    "worldgen.runs.folder.open_run", "worldgen.types.Check", "worldgen.types.Clip",
-    "worldgen.types.PhysicsReport", "worldgen.types.Trajectory",
+    "worldgen.api.read_video", "worldgen.api.simulate", "worldgen.data.shards.simulate.simulate_shards",
+    "worldgen.model.WorldModel", "worldgen.runs.folder.open_run", "worldgen.study.ablation.ablate.ablate",
+    "worldgen.types.Check", "worldgen.types.Clip", "worldgen.types.PhysicsReport",
+    "worldgen.types.Trajectory",
 )  # fmt: skip
 
 

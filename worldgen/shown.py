@@ -1,4 +1,4 @@
-"""What a notebook shows of the types that flow: frames, tracks and checks as HTML."""
+"""What a notebook shows of the types that flow: frames, tracks, checks and studies as HTML."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ class ShownReport:
         rows = []
         for check in self.checks:
             if check.value is None:
-                rest = f'<td colspan="3">does not apply: {html.escape(check.note)}</td>'
+                why = check.note.removeprefix("does not apply: ")
+                rest = f'<td colspan="3">does not apply: {html.escape(why)}</td>'
             else:
                 sign = "at most" if check.passes == "below" else "at least"
                 rest = (
@@ -96,6 +97,27 @@ class ShownReport:
         head = "<tr><th>check</th><th>value</th><th>limit</th><th>score</th></tr>"
         title = f"{html.escape(self.clip)}, by {html.escape(self.source)}"
         return f"<table><caption>{title}</caption>{head}{''.join(rows)}</table>"
+
+
+class ShownResults:
+    """A row for each measure and arm of a study: mean, change against the base, interval, p, verdict."""
+
+    rows: tuple
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for row in self.rows:
+            unit = html.escape(row.unit)
+            mean = "no clip" if row.mean is None else f"{row.mean:.3g} {unit}"
+            change = "" if row.change is None else f"{row.change:+.3g} {unit}"
+            bounds = "" if row.low is None or row.high is None else f"{row.low:+.3g} .. {row.high:+.3g}"
+            p = "" if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
+            cells = (mean, change, bounds, p, html.escape(row.verdict))
+            names = f"<th>{html.escape(row.measure)}</th><th>{html.escape(row.arm)}</th>"
+            rows.append(f"<tr>{names}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+        columns = ("measure", "arm", "mean", "change", "95 % interval", "p (Holm)", "verdict")
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def encode_png(picture: Tensor) -> bytes:

@@ -20,7 +20,8 @@ from rich.table import Table
 from worldgen.data.engines.engine import Engine
 from worldgen.files import progress_bar, write_atomically
 from worldgen.study.ablation.cells import Cell, State, Study
-from worldgen.study.ablation.experiment import Budget, Experiment
+from worldgen.study.ablation.engines import open_engine
+from worldgen.study.ablation.experiment import Budget, Experiment, read_experiment
 from worldgen.study.ablation.page import write_page
 from worldgen.study.ablation.tables import Results, gather, write_tables
 from worldgen.study.ablation.work import STEP_FILE, Trial, run_cell, try_arm
@@ -31,9 +32,32 @@ _TRIED = 1000
 """Steps of the schedule of which a trial takes the first few, where the budget is in seconds."""
 
 
+def ablate(experiment: str | Path, out: str | Path | None = None, processes: int | None = None) -> Results:
+    """Every arm of a declared study, trained and evaluated with every seed, against its base.
+
+    What is done in the folder is kept, and what was stopped goes on; ``worldgen ablate`` writes the same one.
+
+    Args:
+        experiment: Yaml file that declares the study.
+        out: Folder of tables, page and cells; outputs/studies/NAME of the file when None.
+        processes: Cells side by side; one a core when None. With more than one, a script needs the usual
+            ``if __name__ == "__main__":``.
+
+    Raises:
+        FileNotFoundError: The file, or one that it names, is not there.
+        ValueError: It declares what cannot be meant; see `run_study`.
+    """
+    declared = read_experiment(Path(experiment))
+    folder = Path("outputs/studies") / Path(experiment).stem if out is None else Path(out)
+    engine = open_engine("processes", processes)
+    results = run_study(declared, folder, engine, dry_run=False, retry=False, renew=False)
+    assert results is not None
+    return results
+
+
 def run_study(
     experiment: Experiment, out: Path, engine: Engine, dry_run: bool, retry: bool, renew: bool
-) -> Path:
+) -> Results | None:
     """Run what of a study is not done yet, and write its tables and page.
 
     Args:
@@ -45,7 +69,7 @@ def run_study(
         renew: Run cells again of which config, code, data or weights changed; what they were is set aside.
 
     Returns:
-        The page.
+        What the finished cells say; None of a dry run.
 
     Raises:
         ValueError: An arm does not run, or does what the base does; a measure that nobody makes; another
@@ -66,7 +90,7 @@ def run_study(
         numbers = [number for number, state in enumerate(states) if state.word in wanted]
         _print_plan(study, cells, states, numbers, trials)
         if dry_run:
-            return out
+            return None
         write_atomically(out / _DECLARED, _declaration(experiment))
         if numbers:
             _run(study, cells, numbers, engine)
@@ -76,7 +100,7 @@ def run_study(
         page = write_page(study, results, trials, cells, states)
         _print_results(results, page)
         _require_finished(cells, states)
-    return page
+    return results
 
 
 def _run(study: Study, cells: Sequence[Cell], numbers: Sequence[int], engine: Engine) -> None:

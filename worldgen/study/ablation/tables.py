@@ -13,6 +13,7 @@ from worldgen.evaluation.compare import JudgedClips, read_report
 from worldgen.evaluation.outcomes import LOWER_IS_BETTER
 from worldgen.files import write_together
 from worldgen.report.write import escape_latex
+from worldgen.shown import ShownResults
 from worldgen.study.ablation.cells import REPORT, Cell, State, Study
 from worldgen.study.ablation.experiment import BASE
 from worldgen.study.statistics import CrossedDifference, compare_crossed, holm, verdict
@@ -66,7 +67,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(ShownResults):
     """All that the finished cells say."""
 
     primary: str
