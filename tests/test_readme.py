@@ -12,7 +12,8 @@ from worldgen.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = sorted((ROOT / "docs" / "commands").glob("*.md"))
+COMMAND_PAGES = sorted((ROOT / "docs" / "commands").glob("*.md"))
+PAGES = [*COMMAND_PAGES, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "how").glob("*.md"))]
 
 
 def lines_of(text: str) -> list[str]:
@@ -76,7 +77,7 @@ def test_the_readme_is_read_at_a_glance_and_every_command_has_its_page():
     assert len(README.splitlines()) <= 80
     table = (ROOT / "docs" / "commands" / "README.md").read_text()
     linked = {target for target in re.findall(r"\]\(([^)#]+)\)", table)}
-    assert linked == {page.name for page in PAGES} - {"README.md"}
+    assert linked == {page.name for page in COMMAND_PAGES} - {"README.md"}
     assert all(re.search(rf"\b{command}\b", table) for command in cli.COMMANDS)
 
 

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from worldgen.data.engines.engine import Engine
+from worldgen.data.engines.opening import open_engine
 from worldgen.files import progress_bar, write_atomically
 from worldgen.study.ablation.cells import Cell, State, Study
-from worldgen.study.ablation.engines import open_engine
 from worldgen.study.ablation.experiment import Budget, Experiment, read_experiment
 from worldgen.study.ablation.page import write_page
 from worldgen.study.ablation.tables import Results, gather, write_tables
@@ -49,7 +49,7 @@ def ablate(experiment: str | Path, out: str | Path | None = None, processes: int
     """
     declared = read_experiment(Path(experiment))
     folder = Path("outputs/studies") / Path(experiment).stem if out is None else Path(out)
-    engine = open_engine("processes", processes)
+    engine = open_engine("processes", processes, "worldgen.study.ablation.work")
     results = run_study(declared, folder, engine, dry_run=False, retry=False, renew=False)
     assert results is not None
     return results
