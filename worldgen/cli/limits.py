@@ -101,6 +101,7 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "noisy": (0, 1),
     "norm_groups": (1, 10**4),
     "DynamicsTask.noise": (0, 1000.0),
+    "DecoderTask.noise": (0, 1000.0),
     "BallForecast.noise": (0, 1000.0),
     "TrueStates.error": (0, 1000.0),
     "batch": (1, 10**6),

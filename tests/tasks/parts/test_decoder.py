@@ -75,6 +75,18 @@ def test_without_its_word_there_is_no_discriminator(truth):
             assert_close(gradient, wanted[name], atol=1e-7, rtol=1e-4)
 
 
+def test_noise_is_told_in_spreads_of_the_latent(truth, monkeypatch):
+    task, seen = make(adversarial=0.0, noise=0.5), []
+    task.codec.spread.copy_(torch.tensor([1.0, 1.0, 1.0, 4.0]))
+    reconstruct = task.codec.reconstruct
+    monkeypatch.setattr(task.codec, "reconstruct", lambda z: seen.append(z.detach()) or reconstruct(z))
+    for task.noise in (0.0, 0.5):
+        task.training_step(truth, 0)
+    off = (seen[1] - seen[0]).transpose(1, 2).flatten(2).std(dim=-1)  # (B, C)
+    assert_close(off[:, 3] / off[:, :3].mean(dim=1), torch.full((len(off),), 4.0), atol=0.6, rtol=0)
+    assert float(off[:, 0].min()) > 0 and float(off[:, 0].max()) < 0.55
+
+
 def test_the_discriminator_watches_time():
     """Frames in another order are another video to it, each as real as it was."""
     torch.manual_seed(0)

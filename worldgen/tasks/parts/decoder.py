@@ -31,6 +31,8 @@ class DecoderTask(CodecTask):
         steps_seen: Latent steps of a training window.
         adversarial: Weight of the discriminator's word; with 0 there is none, and pixels alone teach.
         width: Features of the discriminator's first layer.
+        noise: Of the latents, at most, in their spreads; each clip draws how much. So the decoder learns to
+            bear a generator's errors.
     """
 
     def __init__(
@@ -42,17 +44,22 @@ class DecoderTask(CodecTask):
         steps_seen: int = 3,
         adversarial: float = 0.01,
         width: int = 32,
+        noise: float = 0.0,
     ) -> None:
         super().__init__(codec, lr, warmup, kl=0.0, moving=moving, steps_seen=steps_seen)
-        self.adversarial = adversarial
+        self.adversarial, self.noise = adversarial, noise
         for part in (codec.read, codec.merge, codec.encoder_past, codec.to_posterior):
             part.requires_grad_(False)
         self.discriminator = _VideoDiscriminator(width) if adversarial else None
 
     def training_step(self, clip: Clip, index: int) -> Float[Tensor, ""]:
-        frames, weight = self._draw_window(clip, self._generator())
+        generator = self._generator()
+        frames, weight = self._draw_window(clip, generator)
         with torch.no_grad():
             z = self.codec.squeeze(self.codec.features(frames)).z
+            share = torch.rand(len(z), 1, 1, 1, 1, generator=generator, device=z.device)
+            blur = torch.randn(z.shape, generator=generator, device=z.device)
+            z = z + self.noise * share * blur * self.codec.spread[:, None, None]
         decoded = self.codec.reconstruct(z)
         error = decoded - frames
         distance = (weight * (error.abs() + 4 * error.square())).mean()
