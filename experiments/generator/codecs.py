@@ -25,7 +25,7 @@ ACROSS = 3
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of shards")
     parser.add_argument(
         "picture", type=Path, help="png: of each family the truth, then what each codec makes"
