@@ -108,3 +108,11 @@ def test_a_page_brings_what_it_links_to_and_the_reference_names_what_is_there(pa
         assert "::: worldgen" in pages.reference(name)
     assert "worldgen.study.ablation.ablate.ablate" in pages.public()
     assert "worldgen.encoders.t5" in pages.modules(("worldgen/encoders",))
+
+
+def test_the_version_stands_in_one_place_and_its_changes_are_told():
+    import worldgen
+
+    assert f"version: {worldgen.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {worldgen.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worldgen.study.ablation.ablate import ablate
     from worldgen.types import Check, Clip, PhysicsReport, Trajectory
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Check", "Clip", "PhysicsReport", "Trajectory", "WorldModel", "ablate", "evaluate", "evaluate_video",
     "generate", "open_run", "read_video", "simulate", "simulate_shards",
