@@ -1,5 +1,6 @@
 """The API answers, refuses in a sentence, and loses nothing; its queue is not started here."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("httpx", reason="starlette's test client needs it")
 from starlette.testclient import TestClient
 
-from worldgen.server.app import MOST_JSON, make_app
+from worldgen.server.app import MOST_JSON, RATE, RATE_SECONDS, make_app
 from worldgen.server.folder import ServerFolder
 from worldgen.server.jobs import JobQueue, ServerLimits
 
@@ -143,10 +144,78 @@ def test_every_error_is_a_sentence(client, method, path, status):
 
 
 def test_an_error_of_ours_is_no_traceback(client, monkeypatch, capsys):
-    monkeypatch.setattr(JobQueue, "list", lambda _: 1 / 0)
+    def fail(_):
+        raise RuntimeError("what a client wrote")
+
+    monkeypatch.setattr(JobQueue, "list", fail)
     answer = client.get("/api/jobs")
     assert answer.status_code == 500
     assert answer.json() == {"error": "The server met an error of its own, and goes on."}
+    assert client.get("/api/about").status_code == 200
+    logged = capsys.readouterr().out
+    assert "RuntimeError at '/api/jobs'" in logged and "wrote" not in logged
+
+
+def test_jobs_that_come_too_fast_are_told_when_to_come_back(client, monkeypatch):
+    assert [client.post("/api/jobs", json={}).status_code for _ in range(RATE)] == [422] * RATE
+    late = client.post("/api/jobs", json=SIMULATE)
+    assert late.status_code == 429 and 1 <= int(late.headers["retry-after"]) <= RATE_SECONDS
+    assert f"{RATE} jobs were asked for in 10 s" in late.json()["error"]
+    monkeypatch.setattr("worldgen.server.app.RATE_SECONDS", 0.0)
+    assert client.post("/api/jobs", json=SIMULATE).status_code == 201
+
+
+def call(app, path, pieces):
+    """Status, headers and body that an application answers with to a client that sends pieces, or no more."""
+    came, sent = iter(pieces), []
+
+    async def receive():
+        piece = next(came, None)
+        if piece is None:
+            await asyncio.sleep(60)
+        return piece
+
+    async def send(message):
+        sent.append(message)
+
+    host = (b"host", b"127.0.0.1:8765")
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [host, (b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http",
+        "server": ("127.0.0.1", 8765), "client": ("127.0.0.1", 1), "root_path": "", "app": None,
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(part.get("body", b"") for part in sent[1:])
+
+
+HALF = {"type": "http.request", "body": VIDEO[:100], "more_body": True}
+
+
+@pytest.mark.parametrize(
+    "path, pieces, status, said",
+    [
+        ("/api/uploads", [HALF], 408, b"An upload must arrive within 0.2 s"),
+        ("/api/jobs", [HALF], 408, b"A job must arrive within 0.2 s"),
+        ("/api/uploads", [HALF, {"type": "http.disconnect"}], 400, b"went away"),
+        ("/api/jobs", [HALF, {"type": "http.disconnect"}], 400, b"went away"),
+    ],
+)
+def test_a_client_that_stops_or_goes_away_in_the_middle_leaves_nothing(
+    tmp_path, monkeypatch, path, pieces, status, said
+):
+    for name in ("UPLOAD_SECONDS", "JSON_SECONDS"):
+        monkeypatch.setattr(f"worldgen.server.app.{name}", 0.2)
+    client = open_client(tmp_path)
+    answer = call(client.app, path, pieces)
+    assert answer[0] == status and said in answer[2]
+    assert not [*(tmp_path / "uploads").iterdir()] and upload(client).status_code == 201
+
+
+def test_uploads_that_come_together_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("worldgen.server.app.UPLOADING", 0)
+    status, headers, body = call(open_client(tmp_path).app, "/api/uploads", [HALF])
+    assert status == 429 and headers["retry-after"] == "2" and b"Come back in 2 s" in body
 
 
 def test_what_the_server_is_and_has(client):

@@ -11,9 +11,10 @@ from worldgen.data.media import read_video
 from worldgen.generation.generate import generate
 from worldgen.generation.request import Request, Shape
 from worldgen.metrics.tracks.files import read_tracks
+from worldgen.runs.folder import open_run
 from worldgen.server.asks import EvaluateAsk, GenerateAsk, SimulateAsk
 from worldgen.server.orders import GivenFile, Order
-from worldgen.server.worker import JobOutcome, Ready, StepDone, work
+from worldgen.server.worker import MEGABYTES, JobOutcome, Ready, StepDone, work
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "assets/nano/generator"
@@ -40,8 +41,12 @@ class Wanted:
 
 
 @pytest.fixture(autouse=True)
-def no_parent(monkeypatch):
+def limited(monkeypatch):
+    """This process has no parent to die with, and must not be limited; that it would be is kept."""
+    limits = []
     monkeypatch.setattr("worldgen.data.workers.die_with_parent", lambda: None)
+    monkeypatch.setattr("worldgen.data.workers.limit_memory", limits.append)
+    return limits
 
 
 def do(*orders, cancel=None, runs=None, studies=None):
@@ -105,3 +110,18 @@ def test_errors_name_what_the_client_named_and_no_place(tmp_path):
     assert "holiday.mp4" in errors[0] and "gone" in errors[1] and "family must be one of" in errors[2]
     assert all(error and str(tmp_path) not in error and "0" * 32 not in error for error in errors)
     assert said[0].runs[0]["state"] == "gone"
+
+
+def test_memory_is_limited_and_what_fails_is_logged_without_what_a_client_wrote(
+    limited, tmp_path, monkeypatch, capsys
+):
+    def fail(order, run):
+        raise {"much": MemoryError, "ours": KeyError}[order.ask.prompt](order.ask.prompt)
+
+    monkeypatch.setattr("worldgen.server.worker.request_of", fail)
+    monkeypatch.setattr("worldgen.server.worker._Bench._model", lambda *_: open_run(RUN))
+    said = do(*(order(GenerateAsk("generator", ID, prompt), tmp_path) for prompt in ("much", "ours")))
+    errors = [one.error for one in said if isinstance(one, JobOutcome)]
+    assert limited == [MEGABYTES] and "needs more than 16,384 MB" in errors[0] and "KeyError" in errors[1]
+    logged = capsys.readouterr().out
+    assert "KeyError in a job (fail, line" in logged and "ours" not in logged

@@ -174,6 +174,7 @@ def serve(
     no_browser: bool = False,
     token: str | None = None,
     studies: list[Path] = [],  # noqa: B006 never written to
+    tools: bool = False,
 ) -> None:
     """Open a page that generates, judges and lists runs, with an HTTP API; on this machine only.
 
@@ -184,10 +185,15 @@ def serve(
         no_browser: Do not open the page in a browser.
         token: Letters and digits that each request must bring.
         studies: Folders of `worldgen ablate`, to be looked at and compared.
+        tools: No page and no port: an MCP server for a program, by standard input and output.
 
     Example:
         worldgen serve assets/nano/generator --port 8765 --no-browser
     """
     from worldgen.server.serve import serve as run_server
+    from worldgen.server.serve import serve_stdio
 
+    if tools:
+        serve_stdio(runs, out, studies)
+        return
     run_server(runs, out, port, not no_browser, token, studies=studies)

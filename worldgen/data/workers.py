@@ -139,7 +139,7 @@ class _Worker(Generic[Task]):
 def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     die_with_parent()
-    _limit_memory(megabytes)
+    limit_memory(megabytes)
     last = 0.0
 
     def beat() -> None:
@@ -180,7 +180,8 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _limit_memory(megabytes: int) -> None:
+def limit_memory(megabytes: int) -> None:
+    """Let this process take so much more memory than it has, and then raise MemoryError (Linux only)."""
     try:
         import resource
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -22,6 +25,7 @@ from worldgen.server.folder import PREVIEW, RESULTS, JobRecord
 from worldgen.server.guard import SORRY, Guard, refuse
 from worldgen.server.jobs import JobQueue, KeyTaken, QueueFull
 from worldgen.server.openapi import openapi_document
+from worldgen.server.tools import describe_tools
 from worldgen.server.uploads import TooLarge, receive, say_too_large
 
 MOST_JSON = 64 * 1024
@@ -29,6 +33,9 @@ MOST_JSON = 64 * 1024
 UPLOADING = 4
 """Uploads at a time."""
 UPLOAD_SECONDS = 300.0
+JSON_SECONDS = 30.0
+RATE, RATE_SECONDS = 300, 10.0
+"""Jobs that may be asked for in so many seconds, those that are refused included."""
 SHOWN_JOBS = 100
 _LONGEST_KEY = 200
 _PAGE = Path(__file__).parent / "page"
@@ -58,6 +65,7 @@ def make_app(queue: JobQueue, port: int, token: str | None = None) -> Guard:
         Route("/api/about", answers.about),
         Route("/api/openapi.json", answers.openapi),
         Route("/api/runs", answers.runs),
+        Route("/api/tools", answers.tools),
         Route("/api/uploads", answers.upload, methods=["POST"]),
         Route("/api/jobs", answers.list_jobs, methods=["GET"]),
         Route("/api/jobs", answers.submit, methods=["POST"]),
@@ -92,6 +100,7 @@ class _Answers:
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._uploading = 0
+        self._asked: deque[float] = deque(maxlen=RATE)
 
     async def page(self, request: Request) -> Response:
         name = request.path_params.get("name", "page.html")
@@ -113,6 +122,9 @@ class _Answers:
 
     async def openapi(self, _: Request) -> Response:
         return JSONResponse(openapi_document())
+
+    async def tools(self, _: Request) -> Response:
+        return JSONResponse({"tools": describe_tools()})
 
     async def runs(self, _: Request) -> Response:
         ready = self._queue.ready
@@ -143,7 +155,22 @@ class _Answers:
         return JSONResponse({"id": upload.id, "name": upload.name, "size": upload.size}, 201)
 
     async def submit(self, request: Request) -> Response:
-        kind, ask = read_ask(await _read_json(request))
+        now = time.monotonic()
+        wait = self._asked[0] + RATE_SECONDS - now if len(self._asked) == RATE else 0.0
+        if wait > 0:
+            later = {"Retry-After": str(math.ceil(wait))}
+            return refuse(
+                429,
+                f"{RATE} jobs were asked for in {RATE_SECONDS:g} s. Come back in {math.ceil(wait)} s.",
+                later,
+            )
+        self._asked.append(now)
+        try:
+            async with asyncio.timeout(JSON_SECONDS):
+                document = await _read_json(request)
+        except TimeoutError:
+            return refuse(408, f"A job must arrive within {JSON_SECONDS:g} s. Send it again.")
+        kind, ask = read_ask(document)
         key = request.headers.get("idempotency-key", "")
         if len(key) > _LONGEST_KEY:
             raise ValueError(f"An idempotency key must have at most {_LONGEST_KEY} letters; got {len(key)}.")

@@ -1,6 +1,6 @@
 """What a client may ask for: each kind of job with its fields, their limits and their names in JSON.
 
-One table of fields serves the parser, the OpenAPI document, the tools of agents and the page, so that they
+One table of fields serves the parser, the OpenAPI document, the tools and the page, so that they
 cannot say different things. Nothing heavy is imported: the server answers while the models load elsewhere.
 """
 

@@ -80,7 +80,8 @@ class Guard:
                 await self.app(scope, receive, send_guarded)
                 return
             except Exception as error:
-                print(f"worldgen serve: {type(error).__name__}: {error}", flush=True)
+                # Its sentence may hold what a client wrote, and logs hold none of that.
+                print(f"worldgen serve: {type(error).__name__} at {scope['path'][:80]!r}.", flush=True)
                 if answered:
                     return
                 answer = refuse(500, SORRY)

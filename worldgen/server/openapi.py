@@ -55,6 +55,7 @@ def openapi_document() -> dict[str, Any]:
     paths = {
         "/api/about": {"get": _does("Version, runs, families of scenes, limits.", anything)},
         "/api/runs": {"get": _does("The runs and studies that the server was started with.", anything)},
+        "/api/tools": {"get": _does("JSON schemas of the tools of `worldgen serve --tools`.", anything)},
         "/api/uploads": {
             "post": {
                 **_does("Upload a picture or video: the file itself is the body.", anything, "201"),

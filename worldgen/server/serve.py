@@ -70,6 +70,16 @@ def serve(
         server.run(sockets=[door])
 
 
+def serve_stdio(runs: Sequence[Path], out: Path, studies: Sequence[Path] = ()) -> None:
+    """Tools for a program, by standard input and output and no port; arguments and errors as of `serve`."""
+    from worldgen.server.tools import serve_tools
+
+    folder, named = ServerFolder(out), name_runs(runs or [SHIPPED])
+    with folder.locked():
+        remove_partials(folder)
+        serve_tools(JobQueue(folder, named, ServerLimits(), name_studies(studies)))
+
+
 def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
     """Folders by the last part of their path; where two have the same, by more of it.
 

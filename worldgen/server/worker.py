@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from worldgen.model import WorldModel
 
+MEGABYTES = 16_384
+"""That the process of jobs may take, its model included."""
 _PREVIEW_SECONDS = 0.7
 _BEAT_SECONDS = 0.2
 _UPSCALE, _SMALL = 4, 64
@@ -75,9 +77,10 @@ def work(orders: Connection, cancel: Event, runs: dict[str, Path], studies: dict
         runs: Folders of runs, by the names that clients know.
         studies: Folders of studies, by theirs.
     """
-    from worldgen.data.workers import die_with_parent
+    from worldgen.data.workers import die_with_parent, limit_memory
 
     die_with_parent()
+    limit_memory(MEGABYTES)  # a stranger's file may claim more than there is
     bench = _Bench(runs, studies, cancel, orders.send)
     orders.send(bench.ready())
     while True:
@@ -91,6 +94,8 @@ def work(orders: Connection, cancel: Event, runs: dict[str, Path], studies: dict
             outcome = JobOutcome(canceled=True)
         except (ValueError, OSError) as error:
             outcome = JobOutcome(error=bench.say(error, order))
+        except MemoryError:
+            outcome = JobOutcome(error=f"It needs more than {MEGABYTES:,} MB of memory. Ask for less.")
         except Exception as error:  # ours: the client is told, and the next job runs
             place = error.__traceback__
             while place is not None and place.tb_next is not None:
