@@ -11,9 +11,6 @@ CLASS_PATH = r"worldgen(?:[.:]\w+)+"
 ALLOWED = {
     "worldgen.data.media.read_video": "reads back what write_video wrote",
     "worldgen.data.shards.shards.write_shards": "how clips of one's own become shards, from Python",
-    "worldgen.server.client.ServerClient": "how a program of one's own asks a server",
-    "worldgen.server.client.RemoteJob": "what it is told",
-    "worldgen.server.client.ServerRefused": "what it is told otherwise",
     "worldgen.data.sources.SimulatedClips": "benchmarks/walks.py walks through it, out of a text",
 }
 """Full names that nothing reaches, each with the reason why it stays."""
