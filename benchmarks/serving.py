@@ -89,7 +89,8 @@ async def load(clients: int, seconds: float) -> None:
                     assert status == 201, (status, content)
                     asked.setdefault(key, set()).add(json.loads(content)["id"])
                     again = await ask(port, "POST", "/api/jobs", body, key)  # sent twice: the same job
-                    asked[key].add(json.loads(again[2])["id"])
+                    if again[0] == 201:
+                        asked[key].add(json.loads(again[2])["id"])
                     break
                 count += 1
                 await asyncio.sleep(draw.uniform(0.5, 1.5))
