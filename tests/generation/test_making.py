@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,6 +17,19 @@ def model():
     made = build(
         codec=IdentityCodec(),
         denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 4, 4)),
+    )
+    torch.nn.init.normal_(made.denoiser.to_patch.weight, std=0.1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def any_frames():
+    """Trained to know any frames, or none."""
+    made = build(
+        codec=IdentityCodec(),
+        denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 4, 4)),
+        contexts={0: 0.25, 1: 0.25},
+        other_contexts=OtherContexts(random=0.5),
     )
     torch.nn.init.normal_(made.denoiser.to_patch.weight, std=0.1)
     return made
@@ -96,3 +111,15 @@ def test_known_frames_that_a_run_was_not_trained_for_are_kept_where_first_ones_l
     layout = KnownLayout((0, 5), torch.rand(2, 3, 8, 8))
     made = make(maker(model, layout))[0][0]
     assert torch.equal(made[[0, 5]], layout.shown)
+
+
+def test_keyframes_come_first_and_each_window_meets_two_of_them(any_frames):
+    one = replace(maker(any_frames, FIRST, frames=16), keyframes=4)
+    pieces = make(one)
+    assert one.windows == 4 and [piece.shape[1] for piece in pieces] == [6, 5, 5]
+    whole = torch.cat(pieces, dim=1)[0]
+    assert torch.equal(whole[:2], FIRST.shown)
+    first = KnownLayout((0,), FIRST.shown[:1])
+    keys = make(maker(any_frames, first, frames=4, window=4))[0][0]
+    torch.testing.assert_close(whole[::5], keys)
+    assert (whole[1:5] - keys[:1]).abs().max() > 1e-3

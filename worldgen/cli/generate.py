@@ -48,7 +48,7 @@ def generate(
         seed: Same seed, same bits; each further clip has the next.
         samples: Clips of each prompt.
         repeat: The json beside a clip, which is made once more.
-        shape: frames, size, rate, context frames, windows of long clips.
+        shape: frames, size, rate, windows of long clips, stages that refine.
         sampling: steps, guidance, scheduler, the best of several draws.
         known: last frames, any frames, extend, join, loop.
         edit: a video made anew, more or less, all of it or a part.

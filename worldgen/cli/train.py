@@ -211,6 +211,13 @@ PARTS = {
         "Train a control of a generator that stands still.",
         "worldgen generate RUN ... --control {run}/control --control-from VIDEO",
     ),
+    "super_resolution": _part(
+        "super_resolution",
+        "worldgen.tasks.parts.super_resolution.SuperResolutionTask",
+        _CLIPS,
+        "Train a stage that doubles size or rate.",
+        "worldgen generate RUN ... --stages {run}/super_resolution",
+    ),
 }
 """What `pretrain` trains."""
 _SAMPLED = (

@@ -17,13 +17,14 @@ import worldgen
 from worldgen.data.media import filmstrip, open_video, write_png
 from worldgen.encoders.t5 import T5
 from worldgen.files import atomic_folder, progress_bar
+from worldgen.generation.cascade import Cascade, open_cascade
 from worldgen.generation.choosing import BestOf, choose_draws, open_plausibility
 from worldgen.generation.controls import open_controls, read_followed, steer
 from worldgen.generation.expanding import RuleWriter
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.guidance import TOLD_OF_GUIDANCE, open_guidance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
-from worldgen.generation.making import Edited, Maker, require_context
+from worldgen.generation.making import Maker, is_trained, read_edited, require_context
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
 from worldgen.model import WorldModel
@@ -139,6 +140,8 @@ def _generate(
 ) -> list[Made]:
     trained = read_training(request.run)
     frame = choose_frame(request, trained)
+    cascade = open_cascade(request.shape.stages)
+    cascade.shape(frame)  # refused before anything is made
     plausibility = None if request.sampling.by is None else open_plausibility(request.sampling.by)
     request, notes = expand_prompts(request, model)
     maker, more = prepare(request, model, frame, trained)
@@ -152,7 +155,7 @@ def _generate(
         notes += more
     for note in notes:
         say(note)
-    made, seam = _write(request, maker, best_of, out, notes, told, keep)
+    made, seam = _write(request, maker, best_of, cascade, out, notes, told, keep)
     if seam is not None:
         say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
     return made
@@ -191,7 +194,15 @@ def choose_frame(request: Request, trained: TrainedOn | None) -> Frame:
         assert shape.size and shape.fps and shape.frames
         return Frame(shape.size, shape.size, shape.fps, shape.frames)
     height, width = (trained.height, trained.width) if shape.size is None else (shape.size, shape.size)
-    return Frame(height, width, shape.fps or trained.fps, shape.frames or trained.frames)
+    frames = shape.frames or trained.frames
+    if shape.keyframes is not None:
+        frames = 1 + (shape.keyframes - 1) * (trained.frames - 1)
+        if shape.frames not in (None, frames):
+            raise ValueError(
+                f"{shape.keyframes} keyframes, {trained.frames - 1} apart, are a clip of {frames} frames; "
+                f"got {shape.frames}. Leave --frames out."
+            )
+    return Frame(height, width, shape.fps or trained.fps, frames)
 
 
 def prepare(
@@ -219,7 +230,7 @@ def prepare(
             f"{' or '.join(map(str, model.contexts))}; got {overlap}."
         )
     reader = Reader(replace(frame, frames=window))
-    edited = _read_edited(request, reader)
+    edited = read_edited(request, reader)
     if edited is not None:
         if frame.frames > window:
             raise ValueError(
@@ -235,6 +246,13 @@ def prepare(
             )
         layout = _fit_first(layout, model)
     note = require_context(model, layout.places, window, str(request.run))
+    if request.shape.keyframes is not None and (
+        edited is not None or not is_trained(model, (0, window - 1), window)
+    ):
+        raise ValueError(
+            f"--keyframes makes what lies between two frames; {request.run} was not trained to, or "
+            "--edit says all of them. Take a run of configs/context_any.yaml."
+        )
     residuals = None
     following = request.following
     if following.control and following.control_from is not None:
@@ -246,7 +264,18 @@ def prepare(
     if asked.physics_guidance:
         lead = open_guidance(request.run, model, asked.physics_guidance).lead
         reader.notes.append(TOLD_OF_GUIDANCE)
-    maker = Maker(model, frame, layout, asked.negative, residuals, edited, window, overlap, lead)
+    maker = Maker(
+        model,
+        frame,
+        layout,
+        asked.negative,
+        residuals,
+        edited,
+        window,
+        overlap,
+        lead,
+        request.shape.keyframes,
+    )
     return maker, [*reader.notes, *([note] if note else [])]
 
 
@@ -261,39 +290,11 @@ def _fit_first(layout: KnownLayout, model: WorldModel) -> KnownLayout:
     return replace(layout, places=tuple(range(count)), shown=shown)
 
 
-def _read_edited(request: Request, reader: Reader) -> Edited | None:
-    path, frame = request.edit.edit, reader.frame
-    if path is None:
-        return None
-    if not 0 <= request.edit.strength <= 1:
-        raise ValueError(f"The strength of an edit must lie in [0, 1]; got {request.edit.strength:g}.")
-    rows, columns = reader.size_of(path)
-    if rows % frame.height or columns % frame.width or rows * frame.width != columns * frame.height:
-        raise ValueError(
-            f"--edit must have frames of {frame.height} x {frame.width}, or a whole multiple; {path} has "
-            f"{rows} x {columns}. Resize it."
-        )
-    frames = reader.first(path, frame.frames)
-    if len(frames) < frame.frames:
-        raise ValueError(
-            f"--edit must have {frame.frames} frames; {path} has {len(frames)}. Ask for fewer --frames."
-        )
-    kept = torch.zeros(1, frame.height, frame.width)
-    if request.edit.keep is not None:
-        size = reader.size_of(request.edit.keep)
-        if size != (rows, columns):
-            raise ValueError(
-                f"--keep must be a picture of the video's {rows} x {columns} pixels; {request.edit.keep} has "
-                f"{size[0]} x {size[1]}."
-            )
-        kept = (reader.first(request.edit.keep, 1)[0].mean(dim=0, keepdim=True) > 0.5).float()
-    return Edited(frames, kept, request.edit.strength)
-
-
 def _write(
     request: Request,
     maker: Maker,
     best_of: BestOf | None,
+    cascade: Cascade,
     out: Path,
     notes: Sequence[str],
     told: StepTold,
@@ -305,10 +306,11 @@ def _write(
     names = (
         [out.name] if len(prompts) == 1 else [f"{out.stem}-{index:02d}.mp4" for index in range(len(prompts))]
     )
-    upscale = max(1, _LARGE // maker.frame.width)
     before, after = maker.layout.before, maker.layout.after
     whole = maker.frame.frames + sum(0 if part is None else len(part) for part in (before, after))
-    every = max(1, whole // _LOOKED_AT)
+    fine = cascade.shape(replace(maker.frame, frames=whole))
+    upscale = max(1, _LARGE // fine.width)
+    every = max(1, fine.frames // _LOOKED_AT)
     taken = [_Taken() for _ in prompts]
     with atomic_folder(out.parent) as folder:
         with progress_bar("steps") as progress:
@@ -327,11 +329,12 @@ def _write(
                 part = slice(begin, begin + BATCH)
                 with ExitStack() as stack:
                     writers = [
-                        stack.enter_context(open_video(folder / name, maker.frame.fps, upscale))
+                        stack.enter_context(open_video(folder / name, fine.fps, upscale))
                         for name in names[part]
                     ]
                     pieces = (best_of or maker).make(prompts[part], seeds[part], step)
-                    for frames in _around(pieces, before, after, len(writers)):
+                    coarse = _around(pieces, before, after, len(writers))
+                    for frames in cascade.refine(coarse, seeds[part]):
                         for clip, write, into in zip(frames, writers, taken[part], strict=True):
                             write(clip)
                             into.add(clip, every)
@@ -345,9 +348,7 @@ def _write(
             (f"{seed}: {prompt}", torch.stack(one.looked_at))
             for one, prompt, seed in zip(taken, prompts, seeds, strict=True)
         ]
-        write_png(
-            folder / f"{out.stem}.png", filmstrip(rows, every=1, upscale=max(1, 64 // maker.frame.width))
-        )
+        write_png(folder / f"{out.stem}.png", filmstrip(rows, every=1, upscale=max(1, 64 // fine.width)))
         made = [
             Made(
                 out.parent / name,
@@ -355,7 +356,7 @@ def _write(
                 seed,
                 one.frames,
                 one.digest.hexdigest(),
-                one.clip(maker.frame.fps, prompt),
+                one.clip(fine.fps, prompt),
             )
             for name, prompt, seed, one in zip(names, prompts, seeds, taken, strict=True)
         ]

@@ -13,7 +13,8 @@ from worldgen.diffusion.denoisers.base import Residuals
 from worldgen.diffusion.known import Known, known_mask
 from worldgen.diffusion.sampler import Start
 from worldgen.encoders.base import Placed
-from worldgen.generation.layout import Frame, KnownLayout
+from worldgen.generation.layout import Frame, KnownLayout, Reader
+from worldgen.generation.request import Request
 from worldgen.model import Lead, WorldModel
 from worldgen.types import Clip
 
@@ -45,6 +46,8 @@ class Maker:
         window: Frames of a window of clips that are longer.
         overlap: Frames that a window knows of the one before.
         lead: Of physics; see `WorldModel.sample_known`.
+        keyframes: Frames, a window less one apart, that are made first, and then those between each two
+            (Blattmann et al. 2023, 2304.08818, section 3.2); window after window when None.
     """
 
     model: WorldModel
@@ -56,10 +59,13 @@ class Maker:
     window: int
     overlap: int
     lead: Lead | None = None
+    keyframes: int | None = None
 
     @property
     def windows(self) -> int:
         """How many windows a clip is made of."""
+        if self.keyframes is not None:
+            return self.keyframes  # all of them in one, and one between each two
         rest = self.frame.frames - self.window
         return 1 if rest <= 0 else 1 + -(-rest // (self.window - self.overlap))
 
@@ -74,6 +80,9 @@ class Maker:
             seeds: Of each clip's noise; each window draws from its own.
             beat: Called after each step of the sampler.
         """
+        if self.keyframes is not None:
+            yield from self._between_keyframes(self.keyframes, prompts, seeds, beat)
+            return
         frame = replace(self.frame, frames=min(self.frame.frames, self.window))
         clip = self.layout.clip(frame, prompts)
         made = self._window(Known.of(clip, self.layout.places, frame.frames), seeds, beat)
@@ -89,6 +98,25 @@ class Maker:
             new = min(self.window - self.overlap, self.frame.frames - done)
             yield made[:, self.overlap : self.overlap + new]
             done += new
+
+    def _between_keyframes(
+        self, count: int, prompts: Sequence[str], seeds: Sequence[int], beat: Beat
+    ) -> Iterator[Float[Tensor, "B t 3 H W"]]:
+        """Keyframes as one window of few frames, then each window between two of them; memory of both."""
+        clip = self.layout.clip(replace(self.frame, frames=self.window), prompts)
+        gray = torch.full_like(clip.frames[:, :1], 0.5)
+        first = replace(
+            clip, frames=torch.cat([clip.frames[:, :1], gray.repeat(1, count - 1, 1, 1, 1)], dim=1)
+        )
+        keys = self._window(Known.of(first, self.layout.places[:1], count), seeds, beat)
+        places: tuple[int, ...] = self.layout.places or (0,)
+        for index in range(count - 1):
+            frames = clip.frames if index == 0 else gray.repeat(1, self.window, 1, 1, 1)
+            frames = torch.cat([keys[:, index, None], frames[:, 1:-1], keys[:, index + 1, None]], dim=1)
+            known = Known.of(replace(clip, frames=frames), (*places, self.window - 1), self.window)
+            made = self._window(known, [seed + 1_000_003 * (index + 1) for seed in seeds], beat)
+            yield made if index == 0 else made[:, 1:]
+            places = (0,)
 
     def _window(self, known: Known, seeds: Sequence[int], beat: Beat) -> Float[Tensor, "B T 3 H W"]:
         model, z = self.model, torch.empty(0)
@@ -137,6 +165,41 @@ class Maker:
         kept = mask.to(clip.frames)[None, :, None, None, None]
         z = codec.encode(clip)
         return Start(z, kept.expand(len(z), -1, 1, *z.shape[-2:])), Known.of(clip, range(told), frames)
+
+
+def read_edited(request: Request, reader: Reader) -> Edited | None:
+    """The video that a request edits, and what of it stays; None where it edits none.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A strength beyond [0, 1]; a video or a picture of another size, or too short a video.
+    """
+    path, frame = request.edit.edit, reader.frame
+    if path is None:
+        return None
+    if not 0 <= request.edit.strength <= 1:
+        raise ValueError(f"The strength of an edit must lie in [0, 1]; got {request.edit.strength:g}.")
+    rows, columns = reader.size_of(path)
+    if rows % frame.height or columns % frame.width or rows * frame.width != columns * frame.height:
+        raise ValueError(
+            f"--edit must have frames of {frame.height} x {frame.width}, or a whole multiple; {path} has "
+            f"{rows} x {columns}. Resize it."
+        )
+    frames = reader.first(path, frame.frames)
+    if len(frames) < frame.frames:
+        raise ValueError(
+            f"--edit must have {frame.frames} frames; {path} has {len(frames)}. Ask for fewer --frames."
+        )
+    kept = torch.zeros(1, frame.height, frame.width)
+    if request.edit.keep is not None:
+        size = reader.size_of(request.edit.keep)
+        if size != (rows, columns):
+            raise ValueError(
+                f"--keep must be a picture of the video's {rows} x {columns} pixels; {request.edit.keep} has "
+                f"{size[0]} x {size[1]}."
+            )
+        kept = (reader.first(request.edit.keep, 1)[0].mean(dim=0, keepdim=True) > 0.5).float()
+    return Edited(frames, kept, request.edit.strength)
 
 
 def is_trained(model: WorldModel, places: Sequence[int], frames: int) -> bool:

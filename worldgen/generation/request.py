@@ -27,6 +27,10 @@ class Shape:
         context_frames: Known frames at an end, at most.
         overlap: Frames that a window knows of the one before it; as many first ones as the run was trained
             with, at most, when left out.
+        keyframes: Of a long clip, frames a window less one apart that are made first, and then those between;
+            the clip is as long as that. Needs a run of configs/context_any.yaml.
+        stages: Folders of trained stages (`worldgen pretrain super_resolution`), each of which refines what
+            those before it made: twice the size, or twice the rate.
     """
 
     frames: int | None = None
@@ -34,6 +38,8 @@ class Shape:
     fps: float | None = None
     context_frames: int = 2
     overlap: int | None = None
+    keyframes: int | None = None
+    stages: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,7 @@ class Request:
             self.known.before,
         )
         found = [*one, *self.known.join, self.edit.edit, self.edit.keep, self.wording.story]
+        found += [folder / "model.safetensors" for folder in self.shape.stages]
         if self.following.control_from is not None:
             found.append(Path(self.following.control_from))
         return [path for path in found if path is not None and path.is_file()]
