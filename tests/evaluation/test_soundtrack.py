@@ -27,11 +27,11 @@ def video(clip, tmp_path):
 
 def test_speech_and_impacts_are_in_the_file_and_beside_it(clip, video):
     short = replace(clip, prompts=("a ball",))
-    sound = add_soundtrack(video, short, Soundtrack("captions", True, VOICE))
+    sound = add_soundtrack(video, short, Soundtrack("captions", True, voice=VOICE))
     assert len(sound) == RATE
     assert video.with_suffix(".wav").is_file()
     assert len(read_video(video)[0]) == 25
-    alone = add_soundtrack(video, clip, Soundtrack("one", False, VOICE))
+    alone = add_soundtrack(video, clip, Soundtrack("one", voice=VOICE))
     assert loudness(alone[: RATE // 4], RATE) == pytest.approx(-23, abs=0.5)
     assert not alone[RATE // 2 :].any()  # not longer, and as long as the clip
 
@@ -61,7 +61,7 @@ def test_contacts_seen_in_pixels_come_when_the_true_ones_do():
             Soundtrack("a", voice="worldgen.audio.foreign_voices.CoquiVoice"),
             "is silent: .* pip install coqui-tts",
         ),
-        (Soundtrack("", True, VOICE), "is without speech: A text must have letters"),
+        (Soundtrack("", True, voice=VOICE), "is without speech: A text must have letters"),
     ],
 )
 def test_what_cannot_be_heard_is_said_and_the_video_stays(clip, video, wanted, sentence):

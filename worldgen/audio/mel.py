@@ -150,10 +150,11 @@ class GriffinLim(Vocoder):
 
     Args:
         steps: Turns.
+        scale: What the numbers of its mel are.
     """
 
-    def __init__(self, steps: int = 60) -> None:
-        self.scale, self.steps = MelScale(), steps
+    def __init__(self, steps: int = 60, scale: MelScale = MelScale()) -> None:  # noqa: B008 frozen
+        self.scale, self.steps = scale, steps
 
     @torch.no_grad()
     def synthesize(self, mel: Float[Tensor, "F mel"]) -> Float[Tensor, " S"]:

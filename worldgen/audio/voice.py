@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from worldgen.texts import build_part, read_part
 FASTEST = 1.5
 """Times its own pace that a voice is sped up to at most where a clip is short."""
 _DEFAULT = "worldgen.audio.hibari.HibariVoice"
+_NANO = "worldgen.audio.letters.load_letters"
 _SILENT = 0.005
 """Share of the peak below which a sample at either end of a speech is silence."""
 _EDGE = 0.01
@@ -146,8 +148,8 @@ def load_voice(name: str | None = None) -> Voice:
 
     Args:
         name: ``FILE.yaml`` with class_path and init_args; ``package.module.Class:CHECKPOINT``, or without a
-            checkpoint where the class needs none; the folder or hub id of a VITS of transformers; the voice
-            inside hibari-tts when None.
+            checkpoint where the class needs none; the folder of a nano voice; the folder or hub id of a VITS
+            of transformers; the voice inside hibari-tts when None.
 
     Raises:
         FileNotFoundError: No such yaml file.
@@ -160,7 +162,20 @@ def load_voice(name: str | None = None) -> Voice:
         if "/" in kind or "." not in kind or kind.startswith(".") or Path(kind).exists():
             kind, checkpoint = "worldgen.audio.vits.VITS", name
         config = {"class_path": kind, "init_args": {"checkpoint": checkpoint} if checkpoint else {}}
+        if name is not None and _is_nano(Path(name)):
+            acoustic = {"class_path": _NANO, "init_args": {"checkpoint": name}}
+            parts = {"acoustic": acoustic, "vocoder": {"class_path": "worldgen.audio.mel.GriffinLim"}}
+            config = {"class_path": "worldgen.audio.mel.MelVoice", "init_args": parts}
     return build_part(Voice, config, name or _DEFAULT, "a voice")
+
+
+def _is_nano(folder: Path) -> bool:
+    """Whether a folder says that it is a voice that `worldgen pretrain voice` made."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "letters_to_mel"
 
 
 def _trim(speech: Speech) -> Speech:

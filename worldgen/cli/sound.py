@@ -21,7 +21,7 @@ class SoundOptions:
 
     Args:
         speech: Text that is spoken; captions for the clip's own.
-        sound: impact, for the blows that its frames show.
+        sound: impact (blows that its frames show), generated (by the nano generator of sound), or a run.
         voice: CLASS[:CHECKPOINT], yaml or VITS; else hibari-tts'.
         lufs: Loudness of the voice.
     """
@@ -32,8 +32,10 @@ class SoundOptions:
     lufs: float = -23.0
 
     def __post_init__(self) -> None:
-        if self.sound not in (None, "impact"):
-            raise ValueError(f"--sound must be impact; got {self.sound!r}.")
+        if self.sound not in (None, "impact", "generated") and not Path(self.sound).is_dir():
+            raise ValueError(
+                f"--sound must be impact, generated or a folder of `pretrain sound`; got {self.sound!r}."
+            )
         if self.voice is not None and self.speech is None:
             raise ValueError("--voice speaks what --speech says; give both.")
 
@@ -42,11 +44,15 @@ class SoundOptions:
         if self.speech is None and self.sound is None:
             return ""
         from worldgen.evaluation.soundtrack import Soundtrack, add_soundtrack
+        from worldgen.runs.folder import shipped_weights
 
-        add_soundtrack(
-            video, clip, Soundtrack(self.speech, self.sound is not None, self.voice, seed, self.lufs)
-        )
-        return f" Sound in it, and in {video.with_suffix('.wav')}."
+        run = None if self.sound in (None, "impact") else Path(self.sound)
+        if self.sound == "generated":
+            run = shipped_weights() / "sound"
+        impacts = self.sound == "impact"
+        add_soundtrack(video, clip, Soundtrack(self.speech, impacts, run, self.voice, seed, self.lufs))
+        by = "" if run is None else f" made by {'the nano ' if self.sound == 'generated' else ''}{run},"
+        return f" Sound in it,{by} and in {video.with_suffix('.wav')}."
 
 
 def narrate(

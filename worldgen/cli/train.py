@@ -204,6 +204,20 @@ PARTS = {
         "Train a network that reads where things are.",
         "worldgen fit ... --model.codec.init_args.reader.init_args.checkpoint {run}/readout",
     ),
+    "sound": _part(
+        "sound",
+        "worldgen.tasks.parts.sound.SoundTask",
+        _CLIPS,
+        "Train a generator of sound from frames.",
+        "worldgen generate RUN ... --sound {run}",
+    ),
+    "voice": _part(
+        "voice",
+        "worldgen.tasks.parts.voice.VoiceTask",
+        _CAPTIONS,
+        "Train a voice on another's speech of captions.",
+        "worldgen narrate data/test --voice {run}/voice --out told/",
+    ),
     "control": _part(
         "control",
         "worldgen.tasks.parts.control.ControlTask",

@@ -25,13 +25,19 @@ class CaptionDataModule(LightningDataModule):
     def __init__(self, train: Path, val: Path | None = None, batch_size: int = 64, seed: int = 0) -> None:
         super().__init__()
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+        self._chosen: list[str] | None = None
 
     def captions(self) -> list[str]:
         """Every training caption."""
         return read_captions(self.train)
 
+    def train_on(self, texts: list[str]) -> None:
+        """Train on some of the captions, each as often as it stands there."""
+        self._chosen = texts
+
     def train_dataloader(self) -> ResumableLoader:
-        return ResumableLoader(_Captions(self.captions()), self.batch_size, collate=tuple, seed=self.seed)
+        texts = self.captions() if self._chosen is None else self._chosen
+        return ResumableLoader(_Captions(texts), self.batch_size, collate=tuple, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader | list:
         if self.val is None:

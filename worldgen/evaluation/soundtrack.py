@@ -15,6 +15,7 @@ from worldgen.audio.voice import load_voice, speak_within
 from worldgen.data.waves import LOUDNESS, RATE
 from worldgen.evaluation.tracker import Tracking
 from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
+from worldgen.runs.sound import open_sound
 from worldgen.simulation.replay.replay import replay
 from worldgen.types import GRAVITY, Clip, Trajectory
 
@@ -25,14 +26,16 @@ class Soundtrack:
 
     Args:
         speech: Text that is spoken from the first frame on; ``captions`` for the clip's own; none when None.
-        impacts: Whether the blows that are seen are heard.
+        impacts: Whether the blows that are seen are heard, as physics has them.
+        generator: Run folder of a generator of sound, which makes of the frames what is heard.
         voice: As `load_voice` takes it.
-        seed: Of what the voice draws.
+        seed: Of what the voice and the generator draw.
         lufs: Loudness of the voice.
     """
 
     speech: str | None = None
     impacts: bool = False
+    generator: Path | None = None
     voice: str | None = None
     seed: int = 0
     lufs: float = LOUDNESS
@@ -67,6 +70,11 @@ def add_soundtrack(video: Path, clip: Clip, wanted: Soundtrack) -> Float[Tensor,
             parts.append(hear_impacts(clip))
         except ValueError as error:
             lacks.append(("impacts", str(error)))
+    if wanted.generator is not None:
+        try:
+            parts.append(hear_generated(clip, wanted.generator, wanted.seed))
+        except (ValueError, OSError) as error:
+            lacks.append(("generated sound", str(error)))
     sound = mix(torch.zeros(round(seconds * RATE)), *parts)
     assert sound is not None
     if parts:
@@ -90,6 +98,24 @@ def hear_impacts(clip: Clip) -> Float[Tensor, " S"]:
     if not find_impacts(truth, 0):
         raise ValueError("No contacts are blows in this clip: nothing strikes anything.")
     return impact_sound(truth, clip.frames.shape[1] / float(clip.fps[0]))[0]
+
+
+def hear_generated(clip: Clip, run: Path, seed: int = 0) -> Float[Tensor, " S"]:
+    """What a generator of sound makes of the frames of a clip (B = 1).
+
+    Args:
+        clip: Its truth is not looked at.
+        run: Folder of the generator.
+        seed: Of the noise.
+
+    Raises:
+        FileNotFoundError: No such generator.
+        ValueError: Frames that it cannot read; or it hears nothing in them.
+    """
+    sound = open_sound(run).generate(replace(clip, truth=None), seed)[0]
+    if not sound.any():
+        raise ValueError("The generator of sound hears nothing in these frames: it sees nothing strike.")
+    return sound
 
 
 def see_contacts(clip: Clip) -> Trajectory:

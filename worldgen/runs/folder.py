@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from worldgen.audio.sound_model import SoundModel
 from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.files import atomic_path
 from worldgen.hub import only_sizes
@@ -37,6 +38,7 @@ TRAINING_KEYS = (
 """What a config says of training and validation, and what is no part of the model."""
 
 _TRIES = 20
+_Model = TypeVar("_Model", WorldModel, SoundModel)
 
 
 def shipped_weights() -> Path:
@@ -53,7 +55,7 @@ def shipped_weights() -> Path:
     return folder
 
 
-def whole_weights(model: WorldModel) -> dict[str, Tensor]:
+def whole_weights(model: WorldModel | SoundModel) -> dict[str, Tensor]:
     """The trained weights in half precision; where processes share them, all of these must ask."""
     state = {name: value.half() for name, value in model.trained_state().items()}
     whole = {
@@ -62,7 +64,9 @@ def whole_weights(model: WorldModel) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in whole.items()}
 
 
-def save_weights(model: WorldModel, folder: Path, state: dict[str, Tensor] | None = None) -> Path:
+def save_weights(
+    model: WorldModel | SoundModel, folder: Path, state: dict[str, Tensor] | None = None
+) -> Path:
     """Write the trained weights, as they are, in half precision.
 
     Args:
@@ -91,20 +95,20 @@ def open_run(folder: str | Path) -> WorldModel:
         raise FileNotFoundError(
             f"A run must hold {CONFIG_FILE}; {folder} does not. Train one with `worldgen fit`."
         )
-    model = _build(folder)
+    model = build_model(folder, WorldModel)
     if only_sizes():
         return model.eval()
     weights, checkpoint = folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt"
     if weights.is_file():
         state, frozen = read_weights(weights)
-        _require_frozen(model, frozen, weights)
+        require_frozen(model, frozen, weights)
         model.load_trained(state, str(weights))
     elif checkpoint.is_file():
         try:
             loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
             raise ValueError(f"{checkpoint} must be a whole checkpoint, and is not. Train on.") from error
-        _require_frozen(model, loaded.get("frozen"), checkpoint)
+        require_frozen(model, loaded.get("frozen"), checkpoint)
         trained, averages = split_averages(loaded["state_dict"])
         model.load_trained(trained, str(checkpoint))
         average = WeightAverage(model.parameters(), decay=0.0)
@@ -148,7 +152,16 @@ def _read_config(folder: Path) -> Any:
     return read_yaml((folder / CONFIG_FILE).read_text(), str(folder / CONFIG_FILE))
 
 
-def _build(folder: Path) -> WorldModel:
+def build_model(folder: Path, kind: type[_Model]) -> _Model:
+    """What a run's config says of its model, without weights.
+
+    Args:
+        folder: Of the run.
+        kind: Class of the model.
+
+    Raises:
+        ValueError: The config is of something else.
+    """
     from jsonargparse import ArgumentParser
 
     config = _read_config(folder)
@@ -159,7 +172,7 @@ def _build(folder: Path) -> WorldModel:
     own = {name: value for name, value in config["model"].items() if name not in TRAINING_KEYS}
     refuse_moved(own, str(folder / CONFIG_FILE))
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(WorldModel, "model")
+    parser.add_class_arguments(kind, "model")
     try:
         return parser.instantiate_classes(parser.parse_object({"model": _beside(own, folder)}))["model"]
     except TypeError as error:  # a value that the reader lets pass and a class cannot take, such as null
@@ -179,7 +192,8 @@ def _beside(value: Any, folder: Path) -> Any:
     return found
 
 
-def _require_frozen(model: WorldModel, frozen: str | None, source: Path) -> None:
+def require_frozen(model: WorldModel | SoundModel, frozen: str | None, source: Path) -> None:
+    """Raise ValueError where weights were trained with other frozen parts than a model has."""
     if frozen != model.frozen_fingerprint():
         raise ValueError(
             f"{source} must be used with the frozen parts of its training, {frozen}; its config.yaml leads "

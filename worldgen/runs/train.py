@@ -30,6 +30,7 @@ from worldgen.runs.repeating.random_state import KeepRandomState
 from worldgen.runs.telling import TellInLog
 from worldgen.runs.trained_on import describe_training, save_training
 from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.parts.sound import SoundTask
 
 _NAMES = (
     ("run_name", "run_id", ""),
@@ -110,6 +111,9 @@ class KeepRun(Callback):
                 if trainer.is_global_zero:
                     save_weights(pl_module.model, Path(folder), state)
                     save_training(describe_training(pl_module.model, data.train_source()), Path(folder))
+        elif folder and isinstance(pl_module, SoundTask) and trainer.is_global_zero:
+            with pl_module.average.applied():
+                save_weights(pl_module.model, Path(folder))
         for logger in trainer.loggers:
             logger.log_metrics({"steps": trainer.global_step}, step=trainer.global_step)
 
