@@ -3,7 +3,7 @@
 Run: ``python experiments/audio/voices.py --texts 100`` (20 min on one core; it needs
 ``pip install 'worldgen[speech,hearing]'``).
 
-The ceiling is what the recognizer makes of the same voice at 0.8 of its pace. Griffin-Lim's row is its
+The row that should be a ceiling is the same voice at 0.8 of its pace. Griffin-Lim's row is its
 own mel made a sound again without weights: what such a second stage loses.
 """
 
