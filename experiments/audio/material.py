@@ -22,6 +22,9 @@ from worldgen.metrics.sound import measure_ring
 from worldgen.simulation.clips import simulate_clip
 from worldgen.types import GRAVITY
 
+_TOUCHING = 0.01
+"""Seconds that a blow lasts at most."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -49,7 +52,7 @@ def main() -> None:
             right = (predict(given, material) > 0.5) == (material > 0.5)
             away = np.abs(predict(given, bounce) - bounce)
             for name, values in (("material right", right.astype(float)), ("error of the bounce", away)):
-                low, high = mean_interval(values)
+                low, high = mean_interval(values, limits=(0.0, 1.0))
                 numbers = ["" if one is None else f"{one:.3f}" for one in (float(values.mean()), low, high)]
                 writer.writerow([arm, name, *numbers, f"{len(values)} clips"])
                 print(f"{arm:36} {name:22} {' '.join(numbers)}")
@@ -65,11 +68,12 @@ def listen(seed: int) -> tuple[list[float], list[float], float, float] | None:
     ring = measure_ring(impact_sound(truth, 1.0)[0])
     if not impacts or ring is None:
         return None
-    time, frame = impacts[0].time, int(impacts[0].time * 25)
-    if frame + 1 >= 25:
+    time = impacts[0].time
+    before, after = int((time - 0.002) * 25), int((time + _TOUCHING) * 25) + 1
+    if after >= 25 or any(time < one.time <= after / 25 for one in impacts[1:]):
         return None
-    falling = float(truth.velocity[0, frame, 0, 2]) - GRAVITY * (time - frame / 25)
-    rising = float(truth.velocity[0, frame + 1, 0, 2]) + GRAVITY * ((frame + 1) / 25 - time)
+    falling = float(truth.velocity[0, before, 0, 2]) - GRAVITY * (time - before / 25)
+    rising = float(truth.velocity[0, after, 0, 2]) + GRAVITY * (after / 25 - time)
     radius = float(truth.extent[0, 0, 0])
     told = [float(np.log(ring.pitch)), ring.level / 10]
     return [np.log(radius), np.log(-falling)], told, float("wood" in prompt), -rising / falling

@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--texts", type=int, default=100)
     parser.add_argument("--voice", default=None)
+    parser.add_argument("--words", action="store_true", help="count errors of the voice alone")
     parser.add_argument("--whisper", default=None, help="Whisper of transformers in place of pocketsphinx")
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/voices.csv"))
     options = parser.parse_args()
@@ -63,7 +64,7 @@ def main() -> None:
     own = [voice.speak(text, seed) for seed, text in enumerate(texts)]
     took, lasts = time.perf_counter() - began, sum(one.seconds for one in own)
     sounds = [set_loudness(resample(one.sound, one.rate, RATE), RATE) for one in own]
-    slow = [voice.speak(text, seed, 0.8) for seed, text in enumerate(texts[:JUDGED])]
+    slow = [voice.speak(text, seed, 0.8) for seed, text in enumerate(texts[: 0 if options.words else JUDGED])]
     arms: dict[str, list[torch.Tensor]] = {
         "voice": sounds,
         "voice, slower (ceiling)": [set_loudness(resample(one.sound, one.rate, RATE), RATE) for one in slow],
@@ -74,6 +75,8 @@ def main() -> None:
         "noise (control)": [0.1 * torch.randn(len(one), generator=noise) for one in sounds[:JUDGED]],
         "silence (control)": [torch.zeros_like(one) for one in sounds[:JUDGED]],
     }
+    if options.words:
+        arms = {"voice": sounds}
     recognizer = PocketSphinx() if options.whisper is None else Whisper(options.whisper)
     with open(options.out, "w", newline="") as file:
         writer = csv.writer(file)
@@ -88,7 +91,7 @@ def main() -> None:
             ]
             judged = [
                 Row(name, sum(map(judge, told[:JUDGED])) / JUDGED, note=f"mean of {JUDGED} texts")
-                for name, judge in JUDGES.items()
+                for name, judge in ({} if options.words else JUDGES).items()
             ]
             for row in (*error_rows(errors), *judged, *((speed,) if arm == "voice" else ())):
                 numbers = ["" if n is None else f"{n:.3f}" for n in (row.value, row.low, row.high)]

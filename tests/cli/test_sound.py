@@ -61,7 +61,10 @@ def test_a_generated_clip_speaks(tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["--sound", "music"], "--sound must be impact; got 'music'."),
+        (
+            ["--sound", "music"],
+            "--sound must be impact, generated or a folder of `pretrain sound`; got 'music'.",
+        ),
         (["--voice", "tests.audio.tones.ToneVoice"], "--voice speaks what --speech says; give both."),
     ],
 )

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -21,8 +22,6 @@ def test_the_shipped_generator_hears_a_ball_hit_the_floor_when_it_does():
 def test_frames_in_which_nothing_moves_are_silent():
     clip = simulate_clip("drop", 501, size=64, frames=16)
     still = clip.frames[:, :1].expand(-1, 16, -1, -1, -1).contiguous()
-    from dataclasses import replace
-
     assert not find_onsets(open_sound(RUN).generate(replace(clip, frames=still, truth=None))[0])
 
 

@@ -31,6 +31,9 @@ _READ = 4
 _SPEED = 0.01
 """Of a pixel per second, so that what falls moves by about one."""
 
+_MOVES = 0.5
+"""Pixels in a frame; what moves less is the readout's noise."""
+
 
 class SoundModel(KeptWeights):
     """Sound of the frames of a clip, from noise: ``z`` of an `AudioCodec`, in windows of one length.
@@ -133,7 +136,7 @@ class SoundModel(KeptWeights):
 
     @torch.no_grad()
     def generate(self, clip: Clip, seed: int = 0) -> Float[Tensor, "B S"]:
-        """The sound of clips, as long as their frames.
+        """The sound of clips, as long as their frames; windows in which nothing moves are silent.
 
         Args:
             clip: Frames, their rate (the same of all) and prompts.
@@ -147,6 +150,9 @@ class SoundModel(KeptWeights):
         windows = math.ceil(steps / self.steps)
         context = self.lay(self.read(clip), clip.fps, windows * self.steps).unflatten(1, (windows, -1))
         context = context.transpose(0, 1).flatten(0, 1)  # (windows B, L, K, 1, 1)
+        things = context[:, :, :-1, 0, 0].unflatten(2, (self.readout.slots, -1))
+        fastest = things[..., _READ:].abs().amax(dim=(1, 2, 3))  # (windows B)
+        moves = fastest > _SPEED * _MOVES * clip.fps.repeat(windows)
         keep = torch.ones(len(clip), 1, dtype=torch.bool, device=context.device)
         condition = self.conditioner(self.conditioner.encode(clip), keep)
         condition = type(condition)(
@@ -162,6 +168,9 @@ class SoundModel(KeptWeights):
 
         noise, generators = draw_noise(context.new_zeros(*context.shape[:2], self.codec.channels, 1, 1), seed)
         *_, z = self.sampler.sample(velocity, noise, generators)
+        z = torch.where(
+            moves[:, None, None, None, None], z, -1.0
+        )  # never trained on, what stands still invents blows
         z = z.unflatten(0, (windows, -1)).transpose(0, 1).flatten(1, 2)  # (B, L, C, 1, 1)
         return self.codec.decode(z)[:, :samples]
 
