@@ -39,7 +39,13 @@ _PISA_IOU = blank(
     "pisa_iou",
     "IoU",
     0.5,
-    ("which law was broken", "a copy that appears", "what stops near its true place", "a change of size"),
+    (
+        "which law was broken",
+        "a copy that appears",
+        "what stops near its true place",
+        "a change of size",
+        "from pixels: energy gained at a bounce",
+    ),
     "above",
 )
 _LEAST_AREA = 1e-4

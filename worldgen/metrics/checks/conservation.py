@@ -62,6 +62,7 @@ _MOMENTUM = blank_states(
         "teleport",
         "vanishing",
         "a copy that appears",
+        "objects that change places",
     ),
 )
 _SLACK = 0.1

@@ -28,6 +28,8 @@ _REBOUND = blank_states(
         "a gain where something else is near, or above the lowest place",
         "what strikes or throws it unseen",
         "backward motion without a loss of energy",
+        "frozen from some frame on",
+        "wrong or zero gravity",
     ),
 )
 _TILT = np.cos(np.radians(30))
