@@ -83,9 +83,9 @@ def test_the_peak_grows_with_the_clips_and_less_is_kept_where_it_can_be():
 
 def test_the_host_holds_all_where_there_is_no_other_device():
     cpu = Memory("cpu", 1000, 100, 20, 3)
-    assert (cpu.host, cpu.on_device) == (1123, 0)
+    assert (cpu.holes, cpu.host, cpu.on_device) == (1, 1124, 0)  # half of a step again, by malloc
     cuda = Memory("cuda", 1000, 100, 20, 3)
-    assert (cuda.host, cuda.on_device) == (1000, 123)
+    assert (cuda.holes, cuda.host, cuda.on_device) == (0, 1000, 123)
 
 
 def test_the_weights_of_a_task_are_counted():

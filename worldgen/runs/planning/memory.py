@@ -44,6 +44,12 @@ _OPTIMIZER = 2
 """Numbers that AdamW keeps of each that learns."""
 _PIXEL = 3 * 4
 """Bytes of a pixel of a clip."""
+_LATER = 100 << 20
+"""Bytes that a process has when it trains and not when it plans: later imports, pages of kernels, rest of
+encoding. Measured on nano, see experiments/scale."""
+_ALIVE_OF_A_HOLE = 2
+"""Bytes of a step for one that malloc keeps: freed between blocks that live, too small for the next one.
+Measured on nano with 16 and 64 clips. MALLOC_MMAP_THRESHOLD_=1048576 leaves none; steps are slower."""
 _SILENT = ("",) * ENCODED_TOGETHER
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _NUMBER = torch.ops.aten._local_scalar_dense.default
@@ -65,9 +71,15 @@ class Memory:
     """What a step makes and lets go, above that; 0 where it cannot be told without a run."""
 
     @property
+    def holes(self) -> int:
+        """What the host's allocator keeps of a step beside what is alive."""
+        return self.step // _ALIVE_OF_A_HOLE * (self.device == "cpu")
+
+    @property
     def host(self) -> int:
         """At the peak."""
-        return self.process + (self.weights + self.learning + self.step) * (self.device == "cpu")
+        here = self.weights + self.learning + self.step + self.holes
+        return self.process + here * (self.device == "cpu")
 
     @property
     def on_device(self) -> int:
@@ -89,7 +101,7 @@ def predict_memory(task: LightningModule, trainer: Trainer, batch: int, shape: S
     weights = sum(one.numel() * one.element_size() for one in values)
     learned = [one for one in task.parameters() if one.requires_grad]
     size = sum(one.numel() * one.element_size() for one in learned)
-    process = resident_bytes()
+    process = resident_bytes() + _LATER * (device == "cpu")
     if not isinstance(task, WorldGenerator):
         return Memory(device, process, weights, (1 + _OPTIMIZER) * size, 0)
     lowered = "bf16" in str(trainer.precision) or "16-mixed" in str(trainer.precision)

@@ -137,8 +137,9 @@ def require_room(memory: Memory, processes: int, available: int, batch: int) -> 
     for place, needed, there in places:
         if needed <= there:
             continue
-        fixed = needed - memory.step * processes
-        fits = int((there - fixed) * batch / max(1, memory.step * processes))
+        growing = (memory.step + memory.holes) * processes
+        fixed = needed - growing
+        fits = int((there - fixed) * batch / max(1, growing))
         if 1 <= fits < batch:
             advice = (
                 f"Lower data.batch_size from {batch} to {fits} (trainer.accumulate_grad_batches keeps the "
@@ -231,8 +232,11 @@ def _print_memory(plan: Plan, console: Console) -> None:
         ("weights", places, memory.weights),
         ("gradients, optimizer", places, memory.learning),
         ("a step", places, memory.step),
+        ("kept by the allocator", "host", memory.holes),
     ]
     for name, where, size in rows:
+        if not size and name == "kept by the allocator":
+            continue
         known = size or name != "a step"
         table.add_row(name, where, _size(size) if known else "not counted for this task")
     table.add_row("at the peak", "host", _size(memory.host))
