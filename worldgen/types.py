@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from worldgen.joints import Joints
 from worldgen.shown import ShownClip, ShownReport, ShownTrajectory
 
 GRAVITY = 9.81
@@ -146,14 +147,15 @@ class Trajectory(ShownTrajectory):
     """One entry per clip, where known."""
     metric: bool = True
     """True when lengths are metres, False when they are pixels of a video without scale."""
+    joints: Joints | None = None
+    """What holds the bodies together, where they are parts of a figure."""
 
     def __post_init__(self) -> None:
         if self.position.ndim != 4 or self.position.shape[-1] != 3:
             raise ValueError(f"Trajectory.position must be (B T N 3); got {tuple(self.position.shape)}.")
         batch, time, count, _ = self.position.shape
-        _require_shape(self.rotation, (batch, time, count, 4), "Trajectory.rotation")
-        _require_shape(self.velocity, (batch, time, count, 3), "Trajectory.velocity")
-        _require_shape(self.spin, (batch, time, count, 3), "Trajectory.spin")
+        for name, last in (("rotation", 4), ("velocity", 3), ("spin", 3)):
+            _require_shape(getattr(self, name), (batch, time, count, last), f"Trajectory.{name}")
         _require_shape(self.mass, (batch, count), "Trajectory.mass")
         _require_shape(self.extent, (batch, count, 3), "Trajectory.extent")
         _require_shape(self.present, (batch, time, count), "Trajectory.present")
@@ -172,13 +174,11 @@ class Trajectory(ShownTrajectory):
         off = torch.where(self.present, self.rotation.norm(dim=-1) - 1, 0.0).flatten()
         if off.numel() and not off.abs().max().item() < 1e-3:
             worst = 1 + off[off.abs().argmax()].item()
-            raise ValueError(
-                f"Trajectory.rotation must be unit quaternions; got a norm of {worst:.4g}. Normalize first."
-            )
+            got = f"a norm of {worst:.4g}"
+            raise ValueError(f"Trajectory.rotation must be unit quaternions; got {got}. Normalize first.")
         if self.contacts is not None and len(self.contacts) != batch:
-            raise ValueError(
-                f"Trajectory.contacts must hold one entry per clip; got {len(self.contacts)} for {batch}."
-            )
+            got = f"{len(self.contacts)} for {batch}"
+            raise ValueError(f"Trajectory.contacts must hold one entry per clip; got {got}.")
 
 
 @dataclass(frozen=True)

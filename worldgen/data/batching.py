@@ -8,6 +8,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from worldgen.joints import Joints
 from worldgen.types import Camera, Clip, Contacts, Trajectory
 
 
@@ -86,6 +87,17 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
         dt=torch.cat([trajectory.dt for trajectory in trajectories]),
         contacts=None if any(t.contacts is None for t in trajectories) else tuple(contacts),
         metric=trajectories[0].metric,
+        joints=_stack_joints([trajectory.joints for trajectory in trajectories]),
+    )
+
+
+def _stack_joints(parts: Sequence[Joints | None]) -> Joints | None:
+    """Those of all, where all are figures of as many joints and bodies; None otherwise."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or len({(part.angle.shape[2], part.feet.shape[1]) for part in known}) > 1:
+        return None
+    return Joints(
+        **{field.name: torch.cat([getattr(part, field.name) for part in known]) for field in fields(Joints)}
     )
 
 

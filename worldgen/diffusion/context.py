@@ -42,6 +42,7 @@ def hold(clip: Clip, context_frames: int, frames: int) -> Clip:
     truth = clip.truth and replace(
         _take_frames(clip.truth, index, ("position", "rotation", "velocity", "spin", "present")),
         contacts=None,
+        joints=None,
     )
     camera = clip.camera
     if camera is not None and camera.moves:

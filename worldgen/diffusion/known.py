@@ -55,7 +55,7 @@ class Known:
         before = torch.searchsorted(marks, torch.arange(frames), right=True) - 1
         index = marks[before.clamp(min=0)]
         names = ("position", "rotation", "velocity", "spin", "present")
-        truth = clip.truth and replace(_take_frames(clip.truth, index, names), contacts=None)
+        truth = clip.truth and replace(_take_frames(clip.truth, index, names), contacts=None, joints=None)
         camera = clip.camera
         if camera is not None and camera.moves:
             camera = _take_frames(camera, index, ("position", "rotation"))

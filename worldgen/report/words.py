@@ -30,6 +30,10 @@ MEANING = {
     "trajectory_error": "root mean square distance from what truly happened",
     "average_displacement": "mean distance from what truly happened",
     "final_displacement": "the same in the last frame",
+    "joint_limits": "how far a joint goes beyond its limits",
+    "foot_skating": "metres that feet slide in a second of contact",
+    "balance": "how far the weight is beyond the feet while a figure stands",
+    "bone_length": "change of a bone's length",
     "valid_horizon": "how long all stay within a radius of the truth",
 }
 """What each check measures, in a few words."""

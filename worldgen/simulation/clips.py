@@ -50,7 +50,7 @@ def simulate_clip(
     the next draw of the same seed.
 
     Args:
-        family: A name in `scenes.FAMILIES`.
+        family: A name in `families.FAMILIES` or `families.ARTICULATED`.
         seed: Not negative.
         size: Height and width in pixels.
         frames: How many.
@@ -214,4 +214,8 @@ def _single(trajectory: Trajectory) -> Trajectory:
         for episode in trajectory.contacts
     )
     states = cast(trajectory, "position", "rotation", "velocity", "spin", "mass", "extent", "dt")
-    return replace(trajectory, **states, contacts=contacts)
+    joints = trajectory.joints
+    if joints is not None:
+        parts = {name: getattr(joints, name).float() for name in ("angle", "anchor", "limits")}
+        joints = replace(joints, **parts)
+    return replace(trajectory, **states, contacts=contacts, joints=joints)

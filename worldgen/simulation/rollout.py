@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from worldgen.simulation.controllers import controller_of
 from worldgen.simulation.engine import model_of, mujoco, object_bodies
+from worldgen.simulation.jointed import JointReader, is_articulated
 from worldgen.simulation.rendering.film import camera_of
 from worldgen.simulation.scenes.staging import Scene
 from worldgen.types import Camera, Contacts, Trajectory
@@ -64,7 +66,10 @@ def rollout(
     if gravity is not None:
         model.opt.gravity[:] = 0, 0, -gravity
     data = mujoco.MjData(model)
-    data.qvel[:] = scene.velocity
+    if model.nkey:  # of bodies with joints
+        mujoco.mj_resetDataKeyframe(model, data, 0)
+    else:
+        data.qvel[:] = scene.velocity
     return play(xml, model, data, frames, fps, start)
 
 
@@ -89,12 +94,16 @@ def play(
     steps = fit_timestep(model, fps)
     probe = mujoco.MjData(model)
     bodies = object_bodies(model)
-    observer = _ContactObserver(model, bodies)
+    observer, drive = _ContactObserver(model, bodies), controller_of(model)
+    if drive is not None:
+        mujoco.mj_kinematics(model, data)
     states = _States(model, bodies, frames)
     first = None
     for frame in range(frames):
         for _ in range(steps if frame else 0):
             before = data.qvel.copy()
+            if drive is not None:
+                drive(data)
             mujoco.mj_step(model, data)
             observer.watch(data, before)
         states.read(frame, data, probe)
@@ -133,6 +142,7 @@ class _States:
         self.qpos, self.energy = np.empty((frames, model.nq)), np.empty(frames)
         self.position, self.velocity, self.spin = (np.empty((frames, len(bodies), 3)) for _ in range(3))
         self.rotation = np.empty((frames, len(bodies), 4))
+        self.joints = JointReader(model, bodies, frames) if is_articulated(model) else None
 
     def read(self, frame: int, data: mujoco.MjData, probe: mujoco.MjData) -> None:
         # In a second MjData: reading must not touch the warm start, and RK4 leaves its last stage in the
@@ -145,6 +155,8 @@ class _States:
             mujoco.mj_objectVelocity(self.model, probe, mujoco.mjtObj.mjOBJ_BODY, body, motion, 0)
             self.spin[frame, index], self.velocity[frame, index] = motion[:3], motion[3:]
             self.position[frame, index], self.rotation[frame, index] = probe.xipos[body], probe.xquat[body]
+        if self.joints is not None:
+            self.joints.read(frame, probe)
 
     def trajectory(self, dt: float, contacts: Contacts, frames: int) -> Trajectory:
         """Of the first so many frames."""
@@ -164,6 +176,7 @@ class _States:
             present=torch.ones(position.shape[:3], dtype=torch.bool),
             dt=torch.tensor([dt], dtype=torch.float64),
             contacts=(contacts,),
+            joints=None if self.joints is None else self.joints.joints(frames),
         )
 
 

@@ -3,7 +3,7 @@
 ``video.u8.zst``       frames, uint8 (T H W 3), zstd-3 like every ``.zst`` here
 ``depth.f16.zst``      metres, float16 (T H W): at 12 m rounded to 4 mm
 ``masks.u8.zst``       object k of a pixel is bit k % 8 of byte k // 8, uint8 (T ceil(N/8) H W)
-``state.safetensors``  fps, truth.*, contacts.*, camera.*, sound, imu, as in `worldgen.types`
+``state.safetensors``  fps, truth.*, contacts.*, joints.*, camera.*, sound, imu, as in `worldgen.types`
 ``scene.xml.zst``      MJCF
 ``caption.txt``        the prompt
 ``description.txt``    the long caption
@@ -30,6 +30,7 @@ from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from worldgen import __version__
+from worldgen.joints import Joints
 from worldgen.simulation.engine import require_closed
 from worldgen.simulation.rendering.backends import renderer_name
 from worldgen.types import Camera, Clip, Contacts, Trajectory
@@ -122,7 +123,10 @@ def decode_clip(
         contacts = (Contacts(**state["contacts"]),) if "contacts" in state else None
         truth = None
         if "truth" in state:
-            truth = Trajectory(**state["truth"], contacts=contacts, metric=bool(meta["metric"]))
+            joints = Joints(**state["joints"]) if "joints" in state else None
+            truth = Trajectory(
+                **state["truth"], contacts=contacts, metric=bool(meta["metric"]), joints=joints
+            )
         return Clip(
             frames=_to_unit(frames, out)[None],
             fps=state[""]["fps"],
@@ -145,9 +149,10 @@ def _state_of(clip: Clip) -> dict[str, np.ndarray]:
     for name in ("sound", "imu"):
         if getattr(clip, name) is not None:
             state[name] = getattr(clip, name)
-    parts: list[tuple[str, Camera | Trajectory | Contacts | None]] = [
+    parts: list[tuple[str, Camera | Trajectory | Contacts | Joints | None]] = [
         ("camera", clip.camera),
         ("truth", clip.truth),
+        ("joints", clip.truth.joints if clip.truth is not None else None),
         ("contacts", clip.truth.contacts[0] if clip.truth is not None and clip.truth.contacts else None),
     ]
     for prefix, part in parts:

@@ -30,7 +30,7 @@ from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.rendering.backends import renderer_name
 from worldgen.simulation.rollout import check_timing
 from worldgen.simulation.scenes.factors import check_split
-from worldgen.simulation.scenes.families import FAMILIES
+from worldgen.simulation.scenes.families import ARTICULATED, FAMILIES
 from worldgen.types import Clip
 
 CLIPS_PER_SEED = 1_000_000
@@ -58,10 +58,11 @@ class SimulationConfig:
     mujoco: str = MUJOCO
 
     def __post_init__(self) -> None:
-        unknown = [family for family in self.families if family not in FAMILIES]
+        known = (*FAMILIES, *ARTICULATED)
+        unknown = [family for family in self.families if family not in known]
         if unknown or not self.families:
             raise ValueError(
-                f"Scene families must be among {', '.join(FAMILIES)}; got {', '.join(unknown) or 'none'}."
+                f"Scene families must be among {', '.join(known)}; got {', '.join(unknown) or 'none'}."
             )
         check_split(self.split, self.families)
         for name in ("clips", "size", "frames", "fps", "clips_per_shard"):

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from worldgen.metrics.checks.agreement import check_displacement
+from worldgen.metrics.checks.articulation import check_articulation
 from worldgen.metrics.checks.conservation import check_chord_energy, check_energy_gain, check_momentum
 from worldgen.metrics.checks.free_fall import (
     check_ballistic_residual,
@@ -33,7 +34,7 @@ from worldgen.metrics.checks.surroundings import Surroundings
 from worldgen.metrics.motions.flights import Motions, Stretch, find_motions, tracker_noise
 from worldgen.metrics.motions.kinds import find_rests
 from worldgen.metrics.motions.repeats import Pictures, find_pictures
-from worldgen.types import GRAVITY, Check, PhysicsReport, Source, Trajectory
+from worldgen.types import GRAVITY, Camera, Check, PhysicsReport, Source, Trajectory
 
 _MOTION = blank(
     "motion", "radii", 1.0, ("every violation by something that moves", "what turns on the spot"), "above"
@@ -62,6 +63,7 @@ def assess(
     floor: float | None = 0.0,
     sigma: float | None = None,
     world: Surroundings | None = None,
+    camera: Camera | None = None,
 ) -> PhysicsReport:
     """Every check of one clip's trajectory; those that do not apply say why.
 
@@ -81,6 +83,7 @@ def assess(
         sigma: Tracker noise of one coordinate; estimated from the flights when None.
         world: Shapes, ramps and rods, with their own gravity and floor in place of the two above; balls that
             nothing holds when None.
+        camera: By which the bones of figures are measured in the picture.
     """
     _require_comparable(trajectory, reference, expected)
     seen = trajectory.present[..., None]
@@ -119,7 +122,10 @@ def assess(
         *check_penetration(placed, reference, world),
         *check_oscillation(placed, reference, world),
     )
+    if trajectory.joints is not None:
+        laws = tuple(not_applicable(check, "its bodies are held together by joints") for check in laws)
     checks = (
+        *check_articulation(trajectory, floor if metric else None, camera),
         *_where_laws_hold(laws, placed, motions, pictures, metric and floor is not None),
         check_permanence(trajectory, expected, spurious),
         check_births(trajectory, excused),

@@ -11,6 +11,8 @@ from worldgen.simulation.scenes.staging import Scene, Thing
 _UNNAMED_MATERIAL = 0.1
 _QUICK_THROW, _QUICK_APPROACH = 1.1, 2.2  # m/s; the middles of the ranges that the families draw from
 
+_QUICK_HOP = 0.7
+
 _ONE_DROP = (
     "{ball} drops onto the floor and bounces",
     "{ball} falls and bounces on the floor",
@@ -75,6 +77,20 @@ _NEW: dict[str, tuple[str, ...]] = {
         "a row of {count} dominoes falls to the {side}, beginning with {thing}",
     ),
 }
+_ARTICULATED = {
+    "chain": (
+        "a chain of {count} links hangs from a bar and swings",
+        "a chain of {count} links is let go and swings below a bar",
+    ),
+    "hop": (
+        "a {color} figure hops {speed} to the {side} on one leg",
+        "a {color} figure with one leg hops {speed} to the {side}",
+    ),
+    "bend": (
+        "a {color} figure stands and bends its knees",
+        "a {color} figure bends its knees and rises again",
+    ),
+}
 _COLLIDE = (
     "{left} on the left and {right} on the right roll {speed} toward each other and collide",
     "{left} on the left and {right} on the right slide {speed} toward each other and collide",
@@ -88,6 +104,14 @@ def describe(scene: Scene) -> str:
     One caption in ten leaves the materials out, as people do.
     """
     rng = np.random.default_rng(scene.wording)
+    if scene.family in _ARTICULATED:
+        speed = dict(scene.setting.constants).get("hop", 0.0)
+        return _choose(rng, _ARTICULATED[scene.family]).format(
+            count=_NUMBERS[len(scene.things)],
+            color=scene.things[0].color,
+            speed="quickly" if abs(speed) > _QUICK_HOP else "slowly",
+            side="right" if speed > 0 else "left",
+        )
     balls = [_name(ball, named) for named in [rng.random() >= _UNNAMED_MATERIAL] for ball in scene.things]
     if scene.family == "drop":
         if len(balls) == 1:

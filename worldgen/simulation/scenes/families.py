@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from worldgen.simulation.scenes.articulated import ARTICULATED
 from worldgen.simulation.scenes.balls import RESTITUTION, bounce, collide, drop, occlude, projectile
 from worldgen.simulation.scenes.bodies import dominoes, roll, slide, topple, tumble
 from worldgen.simulation.scenes.factors import COLORS, Factors, factors_of, stream_of
@@ -31,8 +32,8 @@ from worldgen.simulation.scenes.staging import (
 )
 
 __all__ = [
-    "COLORS", "FAMILIES", "JITTER", "NANO", "RESTITUTION", "TIMESTEP", "Scene", "Setting", "Thing",
-    "damping_of_restitution", "draw_scene", "restitution_of_damping", "retake",
+    "ARTICULATED", "COLORS", "FAMILIES", "JITTER", "NANO", "RESTITUTION", "TIMESTEP", "Scene", "Setting",
+    "Thing", "damping_of_restitution", "draw_scene", "restitution_of_damping", "retake",
 ]  # fmt: skip
 
 FAMILIES: dict[str, Callable[[np.random.Generator, Factors], Scene]] = {
@@ -66,7 +67,7 @@ def draw_scene(
     """The scene of a family and a seed: the same on every machine and in every process.
 
     Args:
-        family: A name in `FAMILIES`.
+        family: A name in `FAMILIES` or `ARTICULATED`.
         seed: Not negative.
         attempt: Chooses another draw of the same seed.
         gravity: m/s^2, downward, in place of the one drawn; 0 for a world without.
@@ -75,15 +76,17 @@ def draw_scene(
     Raises:
         ValueError: An unknown family or split, or a negative seed.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}.")
+    known = {**FAMILIES, **ARTICULATED}
+    if family not in known:
+        raise ValueError(f"family must be one of {', '.join(known)}; got {family!r}.")
     if seed < 0:
         raise ValueError(f"seed must not be negative; got {seed}.")
     factors = factors_of(split)
     if gravity is not None:
         factors = replace(factors, gravity=(gravity, gravity))
-    key = np.random.SeedSequence([list(FAMILIES).index(family), seed, attempt], spawn_key=stream_of(split))
-    return replace(FAMILIES[family](np.random.default_rng(key), factors), seed=seed, attempt=attempt)
+    place = list(FAMILIES).index(family) if family in FAMILIES else 100 + list(ARTICULATED).index(family)
+    key = np.random.SeedSequence([place, seed, attempt], spawn_key=stream_of(split))
+    return replace(known[family](np.random.default_rng(key), factors), seed=seed, attempt=attempt)
 
 
 def retake(scene: Scene, take: int, attempt: int = 0) -> Scene:
@@ -99,6 +102,8 @@ def retake(scene: Scene, take: int, attempt: int = 0) -> Scene:
         raise ValueError(f"take must not be negative; got {take}.")
     if take == 0:
         return scene
+    if scene.family in ARTICULATED:
+        raise ValueError(f"The {scene.family} family has no second takes; leave take out.")
     rng = np.random.default_rng([scene.wording, take, attempt])
     shared = float(rng.normal(0.0, JITTER))  # what is raised together swings together
     things = tuple(_move(thing, scene.family in _ALOFT, shared, rng) for thing in scene.things)

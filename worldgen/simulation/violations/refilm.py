@@ -43,6 +43,7 @@ def take_states(truth: Trajectory, order: Int[Tensor, " T"]) -> Trajectory:
         spin=truth.spin[:, order],
         present=truth.present[:, order],
         contacts=None,
+        joints=None if truth.joints is None else truth.joints.at(order),
     )
 
 
@@ -93,13 +94,15 @@ def require_scenes(clip: Clip) -> tuple[str, ...]:
     """The clip's scenes, where states can be filmed again.
 
     Raises:
-        NotViolable: It has no scenes, no truth, or frames that are not square.
+        NotViolable: It has no scenes, no truth, bodies with joints, or frames that are not square.
     """
     if clip.scenes is None or clip.truth is None:
         raise NotViolable(
             "this control films the clip again, which needs Clip.scenes and Clip.truth; the clip lacks them. "
             "Use a simulated clip."
         )
+    if clip.truth.joints is not None:
+        raise NotViolable("Bodies with joints cannot be put anywhere one by one. Use violations.articulated.")
     if clip.frames.shape[-1] != clip.frames.shape[-2]:
         raise NotViolable(
             "this control films the clip again, in square frames; "
