@@ -25,9 +25,11 @@ from worldgen.tasks.parts.decoder import DecoderTask
 from worldgen.tasks.parts.dynamics import DynamicsTask
 from worldgen.tasks.parts.imagebind import ImageBindTask
 from worldgen.tasks.parts.readout import ReadoutTask
+from worldgen.tasks.parts.sound import SoundTask
 from worldgen.tasks.parts.super_resolution import SuperResolutionTask
 from worldgen.tasks.parts.t5 import T5Task
 from worldgen.tasks.parts.vjepa import VJEPATask
+from worldgen.tasks.parts.voice import VoiceTask
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -40,9 +42,11 @@ TASKS = {
     "dynamics": DynamicsTask,
     "imagebind": ImageBindTask,
     "readout": ReadoutTask,
+    "sound": SoundTask,
     "super_resolution": SuperResolutionTask,
     "t5": T5Task,
     "vjepa": VJEPATask,
+    "voice": VoiceTask,
 }
 
 

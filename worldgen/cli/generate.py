@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from worldgen.cli.sound import SoundOptions
 from worldgen.generation.request import (
@@ -15,9 +14,6 @@ from worldgen.generation.request import (
     Shape,
     Wording,
 )
-
-if TYPE_CHECKING:
-    from worldgen.generation.generate import Made
 
 
 def generate(
@@ -40,7 +36,7 @@ def generate(
     """Make videos of a caption and known frames.
 
     Args:
-        out: mp4 to write; a filmstrip (png) and a json beside it.
+        out: Video to write (mp4); a filmstrip (png) and a json beside it.
         run: Folder of a trained generator.
         prompt: What happens.
         prompts: Text file with a prompt on each line, for a clip of each.
@@ -67,13 +63,14 @@ def generate(
     if run is None or len(told) != 1:
         raise ValueError("worldgen generate needs RUN, and --prompt or --prompts or --story; give them.")
     from worldgen.generation.request import read_prompts
+    from worldgen.generation.story import make_clips
 
     asked = [prompt] if prompt is not None else read_prompts(prompts) if prompts is not None else []
     request = Request(
         run, asked, first_frames, seed, samples, shape, sampling, known, edit, following, wording
     )
     heard = sound.speech is not None or sound.sound is not None
-    for one in _make(request, out, heard):
+    for one in make_clips(request, out, keep=heard):
         said = "" if one.clip is None else sound.add(one.file, one.clip, one.seed)
         print(f"{one.frames} frames in {one.file}.{said}")
     print(f"Pictures in {out.with_suffix('.png')}; {out.with_suffix('.json')} repeats it.")
@@ -88,6 +85,7 @@ def repeat_clip(repeat: Path, out: Path) -> None:
     """
     from worldgen.generation.generate import weights_of
     from worldgen.generation.request import read_request
+    from worldgen.generation.story import make_clips
 
     request, told = read_request(repeat)
 
@@ -95,20 +93,9 @@ def repeat_clip(repeat: Path, out: Path) -> None:
         raise ValueError(
             f"{repeat} was made with other weights than {request.run} has now. Name the json of these."
         )
-    made = _make(request, out)
+    made = make_clips(request, out)
     if [one.get("sha256") for one in told.get("clips", [])] == [one.digest for one in made]:
         print(f"{len(made)} clips with the bits of before, first {made[0].file}.")
     else:
         versions = ", ".join(f"{name} {number}" for name, number in told.get("versions", {}).items())
         print(f"{made[0].file} has not the bits of before, which {versions} made, maybe elsewhere.")
-
-
-def _make(request: Request, out: Path, keep: bool = False) -> list[Made]:
-    from worldgen.generation.generate import generate as make
-    from worldgen.generation.story import tell_story
-
-    return (
-        make(request, out, keep=keep)
-        if request.wording.story is None
-        else tell_story(request, out, keep=keep)
-    )

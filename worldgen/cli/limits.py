@@ -103,6 +103,8 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "norm_groups": (1, 10**4),
     "DynamicsTask.noise": (0, 1000.0),
     "DecoderTask.noise": (0, 1000.0),
+    "VoiceTask.texts": (1, 10**9),
+    "SoundTask.seconds": (1e-3, 3600),
     "BallForecast.noise": (0, 1000.0),
     "SuperResolution.noise": (0, 1),
     "told": (0, 1),

@@ -172,7 +172,7 @@ def _packed(states: BallStates, families: tuple[str, ...]) -> dict[str, Tensor]:
     tensors = {name: getattr(states, name) for name in ("gravity", "restitution", "dead_floor")}
     tensors["family"] = torch.tensor([families.index(name) for name in states.family])
     for field in fields(Trajectory):
-        if field.name not in ("contacts", "metric"):
+        if field.name not in ("contacts", "metric", "joints"):
             tensors[field.name] = getattr(states.trajectory, field.name).contiguous()
     return tensors
 

@@ -15,7 +15,7 @@ import worldgen
 from worldgen.data.media import filmstrip, open_video, write_png
 from worldgen.files import atomic_folder, progress_bar
 from worldgen.generation.familiar import tell_distance
-from worldgen.generation.generate import Made, choose_frame, expand_prompts, prepare, weights_of
+from worldgen.generation.generate import Made, choose_frame, expand_prompts, generate, prepare, weights_of
 from worldgen.generation.layout import KnownLayout
 from worldgen.generation.making import Beat, Maker
 from worldgen.generation.request import Request, write_request
@@ -70,6 +70,12 @@ class Teller:
             frames = torch.cat([piece[0] for piece in pieces])[carried:count]
             last = frames if last is None else torch.cat([last[-self.carried :], frames])
             yield frames
+
+
+def make_clips(request: Request, out: Path, keep: bool = False) -> list[Made]:
+    """What is asked: a story, or clips; see `tell_story` and `worldgen.generation.generate.generate`."""
+    make = generate if request.wording.story is None else tell_story
+    return make(request, out, keep=keep)
 
 
 def tell_story(

@@ -100,7 +100,7 @@ def stack_balls(scenes: list[BallStates]) -> BallStates:
             ]
         )
         for field in fields(Trajectory)
-        if field.name not in ("contacts", "metric")
+        if field.name not in ("contacts", "metric", "joints")
     }
     counts = torch.tensor([one.mass.shape[1] for one in states])
     joined["present"] &= (torch.arange(most) < counts[:, None])[:, None]
