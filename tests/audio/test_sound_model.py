@@ -86,3 +86,14 @@ def test_every_part_of_the_loss_has_a_gradient(made):
     assert all(one.grad is not None for one in learning.denoiser.parameters())
     assert all(one.grad is None for one in learning.readout.parameters())
     assert not torch.equal(loss, learning.loss(z, context + 1, (), torch.Generator().manual_seed(0)))
+
+
+def test_the_frozen_parts_are_named_by_what_changes_the_sound():
+    one, other = model(), model()
+    other.readout.codec = "another"  # whose noise it knows: frames are read alike
+    assert one.frozen_fingerprint() == other.frozen_fingerprint()
+    other.readout.slots = 3
+    assert one.frozen_fingerprint() != other.frozen_fingerprint()
+    other.readout.slots = 2
+    next(other.readout.parameters())[0] += 1
+    assert one.frozen_fingerprint() != other.frozen_fingerprint()

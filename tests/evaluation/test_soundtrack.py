@@ -5,12 +5,16 @@ import torch
 
 from worldgen.audio.impact import find_impacts
 from worldgen.data.media import read_video, write_video
+from worldgen.data.reading.sound import read_sound_of
 from worldgen.data.waves import RATE, loudness
 from worldgen.evaluation.soundtrack import Soundtrack, add_soundtrack, hear_impacts, see_contacts
+from worldgen.metrics.sound import find_onsets
+from worldgen.runs.folder import HOME
 from worldgen.simulation.clips import simulate_clip
 
 VOICE = "tests.audio.tones.ToneVoice"
 ABSENT = "worldgen.audio.foreign_voices.CoquiVoice"
+NANO = HOME / "assets" / "nano" / "sound"
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +88,27 @@ def test_true_contacts_are_heard_where_they_are_known(clip):
     first = find_impacts(clip.truth, 0)[0].time
     heard = hear_impacts(clip)
     assert int((heard.abs() > 1e-4).nonzero()[0]) / RATE == pytest.approx(first, abs=0.002)
+
+
+def test_generated_sound_is_in_the_file_and_follows_the_first_blow(clip, video):
+    first = find_impacts(clip.truth, 0)[0].time
+    sound = add_soundtrack(video, clip, Soundtrack(generator=NANO))
+    kept = read_sound_of(video.with_suffix(".wav"))
+    assert len(sound) == len(kept) == RATE
+    onsets = find_onsets(sound)
+    assert min(abs(onset - first) for onset in onsets) < 0.03
+    assert find_onsets(kept) == pytest.approx(onsets, abs=0.001)
+    assert len(read_video(video)[0]) == 25
+
+
+def test_generated_sound_that_cannot_be_is_said_and_the_video_stays(clip, video, tmp_path):
+    still = replace(clip, frames=clip.frames[:, :1].expand(-1, 25, -1, -1, -1).contiguous())
+    small = replace(clip, frames=clip.frames[..., :32, :32], truth=None, masks=None, depth=None)
+    for one, run, why in (
+        (still, NANO, "sees nothing strike"),
+        (small, NANO, "reads frames of 64 x 64 pixels; got 32 x 32"),
+        (clip, tmp_path, "A generator of sound must hold config.yaml"),
+    ):
+        with pytest.raises(ValueError, match=rf"clip.mp4 is written, and is silent: .*{why}"):
+            add_soundtrack(video, one, Soundtrack(generator=run))
+        assert not video.with_suffix(".wav").exists() and len(read_video(video)[0]) == 25

@@ -175,9 +175,13 @@ class SoundModel(KeptWeights):
         return self.codec.decode(z)[:, :samples]
 
     def frozen_fingerprint(self) -> str:
-        """Names the weights of the frozen parts."""
-        parts = [self.readout, *(part for part in self.conditioner.encoders if part is not None)]
-        return " ".join(f"{type(part).__name__}:{fingerprint(part)}" for part in parts)
+        """Names the frozen parts by their weights, and by the settings that change what is heard.
+
+        Whose decoded noise the readout knows does not: here it reads frames.
+        """
+        marks = [(self.readout, fingerprint(self.readout, idle=("codec",)))]
+        marks += [(part, fingerprint(part)) for part in self.conditioner.encoders if part is not None]
+        return " ".join(f"{type(part).__name__}:{mark}" for part, mark in marks)
 
 
 def _take(of_frames: Float[Tensor, "B T N D"], frame: Tensor) -> Float[Tensor, "B L N D"]:

@@ -146,15 +146,21 @@ def require_folder(checkpoint: str, kind: str, advice: str) -> None:
     require_hub(checkpoint)
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(module: nn.Module, idle: tuple[str, ...] = ()) -> str:
     """Twelve hex digits that name a frozen module: sha256 over its settings, and its weights by name.
 
     Of an encoder's adapter that learns, the settings and the names count, and not what was learned.
+
+    Args:
+        module: Whose settings are its public numbers, texts and tuples.
+        idle: Settings that change nothing of what is asked of it here, and do not count.
     """
     settings = {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, tuple))
+        if not name.startswith("_")
+        and name not in ("training", *idle)
+        and isinstance(value, (int, float, str, tuple))
     }
     if isinstance(module, AdaptableEncoder) and module.adapter is not None:
         settings["adapter"] = module.adapter.describe(module.model)
