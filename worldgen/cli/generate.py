@@ -36,7 +36,7 @@ def generate(
     """Make videos of a caption and known frames.
 
     Args:
-        out: Video to write (mp4); a filmstrip (png) and a json beside it.
+        out: Video to write (mp4); beside it a filmstrip and a json.
         run: Folder of a trained generator.
         prompt: What happens.
         prompts: Text file with a prompt on each line, for a clip of each.
