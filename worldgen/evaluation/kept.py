@@ -125,7 +125,7 @@ def read_finding(record: Record) -> Finding | None:
     for number, (label, clip, source, is_violation, metric, checks) in enumerate(words["exhibits"]):
         prefix = f"{number}."
         own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-        tracks = Trajectory(**own, contacts=None, metric=metric) if own else None
+        tracks = Trajectory(**own, contacts=None, joints=None, metric=metric) if own else None
         report = PhysicsReport(clip, source, tuple(_check(check) for check in checks))
         exhibits.append(Exhibit(label, None, tracks, report, is_violation))
     name, prompt, context_frames = words["case"]
