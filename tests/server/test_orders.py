@@ -41,9 +41,7 @@ def test_the_command_line_asks_for_what_the_job_asked(asked, monkeypatch, tmp_pa
         Path(given.name).touch()
     (tmp_path / RUN).mkdir(parents=True)
     found = []
-    monkeypatch.setattr(
-        "worldgen.generation.generate.generate", lambda *given, **_: found.append(given) or []
-    )
+    monkeypatch.setattr("worldgen.generation.story.generate", lambda *given, **_: found.append(given) or [])
     cli.main(shlex.split(command_of(request, asked))[1:])
     ((again, out),) = found
     named = json.dumps(_plain(request))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from worldgen.simulation.engine import mujoco
+from worldgen.types import GRAVITY
 
 
 def controller_of(model: mujoco.MjModel) -> Callable[[mujoco.MjData], None] | None:
@@ -34,7 +35,7 @@ class _Hopper:
         self.speed, self.leg = speed, leg
         self.foot = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "foot2")
         self.radius = float(model.geom_size[self.foot, 0])
-        self.weight = float(model.body_mass.sum()) * 9.81
+        self.weight = float(model.body_mass.sum()) * GRAVITY
         self.inertia = float(model.body_inertia[1].max())
 
     def __call__(self, data: mujoco.MjData) -> None:
