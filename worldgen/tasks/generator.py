@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from worldgen.diffusion.sampler import Sampler
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
 from worldgen.physics.forecast import Forecast
+from worldgen.tasks.averaging import AveragedTask
 from worldgen.tasks.encoding import precompute_latents, try_shapes
 from worldgen.tasks.measures import ValidationMetric, require_own_names
 from worldgen.tasks.optimizers import AdamW, OptimizerChoice
@@ -48,7 +48,7 @@ from worldgen.tasks.validation import (
 from worldgen.types import Clip
 
 
-class WorldGenerator(LightningModule):
+class WorldGenerator(AveragedTask):
     """Training of a `WorldModel`: what its frozen parts make of the clips is computed once, the rest learns.
 
     Args:
@@ -190,13 +190,6 @@ class WorldGenerator(LightningModule):
         own = len(batch) - sum(self._counts)
         ends = itertools.pairwise(itertools.accumulate(self._counts, initial=own))
         return Latents.from_columns(batch[:own]), [batch[begin:end] for begin, end in ends]
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
-    ) -> None:
-        """The average follows each step of the weights, before any checkpoint of that step is written."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.update(self.global_step + 1)
 
     def configure_model(self) -> None:
         """Share what learns among processes, where the strategy has them hold a part each.

@@ -1,7 +1,6 @@
 """Processes of this machine: nothing lost and nothing twice when one dies."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,31 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.engines.deadly import die_always, die_once, note, refuse
 from worldgen.data.engines.engine import ATTEMPTS
 from worldgen.data.engines.local import LocalEngine
-
-
-def note(folder: Path, shard: int) -> tuple[int, str]:
-    """A stand-in for a shard: leaves a file per call."""
-    (folder / f"{shard}-{os.getpid()}-{time.monotonic_ns()}").touch()
-    return os.getpid(), os.environ.get("OMP_NUM_THREADS", "")
-
-
-def die_once(folder: Path, shard: int) -> tuple[int, str]:
-    """The worker that takes shard 2 for the first time is killed."""
-    if shard == 2 and not (folder / "killed").exists():
-        (folder / "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return note(folder, shard)
-
-
-def die_always(folder: Path, shard: int) -> None:
-    note(folder, shard)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def refuse(shard: int) -> None:
-    raise ValueError(f"shard {shard} is bad")
 
 
 def test_a_killed_process_is_replaced(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.engines.deadly import die_always, die_once, refuse
 from worldgen.data.engines.engine import ATTEMPTS, ONE_THREAD
 from worldgen.data.engines.ray_cluster import RayEngine
 
@@ -19,29 +20,6 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def note(folder: Path, shard: int) -> tuple[int, str]:
-    """A stand-in for a shard: leaves a file per call."""
-    (folder / f"{shard}-{os.getpid()}-{os.urandom(4).hex()}").touch()
-    return os.getpid(), os.environ.get("OMP_NUM_THREADS", "")
-
-
-def die_once(folder: Path, shard: int) -> tuple[int, str]:
-    """The worker that takes shard 2 for the first time is killed."""
-    if shard == 2 and not (folder / "killed").exists():
-        (folder / "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return note(folder, shard)
-
-
-def die_always(folder: Path, shard: int) -> None:
-    note(folder, shard)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def refuse(shard: int) -> None:
-    raise ValueError(f"shard {shard} is bad")
 
 
 def read(folder: Path, number: int, beat: Callable[[], None]) -> None:

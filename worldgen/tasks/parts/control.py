@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -24,6 +23,7 @@ from worldgen.diffusion.maps import ClipMap
 from worldgen.encoders.base import fingerprint
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
+from worldgen.tasks.averaging import AveragedTask
 from worldgen.tasks.encoding import precompute_latents
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.validation import fixed_losses
@@ -33,7 +33,7 @@ _CODE = hashlib.sha256("".join(map(inspect.getsource, (control_code, maps_code))
 """What was drawn once by other code is drawn again."""
 
 
-class ControlTask(LightningModule):
+class ControlTask(AveragedTask):
     """The generator's own loss, given maps of the true clip; only the control learns.
 
     What the generator's frozen parts make of the clips is the generator's own cache, and the maps are kept
@@ -126,13 +126,6 @@ class ControlTask(LightningModule):
         loss = self.generator.loss(latents, *draws, self.control(drawn)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(latents.z))
         return loss
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
-    ) -> None:
-        """The average follows each step of the weights, before any checkpoint of that step is written."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.update(self.global_step + 1)
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import zlib
-from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from worldgen.data.cache.cache import Recipe, precompute, stack_columns
@@ -23,6 +21,7 @@ from worldgen.encoders.base import fingerprint
 from worldgen.model import WorldModel
 from worldgen.physics.readout import ObjectReadout
 from worldgen.physics.slots import Maps, gather_votes, spot
+from worldgen.tasks.averaging import AveragedTask
 from worldgen.tasks.parts import reading_errors
 from worldgen.tasks.parts.reading_errors import ReadingErrors, reading_errors_of, true_places
 from worldgen.tasks.schedule import require_training, scheduled, step_generator
@@ -40,7 +39,7 @@ _GRAIN = 0.004
 """Standard deviation of the noise that is added to clean frames: one of 255 steps."""
 
 
-class ReadoutTask(LightningModule):
+class ReadoutTask(AveragedTask):
     """Where things are, by the votes of cells; and the likelihood of an honest uncertainty.
 
     ``loss = cells + w |p' - p| + |ln r' - ln r| + likelihood * (5 ln(1 + |p' - p|^2 / (8 sd^2)) + 2 ln sd)``
@@ -158,13 +157,6 @@ class ReadoutTask(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
         self.log("train/px", parts["px"], prog_bar=True, batch_size=len(frames))
         return loss
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
-    ) -> None:
-        """The average follows each step of the weights, before any checkpoint of that step is written."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.update(self.global_step + 1)
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from worldgen.audio import audio_codec, impact, sound_model
@@ -28,6 +27,7 @@ from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Placed, Tokens
 from worldgen.metrics.sound import Blows, compare_onsets
 from worldgen.physics.readout import ObjectReadout
+from worldgen.tasks.averaging import AveragedTask
 from worldgen.tasks.schedule import require_training, scheduled, step_generator
 from worldgen.types import Clip
 
@@ -35,7 +35,7 @@ _CODE = hashlib.sha256("".join(map(inspect.getsource, (audio_codec, impact, soun
 """What was computed once by other code is computed again."""
 
 
-class SoundTask(LightningModule):
+class SoundTask(AveragedTask):
     """Flow matching over the latent of the sound of contacts, given what is read in the frames.
 
     Sounds, readings and the encoders' tokens are computed once. Clips are mirrored, and slots exchanged, at
@@ -144,13 +144,6 @@ class SoundTask(LightningModule):
         if heard:
             told["onset_ms"] = 1000 * sum(abs(away) for one in found for away in one.offset) / heard
         self.log_dict({f"val/{k}": v for k, v in told.items()}, prog_bar=True, batch_size=len(clip))
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
-    ) -> None:
-        """The average follows each step of the weights, before any checkpoint of that step is written."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.update(self.global_step + 1)
 
     def configure_optimizers(self) -> dict:
         learned = [one for one in self.model.parameters() if one.requires_grad]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -20,13 +17,14 @@ from worldgen.audio.letters import Aligned, LettersToMel, align
 from worldgen.audio.voice import load_voice
 from worldgen.diffusion.average import WeightAverage
 from worldgen.files import write_atomically
+from worldgen.tasks.averaging import AveragedTask
 from worldgen.tasks.schedule import require_training, scheduled
 
 _CODE = hashlib.sha256(inspect.getsource(letters_code.align).encode()).hexdigest()
 """What was aligned once by other code is aligned again."""
 
 
-class VoiceTask(LightningModule):
+class VoiceTask(AveragedTask):
     """Log-mel frames and durations of a teacher's speech, by its own word times.
 
     Each different caption of the data is spoken once, and kept.
@@ -97,13 +95,6 @@ class VoiceTask(LightningModule):
         with torch.no_grad(), self.average.applied():
             mel, duration = self.acoustic.loss(*_stack(list(heard.values()), self.device))
         self.log_dict({"val/mel": mel, "val/duration": duration}, prog_bar=True, batch_size=len(texts))
-
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable | None = None
-    ) -> None:
-        """The average follows each step of the weights, before any checkpoint of that step is written."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.update(self.global_step + 1)
 
     def on_fit_end(self) -> None:
         """Export the averaged model, which ``--voice`` takes."""
