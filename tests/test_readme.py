@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli import keys, options
 from worldgen.cli import main as cli
+from worldgen.cli.words import keys, options
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

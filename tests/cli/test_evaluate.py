@@ -6,7 +6,7 @@ import pytest
 
 from worldgen.cli import evaluate
 from worldgen.cli import main as cli
-from worldgen.cli.options import read_options, read_words
+from worldgen.cli.words.options import read_options, read_words
 
 FUNCTIONS = [evaluate.run, evaluate.videos, evaluate.tracks, evaluate.codec, *evaluate.BENCHMARKS.values()]
 

@@ -3,7 +3,7 @@ import pytest
 from tests.study.ablation import tiny_study
 from worldgen.cli import main as cli
 from worldgen.cli import study
-from worldgen.cli.options import read_words
+from worldgen.cli.words.options import read_words
 
 
 def test_reports_stand_in_front():

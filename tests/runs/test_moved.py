@@ -1,6 +1,6 @@
 import pytest
 
-from worldgen.cli.source import locate
+from worldgen.cli.words.source import locate
 from worldgen.runs import moved
 
 

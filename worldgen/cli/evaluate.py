@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldgen.cli.options import did_you_mean
+from worldgen.cli.words.options import did_you_mean
 
 if TYPE_CHECKING:
     from worldgen.evaluation.videos import Beside

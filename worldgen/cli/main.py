@@ -1,8 +1,8 @@
 """The command table. Heavy imports live inside the commands: help and the answer to a mistake are instant.
 
 What the commands take is in `worldgen.cli.make`, `worldgen.cli.sound`, `worldgen.cli.evaluate`,
-`worldgen.cli.study` and `worldgen.cli.train`; how words become arguments, in `worldgen.cli.options` and
-`worldgen.cli.keys`.
+`worldgen.cli.study` and `worldgen.cli.train`; how words become arguments, in `worldgen.cli.words.options` and
+`worldgen.cli.words.keys`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from worldgen.cli import evaluate, expand, generate, make, plan, repeat, sound, study, train, verify_resume
-from worldgen.cli.help import command_help, group_help, in_columns, summary
-from worldgen.cli.options import did_you_mean, read_words
+from worldgen.cli.words.help import command_help, group_help, in_columns, summary
+from worldgen.cli.words.options import did_you_mean, read_words
 
 os.environ.setdefault("MUJOCO_GL", "off")
 

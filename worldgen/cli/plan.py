@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from worldgen.cli.help import example_lines, in_columns, summary, usage
 from worldgen.cli.train import NANO
 from worldgen.cli.trainings import own_options, require_numbers, training_of
+from worldgen.cli.words.help import example_lines, in_columns, summary, usage
 
 _TEXT = (
     "Say what a training will cost, without training: parameters, memory, disk, steps, clips "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldgen.cli.options import either
+from worldgen.cli.words.options import either
 
 if TYPE_CHECKING:
     from worldgen.types import Clip

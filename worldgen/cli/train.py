@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from worldgen.cli.help import example_lines, group_help, in_columns, summary, usage
-from worldgen.cli.keys import Keys
-from worldgen.cli.options import did_you_mean, either
-from worldgen.cli.source import Parameter, locate, signature
+from worldgen.cli.words.help import example_lines, group_help, in_columns, summary, usage
+from worldgen.cli.words.keys import Keys
+from worldgen.cli.words.options import did_you_mean, either
+from worldgen.cli.words.source import Parameter, locate, signature
 
 _PROBE = "worldgen.study.probes.probe"
 _PROBING = (

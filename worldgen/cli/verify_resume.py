@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from worldgen.cli.help import example_lines, in_columns, summary, usage
 from worldgen.cli.train import NANO
 from worldgen.cli.trainings import own_options, require_numbers, training_of
+from worldgen.cli.words.help import example_lines, in_columns, summary, usage
 
 _RESUMED = (
     "Train some steps straight through, and again with a kill -9 and a resume between; name the first state "

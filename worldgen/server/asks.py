@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any
 
-from worldgen.cli.limits import LIMITS, require_within
+from worldgen.cli.words.limits import LIMITS, require_within
 
 LONGEST_PROMPT = 2000
 """Letters. Text encoders read a few hundred tokens at most."""

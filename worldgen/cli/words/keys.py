@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worldgen.cli.limits import KEYS, limits_of, require_within
-from worldgen.cli.options import RENAMED, did_you_mean
-from worldgen.cli.source import Parameter, Signature, locate, read_module, signature
+from worldgen.cli.words.limits import KEYS, limits_of, require_within
+from worldgen.cli.words.options import RENAMED, did_you_mean
+from worldgen.cli.words.source import Parameter, Signature, locate, read_module, signature
 from worldgen.runs.moved import refuse_moved
 
 _OF_CLASSES = ("class_path", "init_args", "dict_kwargs")

@@ -6,7 +6,7 @@ import pytest
 
 from worldgen.cli.train import TRAININGS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FIT = TRAININGS["fit"]
 BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/nano.yaml")]
 

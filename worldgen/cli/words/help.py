@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from worldgen.cli.options import Option, argument_texts, did_you_mean, read_options
+from worldgen.cli.words.options import Option, argument_texts, did_you_mean, read_options
 
 WIDTH, HEIGHT = 80, 24
 

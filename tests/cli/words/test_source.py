@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from worldgen.cli.source import locate, signature
+from worldgen.cli.words.source import locate, signature
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from worldgen.cli import evaluate, expand, generate, main, make, sound, study
-from worldgen.cli.options import LIMITS, argument_texts, did_you_mean, either, read_options, read_words
+from worldgen.cli.words.options import LIMITS, argument_texts, did_you_mean, either, read_options, read_words
 
 
 @dataclass(frozen=True)

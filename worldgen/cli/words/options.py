@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from worldgen.cli.limits import ANY, LIMITS, require_within
+from worldgen.cli.words.limits import ANY, LIMITS, require_within
 
 RENAMED = {"--known": "--context-frames"}
 """Options of before, by what they are called now."""

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from worldgen.cli.options import argument_texts
+from worldgen.cli.words.options import argument_texts
 
 _Definition = ast.FunctionDef | ast.ClassDef
 

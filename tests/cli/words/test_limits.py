@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli.limits import KEYS, LIMITS, limits_of, require_within
-from worldgen.cli.source import read_module, signature
 from worldgen.cli.train import CACHES, PARTS, TRAININGS
+from worldgen.cli.words.limits import KEYS, LIMITS, limits_of, require_within
+from worldgen.cli.words.source import read_module, signature
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/nano.yaml")]
 ROOMS = ("tasks", "diffusion", "encoders", "conditioning.py", "model.py", "physics/ball_forecast.py")
 DATA = ("trajectories", "datamodule", "captions", "transforms", "cache/precision")
