@@ -10,6 +10,7 @@ from worldgen.generation.request import (
     Request,
     Sampling,
     Shape,
+    Wording,
     read_prompts,
     read_request,
     write_request,
@@ -54,6 +55,27 @@ def test_another_json_is_refused(tmp_path, text):
         ({"edit": Edit(keep=RUN)}, "--keep is a part of --edit VIDEO"),
         ({"following": Following([RUN])}, "--control and --control-from go together"),
         ({"prompts": []}, "There must be a prompt"),
+        ({"sampling": Sampling(best_of=2)}, "--best-of N, of 2 or more draws, and --by MEASURE go together"),
+        (
+            {"shape": Shape(keyframes=3), "known": KnownFrames(last_frames=RUN)},
+            "--keyframes .* --last-frames",
+        ),
+        ({"shape": Shape(keyframes=3), "known": KnownFrames(after=RUN)}, "--keyframes .* --after asks"),
+        ({"shape": Shape(keyframes=3), "edit": Edit(RUN)}, "--keyframes .* --edit asks"),
+        (
+            {"shape": Shape(keyframes=3), "first_frames": RUN, "known": KnownFrames(loop=True)},
+            "--keyframes .* --loop asks",
+        ),
+        ({"wording": Wording(story=RUN)}, "--story makes one clip after another; --prompt is"),
+        ({"prompts": [], "wording": Wording(story=RUN), "samples": 2}, "--samples is of one clip"),
+        (
+            {"prompts": [], "wording": Wording(story=RUN), "shape": Shape(stages=[RUN])},
+            "--stages is of one clip",
+        ),
+        (
+            {"prompts": [], "wording": Wording(story=RUN), "shape": Shape(keyframes=3)},
+            "--keyframes is of one",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(given, sentence):

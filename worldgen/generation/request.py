@@ -179,11 +179,18 @@ class Request:
             raise ValueError(
                 "--best-of N, of 2 or more draws, and --by MEASURE go together; give both, or none."
             )
+        beside = [*given, *(name for name in ends if name != "--first-frames")]
+        if self.shape.keyframes is not None and (beside or self.known.loop):
+            raise ValueError(
+                f"--keyframes goes on from --first-frames or from none, and {[*beside, '--loop'][0]} asks for "
+                "others. Give one of the two."
+            )
         if self.wording.story is not None:
             apart = {
                 **ways, "--last-frames": self.known.last_frames, "--loop": self.known.loop,
                 "--control": self.following.control, "--samples": self.samples > 1,
                 "--best-of": self.sampling.by, "--prompt": self.prompts,
+                "--keyframes": self.shape.keyframes, "--stages": self.shape.stages,
             }  # fmt: skip
             wrong = [name for name, value in apart.items() if value]
             if wrong:
