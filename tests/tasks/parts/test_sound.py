@@ -17,6 +17,7 @@ from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.physics.readout import ObjectReadout
+from worldgen.tasks.parts import sound as sound_code
 from worldgen.tasks.parts.sound import SoundTask
 
 
@@ -72,3 +73,15 @@ def test_the_shipped_config_is_that_of_the_task():
     trained, shipped = plain("configs/tasks/sound.yaml"), plain("assets/nano/sound/config.yaml")
     assert trained["denoiser"] == shipped["denoiser"] and trained["process"] == shipped["process"]
     assert AudioCodec(**trained["codec"]).rate == AudioCodec(**shipped["codec"]).rate
+
+
+def test_clips_are_mirrored_and_slots_exchanged_one_in_two_times():
+    """Neither is heard: right becomes left, and how far down, how large and whether stay."""
+    read = torch.tensor([[[0.3, 0.1, 0.2, 1.0], [0.7, 0.4, 0.5, 0.9]]]).expand(400, 2, 2, 4)
+    turned = sound_code._turned(read, torch.Generator().manual_seed(0))
+    mirrored = read * torch.tensor([-1.0, 1, 1, 1])
+    kinds = torch.stack([
+        (turned == kind).flatten(1).all(dim=1) for kind in (read, mirrored, read.flip(2), mirrored.flip(2))
+    ])  # fmt: skip
+    assert kinds.sum(dim=0).eq(1).all()
+    assert (kinds.sum(dim=1) > 70).all()
