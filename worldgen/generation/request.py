@@ -182,8 +182,8 @@ class Request:
         beside = [*given, *(name for name in ends if name != "--first-frames")]
         if self.shape.keyframes is not None and (beside or self.known.loop):
             raise ValueError(
-                f"--keyframes goes on from --first-frames or from none, and {[*beside, '--loop'][0]} asks for "
-                "others. Give one of the two."
+                f"--keyframes goes on from --first-frames or from none, and {[*beside, '--loop'][0]} asks "
+                "for others. Give one of the two."
             )
         if self.wording.story is not None:
             apart = {
