@@ -24,13 +24,14 @@ from worldgen.metrics.intervals import median_interval
 from worldgen.metrics.tracking.colors import track_objects
 from worldgen.runs.train import run_lightning
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.validation import continue_clips, first_clips
+from worldgen.tasks.speed import count_flops
+from worldgen.tasks.validation import continue_clips, first_clips, fixed_losses
 from worldgen.types import Clip
 
 BASE = ("configs/base.yaml", "configs/size/nano.yaml")
 COLUMNS = (
     "arm", "seconds", "processor_seconds", "steps", "clips", "median_px", "low", "high", "rmse_px",
-    "moving_psnr",
+    "moving_psnr", "loss", "flops",
 )  # fmt: skip
 
 
@@ -61,8 +62,10 @@ class Reached(Callback):
             return
         assert isinstance(pl_module, WorldGenerator)
         pl_module.eval()
+        latents = pl_module.model.encode(self.clips)
         with pl_module.average.applied():
             made = continue_clips(pl_module.model, self.clips, 0)
+            loss = fixed_losses(pl_module.model, latents, 0).mean()
         pl_module.train()
         context = pl_module.model.contexts[-1]
         assert self.clips.truth is not None
@@ -72,10 +75,11 @@ class Reached(Callback):
         table = errors.flatten(1).double().numpy()
         low, high = median_interval(table)
         batch = trainer.datamodule.batch_size  # pyright: ignore[reportAttributeAccessIssue]
+        flops = count_flops(pl_module.model, latents) / len(self.clips) * batch * trainer.global_step
         numbers = (
             self._wall, self._cpu, trainer.global_step, trainer.global_step * batch,
             float(np.nanmedian(table)), low, high, float(np.sqrt(np.nanmean(table**2))),
-            float(moving_psnr(made.frames, self.clips.frames, context).nanmean()),
+            float(moving_psnr(made.frames, self.clips.frames, context).nanmean()), float(loss), flops,
         )  # fmt: skip
         row = dict(
             zip(COLUMNS, (self.arm, *("" if one is None else f"{one:.6g}" for one in numbers)), strict=True)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from worldgen.conditioning import Conditioner
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
+from worldgen.data.sources import ShardedClips
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
@@ -19,7 +20,7 @@ from worldgen.tasks.checkpointing import GradientCheckpointing
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.guard import StepGuard
 from worldgen.tasks.optimizers import Muon
-from worldgen.tasks.speed import _CPU, SpeedLog, count_tokens, measure_peak
+from worldgen.tasks.speed import _CPU, SpeedLog, count_flops, count_tokens, measure_peak
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -78,6 +79,14 @@ def test_what_is_counted_is_the_same_with_blocks_computed_again(shards, tmp_path
         fit(shards, tmp_path, [speed, *more], steps=2)
         counts.append(list(speed._counts.values()))
     assert counts[0] == counts[1]
+
+
+def test_a_clip_alone_needs_its_share_of_what_a_batch_needs(shards, tmp_path):
+    speed = SpeedLog(peak=1.0)
+    model = fit(shards, tmp_path, [speed], steps=2).model
+    clip = model.encode(ShardedClips(shards)[0])
+    (of_batch,) = speed._counts.values()
+    assert count_flops(model, clip) == pytest.approx(of_batch / 4, rel=1e-9)
 
 
 def test_attention_on_a_cpu_is_counted():

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from worldgen.data.packing import Packed
 from worldgen.latents import Latents
+from worldgen.model import WorldModel
 from worldgen.tasks.schedule import draw_step
 
 _SIDE = 2048
@@ -108,10 +109,7 @@ class SpeedLog(Callback):
                 continue
             left = _now(module)
             clip = Latents.from_columns(tuple(column[:1] for column in columns))
-            generator = torch.Generator(module.device).manual_seed(0)
-            with FlopCounterMode(display=False, custom_mapping=_CPU) as counter:
-                model.loss(clip, *draw_step(model, clip, generator))
-            self._counts[shape] = 3.0 * counter.get_total_flops()
+            self._counts[shape] = count_flops(model, clip)
             self._tell(shape, self._counts[shape])
             self._away += _now(module) - left
 
@@ -141,6 +139,14 @@ def count_tokens(denoiser: nn.Module, shape: Sequence[int]) -> int:
     """Tokens that the denoiser makes of a latent of shape (L, C, h, w); cells where it has no tokens."""
     steps, _, rows, columns = shape
     return steps * rows * columns // math.prod(getattr(denoiser, "patch", (1, 1, 1)))
+
+
+def count_flops(model: WorldModel, latents: Latents) -> float:
+    """FLOPs of a training step: 3 x the matrix products, convolutions and attention of its forward pass."""
+    generator = torch.Generator(latents.z.device).manual_seed(0)
+    with FlopCounterMode(display=False, custom_mapping=_CPU) as counter:
+        model.loss(latents, *draw_step(model, latents, generator))
+    return 3.0 * counter.get_total_flops()
 
 
 def measure_peak(device: torch.device, of_bf16: bool) -> float:
