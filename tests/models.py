@@ -33,8 +33,12 @@ def perceiving(vjepa2_folder, **changes):
     model = WorldModel(
         codec=StateCodec(),
         conditioner=Conditioner(
-            text=T5(str(NANO / "t5")), video=VJEPA2(str(vjepa2_folder)), dim=16, queries=2
-        ),
+            text=T5(str(NANO / "t5")),
+            video=VJEPA2(str(vjepa2_folder)),
+            dim=16,
+            queries=2,
+            slot_drop={"text": 0.1, "video": 0.1},
+        ),  # fmt: skip
         denoiser=lambda *sizes: DiT(*sizes, dim=24, depth=1, heads=2, patch=(1, 1, 1)),
         process=CleanFlowMatching(),
         **{"sampler": Sampler(steps=2), **changes},

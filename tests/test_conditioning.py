@@ -114,6 +114,21 @@ def test_drop_probabilities_are_kept_each_by_itself():
     assert abs(float(both) - 0.4) < 0.02  # video is never kept where all is dropped
 
 
+def test_only_what_training_left_out_can_be_asked_for():
+    everything, nothing, words = frozenset({"text", "video", "multimodal"}), frozenset(), frozenset({"text"})
+    full(MeanPool, drop=0.0).require_dropped([everything])
+    full(MeanPool, drop=0.1).require_dropped([nothing, everything])
+    full(MeanPool, drop=0.0, slot_drop=dict.fromkeys(everything, 0.1)).require_dropped([nothing, words])
+    full(MeanPool, slot_drop={"video": 0.1, "multimodal": 0.2}).require_dropped([words])
+    for drops, known, sentence in (
+        ({"drop": 0.0}, nothing, r"text never was \(conditioner.drop is 0, .* train with drop: 0.1"),
+        ({"drop": 0.1}, words, "video never was beside text .* train with slot_drop: {video: 0.1}"),
+        ({"slot_drop": {"video": 0.1}}, words, "multimodal never was beside text"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            full(MeanPool, **drops).require_dropped([known])
+
+
 def test_without_drops_of_slots_the_draws_are_what_they_were():
     first, second = (torch.Generator().manual_seed(3) for _ in range(2))
     Conditioner(drop=0.1).draw_keep(5, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 
 import torch
 import torch.nn.functional as F
@@ -228,6 +229,26 @@ class Conditioner(nn.Module):
         text = found.pop("text", None)
         joined = self.resampler(text, tuple(found.values()))
         return _conditioning(_choose(real, joined, _all_real(self.null.expand(len(keep), -1, -1))))
+
+    def require_dropped(self, known: Iterable[AbstractSet[str]]) -> None:
+        """Raise ValueError where a condition is asked for without slots that training never left out.
+
+        Args:
+            known: The slots that each condition has.
+        """
+        for slots in known:
+            absent = [slot for slot in self.present if slot not in slots]
+            if not slots and self.drop > 0:
+                continue
+            kept = [slot for slot in absent if not self.slot_drop.get(slot, 0.0)]
+            if kept:
+                rest = f" beside {' and '.join(sorted(slots))}" if slots else ""
+                cure = f"slot_drop: {{{kept[0]}: 0.1}}" if slots else "drop: 0.1"
+                raise ValueError(
+                    f"Guidance other than 1 needs a condition that was left out in training; {kept[0]} never "
+                    f"was{rest} (conditioner.drop is {self.drop:g}, slot_drop {self.slot_drop or 'empty'}). "
+                    f"Leave guidance at 1 for all slots, or train with {cure}."
+                )
 
     def draw_keep(self, count: int, generator: torch.Generator) -> Bool[Tensor, " B *S"]:
         """Which clips of a training batch, or slots of them, keep their condition."""

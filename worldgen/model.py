@@ -47,8 +47,9 @@ class WorldModel(KeptWeights):
         other_contexts: Known frames other than first ones, and how often they are trained.
 
     Raises:
-        ValueError: The sampler's guidance names what is no slot, or its scheduler begins with more noise than
-            the process is trained with; a forecast, which goes on from first frames, and other contexts.
+        ValueError: The sampler's guidance names what is no slot, or asks what is without a slot that is never
+            dropped; its scheduler begins with more noise than the process is trained with; a forecast, which
+            goes on from first frames, and other contexts.
     """
 
     frozen = ("codec.", "forecast.", *(f"conditioner.{slot}." for slot in SLOTS))
@@ -73,6 +74,7 @@ class WorldModel(KeptWeights):
         super().__init__()
         if isinstance(sampler.guidance, dict):
             require_slots(sampler.guidance, "Sampler.guidance")
+        conditioner.require_dropped(known for _, known in sampler.asked_slots(conditioner.present))
         sampler.require_process(process)
         self.codec = codec.requires_grad_(False)
         self.conditioner = conditioner

@@ -2,6 +2,7 @@ import pytest
 
 from tests.models import NANO, build
 from worldgen.conditioning import Conditioner
+from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.t5 import T5
 from worldgen.generation.request import Sampling
 from worldgen.generation.samplers import choose_sampler, find_scheduler, read_guidance
@@ -48,6 +49,20 @@ def test_schedulers_of_diffusers_lead_to_data(model, name):
 def test_what_leads_nowhere_is_refused(model, asked, sentence):
     with pytest.raises(ValueError, match=sentence):
         choose_sampler(model, Sampling(**asked))
+
+
+def test_guidance_of_a_condition_that_was_never_dropped_is_refused():
+    never = build(conditioner=Conditioner(text=T5(str(NANO / "t5")), dim=16, queries=2, drop=0.0))
+    for asked in (Sampling(guidance=["3"]), Sampling(guidance=["text=0"]), Sampling(guidance=["2"], steps=3)):
+        with pytest.raises(
+            ValueError, match="needs a condition that was left out in training; text never was"
+        ):
+            choose_sampler(never, asked)
+    assert choose_sampler(never, Sampling(guidance=["1"])).guidance == 1.0
+    # A negative text is a condition: nothing is left out.
+    assert choose_sampler(never, Sampling(guidance=["3"], negative="a box")).guidance == 3.0
+    with pytest.raises(ValueError, match="train with drop: 0.1"):
+        build(conditioner=never.conditioner, sampler=Sampler(guidance=2.0))
 
 
 def test_a_negative_text_needs_a_text_encoder():

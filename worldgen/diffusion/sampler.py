@@ -121,14 +121,8 @@ class Sampler:
             given: Makes the velocity that knows no more than some slots.
             slots: All slots that are there.
         """
-        scale = {
-            slot: self.guidance.get(slot, 1.0) if isinstance(self.guidance, dict) else self.guidance
-            for slot in slots
-        }
-        levels = sorted({value for value in scale.values() if value > 0}, reverse=True)
-        groups = [given(frozenset(slot for slot in slots if scale[slot] >= level)) for level in levels]
-        if not levels or levels[0] != 1.0:
-            levels, groups = [1.0, *levels], [given(frozenset()), *groups]
+        asked = self.asked_slots(slots)
+        levels, groups = [level for level, _ in asked], [given(known) for _, known in asked]
         if len(groups) == 1:
             return groups[0]
 
@@ -140,6 +134,16 @@ class Sampler:
             return total
 
         return velocity
+
+    def asked_slots(self, slots: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
+        """What `guide` asks for: the slots that a velocity knows, and the scale of what they add."""
+        scale = {
+            slot: self.guidance.get(slot, 1.0) if isinstance(self.guidance, dict) else self.guidance
+            for slot in slots
+        }
+        levels = sorted({value for value in scale.values() if value > 0}, reverse=True)
+        asked = [(level, frozenset(slot for slot in slots if scale[slot] >= level)) for level in levels]
+        return asked if asked and levels[0] == 1.0 else [(1.0, frozenset()), *asked]
 
     def sample(
         self,

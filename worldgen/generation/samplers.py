@@ -20,8 +20,9 @@ def choose_sampler(model: WorldModel, asked: Sampling) -> Sampler:
     """The run's sampler, or one with other steps, guidance or scheduler.
 
     Raises:
-        ValueError: No such scheduler, or one that does not lead to data; a guidance that is none, or of a
-            slot that the run has not; a negative text where no guidance leads away from it.
+        ValueError: No such scheduler, or one that does not lead to data; a guidance that is none, of a slot
+            that the run has not, or of one that training never left out; a negative text where no guidance
+            leads away from it.
     """
     own = model.sampler
     guidance = read_guidance(asked.guidance, model) if asked.guidance else own.guidance
@@ -38,6 +39,10 @@ def choose_sampler(model: WorldModel, asked: Sampling) -> Sampler:
     scheduler = own.scheduler if asked.scheduler is None else find_scheduler(asked.scheduler)
     cells = own.cells if asked.scheduler is None else None
     sampler = Sampler(own.steps if asked.steps is None else asked.steps, scheduler, guidance, cells)
+    # A negative text takes the place of none.
+    led = frozenset() if asked.negative is None else frozenset({"text"})
+    known = sampler.asked_slots(model.conditioner.present)
+    model.conditioner.require_dropped(slots | led for _, slots in known)
     sampler.require_process(model.process)
     return sampler
 
