@@ -124,6 +124,42 @@ def test_each_mode_asks_for_its_files_and_sliders_are_heeded(page):
     assert "first frames, and 0 are given" in said(page).locator(".wrong").inner_text()
 
 
+def test_a_story_is_told_shot_by_shot_and_its_cuts_lead_into_the_film(page, tmp_path):
+    page.select_option("#mode", label="A story")
+    assert not page.is_visible("#draws-label") and "on each line" in page.inner_text("#prompt-what")
+    choose(page, DROP)
+    page.click("#go")
+    assert "two shots or more" in said(page).locator(".wrong").inner_text()
+    page.fill("#prompt", "a red ball drops\n0.6 s: it bounces\nit falls")
+    page.click("#sampling summary")
+    page.fill("#steps", "2")
+    page.click("#go")
+    ready(page)
+    shots = said(page).get_by_role("list", name="shots").locator("li")
+    assert shots.all_inner_texts()[1:] == ["0.64 s a red ball bounces", "1.24 s a red ball falls"]
+    film = "document.querySelector('#generate-result video')"
+    page.get_by_role("button", name="1.24 s").click()
+    until(page, f"!{film}.seeking && Math.abs({film}.currentTime - 1.24) < 0.02 && {film}.paused")
+    told = said(page).locator("pre").inner_text()
+    assert "--story story.txt --first-frames drop.mp4" in told and "--prompt" not in told
+    with page.expect_download() as got:
+        said(page).locator("a", has_text="story").click()
+    assert "0.6 s: it bounces" in Path(got.value.path()).read_text()
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/story.png", full_page=True)
+
+
+def test_keyframes_are_refused_by_a_run_that_was_not_trained_for_them(page):
+    choose(page, DROP)
+    page.click("#sampling summary")
+    page.fill("#keyframes", "3")
+    assert "3; they say how long it is" in page.inner_text("#keyframes-label")
+    page.click("#go")
+    wrong = said(page).locator(".wrong")
+    wrong.wait_for()
+    assert "generator was not trained to" in wrong.inner_text()
+
+
 def test_what_is_no_longer_wanted_is_canceled(page):
     choose(page, DROP)
     set_number(page, "frames", 400)

@@ -8,8 +8,8 @@ import torch
 from worldgen.cli import main as cli
 from worldgen.data.media import read_video, write_video
 from worldgen.generation.request import KnownFrames, Request, Sampling, Wording
-from worldgen.generation.story import tell_story
-from worldgen.runs.folder import HOME
+from worldgen.generation.story import tell_story, tell_story_by
+from worldgen.runs.folder import HOME, open_run
 from worldgen.simulation.clips import simulate_clip
 
 RUN = HOME / "assets" / "nano" / "generator"
@@ -47,6 +47,18 @@ def test_the_json_repeats_the_story_and_another_seed_is_another(told, request_, 
     assert "with the bits of before" in capsys.readouterr().out
     other = tell_story(replace(request_, seed=1), tmp_path / "b.mp4", [].append)[0]
     assert other.digest != told.digest
+
+
+def test_an_open_model_tells_the_same_step_by_step_and_nothing_longer_than_it_may(told, request_, tmp_path):
+    model, steps = open_run(RUN), []
+    own = model.sampler
+    hear = lambda done, of, decode: steps.append((done, of, decode().shape[1]))  # noqa: E731
+    (film,) = tell_story_by(model, request_, tmp_path / "a.mp4", [].append, hear, most_frames=35)
+    assert film.digest == told.digest and film.clip is None and model.sampler is own
+    assert steps == [(done, 6, 16) for done in range(1, 7)]
+    with pytest.raises(ValueError, match="at most 34 frames; its shots have 35"):
+        tell_story_by(model, request_, tmp_path / "b.mp4", [].append, most_frames=34)
+    assert not (tmp_path / "b.mp4").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,22 +31,27 @@ def order(*given, **fields):
         order(before=A),
         order(after=A, before=B),
         order(edit=A, strength=0.25, keep=B),
+        order(A, story="a ball drops\nit bounces", seed=2, without=("text",)),
+        order(A, "a ball drops", keyframes=3),
     ],
 )
 def test_the_command_line_asks_for_what_the_job_asked(asked, monkeypatch, tmp_path):
     """Read by the command line itself, with the client's names where the server has its own."""
     request = request_of(asked, RUN)
     monkeypatch.chdir(tmp_path)
-    for given in asked.given.values():
-        Path(given.name).touch()
+    for name in asked.names.values():
+        Path(name).touch()
     (tmp_path / RUN).mkdir(parents=True)
     found = []
-    monkeypatch.setattr("worldgen.generation.story.generate", lambda *given, **_: found.append(given) or [])
+    for kind in ("generate", "tell_story"):
+        monkeypatch.setattr(
+            f"worldgen.generation.story.{kind}", lambda *given, **_: found.append(given) or []
+        )
     cli.main(shlex.split(command_of(request, asked))[1:])
     ((again, out),) = found
     named = json.dumps(_plain(request))
-    for given in asked.given.values():
-        named = named.replace(str(given.path), given.name)
+    for at, name in asked.names.items():
+        named = named.replace(str(at), name)
     assert json.loads(named) == _plain(again) and out == Path("out.mp4")
 
 
@@ -57,6 +62,8 @@ def _plain(request):
 def test_known_frames_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="--first-frames and --edit cannot go together"):
         request_of(order(A, edit=B), RUN)
+    with pytest.raises(ValueError, match="--story makes one clip after another; --prompt is of one clip"):
+        request_of(order(A, "a ball drops", story="a ball drops\nit bounces"), RUN)
 
 
 def test_the_json_beside_a_clip_names_files_as_the_client_does(tmp_path):

@@ -76,6 +76,32 @@ def test_a_clip_is_the_one_of_the_command(tmp_path):
     assert isinstance(said[0], Ready) and "drop" in said[0].families
 
 
+def test_a_story_is_told_by_its_shots_with_their_cuts_and_its_file(tmp_path):
+    story = "a red ball drops\n0.16 s: it bounces"
+    ask = GenerateAsk("generator", ID, story=story, frames=4, seed=3)
+    long = replace(ask, story="a red ball drops\n3600 s: it bounces")
+    said = do(*(order(one, tmp_path / str(n)) for n, one in enumerate((ask, long, replace(ask, story="x")))))
+    outcome, too_long, short = (one for one in said if isinstance(one, JobOutcome))
+    assert outcome.error == "" and outcome.files == ("clip.mp4", "clip.json", "story.txt")
+    assert [(shot["begin"], shot["frames"]) for shot in outcome.result["shots"]] == [(0, 4), (0.16, 4)]
+    assert outcome.result["shots"][1]["prompt"] == "a red ball bounces" and outcome.result["frames"] == 8
+    assert "--story story.txt --first-frames 'my drop.mp4'" in outcome.command
+    assert (tmp_path / "0/story.txt").read_text() == story
+    assert [*json.loads((tmp_path / "0/clip.json").read_text())["files"]] == ["my drop.mp4", "story.txt"]
+    steps = [(one.step, one.steps) for one in said if isinstance(one, StepDone)]
+    assert steps == [(n, 12) for n in range(1, 13)]  # the second shot knows two frames more: two windows
+    assert "at most 400 frames; its shots have 90004" in too_long.error
+    assert short.error.startswith("story.txt must tell two shots or more") and str(tmp_path) not in str(said)
+
+
+def test_keyframes_are_asked_of_the_run(tmp_path):
+    asks = (GenerateAsk("generator", ID, "a red ball drops", keyframes=count) for count in (3, 25))
+    said = do(*(order(ask, tmp_path) for ask in asks))
+    few, most = (one.error for one in said if isinstance(one, JobOutcome))
+    assert "--keyframes makes what lies between two frames; generator was not trained to" in few
+    assert few == most  # 361 frames are not too many
+
+
 def test_what_is_no_longer_wanted_ends_at_the_next_step(tmp_path):
     asks = GenerateAsk("generator", ID), EvaluateAsk(ID)
     said = do(*(order(ask, tmp_path) for ask in asks), cancel=Wanted(False))

@@ -16,6 +16,8 @@ from worldgen.cli.words.limits import LIMITS, require_within
 LONGEST_PROMPT = 2000
 """Letters. Text encoders read a few hundred tokens at most."""
 MOST_FRAMES = 400
+MOST_KEYFRAMES = 25
+"""That many are about 400 frames of a run that was trained on 16."""
 LARGEST = 256
 """Rows and columns of a simulated clip."""
 SLOTS = ("text", "video", "multimodal")
@@ -44,7 +46,9 @@ class GenerateAsk:
     upload: str = _upload("Id of an uploaded picture or video, which the clip begins with.")
     prompt: str = _said("What happens.", "", LONGEST_PROMPT)
     seed: int = _said("Of the noise: the same gives the same bits.", 0)
-    frames: int = _said("Length of what is made, the known frames included.", 16, MOST_FRAMES)
+    frames: int = _said(
+        "Length of what is made, the known frames included; of a story, of each shot.", 16, MOST_FRAMES
+    )
     context_frames: int = _said("Known frames at an end, at most.", 2, MOST_FRAMES)
     steps: int | None = _said("Of the sampler; as the run says when null.", None, 200)
     guidance: Mapping[str, float] = _said("Scale of each condition; 1 is plain, 0 leaves it out.", {})
@@ -63,6 +67,17 @@ class GenerateAsk:
     strength: float = _said("Of an edit: at 0 nothing changes, at 1 nothing stays.", 0.6)
     keep: str = _upload("Id of a picture of the edited video's size; what is white in it stays.")
     loop: bool = _said("The end meets the beginning.", False)
+    story: str = _said(
+        "In place of a prompt: shots, one on each line, each of which goes on from the one before. A line "
+        "may begin with its length: 0.6 s: it bounces.",
+        "",
+        LONGEST_PROMPT,
+    )
+    keyframes: int | None = _said(
+        "Of a long clip, frames that are made first, before those between; they say how long it is.",
+        None,
+        MOST_KEYFRAMES,
+    )
     sound: bool = _said("Let the blows be heard that its frames show.", False)
     speech: str = _said("Text that is spoken over it.", "", LONGEST_PROMPT)
     judge: bool = _said("Track what was made and check its physics.", False)

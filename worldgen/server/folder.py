@@ -23,7 +23,7 @@ RUNNING, WAITING = "running", "waiting"
 ENDED = ("done", "failed", "canceled", "interrupted")
 CLIP, CLIP_JSON, SOUND = "clip.mp4", "clip.json", "clip.wav"
 REPORT, TRACKS, TRACK_TABLE = "report.json", "tracks.json", "tracks.csv"
-PREVIEW = "preview.png"
+PREVIEW, STORY = "preview.png", "story.txt"
 RESULTS = {
     CLIP: "video/mp4",
     CLIP_JSON: "application/json",
@@ -34,6 +34,7 @@ RESULTS = {
     TRACK_TABLE: "text/csv",
     "job.json": "application/json",
     PREVIEW: "image/png",
+    STORY: "text/plain; charset=utf-8",
 }
 """Files that a job may have, and what they are."""
 _INTERRUPTED = "The server ended while this job ran. Ask for it again."

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from worldgen.files import write_atomically
-from worldgen.generation.request import Edit, KnownFrames, Request, Sampling, Shape
+from worldgen.generation.request import Edit, KnownFrames, Request, Sampling, Shape, Wording
 from worldgen.server.asks import Ask, GenerateAsk
+from worldgen.server.folder import STORY
 
 _BY = "laws"
 """What chooses among draws: never what a client names, which may be any class."""
@@ -40,6 +41,17 @@ class Order:
         """Of an upload; None where none is asked for."""
         return self.given[name].path if name else None
 
+    @property
+    def story(self) -> Path | None:
+        """Where the shots of a story lie; None where none is asked for."""
+        return self.out / STORY if isinstance(self.ask, GenerateAsk) and self.ask.story else None
+
+    @property
+    def names(self) -> dict[Path, str]:
+        """Of each file that is read, what the client calls it."""
+        named = {given.path: given.name for given in self.given.values()}
+        return named if self.story is None else {**named, self.story: STORY}
+
 
 def request_of(order: Order, run: Path) -> Request:
     """What `worldgen generate` is asked for.
@@ -59,12 +71,17 @@ def request_of(order: Order, run: Path) -> Request:
         join=[path for path in join if path is not None],
         loop=ask.loop,
     )
+    prompt = "" if "text" in ask.without else ask.prompt  # a forecast reads the words, too
     return Request(
         run,
-        ["" if "text" in ask.without else ask.prompt],  # a forecast reads the words, too
+        [prompt] if ask.prompt or not ask.story else [],
         order.path(ask.upload),
         ask.seed,
-        shape=Shape(frames=ask.frames, context_frames=ask.context_frames),
+        shape=Shape(
+            frames=ask.frames if ask.keyframes is None else None,
+            context_frames=ask.context_frames,
+            keyframes=ask.keyframes,
+        ),
         sampling=Sampling(
             steps=ask.steps,
             guidance=[f"{slot}={scale:g}" for slot, scale in scales.items()],
@@ -75,6 +92,7 @@ def request_of(order: Order, run: Path) -> Request:
         ),
         known=known,
         edit=Edit(order.path(ask.edit), ask.strength, order.path(ask.keep)),
+        wording=Wording(story=order.story),
     )
 
 
@@ -85,6 +103,7 @@ def command_of(request: Request, order: Order) -> str:
     known, edit, sampling = request.known, request.edit, request.sampling
     asked: dict[str, list[Any]] = {
         "--prompt": request.prompts,
+        "--story": [request.wording.story],
         "--first-frames": [request.first_frames],
         "--last-frames": [known.last_frames],
         "--after": [known.after],
@@ -97,6 +116,7 @@ def command_of(request: Request, order: Order) -> str:
         "--seed": [request.seed],
         "--frames": [request.shape.frames],
         "--context-frames": [request.shape.context_frames],
+        "--keyframes": [request.shape.keyframes],
         "--steps": [sampling.steps],
         "--guidance": sampling.guidance,
         "--negative": [sampling.negative],
@@ -106,7 +126,7 @@ def command_of(request: Request, order: Order) -> str:
         "--speech": [ask.speech or None],
         "--sound": ["impact"] if ask.sound else [],
     }
-    names = {given.path: given.name for given in order.given.values()}
+    names = order.names
     words = ["worldgen", "generate", str(request.run)]
     for option, values in asked.items():
         values = [str(names.get(value, value)) for value in values if value is not None]
@@ -117,6 +137,6 @@ def command_of(request: Request, order: Order) -> str:
 def name_files(path: Path, order: Order) -> None:
     """Write the json of a clip once more, with its files as the client knows them."""
     text = path.read_text()
-    for given in order.given.values():
-        text = text.replace(json.dumps(str(given.path)), json.dumps(given.name))
+    for at, name in order.names.items():
+        text = text.replace(json.dumps(str(at)), json.dumps(name))
     write_atomically(path, text.encode())

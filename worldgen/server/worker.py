@@ -5,6 +5,7 @@ It gets an ask, and sends back what happens. It has no way to the client and kno
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldgen.server.asks import EvaluateAsk, GenerateAsk, SimulateAsk
+from worldgen.files import write_atomically
+from worldgen.server.asks import MOST_FRAMES, EvaluateAsk, GenerateAsk, SimulateAsk
 from worldgen.server.browsing import run_row, study_row
-from worldgen.server.folder import CLIP, CLIP_JSON, PREVIEW, REPORT, SOUND, TRACK_TABLE, TRACKS
+from worldgen.server.folder import CLIP, CLIP_JSON, PREVIEW, REPORT, SOUND, STORY, TRACK_TABLE, TRACKS
 from worldgen.server.judging import judge, require_modest
 from worldgen.server.orders import Order, command_of, name_files, request_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from worldgen.generation.generate import Made, StepTold
+    from worldgen.generation.request import Request
     from worldgen.model import WorldModel
 
 MEGABYTES = 16_384
@@ -144,7 +148,7 @@ class _Bench:
         return self._named(text, order)[:600]
 
     def _named(self, text: str, order: Order) -> str:
-        files = [(given.path, given.name) for given in order.given.values()]
+        files = [*order.names.items()]
         for path, name in (
             *files,
             (order.out, "the job's folder"),
@@ -152,17 +156,17 @@ class _Bench:
         ):
             for spelled in (str(path.absolute()), str(path)):
                 text = text.replace(spelled, name)
-        for path, name in files:
-            text = text.replace(path.name, name).replace(path.stem, name)
+        for given in order.given.values():
+            text = text.replace(given.path.name, given.name).replace(given.path.stem, given.name)
         return text
 
     def _generate(self, ask: GenerateAsk, order: Order) -> JobOutcome:
-        from worldgen.generation.generate import generate_by
-
         model, begun, notes = self._model(ask.run), time.monotonic(), []
-        if ask.prompt and model.conditioner.text is None:
+        if (ask.prompt or ask.story) and model.conditioner.text is None:
             raise ValueError(f"{ask.run} was trained without text and reads no prompt. Leave it empty.")
         request, shown = request_of(order, self._runs[ask.run]), StepDone(0, 0, 0)
+        if order.story is not None:
+            write_atomically(order.story, ask.story.encode())
 
         def told(done: int, steps: int, decode: Callable[[], Tensor]) -> None:
             nonlocal shown
@@ -175,13 +179,15 @@ class _Bench:
             shown = StepDone(done, steps, previews, frames)
             self._send(shown)
 
-        (made,) = generate_by(model, request, order.out / CLIP, notes.append, told, keep=True)
+        made = _make(model, request, order.out / CLIP, notes.append, told)
         name_files(order.out / CLIP_JSON, order)
         assert made.clip is not None
-        files, fps = [CLIP, CLIP_JSON], float(made.clip.fps[0])
+        files, fps = [CLIP, CLIP_JSON, *([STORY] if ask.story else [])], float(made.clip.fps[0])
         result: dict[str, Any] = {"frames": made.frames, "fps": fps, "sha256": made.digest, "seed": made.seed}
         result |= {"seconds": time.monotonic() - begun, "slots": [*model.conditioner.present]}
         result["notes"] = [self._named(note, order) for note in notes]
+        if ask.story:
+            result["shots"] = json.loads((order.out / CLIP_JSON).read_text())["shots"]
         if ask.sound or ask.speech:
             from worldgen.evaluation.soundtrack import Soundtrack, add_soundtrack
 
@@ -248,6 +254,22 @@ class _Bench:
             self._open = None
             raise FileNotFoundError(f"The folder of the run {name} is gone. Put it back, or choose another.")
         return self._open[1]
+
+
+def _make(model: WorldModel, request: Request, out: Path, say: Callable[[str], None], told: StepTold) -> Made:
+    """The clip or the film of a request, with its frames."""
+    from worldgen.generation.generate import choose_frame, generate_by
+    from worldgen.generation.story import tell_story_by
+    from worldgen.runs.trained_on import read_training
+
+    if request.wording.story is not None:
+        (made,) = tell_story_by(model, request, out, say, told, keep=True, most_frames=MOST_FRAMES)
+        return made
+    frames = choose_frame(request, read_training(request.run)).frames
+    if frames > MOST_FRAMES:
+        raise ValueError(f"A clip must have at most {MOST_FRAMES} frames; got {frames}. Ask for fewer.")
+    (made,) = generate_by(model, request, out, say, told, keep=True)
+    return made
 
 
 def _write_strip(path: Path, frames: Tensor) -> None:

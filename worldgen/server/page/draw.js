@@ -25,7 +25,7 @@ export function download(job, name, text) {
   return make("a", { href: fileOf(job, name), download: name, textContent: text });
 }
 
-const TEXTS = { "clip.mp4": "mp4", "clip.json": "json", "clip.wav": "wav", "clip.png": "filmstrip", "tracks.csv": "tracks (csv)", "tracks.json": "tracks (json)", "report.json": "report" };
+const TEXTS = { "clip.mp4": "mp4", "clip.json": "json", "clip.wav": "wav", "clip.png": "filmstrip", "tracks.csv": "tracks (csv)", "tracks.json": "tracks (json)", "report.json": "report", "story.txt": "story" };
 export function downloads(job) {
   return make("p", { className: "downloads" }, ...job.files.filter((name) => TEXTS[name]).map((name) => download(job, name, TEXTS[name])));
 }
@@ -78,6 +78,16 @@ export function playStrip(canvas, address, count) {
     if (!still.matches) canvas.timer = setInterval(next, 40);
   };
   picture.src = address;
+}
+
+// The shots of a film with the time of each cut; a click goes there.
+export function shots(told, stage) {
+  const line = (shot) => {
+    const go = make("button", { type: "button", className: "plain tiny", textContent: `${shot.begin.toFixed(2)} s` });
+    go.addEventListener("click", () => stage.querySelectorAll("video").forEach((video) => { video.pause(); video.currentTime = shot.begin + 0.001; }));
+    return make("li", {}, go, ` ${shot.prompt}`);
+  };
+  return make("ol", { className: "shots", ariaLabel: "shots" }, ...told.map(line));
 }
 
 // COCO-style tracks as one list of places per object, in shares of the picture; null where it is not seen.

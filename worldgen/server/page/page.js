@@ -1,4 +1,4 @@
-import { cell, checks, command, curves, download, downloads, fileOf, head, make, player, playStrip, readTracks, round, soft, table } from "/page/draw.js";
+import { cell, checks, command, curves, download, downloads, fileOf, head, make, player, playStrip, readTracks, round, shots, soft, table } from "/page/draw.js";
 
 const $ = (id) => document.getElementById(id);
 const chosen = { generate: null, second: null, judge: null };  // {file} or {file, id}
@@ -15,9 +15,12 @@ const MODES = [
   ["Join two videos", { after: "Drop the first video.", before: "Drop the second one. What lies between is made." }],
   ["Edit a video", { edit: "Drop the video that is made anew.", keep: "A picture of its size, if a part is to stay: what is white in it stays." }],
   ["Loop", { upload: "Drop a picture or a video. The clip begins with it, and its end meets it again." }],
+  ["A story", { upload: "Drop a picture or a video here, or choose one. The first shot begins with it." }],
   ["Words alone", {}],
 ];
-const [EDIT, LOOP] = [5, 6];
+const [EDIT, LOOP, STORY] = [5, 6, 7];
+const WORDS = ["What happens", "a red ball drops"];
+const SHOTS = ["Shots, one on each line; a line may begin with its length", "a red ball drops\n0.6 s: it bounces"];
 
 async function ask(path, options) {
   let answer;
@@ -113,7 +116,7 @@ const NAMES = { text: "the words", video: "the video encoder", multimodal: "the 
 
 function captionOf(job) {
   const without = job.ask.without.map((slot) => NAMES[slot]).join(" and ");
-  return `seed ${job.ask.seed}${without ? `, without ${without}` : job.ask.prompt ? ", with the words" : ""}`;
+  return `seed ${job.ask.seed}${without ? `, without ${without}` : job.ask.prompt || job.ask.story ? ", with the words" : ""}`;
 }
 
 async function showGenerated(job) {
@@ -125,7 +128,7 @@ async function showGenerated(job) {
   $("generate-result").replaceChildren(...[
     result.verdict ? make("p", { className: "said", textContent: result.verdict }) : null,
     result.refused ? soft(`Not judged: ${result.refused}`) : null,
-    stage, flips(job, stage), plots && plots.element, downloads(job),
+    stage, result.shots ? shots(result.shots, stage) : null, flips(job, stage), plots && plots.element, downloads(job),
     soft(`${result.frames} frames in ${result.seconds.toFixed(1)} s. The same from a shell, in the folder of the files:`), command(job.command),
     ...result.notes.map(soft), result.checks ? checks(result) : null,
   ].filter((part) => part));
@@ -133,7 +136,7 @@ async function showGenerated(job) {
 
 // The same seed with a condition left out, by one click, beside the clip.
 function flips(job, stage) {
-  const slots = job.result.slots.filter((slot) => !job.ask.without.includes(slot) && (slot !== "text" || job.ask.prompt));
+  const slots = job.result.slots.filter((slot) => !job.ask.without.includes(slot) && (slot !== "text" || job.ask.prompt || job.ask.story));
   if (!slots.length) return null;
   const buttons = slots.map((slot) => {
     const button = make("button", { type: "button", className: "plain", textContent: `without ${NAMES[slot]}` });
@@ -196,7 +199,11 @@ function showMode() {
     $(`${kind}-what`).textContent = texts[place] ?? "";
   });
   $("scenes").hidden = !texts.length;
-  $("strength-label").hidden = Number($("mode").value) !== EDIT;
+  const mode = Number($("mode").value);
+  $("strength-label").hidden = mode !== EDIT;
+  $("draws-label").hidden = $("keyframes-label").hidden = mode === STORY;  // of one clip alone
+  [$("prompt-what").textContent, $("prompt").placeholder] = mode === STORY ? SHOTS : WORDS;
+  $("prompt").rows = mode === STORY ? 5 : 2;
 }
 $("mode").append(...MODES.map(([name], place) => make("option", { textContent: name, value: place })));
 $("mode").addEventListener("change", showMode);
@@ -211,6 +218,7 @@ function showValue(id, text) {
 const ownSteps = () => rows.find((row) => row.name === $("run").value)?.steps;
 const showSteps = showValue("steps", (value) => (Number(value) ? value : `as the run says${ownSteps() ? ` (${ownSteps()})` : ""}`));
 for (const id of ["strength", "draws", "dynamics"]) showValue(id, (value) => value);
+showValue("keyframes", (value) => (Number(value) > 1 ? `${value}; they say how long it is` : "none"));
 
 function showSliders() {
   const slots = rows.find((row) => row.name === $("run").value)?.slots ?? [];
@@ -228,6 +236,7 @@ async function generateAsk() {
   const mode = Number($("mode").value);
   const wanted = Object.entries(MODES[mode][1]);
   const given = {};
+  if (mode === STORY && !$("prompt").value.trim()) throw new Error("Write what happens first: two shots or more, each on a line.");
   for (const [place, [name, text]] of wanted.entries()) {
     const kind = ["generate", "second"][place];
     if (name === "keep" && !chosen.second) continue;
@@ -236,9 +245,9 @@ async function generateAsk() {
   const guidance = {};
   for (const slider of $("guidance").querySelectorAll("input")) if (slider.value !== "1") guidance[slider.id.slice(9)] = Number(slider.value);
   return {
-    kind: "generate", run: $("run").value, prompt: $("prompt").value.trim(), seed: Number($("seed").value), frames: Number($("frames").value),
+    kind: "generate", run: $("run").value, [mode === STORY ? "story" : "prompt"]: $("prompt").value.trim(), seed: Number($("seed").value), frames: Number($("frames").value),
     context_frames: Number($("context").value), steps: Number($("steps").value) || null, guidance, negative: $("negative").value.trim(),
-    best_of: Number($("draws").value), physics_guidance: Number($("dynamics").value), loop: mode === LOOP, strength: Number($("strength").value), sound: $("sound").checked, speech: $("speech").value.trim(), judge: $("judged").checked, ...given,
+    ...(mode === STORY ? {} : { best_of: Number($("draws").value), keyframes: Number($("keyframes").value) > 1 ? Number($("keyframes").value) : null }), physics_guidance: Number($("dynamics").value), loop: mode === LOOP, strength: Number($("strength").value), sound: $("sound").checked, speech: $("speech").value.trim(), judge: $("judged").checked, ...given,
   };
 }
 
@@ -317,7 +326,7 @@ function runLine(row) {
 
 function jobLine(job) {
   const files = make("td", {}, make("span", { className: "downloads" }, ...job.files.map((name) => download(job, name, name))));
-  const what = `${job.ask.kind} ${job.ask.prompt ?? job.ask.family ?? ""}`;
+  const what = `${job.ask.kind} ${job.ask.prompt || job.ask.story || job.ask.family || ""}`;
   const told = job.error || job.result.verdict || (job.state === "running" && job.steps ? `step ${job.step} of ${job.steps}` : "");
   return make("tr", {}, cell(new Date(job.created * 1000).toLocaleString()), cell(what), cell(job.state, job.state === "failed" ? "low" : ""), cell(told), files);
 }
