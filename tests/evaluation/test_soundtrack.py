@@ -75,6 +75,16 @@ def test_what_cannot_be_heard_is_said_and_the_video_stays(clip, video, wanted, s
     assert video.with_suffix(".wav").exists() == wanted.impacts
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_samples_that_are_no_numbers_are_not_written(clip, video, value, monkeypatch):
+    monkeypatch.setattr(
+        "worldgen.evaluation.soundtrack.hear_impacts", lambda clip: torch.full((16_000,), value)
+    )
+    with pytest.raises(ValueError, match="is silent: What is heard of impacts .* 16000 of 16000 are NaN"):
+        add_soundtrack(video, clip, Soundtrack(impacts=True))
+    assert read_sound_of(video) is None and not video.with_suffix(".wav").exists()
+
+
 def test_a_clip_without_contacts_is_silent_and_says_so(video):
     clip = simulate_clip("tumble", 1, size=32, frames=16)
     with pytest.raises(ValueError, match="is silent: No contacts are blows in this clip"):

@@ -194,3 +194,18 @@ def test_a_video_with_sound_says_what_it_sounds_like(tmp_path):
     assert rows["onsets of the sound"] >= 1 and rows["clipped samples"] == 0
     assert -80 < rows["loudness of the sound"] < 0
     assert rows["onsets near contacts"] >= 0.5
+
+
+def test_a_sound_that_cannot_be_heard_is_said_and_the_frames_are_judged(tmp_path, monkeypatch):
+    from worldgen.data.media import write_video
+    from worldgen.evaluation import videos
+    from worldgen.simulation.clips import simulate_clip
+
+    def broken(path):
+        raise ValueError("3 of its 90 samples are NaN or infinite. Write it again")
+
+    monkeypatch.setattr(videos, "read_sound_of", broken)
+    write_video(tmp_path / "a.mp4", simulate_clip("drop", 5, size=64, frames=25).frames[0], 25.0)
+    case = videos.check_video(tmp_path / "a.mp4")
+    (row,) = (row for row in case.measures if "sound" in row.name)
+    assert row.value is None and row.note.startswith("it cannot be heard: 3 of its 90 samples")

@@ -70,10 +70,18 @@ def generate(
         run, asked, first_frames, seed, samples, shape, sampling, known, edit, following, wording
     )
     heard = sound.speech is not None or sound.sound is not None
+    lacking: list[str] = []
     for one in make_clips(request, out, keep=heard):
-        said = "" if one.clip is None else sound.add(one.file, one.clip, one.seed)
+        said = ""
+        try:
+            said = "" if one.clip is None else sound.add(one.file, one.clip, one.seed)
+        except ValueError as error:
+            lacking.append(str(error))
         print(f"{one.frames} frames in {one.file}.{said}")
     print(f"Pictures in {out.with_suffix('.png')}; {out.with_suffix('.json')} repeats it.")
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        raise ValueError(f"{lacking[0]}{more}")
 
 
 def repeat_clip(repeat: Path, out: Path) -> None:

@@ -92,15 +92,18 @@ def narrate(
     source = ShardedClips(data)
     narrator = Narrator(load_voice(voice), seed, lufs)
     tell = {"events": tell_events, "caption": tell_caption}[tells]
-    silent, slowest, late, count = 0, 1.0, 0.0, 0
+    silent: list[str] = []
+    slowest, late, count = 1.0, 0.0, 0
     for told in narrate_clips(source, narrator, tell, out, slow, clips):
         count += 1
         if told.narration is None:
-            silent += 1
+            silent.append(told.silent)
             print(told.silent)
         else:
             slowest, late = max(slowest, told.narration.slow), max(late, told.narration.late)
+    if len(silent) == count:
+        raise ValueError(f"All {count} clips are written to {out}, and all are silent. {silent[0]}")
     print(
-        f"{count} clips in {out}, {silent} of them silent; up to {slowest:.1f} times slower than life, no "
-        f"sentence later than {late:.2f} s after what it tells."
+        f"{count} clips in {out}, {len(silent)} of them silent; up to {slowest:.1f} times slower than life, "
+        f"no sentence later than {late:.2f} s after what it tells."
     )

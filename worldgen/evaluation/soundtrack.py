@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from worldgen.audio.impact import find_impacts, impact_sound
 from worldgen.audio.mux import add_track, mix, write_wav
 from worldgen.audio.voice import load_voice, speak_within
-from worldgen.data.waves import LOUDNESS, RATE
+from worldgen.data.waves import LOUDNESS, RATE, require_sound
 from worldgen.evaluation.tracker import Tracking
 from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
 from worldgen.runs.sound import open_sound
@@ -56,34 +57,44 @@ def add_soundtrack(video: Path, clip: Clip, wanted: Soundtrack) -> Float[Tensor,
         ValueError: Something that was wanted cannot be heard. What can be is in the file all the same, and
             the sentence says what it lacks and why.
     """
-    seconds, parts, lacks = clip.frames.shape[1] / float(clip.fps[0]), [], []
-    if wanted.speech is not None:
-        text = clip.prompts[0] if wanted.speech == "captions" else wanted.speech
+    seconds = clip.frames.shape[1] / float(clip.fps[0])
+    parts: list[Tensor] = []
+    lacks: list[tuple[str, str]] = []
+    for name, hear in _asked(clip, wanted, seconds).items():
         try:
-            parts.append(
-                speak_within(load_voice(wanted.voice), text, seconds, wanted.seed, wanted.lufs).sound
-            )
+            part = hear()
+            require_sound(part, f"What is heard of {name}")
         except (ValueError, OSError) as error:
-            lacks.append(("speech", str(error)))
-    if wanted.impacts:
-        try:
-            parts.append(hear_impacts(clip))
-        except ValueError as error:
-            lacks.append(("impacts", str(error)))
-    if wanted.generator is not None:
-        try:
-            parts.append(hear_generated(clip, wanted.generator, wanted.seed))
-        except (ValueError, OSError) as error:
-            lacks.append(("generated sound", str(error)))
+            lacks.append((name, " ".join(str(error).split())))
+        else:
+            parts.append(part)
     sound = mix(torch.zeros(round(seconds * RATE)), *parts)
     assert sound is not None
     if parts:
-        add_track(video, sound)
-        write_wav(video.with_suffix(".wav"), sound)
+        try:
+            add_track(video, sound)
+            write_wav(video.with_suffix(".wav"), sound)
+        except OSError as error:
+            raise ValueError(f"{video} is written, and may be silent: {error}") from error
     if lacks:
         state = f"without {' and '.join(name for name, _ in lacks)}" if parts else "silent"
         raise ValueError(f"{video} is written, and is {state}: {' '.join(why for _, why in lacks)}")
     return sound
+
+
+def _asked(clip: Clip, wanted: Soundtrack, seconds: float) -> dict[str, Callable[[], Tensor]]:
+    """What makes each sound that is wanted, by its name."""
+    text = clip.prompts[0] if wanted.speech == "captions" else wanted.speech
+    run, asked = wanted.generator, {}
+    if text is not None:
+        asked["speech"] = lambda: (
+            speak_within(load_voice(wanted.voice), text, seconds, wanted.seed, wanted.lufs).sound
+        )
+    if wanted.impacts:
+        asked["impacts"] = lambda: hear_impacts(clip)
+    if run is not None:
+        asked["generated sound"] = lambda: hear_generated(clip, run, wanted.seed)
+    return asked
 
 
 def hear_impacts(clip: Clip) -> Float[Tensor, " S"]:

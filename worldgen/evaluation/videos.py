@@ -239,7 +239,10 @@ def _heard(path: Path, motion: Trajectory, how: Capture) -> tuple[Row, ...]:
 
     Where a rate is given, the file's own time is not the world's, and onsets are not compared.
     """
-    sound = read_sound_of(path)
+    try:
+        sound = read_sound_of(path)
+    except ValueError as error:
+        return (Row("loudness of the sound", None, unit="LUFS", note=f"it cannot be heard: {error}"),)
     if sound is None or not len(sound):
         return ()
     jumps = []

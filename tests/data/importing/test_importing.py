@@ -342,3 +342,18 @@ def test_sound_is_kept_with_the_clips_that_it_belongs_to(tmp_path):
     quiet, loud = sorted(heard, key=lambda one: float(one.abs().max()))
     assert quiet.abs().max() < 0.05
     assert abs(int(loud.abs().argmax()) - 8000) <= 2
+
+
+def test_a_clip_whose_sound_cannot_be_read_is_kept_silent_and_listed(tmp_path):
+    from tests.data.reading.test_sound import film
+    from worldgen.data.sources import ShardedClips
+
+    (tmp_path / "in").mkdir()
+    film(tmp_path / "in" / "a.mkv", 8000, "stereo", "pcm_f32le", click=2.0, loud=np.nan)
+    done = import_videos(tmp_path / "in", tmp_path / "out", 32, 10, processes=1)
+    assert (done.clips, done.recordings, done.dropped) == (3, 1, (("sound", 1),))
+    clips = ShardedClips(tmp_path / "out")
+    assert [clips[index].sound is None for index in range(3)] == [False, False, True]
+    (row,) = csv.DictReader((tmp_path / "out/dropped.csv").read_text().splitlines())
+    assert row["start"] == "2.000" and "samples are NaN or infinite" in row["reason"]
+    assert row["reason"].endswith("the clip is kept, and is silent")

@@ -63,6 +63,8 @@ def test_clips_that_cannot_be_learned_from_are_refused(shards, tmp_path):
         task(tmp_path).encode(replace(clip, truth=None))
     with pytest.raises(ValueError, match=r"must last 0.64 s; got 0.28 s. Lower model.seconds"):
         task(tmp_path, seconds=0.64).encode(clip)
+    with pytest.raises(ValueError, match=r"a clip of data.val has none\. Make some"):
+        task(tmp_path).validation_step(replace(clip, truth=None), 0)
 
 
 def test_the_shipped_config_is_that_of_the_task():

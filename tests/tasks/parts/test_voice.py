@@ -38,3 +38,13 @@ def test_each_caption_is_spoken_once_and_the_run_is_a_voice(captions, tmp_path, 
 
     monkeypatch.setattr(voice_code, "load_voice", refuse)
     assert set(task.listen(TEXTS)) == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "text, told", [("", "A text must have letters"), ("мяч падает", "ToneVoice cannot read")]
+)
+def test_a_caption_that_cannot_be_spoken_is_named(text, told, tmp_path):
+    task = VoiceTask(LettersToMel(8, 1, 1), "tests.audio.tones.ToneVoice", cache=tmp_path)
+    sentence = f"Of the caption '{text}' nothing can be learned: {told}"
+    with pytest.raises(ValueError, match=f"{sentence}.* Or name a model.teacher that can."):
+        task.listen(["a red ball", text])

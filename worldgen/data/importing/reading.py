@@ -121,6 +121,8 @@ class ReadingTask:
 def spool_recording(task: ReadingTask, beat: Beat) -> None:
     """Write the clips and drops of a recording to the spool, one pickle after another.
 
+    A clip whose sound cannot be read is kept silent, and the sound is what was dropped.
+
     Raises:
         OSError: The spool cannot be written.
     """
@@ -132,7 +134,12 @@ def spool_recording(task: ReadingTask, beat: Beat) -> None:
                     torch.from_numpy(piece.frames).permute(0, 3, 1, 2)[None].float() / 255
                 )  # (1, T, 3, H, W)
                 begin, length = piece.start + (task.recording.begin or 0.0), len(piece.frames) / piece.fps
-                sound = None if task.recording.is_image else read_sound(task.recording.url, begin, length)
+                sound = None
+                try:
+                    sound = None if task.recording.is_image else read_sound(task.recording.url, begin, length)
+                except ValueError as error:
+                    why = f"sound: {error}; the clip is kept, and is silent"
+                    pickle.dump(Drop(task.recording.name, piece.start, why), file)
                 clip = Clip(
                     frames,
                     torch.tensor([piece.fps]),

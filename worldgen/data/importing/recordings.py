@@ -60,7 +60,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Drop:
-    """A file, or a part of one, that was left out."""
+    """A file, a part of one, or its sound, that was left out."""
 
     file: str
     start: float | None

@@ -22,7 +22,7 @@ _EARLIER = 0.25
 def read_sound(
     url: str, begin: float | None = None, seconds: float | None = None
 ) -> Float[Tensor, " S"] | None:
-    """The sound of a file from a time on, channels averaged; None where it has none, or none that decodes.
+    """The sound of a file from a time on, channels averaged; None where it has none.
 
     Where the file has no sample, as before a sound that begins late, it is silent.
 
@@ -30,20 +30,27 @@ def read_sound(
         url: What ffmpeg opens: ``file:PATH``.
         begin: Seconds on the file's clock; that of the first frame of its video when None.
         seconds: Length; to the end of the sound when None.
+
+    Raises:
+        ValueError: It cannot be decoded, or its samples are no numbers.
     """
     try:
         with open_container(url) as container:
-            if not container.streams.audio or container.streams.audio[0].codec_context is None:
+            if not container.streams.audio:
                 return None
+            if container.streams.audio[0].codec_context is None:
+                raise ValueError("it is of a kind that cannot be decoded. Write it as AAC")
             if begin is None:
                 begin = _first_frame(container)
             return _decode(container, begin, seconds)
-    except (FFmpegError, ValueError):
-        return None
+    except FFmpegError as error:
+        raise ValueError(
+            f"it cannot be decoded ({error.strerror or type(error).__name__}). Write it again"
+        ) from error
 
 
 def read_sound_of(video: Path) -> Float[Tensor, " S"] | None:
-    """The whole sound of a video file from its first frame on; None where it has none."""
+    """The whole sound of a video file from its first frame on, as `read_sound`."""
     return read_sound(f"file:{video}")
 
 
@@ -75,8 +82,13 @@ def _decode(container: InputContainer, begin: float, seconds: float | None) -> T
         parts += [piece.to_ndarray().mean(axis=0) for piece in convert.resample(frame)]
     if not parts:
         return None if seconds is None else torch.zeros(round(seconds * RATE))
-    samples = torch.from_numpy(np.concatenate(parts).astype(np.float32)).nan_to_num().clamp(-1, 1)
-    sound = resample(samples, rate, RATE).clamp(-1, 1)
+    samples = torch.from_numpy(np.concatenate(parts).astype(np.float32))
+    end = None if seconds is None else max(0, round((begin + seconds - first) * rate))
+    wanted = samples[max(0, round((begin - first) * rate)) : end]
+    wrong = int((~wanted.isfinite()).sum())
+    if wrong:
+        raise ValueError(f"{wrong} of {len(wanted)} samples are NaN or infinite. Write it again")
+    sound = resample(samples.nan_to_num().clamp(-1, 1), rate, RATE).clamp(-1, 1)
     late = round((first - begin) * RATE)
     sound = torch.cat([sound.new_zeros(max(late, 0)), sound[max(-late, 0) :]])
     if seconds is None:

@@ -127,8 +127,16 @@ class SoundTask(AveragedTask):
 
     @torch.no_grad()
     def validation_step(self, clip: Clip, index: int) -> None:
-        """Blows that are heard, onsets that belong to none, and errors in ms, of generated sound."""
-        assert clip.truth is not None
+        """Blows that are heard, onsets that belong to none, and errors in ms, of generated sound.
+
+        Raises:
+            ValueError: Clips without contacts that are known.
+        """
+        if clip.truth is None or clip.truth.contacts is None:
+            raise ValueError(
+                "A generator of sound is validated on simulated clips, whose contacts are known; a clip of "
+                "data.val has none. Make some with `worldgen simulate`, or set data.val to null."
+            )
         with self.average.applied():
             sounds = self.model.generate(clip, seed=index)
         found = []

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from worldgen.audio import letters as letters_code
 from worldgen.audio.letters import Aligned, LettersToMel, align
-from worldgen.audio.voice import load_voice
+from worldgen.audio.voice import Speech, Voice, load_voice
 from worldgen.diffusion.average import WeightAverage
 from worldgen.files import write_atomically
 from worldgen.tasks.averaging import AveragedTask
@@ -70,7 +70,11 @@ class VoiceTask(AveragedTask):
         data.train_on(texts)
 
     def listen(self, texts: list[str]) -> dict[str, Aligned]:
-        """What the teacher makes of texts, from the cache where it has spoken them."""
+        """What the teacher makes of texts, from the cache where it has spoken them.
+
+        Raises:
+            ValueError: A caption that it cannot speak, and which; or there is no such teacher.
+        """
         voice, heard = None, {}
         for text in texts:
             meant = f"{self.teacher}\n{_CODE}\n{self.acoustic.scale}\n{text}"
@@ -78,7 +82,7 @@ class VoiceTask(AveragedTask):
             path = self.cache / "voice" / f"{mark[:24]}.safetensors"
             if not path.is_file():
                 voice = voice or load_voice(self.teacher)
-                one = align(voice.speak(text), self.acoustic.scale)
+                one = align(_speak(voice, text), self.acoustic.scale)
                 mel = one.mel.half().contiguous()
                 write_atomically(path, save({"tokens": one.tokens, "ends": one.ends, "mel": mel}))
             kept = load_file(path)
@@ -107,6 +111,15 @@ class VoiceTask(AveragedTask):
             self.acoustic.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay
         )
         return scheduled(optimizer, self.warmup, self.trainer)
+
+
+def _speak(voice: Voice, text: str) -> Speech:
+    try:
+        return voice.speak(text)
+    except ValueError as error:
+        raise ValueError(
+            f"Of the caption {text[:40]!r} nothing can be learned: {error} Or name a model.teacher that can."
+        ) from error
 
 
 def _stack(heard: list[Aligned], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
