@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ import yaml
 MOST_NODES = 100_000
 """Values of a yaml file, its aliases written out."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_OWN_KEY = r"""^Parser key "?part[\w.]*"?: (Problem with given class_path '[^']*': )?"""
+"""What jsonargparse says first: a key that nobody wrote."""
 _T = TypeVar("_T")
 
 
@@ -94,6 +97,7 @@ def build_part(kind: type[_T], config: dict[str, Any], name: str, what: str) -> 
         raise  # the part's own sentence
     except Exception as error:  # jsonargparse's own kinds
         reason = " ".join(str(getattr(error, "message", None) or error).split())[:300]
+        reason = re.sub(_OWN_KEY, "", reason)
         raise ValueError(f"{name!r} must name {what} that can be built: {reason}") from error
 
 

@@ -89,6 +89,11 @@ def test_a_voice_is_named_by_its_class_path_or_a_yaml(tmp_path):
     [
         ("nowhere.yaml", FileNotFoundError, "No yaml of a voice at nowhere.yaml"),
         ("worldgen.audio.hibari.NoVoice", ValueError, "must name a voice that can be built"),
+        (
+            "no.such.Voice",
+            ValueError,
+            "'no.such.Voice' must name a voice that can be built: No module named 'no'",
+        ),
         ("worldgen.audio.impact.Impact", ValueError, "must name a voice that can be built"),
         ("worldgen.audio.foreign_voices.NeMoVoice", ValueError, r"pip install 'nemo_toolkit\[tts\]'"),
         ("worldgen.audio.foreign_voices.CoquiVoice", ValueError, "pip install coqui-tts"),
