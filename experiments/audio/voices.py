@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--texts", type=int, default=100)
     parser.add_argument("--voice", default=None)
-    parser.add_argument("--words", action="store_true", help="count errors of the voice alone")
+    parser.add_argument("--words", action="store_true", help="count errors of voice and controls alone")
     parser.add_argument("--whisper", default=None, help="Whisper of transformers in place of pocketsphinx")
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/voices.csv"))
     options = parser.parse_args()
@@ -64,7 +64,8 @@ def main() -> None:
     own = [voice.speak(text, seed) for seed, text in enumerate(texts)]
     took, lasts = time.perf_counter() - began, sum(one.seconds for one in own)
     sounds = [set_loudness(resample(one.sound, one.rate, RATE), RATE) for one in own]
-    slow = [voice.speak(text, seed, 0.8) for seed, text in enumerate(texts[: 0 if options.words else JUDGED])]
+    slower = texts[: 0 if options.words else JUDGED]
+    slow = [voice.speak(text, seed, 0.8) for seed, text in enumerate(slower)]
     arms: dict[str, list[torch.Tensor]] = {
         "voice": sounds,
         "voice, slower (ceiling)": [set_loudness(resample(one.sound, one.rate, RATE), RATE) for one in slow],
@@ -76,7 +77,7 @@ def main() -> None:
         "silence (control)": [torch.zeros_like(one) for one in sounds[:JUDGED]],
     }
     if options.words:
-        arms = {"voice": sounds}
+        arms = {name: told for name, told in arms.items() if name == "voice" or "control" in name}
     recognizer = PocketSphinx() if options.whisper is None else Whisper(options.whisper)
     with open(options.out, "w", newline="") as file:
         writer = csv.writer(file)
