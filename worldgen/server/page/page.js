@@ -19,7 +19,7 @@ const MODES = [
   ["Words alone", {}],
 ];
 const [EDIT, LOOP, STORY] = [5, 6, 7];
-const WORDS = ["What happens", "a red ball drops"];
+const WORDS = ["What happens", "a red ball drops onto the floor and bounces"];
 const SHOTS = ["Shots, one on each line; a line may begin with its length", "a red ball drops\n0.6 s: it bounces"];
 
 async function ask(path, options) {
