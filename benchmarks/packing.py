@@ -28,13 +28,12 @@ from worldgen.data.cache.precision import Columns
 from worldgen.data.packing import PackingLoader, pack_columns
 from worldgen.diffusion.codec import KLCodec
 from worldgen.diffusion.denoisers.attention import Groups
-from worldgen.diffusion.denoisers.tokens import Rotary, rotate
+from worldgen.diffusion.denoisers.tokens import Rotary, count_tokens, rotate
 from worldgen.diffusion.dit import DiT, SelfAttention
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.model import WorldModel
 from worldgen.tasks.packing import Piece, draw_pieces, join_conditions, packed_loss
-from worldgen.tasks.speed import count_tokens
 
 LENGTHS, SIDES = (1, 3, 6, 9), ((8, 8), (6, 10), (10, 6), (16, 16))
 """Latent steps, and rows and columns: pictures and clips to 25 frames, 48 x 80 to 128 x 128 pixels."""

@@ -20,7 +20,7 @@ from worldgen.tasks.checkpointing import GradientCheckpointing
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.guard import StepGuard
 from worldgen.tasks.optimizers import Muon
-from worldgen.tasks.speed import _CPU, SpeedLog, count_flops, count_tokens, measure_peak
+from worldgen.tasks.speed import _CPU, SpeedLog, count_flops, measure_peak
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -94,13 +94,6 @@ def test_attention_on_a_cpu_is_counted():
     with FlopCounterMode(display=False, custom_mapping=_CPU) as counter:
         torch.nn.functional.scaled_dot_product_attention(q, k, k)
     assert counter.get_total_flops() == 2 * 2 * (2 * 4 * 10 * 20 * 8)
-
-
-def test_tokens_are_the_denoisers_and_cells_where_it_has_none():
-    denoiser = torch.nn.Module()
-    assert count_tokens(denoiser, (4, 3, 8, 6)) == 4 * 48
-    denoiser.patch = (1, 2, 2)
-    assert count_tokens(denoiser, (4, 3, 8, 6)) == 4 * 12
 
 
 def test_a_peak_is_that_of_a_machine():

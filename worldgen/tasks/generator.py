@@ -21,6 +21,7 @@ from worldgen.data.packing import Packed
 from worldgen.diffusion.average import WeightAverage, read_weights, split_averages
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.denoisers.base import Denoiser
+from worldgen.diffusion.denoisers.tokens import count_tokens
 from worldgen.diffusion.known import OtherContexts
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler
@@ -36,7 +37,6 @@ from worldgen.tasks.regularizers.base import Regularizer, SideBySide, regularize
 from worldgen.tasks.regularizers.gradients import GradientRule, SummedGradients
 from worldgen.tasks.schedule import draw_step, require_training, scheduled, step_generator
 from worldgen.tasks.sharing import share_weights
-from worldgen.tasks.speed import count_tokens
 from worldgen.tasks.validation import (
     NOISE_BINS,
     continue_clips,

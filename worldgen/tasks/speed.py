@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from worldgen.data.packing import Packed
+from worldgen.diffusion.denoisers.tokens import count_tokens
 from worldgen.latents import Latents
 from worldgen.model import WorldModel
 from worldgen.tasks.schedule import draw_step
@@ -133,12 +133,6 @@ class SpeedLog(Callback):
         module.log("train/mfu", self._operations / seconds / self._peak, batch_size=1)
         self._tokens = self._operations = self._away = 0.0
         self._start = now
-
-
-def count_tokens(denoiser: nn.Module, shape: Sequence[int]) -> int:
-    """Tokens that the denoiser makes of a latent of shape (L, C, h, w); cells where it has no tokens."""
-    steps, _, rows, columns = shape
-    return steps * rows * columns // math.prod(getattr(denoiser, "patch", (1, 1, 1)))
 
 
 def count_flops(model: WorldModel, latents: Latents) -> float:

@@ -4,7 +4,13 @@ import timm.layers
 import torch
 from torch.testing import assert_close
 
-from worldgen.diffusion.denoisers.tokens import PatchEmbed3d, rotary_angles, rotate, sinusoid_positions
+from worldgen.diffusion.denoisers.tokens import (
+    PatchEmbed3d,
+    count_tokens,
+    rotary_angles,
+    rotate,
+    sinusoid_positions,
+)
 
 
 def test_patch_embedding_equals_its_own_convolution():
@@ -55,3 +61,10 @@ def test_places_are_told_apart_and_kept_where_numbers_are():
     assert first.device.type == "cpu"
     distances = torch.cdist(first, first) + 9 * torch.eye(30)
     assert distances.min() > 1e-2
+
+
+def test_tokens_are_the_denoisers_and_cells_where_it_has_none():
+    denoiser = torch.nn.Module()
+    assert count_tokens(denoiser, (4, 3, 8, 6)) == 4 * 48
+    denoiser.patch = (1, 2, 2)
+    assert count_tokens(denoiser, (4, 3, 8, 6)) == 4 * 12

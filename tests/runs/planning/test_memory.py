@@ -10,12 +10,11 @@ from worldgen.diffusion.tiles import TiledCodec
 from worldgen.hub import sizes_only
 from worldgen.runs.planning.memory import (
     Memory,
-    empty_latents,
     play_encoding,
     play_step,
     predict_memory,
-    resident_bytes,
 )
+from worldgen.runs.planning.played import empty_latents
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.optimizers import AdamW
 
@@ -94,7 +93,7 @@ def test_the_weights_of_a_task_are_counted():
     found = predict_memory(made, trainer, 2, SHAPE)
     buffers = sum(one.numel() * one.element_size() for one in made.buffers())
     assert found.weights == 4 * sum(one.numel() for one in made.parameters()) + buffers
-    assert found.step > 0 and found.process > 50 * 2**20 and resident_bytes() > 50 * 2**20
+    assert found.step > 0 and found.process > 50 * 2**20
 
 
 def test_the_peak_of_encoding_is_that_of_its_largest_layers():
@@ -124,11 +123,3 @@ def test_a_codec_that_looks_at_values_is_not_counted_and_it_is_said():
 
     with pytest.warns(UserWarning, match="What Looking takes to encode clips is not counted: "):
         assert play_encoding(Looking(), (4, 8, 8)) == 0
-
-
-def test_what_a_process_holds_grows_by_what_it_is_given():
-    before = resident_bytes()
-    given = torch.ones(2**26)  # 256 MiB, each page touched
-    grown = resident_bytes() - before
-    assert 0.9 * 2**28 < grown < 1.3 * 2**28
-    del given

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -87,3 +89,9 @@ def _grid_positions(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     axes = (torch.arange(length, dtype=torch.float32, device="cpu") for length in grid)
     t, y, x = torch.meshgrid(*axes, indexing="ij")
     return t.flatten(), y.flatten(), x.flatten()
+
+
+def count_tokens(denoiser: nn.Module, shape: Sequence[int]) -> int:
+    """Tokens that the denoiser makes of a latent of shape (L, C, h, w); cells where it has no tokens."""
+    steps, _, rows, columns = shape
+    return steps * rows * columns // math.prod(getattr(denoiser, "patch", (1, 1, 1)))

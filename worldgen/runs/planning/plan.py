@@ -20,20 +20,20 @@ from rich.table import Table
 from worldgen.data.buckets import Shaped
 from worldgen.data.cache.store import entry_size
 from worldgen.data.datamodule import ClipDataModule
+from worldgen.diffusion.denoisers.tokens import count_tokens
 from worldgen.files import write_atomically
 from worldgen.hub import sizes_only
 from worldgen.runs.planning.batches import Epochs, plan_epochs
+from worldgen.runs.planning.machine import available_bytes, say_bytes
 from worldgen.runs.planning.measured import ShortRun, run_shortly
-from worldgen.runs.planning.memory import Memory, empty_latents, predict_memory
+from worldgen.runs.planning.memory import Memory, predict_memory
 from worldgen.runs.planning.parts import CountedPart, Weights, count_parts, find_weights
+from worldgen.runs.planning.played import empty_latents
 from worldgen.runs.train import configure
 from worldgen.tasks.generator import WorldGenerator
-from worldgen.tasks.speed import count_tokens
 
 _SHOWN = 20
 """Clips that are listed on a screen."""
-_GIB = 2**30
-_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 _SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
 _STATES = 4
 """Numbers in a checkpoint for each that learns: itself, its average, and AdamW's two."""
@@ -107,9 +107,10 @@ def make_plan(
     require_room(memory, trainer.num_devices, available, batch)
     if disk.cache + disk.checkpoint * disk.checkpoints > disk.free:
         raise ValueError(
-            f"{_size(disk.cache)} of cache and {disk.checkpoints} checkpoints of {_size(disk.checkpoint)} "
-            f"must fit on the disk; {_size(disk.free)} are free. Store less (model.storage, see `worldgen "
-            "cache plan`), or name another model.cache and trainer.default_root_dir."
+            f"{say_bytes(disk.cache)} of cache and {disk.checkpoints} checkpoints of "
+            f"{say_bytes(disk.checkpoint)} must fit on the disk; {say_bytes(disk.free)} are free. Store less "
+            "(model.storage, see `worldgen cache plan`), or name another model.cache and "
+            "trainer.default_root_dir."
         )
     measured = None
     if measure:
@@ -147,23 +148,13 @@ def require_room(memory: Memory, processes: int, available: int, batch: int) -> 
             )
         else:
             advice = (
-                f"{_size(fixed)} are there before a clip is: lower the denoiser's dim or depth, or share the "
-                "weights among devices (configs/strategies/fsdp.yaml)."
+                f"{say_bytes(fixed)} are there before a clip is: lower the denoiser's dim or depth, or share "
+                "the weights among devices (configs/strategies/fsdp.yaml)."
             )
         raise ValueError(
-            f"A training must fit into memory; it needs {_size(needed)} of the {place}, which has "
-            f"{_size(there)}. {advice}"
+            f"A training must fit into memory; it needs {say_bytes(needed)} of the {place}, which has "
+            f"{say_bytes(there)}. {advice}"
         )
-
-
-def available_bytes() -> int:
-    """Memory of this machine that a new process can have, a container's limit considered."""
-    lines = _MEMINFO.read_text().splitlines() if _MEMINFO.exists() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
-        found.append(int(limit.read_text()) - int(used.read_text()))
-    return min(found, default=2**63)
 
 
 def print_plan(plan: Plan, dropped: Path | None) -> None:
@@ -187,8 +178,8 @@ def print_plan(plan: Plan, dropped: Path | None) -> None:
     _print_memory(plan, console)
     disk = plan.disk
     print(
-        f"Disk: data {_size(disk.data)}, cache {_size(disk.cache)}, {disk.checkpoints} checkpoints of "
-        f"{_size(disk.checkpoint)}; {_size(disk.free)} are free."
+        f"Disk: data {say_bytes(disk.data)}, cache {say_bytes(disk.cache)}, {disk.checkpoints} checkpoints "
+        f"of {say_bytes(disk.checkpoint)}; {say_bytes(disk.free)} are free."
     )
     if plan.measured is None:
         print("Time: not measured (--measure 0).")
@@ -238,12 +229,12 @@ def _print_memory(plan: Plan, console: Console) -> None:
         if not size and name == "kept by the allocator":
             continue
         known = size or name != "a step"
-        table.add_row(name, where, _size(size) if known else "not counted for this task")
-    table.add_row("at the peak", "host", _size(memory.host))
+        table.add_row(name, where, say_bytes(size) if known else "not counted for this task")
+    table.add_row("at the peak", "host", say_bytes(memory.host))
     if memory.on_device:
-        table.add_row("at the peak", "device", _size(memory.on_device))
+        table.add_row("at the peak", "device", say_bytes(memory.on_device))
     console.print(table)
-    print(f"{plan.processes} processes here; {_size(plan.available)} of the host are available.")
+    print(f"{plan.processes} processes here; {say_bytes(plan.available)} of the host are available.")
 
 
 def _print_time(plan: Plan, measured: ShortRun) -> None:
@@ -253,8 +244,8 @@ def _print_time(plan: Plan, measured: ShortRun) -> None:
         f"Time, measured in a run of {measured.steps} steps: {measured.step:.3g} s a step, "
         f"{measured.before:.1f} s before the first; {total}, without validation."
     )
-    device = f", {_size(measured.device)} of the device" if measured.device else ""
-    print(f"Its peak was {_size(measured.host)} of the host{device}.")
+    device = f", {say_bytes(measured.device)} of the device" if measured.device else ""
+    print(f"Its peak was {say_bytes(measured.host)} of the host{device}.")
 
 
 def _count_tokens(module: LightningModule, data: LightningDataModule) -> list[int] | None:
@@ -329,10 +320,6 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name)
     return table
-
-
-def _size(count: int) -> str:
-    return f"{count / _GIB:,.2f} GiB" if count >= _GIB / 10 else f"{count / 2**20:,.1f} MiB"
 
 
 def _duration(seconds: float) -> str:
