@@ -27,3 +27,4 @@ except BaseException as error:
 print(caught)
 raise SystemExit(caught != "`except Exception` let CheckpointException pass")
 PYTHON
+# Seen: `except Exception` let CheckpointException pass

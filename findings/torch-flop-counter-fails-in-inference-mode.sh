@@ -26,3 +26,4 @@ for name, mode in (("no_grad", torch.no_grad), ("inference_mode", torch.inferenc
     print(f"{name}: {found[name]}")
 raise SystemExit(not (found["no_grad"] == "64" and "next_functions" in found["inference_mode"]))
 PYTHON
+# Seen: no_grad: 64; inference_mode: 'NoneType' object has no attribute 'next_functions'

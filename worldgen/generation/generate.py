@@ -29,6 +29,7 @@ from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
+from worldgen.runs.planning.sampling import require_memory
 from worldgen.runs.trained_on import TrainedOn, read_training
 from worldgen.types import Clip
 
@@ -220,7 +221,9 @@ def prepare(
         )
     model.sampler = choose_sampler(model, request.sampling)
     window = frame.frames if trained is None else min(frame.frames, trained.frames)
-    model.codec.steps(window if frame.frames > window else frame.frames)
+    model.codec.steps(window)
+    many = min(BATCH, len(request.prompts) * request.samples * request.sampling.best_of)
+    require_memory(model, many, (window, frame.height, frame.width))
     overlap = request.shape.overlap or max(1, *model.contexts)
     if frame.frames > window and overlap >= window:
         raise ValueError(f"--overlap must be less than the {window} frames of a window; got {overlap}.")
