@@ -12,7 +12,8 @@ from transformers import VJEPA2Model, VJEPA2VideoProcessor
 
 from tests.tiny import tiny_vjepa2
 from worldgen.diffusion.context import hold
-from worldgen.evaluation.generator import Extent, HeldOut, evaluate_run
+from worldgen.evaluation.cases import HeldOut, Unread
+from worldgen.evaluation.generator import Extent, evaluate_run
 from worldgen.evaluation.page import write_evaluation
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.generator import WorldGenerator
@@ -102,7 +103,7 @@ def test_the_report_says_what_was_shown_and_names_the_codecs_ceiling(
     name, known, checkpoint, tmp_path, capsys
 ):
     model = build(name, checkpoint)
-    held_out = [partial(_simulate, 80_000_000 + index) for index in range(2)]
+    held_out = [Unread("drop", partial(_simulate, 80_000_000 + index)) for index in range(2)]
     verdict = evaluate_run(model, held_out, known, seed=0, extent=Extent(pictured=1, regression_clips=30))
     found = {row.name: row for row in verdict.rows}
     assert found["codec alone: median trajectory error"].value < 0.5

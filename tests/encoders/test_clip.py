@@ -15,7 +15,7 @@ from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
 from worldgen.encoders.base import fingerprint, load_encoder
 from worldgen.encoders.clip import CLIP
-from worldgen.evaluation.features import measure_features
+from worldgen.evaluation.features import EncoderView
 from worldgen.types import Clip
 
 PROMPTS = ("a red ball drops", "two balls collide in the air")
@@ -96,7 +96,10 @@ def test_evaluate_reaches_it_by_class_and_checkpoint(folder, scorer):
         [clip_of(bytes_of(4, 6, 3, 32, 32)[row : row + 1] / shade, PROMPTS[row % 2]) for row in range(4)]
         for shade in (255, 300)
     )
-    rows = {row.name: row for row in measure_features(encoder, torch.nn.Module(), truth, made)}
+    view = EncoderView(encoder, torch.nn.Module())
+    for pair in zip(truth, made, strict=True):
+        view.add(*pair)
+    rows = {row.name: row for row in view.rows()}
     for name, clips in (("generated", made), ("true", truth)):
         expected = torch.cat([scorer.match_prompts(clip) for clip in clips]).mean()
         assert rows[f"{name} frames and prompt (semantics)"].value == pytest.approx(float(expected), abs=1e-6)

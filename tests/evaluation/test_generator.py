@@ -1,6 +1,9 @@
 """The whole chain with the shipped nano weights: generate, judge, report."""
 
+import gc
 import json
+import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from worldgen.data.shards.shards import ShardIndex
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator
-from worldgen.evaluation.cases import HeldOut
+from worldgen.evaluation.cases import HeldOut, Unread
 from worldgen.evaluation.generator import Extent, evaluate_run
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
@@ -29,13 +32,14 @@ def model():
 
 
 def held_out(family, seed):
-    return HeldOut(f"{family}-{seed}", family, simulate_clip(family, seed))
+    def read():
+        return HeldOut(f"{family}-{seed}", family, simulate_clip(family, seed))
+
+    return Unread(family, read)
 
 
 def test_the_shipped_weights_keep_objects_and_follow_physics(model):
-    loads = [
-        partial(held_out, ("drop", "bounce", "collide")[index % 3], 55_000_000 + index) for index in range(24)
-    ]
+    loads = [held_out(("drop", "bounce", "collide")[index % 3], 55_000_000 + index) for index in range(24)]
     verdict = evaluate_run(
         model, loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=150)
     )
@@ -46,6 +50,32 @@ def test_the_shipped_weights_keep_objects_and_follow_physics(model):
     assert found["generated: trajectory RMSE"] < found["copy of the last frame: trajectory RMSE"]
     assert found["generated: PSNR on moving pixels"] > 17
     assert found["tracker on true frames: median trajectory error"] < 0.2
+
+
+def test_no_more_clips_are_in_memory_than_are_at_work(model, monkeypatch):
+    """What is read of a clip and what is made of it is let go, but for what the page shows."""
+    monkeypatch.setattr(generator, "BATCH", 1)
+    generate, frames, alive = generator._continue, [], []
+
+    def watched(clip):
+        frames.append(weakref.ref(clip))
+        return clip
+
+    def read(seed):
+        clip = simulate_clip("drop", 57_000_000 + seed)
+        watched(clip.frames)
+        gc.collect()
+        alive.append(sum(one() is not None for one in frames))
+        return HeldOut(f"drop-{seed}", "drop", clip)
+
+    monkeypatch.setattr(generator, "_alone", lambda clip: replace(clip, frames=watched(clip.frames.clone())))
+    monkeypatch.setattr(generator, "_continue", lambda *words: watched(generate(*words)))
+    extent = Extent(pictured=2, replayed_truths=2, moved=0, second_takes=False, regression_clips=0)
+    verdict = evaluate_run(model, [Unread("drop", partial(read, seed)) for seed in range(12)], 2, 0, extent)
+    gc.collect()
+    shown = [item for case in verdict.cases for item in case.exhibits if item.clip is not None]
+    assert {item.report.clip for item in shown} == {"drop-0", "drop-1"}
+    assert max(alive[6:]) <= alive[5] + 1, alive
 
 
 def test_the_caption_decides_how_a_ball_bounces(model):
@@ -96,7 +126,7 @@ def test_evaluate_skips_a_damaged_clip_and_counts_it(tmp_path):
 
 
 def test_intervals_hold_the_value(model):
-    loads = [partial(held_out, "drop", 56_000_000 + index) for index in range(6)]
+    loads = [held_out("drop", 56_000_000 + index) for index in range(6)]
     verdict = evaluate_run(
         model, loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=60)
     )

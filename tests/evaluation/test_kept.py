@@ -11,7 +11,8 @@ import torch
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.data.sources import ShardedClips
 from worldgen.evaluation import generator as evaluation
-from worldgen.evaluation.cases import HeldOut
+from worldgen.evaluation import judging
+from worldgen.evaluation.cases import HeldOut, Unread
 from worldgen.evaluation.generator import Extent, evaluate_folder, evaluate_run
 from worldgen.evaluation.kept import Record, ResumeCache, stamp_of, stamp_run
 from worldgen.model import WorldModel
@@ -48,7 +49,8 @@ def generated(monkeypatch):
 def test_a_second_run_generates_only_what_is_missing(generated, tmp_path):
     calls, stop_at = generated
     simulate_shards(tmp_path / "data", ("drop",), 2, seed=8, processes=1)
-    loads = [partial(evaluation._read, ShardedClips(tmp_path / "data"), index, True) for index in range(2)]
+    source = ShardedClips(tmp_path / "data")
+    loads = [Unread("drop", partial(evaluation._read, source, index, True)) for index in range(2)]
     whole = evaluate_run(
         open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=0, regression_clips=30)
     )
@@ -97,25 +99,24 @@ def test_kept_frames_are_of_one_run_asked_one_way_about_one_clip(tmp_path):
 
 
 def test_a_clip_whose_checks_fail_is_counted_and_the_others_are_judged(monkeypatch):
-    judge = evaluation.judge_clip
+    judge = judging.judge_clip
 
     def fragile(one, *arguments):
         if one.name == "drop-2":
             raise ZeroDivisionError("by its speed")
         return judge(one, *arguments)
 
-    monkeypatch.setattr(evaluation, "judge_clip", fragile)
-    loads = [
-        partial(lambda n: HeldOut(f"drop-{n}", "drop", simulate_clip("drop", n)), n) for n in range(1, 4)
-    ]
+    monkeypatch.setattr(judging, "judge_clip", fragile)
+    loads = [_drop(seed) for seed in range(1, 4)]
     verdict = evaluate_run(
-        open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=1, regression_clips=30)
+        open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=3, regression_clips=30)
     )
     assert [case.name for case in verdict.cases] == ["drop-1", "drop-3"]
     assert verdict.skipped == [("drop-2", "checking failed (ZeroDivisionError: by its speed)")]
     assert verdict.rows[-1].name == "clips refused" and verdict.rows[-1].value == 1
-    torch.testing.assert_close(
-        verdict.generated[1].frames[:, :2], simulate_clip("drop", 3).frames[:, :2], rtol=0, atol=0
+    shown = verdict.cases[1].exhibits[1]
+    assert shown.label == "generated" and torch.equal(
+        shown.clip.frames[:, :2], simulate_clip("drop", 3).frames[:, :2]
     )
 
 
@@ -123,12 +124,16 @@ def test_where_no_clip_can_be_checked_the_first_reason_is_told(monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("by its speed")
 
-    monkeypatch.setattr(evaluation, "judge_clip", broken)
-    loads = [lambda: HeldOut("drop-1", "drop", simulate_clip("drop", 1))]
+    monkeypatch.setattr(judging, "judge_clip", broken)
+    loads = [_drop(1)]
     with pytest.raises(ValueError, match="None of 1 clips can be checked; the first: checking failed"):
         evaluate_run(
             open_run(RUN), loads, context_frames=2, seed=0, extent=Extent(pictured=0, regression_clips=30)
         )
+
+
+def _drop(seed):
+    return Unread("drop", lambda: HeldOut(f"drop-{seed}", "drop", simulate_clip("drop", seed)))
 
 
 def test_a_record_is_what_was_written_in_the_same_way_or_nothing(tmp_path):

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.encoders.imagebind import ImageBind
-from worldgen.metrics.text_match import measure_text_match
+from worldgen.metrics.text_match import PromptMatch
 from worldgen.types import Clip
 
 
@@ -31,9 +31,15 @@ def test_the_right_prompt_scores_above_that_of_another_clip():
     mixed = flat([0.6, 0.0, 0.8], "a red ball")
     encoder = FakeBind()
     assert_close(encoder.match_prompts(mixed), torch.tensor([0.6]))
-    found = measure_text_match("ImageBind", encoder, [red, blue, mixed, flat([1.0, 0.0, 0.0], "")])
+    match = PromptMatch("ImageBind", encoder)
+    for clip in (red, blue, mixed, flat([1.0, 0.0, 0.0], "")):
+        match.add(clip)
+    found = match.measure()
     assert found.value == pytest.approx(2.6 / 3) and found.n == 3
     # red with blue's words 0, blue with red's 0; the last has the words of the first
     assert found.floor == pytest.approx(0.0) and found.claim == "semantics"
     assert "1 clips without a prompt left out" in found.note and "every physical violation" in found.blind_to
-    assert measure_text_match("x", encoder, [flat([1.0, 0.0, 0.0], "")]).value is None
+    assert match.measure() == found
+    silent = PromptMatch("x", encoder)
+    silent.add(flat([1.0, 0.0, 0.0], ""))
+    assert silent.measure().value is None

@@ -19,7 +19,8 @@ def test_scenes_are_taken_in_turn_and_go_to_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "write_evaluation", lambda found, out, title, known: out / f"{found}.html")
     assert demo.run_demo(Path("run"), tmp_path, clips=4, seed=3) == tmp_path / "found.html"
     assert asked["known"] == demo.KNOWN and asked["seed"] == 3 and asked["pictured"] == 4
-    scenes = [load() for load in asked["held_out"]]
+    scenes = [unread.read() for unread in asked["held_out"]]
+    assert [unread.family for unread in asked["held_out"]] == [one.family for one in scenes]
     assert [one.family for one in scenes] == ["drop", "bounce", "collide", "drop"]
     assert scenes[0].name == "drop-777000000" and scenes[3].name == "drop-777000003"
     again = scenes[0].retake()

@@ -37,6 +37,15 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A clip to be judged on, read when its turn comes."""
+
+    family: str
+    read: Callable[[], HeldOut]
+    """Raises ValueError or OSError where it cannot be read."""
+
+
+@dataclass(frozen=True)
 class ObservedTruth:
     """What the tracker makes of a true clip: what everything generated is held against."""
 
@@ -149,7 +158,7 @@ def count_case(
     if takes is not None:
         shown = _with_checks(shown, takes.check(generated.clip))
     pair = (shown, replayed("generated", generated, one.clip, own))
-    bare = tuple(item if item.tracks is None else replace(item, clip=None) for item in pair)
+    bare = tuple(replace(item, clip=None, timing=(item.frames, item.fps)) for item in pair)
     return Case(one.name, one.clip.prompts[0], context_frames, bare)
 
 

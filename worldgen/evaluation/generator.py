@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -19,14 +20,14 @@ from worldgen.data.sources import ShardedClips, count_shared
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import load_encoder
 from worldgen.evaluation.cases import (
-    ClipFindings,
     HeldOut,
     ObservedTruth,
-    judge_clip,
+    Unread,
     observe_truth,
     replay_rows,
     tracker_error,
 )
+from worldgen.evaluation.judging import Judged, Judging
 from worldgen.evaluation.kept import ResumeCache, stamp_run
 from worldgen.evaluation.outcomes import (
     MOVED,
@@ -41,6 +42,7 @@ from worldgen.evaluation.outcomes import (
 )
 from worldgen.evaluation.page import Evaluation, write_evaluation
 from worldgen.files import progress_bar
+from worldgen.metrics.baselines import LinearRegression
 from worldgen.metrics.checks.replay import OwnError
 from worldgen.metrics.fidelity import PerceptualDistance
 from worldgen.metrics.measure import Row
@@ -48,6 +50,9 @@ from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run, training_folder
 from worldgen.simulation.clips import simulate_clip, simulate_trajectory
 from worldgen.types import Clip, to_device
+
+if TYPE_CHECKING:  # it opens ImageBind's library
+    from worldgen.evaluation.features import EncoderView
 
 BATCH = 20
 
@@ -75,25 +80,27 @@ OF_A_CELL = Extent(pictured=0, replayed_truths=6, moved=0, second_takes=False, r
 
 def evaluate_run(
     model: WorldModel,
-    held_out: Sequence[Callable[[], HeldOut]],
+    held_out: Sequence[Unread],
     context_frames: int,
     seed: int,
     extent: Extent = WHOLE,
     unfinished: ResumeCache | None = None,
     perceived: PerceptualDistance | None = None,
     crew: Crew | None = None,
+    view: EncoderView | None = None,
 ) -> Evaluation:
     """Generate the continuation of every clip and judge it against the truth.
 
     Args:
         model: What is judged.
-        held_out: Loads one clip each; a clip that cannot be loaded is skipped, and counted.
+        held_out: Clips that are read when their turn comes; one that cannot be read is skipped, and counted.
         context_frames: First frames that the model is given.
         seed: Of the noise.
         extent: How much is said beside.
         unfinished: Where generated clips are kept, so that a run that was stopped goes on; nowhere when None.
         perceived: Measures LPIPS; left out when None.
         crew: Judges the clips while the model generates the next ones; the caller does both when None.
+        view: An encoder that looks at every pair; its rows are the caller's to add.
 
     Raises:
         ValueError: If no clip can be judged.
@@ -103,45 +110,32 @@ def evaluate_run(
     if context_frames not in model.contexts:
         raise ValueError(f"The model was trained with {model.contexts} known frames; got {context_frames}.")
     crew = Crew(1, __name__) if crew is None else crew
-    clips, skipped = _load(held_out)
-    first, first_judged = clips[0].clip, max(context_frames, 1)
+    reading = _Reading(held_out)
+    clips = iter(reading)
+    observed = max(extent.pictured, extent.replayed_truths)
+    begun = list(islice(clips, max(observed, 1)))
+    if not begun:
+        raise ValueError(f"None of {len(held_out)} clips can be judged; the first: {reading.skipped[0][1]}")
+    first, first_judged = begun[0].clip, max(context_frames, 1)
     # What needs no generated clip is begun first: it is done while the model is at work.
-    families, timing = sorted({one.family for one in clips}), (first.frames.shape[1], float(first.fps[0]))
+    families, timing = sorted({one.family for one in held_out}), (first.frames.shape[1], float(first.fps[0]))
     regression = (
         crew.submit(fit_regression, families, first_judged, *timing, extent.regression_clips)
         if extent.regression_clips
         else None
     )
-    watched = clips[: max(extent.pictured, extent.replayed_truths)]
-    truths = [crew.submit(observe_truth, one) for one in watched]
-    made_clips = _generate(model, clips, context_frames, seed, unfinished)
-    judged, failed, own = _judge(clips, made_clips, first_judged, truths, crew, extent)
-    truth, made = [one.clip for one, _, _ in judged], [clip for _, clip, _ in judged]
-    found, skipped = [one for _, _, one in judged], skipped + failed
-    # A line of the table is over all clips.
-    outcomes = [one.generated for one in found]
-    rows = summarize_outcomes("generated", outcomes)
-    rows += describe_codec(outcomes, [one.codec for one in found])
-    if regression is not None:
-        rows += baselines(truth, [one.family for one, _, _ in judged], regression.result())
-    rows += summarize_errors("tracker on true frames", [one.tracker.errors for one in found])[:1]
-    rows += replay_rows([one.case for one in found], own)
-    if extent.second_takes:
-        rows += summarize_second_takes("generated", [one.second_take for one in found], len(clips))
-    rows += describe_fidelity("generated", [one.look for one in found])
+    truths = [crew.submit(observe_truth, one) for one in begun[:observed]]
+    generated = _generate(model, chain(begun, clips), context_frames, seed, unfinished)
+    judging = Judging(crew, first_judged, perceived, view)
+    own = _judge(generated, judging, reading, truths, extent)
+    rows = _summarize(judging.judged, regression, own, len(held_out) - len(reading.skipped), extent)
     if perceived is not None:
-        pairs = list(zip(made, truth, strict=True))
-        rows.append(describe_lpips("generated", pairs, first_judged, perceived))
+        distances = [one.lpips for one in judging.judged]
+        rows.append(describe_lpips("generated", distances, min(first.frames.shape[-2:])))
+    skipped = reading.skipped + judging.failed
     rows.append(Row("clips refused", float(len(skipped)), unit=f"of {len(held_out)}", note="see the report"))
-    return Evaluation(
-        rows,
-        [one.case for one in found],
-        truth,
-        made,
-        skipped,
-        extent.pictured,
-        model.conditioner.sees_future,
-    )
+    cases = [one.found.case for one in judging.judged]
+    return Evaluation(rows, cases, skipped, extent.pictured, model.conditioner.sees_future)
 
 
 def evaluate_folder(
@@ -161,22 +155,23 @@ def evaluate_folder(
     With an encoder (see `load_encoder`) its clips are judged in that encoder's features, too; with AlexNet's
     weights (see `PerceptualDistance`) also by LPIPS. The crew judges; the caller alone when None.
     """
-    loaded = None if encoder is None else load_encoder(encoder)
+    seeing = None if encoder is None else load_encoder(encoder)
     perceived = None if lpips is None else PerceptualDistance(lpips)
     model = open_run(run).to("cuda" if torch.cuda.is_available() else "cpu")
     source = ShardedClips(data)
+    view = None
+    if seeing is not None:
+        from worldgen.evaluation.features import EncoderView
+
+        view = EncoderView(seeing, model)
     held_out = [
-        partial(_read, source, index, extent.second_takes)
+        Unread(source.index.entries[index].family, partial(_read, source, index, extent.second_takes))
         for index in range(min(len(source), count or len(source)))
     ]
     unfinished = ResumeCache(out / "unfinished", stamp_run(run, model, context_frames, seed))
-    found = evaluate_run(model, held_out, context_frames, seed, extent, unfinished, perceived, crew)
-    found = replace(found, rows=[*found.rows, *_seen_in_training(run, source)])
-    if loaded is not None:
-        from worldgen.evaluation.features import measure_features  # opens ImageBind's library
-
-        rows = measure_features(loaded, model, found.truth, found.generated)
-        found = replace(found, rows=found.rows + rows)
+    found = evaluate_run(model, held_out, context_frames, seed, extent, unfinished, perceived, crew, view)
+    rows = [*found.rows, *_seen_in_training(run, source), *([] if view is None else view.rows())]
+    found = replace(found, rows=rows)
     page = write_evaluation(found, out, f"{Path(run).name} on {Path(data).name}", context_frames)
     unfinished.forget()
     return page
@@ -217,70 +212,114 @@ def _second_take(entry: ShardEntry, clip: Clip) -> Clip | None:
         return None
 
 
+class _Reading:
+    """Clips that are read one by one; those that cannot be judged are passed over, and told."""
+
+    def __init__(self, held_out: Sequence[Unread]) -> None:
+        self._held_out = held_out
+        self.skipped: list[tuple[str, str]] = []
+
+    def __len__(self) -> int:
+        """As many as there may be, as far as is known."""
+        return len(self._held_out) - len(self.skipped)
+
+    def __iter__(self) -> Iterator[HeldOut]:
+        shape = None
+        for index, unread in enumerate(self._held_out):
+            try:
+                one = unread.read()
+                if one.clip.truth is None or one.clip.masks is None or one.clip.camera is None:
+                    raise ValueError("has no simulated truth; use `evaluate --videos` for such clips")
+                if shape is not None and one.clip.frames.shape != shape:
+                    raise ValueError(
+                        f"has frames of {tuple(one.clip.frames.shape[1:])}, the first clip others"
+                    )
+            except (ValueError, OSError) as error:
+                self.skipped.append((f"clip {index}", str(error)))
+                continue
+            shape = one.clip.frames.shape
+            yield one
+
+
 def _generate(
     model: WorldModel,
-    clips: Sequence[HeldOut],
+    clips: Iterator[HeldOut],
     context_frames: int,
     seed: int,
     unfinished: ResumeCache | None,
-) -> Iterator[tuple[Clip, Clip]]:
-    """Every clip's continuation, and the clip as the codec gives it back, batch by batch."""
-    for number, begin in enumerate(range(0, len(clips), BATCH)):
-        truth = stack_clips([one.clip for one in clips[begin : begin + BATCH]])
+) -> Iterator[tuple[HeldOut, Clip, Clip]]:
+    """Every clip, its continuation, and the clip as the codec gives it back, batch by batch."""
+    number = 0
+    while batch := list(islice(clips, BATCH)):
+        truth = stack_clips([one.clip for one in batch])
         make = partial(_continue, model, truth, context_frames, seed)
         frames = unfinished.recall(number, truth, make) if unfinished else make()
         made, coded = _clip_of(truth, context_frames, frames), _code(model, truth)
-        yield from ((made[index], coded[index]) for index in range(len(truth)))
+        for index, one in enumerate(batch):
+            yield one, made[index], coded[index]
+        number += 1
 
 
 def _judge(
-    clips: Sequence[HeldOut],
-    generated: Iterable[tuple[Clip, Clip]],
-    first_judged: int,
+    generated: Iterable[tuple[HeldOut, Clip, Clip]],
+    judging: Judging,
+    reading: _Reading,
     truths: Sequence[Promise[ObservedTruth]],
-    crew: Crew,
     extent: Extent,
-) -> tuple[list[tuple[HeldOut, Clip, ClipFindings]], list[tuple[str, str]], OwnError | None]:
-    """Clips with what was generated and found; those that cannot be judged, with the reason; own error.
+) -> OwnError | None:
+    """Have all clips judged; what the tracker makes of true renders.
 
     Raises:
         ValueError: None can be judged.
     """
-    judged: list[tuple[HeldOut, Clip, ClipFindings]] = []
-    failed: list[tuple[str, str]] = []
-    waiting: deque[tuple[HeldOut, Clip, Promise[ClipFindings]]] = deque()
-
-    def take(one: HeldOut, made: Clip, promise: Promise[ClipFindings]) -> None:
-        try:
-            judged.append((one, made, promise.result()))
-        except ChildProcessError:
-            raise
-        except Exception as error:  # whatever one clip does, the others are judged
-            failed.append((one.name, f"checking failed ({type(error).__name__}: {error})"))
-
-    own = None
+    own, seen = None, []
     with progress_bar() as progress:
-        bars = [progress.add_task(words, total=len(clips)) for words in ("Generating", "Judging")]
-        for number, (one, (made, coded)) in enumerate(zip(clips, generated, strict=True)):
+        bars = [progress.add_task(words, total=len(reading)) for words in ("Generating", "Judging")]
+
+        def take() -> None:
+            judging.take()
+            progress.advance(bars[1])
+
+        for number, (one, made, coded) in enumerate(generated):
+            for bar in bars:
+                progress.update(bar, total=len(reading))
             progress.advance(bars[0])
             if number == 0:  # the model was at work meanwhile
                 seen = [promise.result() for promise in truths]
                 own = tracker_error(seen)
             truth = seen[number] if number < extent.pictured else None
-            made, coded = _alone(made), _alone(coded)
-            promise = crew.submit(
-                judge_clip, one, made, coded, first_judged, truth, number < extent.moved, own
-            )
-            waiting.append((one, made, promise))
-            if len(waiting) > 2 * BATCH:  # enough to do during the next batch, and no more in memory
-                take(*waiting.popleft())
-                progress.advance(bars[1])
-        while waiting:
-            take(*waiting.popleft())
-            progress.advance(bars[1])
-    if not judged:
-        raise ValueError(f"None of {len(clips)} clips can be checked; the first: {failed[0][1]}")
-    return judged, failed, own
+            judging.submit(one, _alone(made), _alone(coded), truth, number < extent.moved, own)
+            if len(judging) > 2 * BATCH:  # enough to do during the next batch, and no more in memory
+                take()
+        while len(judging):
+            take()
+    if not judging.judged:
+        raise ValueError(
+            f"None of {len(judging.failed)} clips can be checked; the first: {judging.failed[0][1]}"
+        )
+    return own
+
+
+def _summarize(
+    judged: Sequence[Judged],
+    regression: Promise[LinearRegression] | None,
+    own: OwnError | None,
+    total: int,
+    extent: Extent,
+) -> list[Row]:
+    """The lines of the table: each is over all clips."""
+    found = [one.found for one in judged]
+    outcomes = [one.generated for one in found]
+    rows = summarize_outcomes("generated", outcomes)
+    rows += describe_codec(outcomes, [one.codec for one in found])
+    if regression is not None:
+        truths, families = [one.truth for one in judged], [one.family for one in judged]
+        rows += baselines(truths, families, regression.result())
+    rows += summarize_errors("tracker on true frames", [one.tracker.errors for one in found])[:1]
+    rows += replay_rows([one.case for one in found], own)
+    if extent.second_takes:
+        rows += summarize_second_takes("generated", [one.second_take for one in found], total)
+    return rows + describe_fidelity("generated", [one.look for one in found])
 
 
 def _alone(clip: Clip) -> Clip:
@@ -309,20 +348,3 @@ def _code(model: WorldModel, truth: Clip) -> Clip:
     there = to_device(truth, model.device)
     frames = model.codec.decode(model.codec.encode(there), there).clamp(0, 1).cpu()
     return Clip(frames, truth.fps, truth.prompts, camera=truth.camera, scenes=truth.scenes)
-
-
-def _load(held_out: Sequence[Callable[[], HeldOut]]) -> tuple[list[HeldOut], list[tuple[str, str]]]:
-    clips, skipped = [], []
-    for index, load in enumerate(held_out):
-        try:
-            one = load()
-            if one.clip.truth is None or one.clip.masks is None or one.clip.camera is None:
-                raise ValueError("has no simulated truth; use `evaluate --videos` for such clips")
-            if clips and one.clip.frames.shape != clips[0].clip.frames.shape:
-                raise ValueError(f"has frames of {tuple(one.clip.frames.shape[1:])}, the first clip others")
-            clips.append(one)
-        except (ValueError, OSError) as error:
-            skipped.append((f"clip {index}", str(error)))
-    if not clips:
-        raise ValueError(f"None of {len(held_out)} clips can be judged; the first: {skipped[0][1]}")
-    return clips, skipped

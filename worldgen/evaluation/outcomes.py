@@ -28,7 +28,7 @@ from worldgen.metrics.fidelity import (
 from worldgen.metrics.intervals import Interval, exact_interval, mean_interval, median_interval, rms_interval
 from worldgen.metrics.measure import Row
 from worldgen.simulation.clips import simulate_trajectory
-from worldgen.types import GRAVITY, Check, Clip, Trajectory
+from worldgen.types import GRAVITY, Camera, Check, Clip, Trajectory
 
 MOVED = 48
 """Clips of which the dynamic degree is taken: matching frames costs more than the other numbers together."""
@@ -180,11 +180,29 @@ def describe_codec(outcomes: Sequence[Outcome], coded: Sequence[Outcome]) -> lis
     return [*rows, Row(name, float(finite.mean()), low, high, "dB", "paired")]
 
 
-def baselines(truths: Sequence[Clip], groups: Sequence[str], regression: LinearRegression) -> list[Row]:
+@dataclass(frozen=True)
+class FilmedStates:
+    """The states of a simulated clip (B = 1) and what filmed them, without the frames."""
+
+    states: Trajectory
+    camera: Camera | None
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, clip: Clip) -> FilmedStates:
+        """Those of a clip that knows its truth."""
+        assert clip.truth is not None, "a baseline needs the simulator's truth"
+        return cls(clip.truth, clip.camera, *clip.frames.shape[-2:])
+
+
+def baselines(
+    truths: Sequence[FilmedStates], groups: Sequence[str], regression: LinearRegression
+) -> list[Row]:
     """The same errors for predictions that a generator has to beat; they know the true first positions.
 
     Args:
-        truths: Simulated clips, one each.
+        truths: Of simulated clips, one each.
         groups: Their families.
         regression: The linear baseline.
     """
@@ -198,10 +216,9 @@ def baselines(truths: Sequence[Clip], groups: Sequence[str], regression: LinearR
     rows = []
     for name, predict in ways.items():
         errors = []
-        for clip, group in zip(truths, groups, strict=True):
-            assert clip.truth is not None, "a baseline needs the simulator's truth"
-            guess, (height, width) = predict(clip.truth, group), clip.frames.shape[-2:]
-            off = trajectory_error_px(guess, clip.truth, clip.camera, height, width, context_frames)
+        for one, group in zip(truths, groups, strict=True):
+            guess = predict(one.states, group)
+            off = trajectory_error_px(guess, one.states, one.camera, one.height, one.width, context_frames)
             errors.append(off[0].double().numpy())
         rows += summarize_errors(name, errors)
     return rows
@@ -269,25 +286,32 @@ def describe_fidelity(name: str, looks: Sequence[Look]) -> list[Row]:
     return rows
 
 
-def describe_lpips(
-    name: str, pairs: Sequence[tuple[Clip, Clip]], context_frames: int, perceived: PerceptualDistance
-) -> Row:
-    """Perceptual distance of the clips from the truth, after the known frames; fidelity, too.
+def measure_lpips(made: Clip, true: Clip, context_frames: int, perceived: PerceptualDistance) -> float | None:
+    """Perceptual distance of a clip from the truth, after the known frames; None where frames are too small.
 
     Args:
-        name: Whose clips.
-        pairs: Each clip with its truth.
+        made: What was generated.
+        true: What happened.
         context_frames: First frames that were given.
         perceived: Measures LPIPS.
     """
-    side = min(pairs[0][0].frames.shape[-2:])
-    if side < SMALLEST_PERCEIVED:
+    if min(made.frames.shape[-2:]) < SMALLEST_PERCEIVED:
+        return None
+    return float(perceived(made.frames[:, context_frames:], true.frames[:, context_frames:]))
+
+
+def describe_lpips(name: str, distances: Sequence[float | None], side: int) -> Row:
+    """What `measure_lpips` found over all clips; fidelity, too.
+
+    Args:
+        name: Whose clips.
+        distances: One for each.
+        side: The shorter one of their frames, in pixels.
+    """
+    values = [distance for distance in distances if distance is not None]
+    if not values:
         why = f"does not apply: AlexNet needs {SMALLEST_PERCEIVED} pixels, and these frames have {side}"
         return Row(f"{name}: LPIPS", None, note=why)
-    values = [
-        float(perceived(made.frames[:, context_frames:], true.frames[:, context_frames:]))
-        for made, true in pairs
-    ]
     low, high = mean_interval(values)
     return Row(f"{name}: LPIPS", fmean(values), low, high, note=_FIDELITY)
 

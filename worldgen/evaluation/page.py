@@ -41,9 +41,6 @@ class Evaluation:
 
     rows: list[Row]
     cases: list[Case]
-    truth: list[Clip]
-    generated: list[Clip]
-    """Of the same scenes, clip by clip."""
     skipped: list[tuple[str, str]]
     pictured: int = PICTURED
     """Cases that the page shows."""
@@ -76,7 +73,7 @@ def write_evaluation(verdict: Evaluation, folder: Path, title: str, context_fram
     )
     print(f"Writing the report to {folder}.", flush=True)
     page = write_report(folder, report)
-    if any(_pictured_truth(case) for case in verdict.cases):
+    if any(_pictured(case, "truth") for case in verdict.cases):
         write_video(folder / "generated.mp4", side_by_side(verdict), fps=10, upscale=3)
     print_report(report)
     if shown:
@@ -88,12 +85,11 @@ def side_by_side(verdict: Evaluation, columns: int = 6) -> torch.Tensor:
     """Frames (T 3 H W) in which the truth of each case stands above what was generated."""
     pairs = [
         torch.cat([truth.frames[0], made.frames[0]], dim=2)
-        for case, made in zip(verdict.cases, verdict.generated, strict=True)
-        if (truth := _pictured_truth(case))
+        for case in verdict.cases
+        if (truth := _pictured(case, "truth")) and (made := _pictured(case, "generated"))
     ][:columns]
     return torch.cat(pairs, dim=3)
 
 
-def _pictured_truth(case: Case) -> Clip | None:
-    first = case.exhibits[0]
-    return first.clip if first.label == "truth" else None
+def _pictured(case: Case, label: str) -> Clip | None:
+    return next((item.clip for item in case.exhibits if item.label == label), None)

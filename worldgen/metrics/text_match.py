@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -25,30 +24,57 @@ class Matcher(Protocol):
         ...
 
 
-@torch.no_grad()
-def measure_text_match(name: str, encoder: Matcher, clips: Sequence[Clip]) -> Measure:
+class PromptMatch:
     """Mean score of clips with their own prompts; its floor is that with the prompt of the next clip.
 
-    Clips without a prompt are left out, and counted.
+    Clips without a prompt are left out, and counted. No more than the last clip is kept.
+
+    Args:
+        name: Of the measure.
+        encoder: Compares them.
     """
-    said = [clip for batch in clips for clip in (batch[row] for row in range(len(batch))) if clip.prompts[0]]
-    left = sum(len(batch) for batch in clips) - len(said)
-    if not said:
-        note = f"does not apply: none of {left} clips has a prompt"
-        return Measure(name, None, "cosine", "higher", 0.0, "semantics", 0, note=note)
-    own = [float(encoder.match_prompts(clip)) for clip in said]
-    others = [clip.prompts[0] for clip in said[1:]] + [said[0].prompts[0]]
-    floor = [
-        float(encoder.match_prompts(Clip(clip.frames, clip.fps, (prompt,))))
-        for clip, prompt in zip(said, others, strict=True)
-        if prompt != clip.prompts[0]
-    ]
-    mean = sum(own) / len(own)
-    low, high = mean_interval(own)
-    wrong = sum(floor) / len(floor) if floor else None
-    notes = [f"{left} clips without a prompt left out"] if left else []
-    notes += ["floor: the prompt of another clip"] if wrong is not None else []
-    return Measure(
-        name, mean, "cosine", "higher", wrong if wrong is not None else 0.0, "semantics", len(own), low, high,
-        wrong, "; ".join(notes), BLIND_TO,
-    )  # fmt: skip
+
+    def __init__(self, name: str, encoder: Matcher) -> None:
+        self._name, self._encoder = name, encoder
+        self._own: list[float] = []
+        self._floor: list[float] = []
+        self._first, self._last, self._left = "", None, 0
+
+    @torch.no_grad()
+    def add(self, clips: Clip) -> None:
+        """Look at one more clip, or several."""
+        for clip in (clips[row] for row in range(len(clips))):
+            prompt = clip.prompts[0]
+            if not prompt:
+                self._left += 1
+                continue
+            if self._last is None:
+                self._first = prompt
+            else:
+                self._floor += self._match(self._last, prompt)
+            self._own.append(float(self._encoder.match_prompts(clip)))
+            self._last = clip
+
+    @torch.no_grad()
+    def measure(self) -> Measure:
+        """What was found."""
+        if self._last is None:
+            note = f"does not apply: none of {self._left} clips has a prompt"
+            return Measure(self._name, None, "cosine", "higher", 0.0, "semantics", 0, note=note)
+        mean = sum(self._own) / len(self._own)
+        low, high = mean_interval(self._own)
+        floor = [*self._floor, *self._match(self._last, self._first)]
+        wrong = sum(floor) / len(floor) if floor else None
+        notes = [f"{self._left} clips without a prompt left out"] if self._left else []
+        notes += ["floor: the prompt of another clip"] if wrong is not None else []
+        limit, count = wrong if wrong is not None else 0.0, len(self._own)
+        return Measure(
+            self._name, mean, "cosine", "higher", limit, "semantics", count, low, high, wrong,
+            "; ".join(notes), BLIND_TO,
+        )  # fmt: skip
+
+    def _match(self, clip: Clip, prompt: str) -> list[float]:
+        """The score with the prompt of another clip; none where that is its own."""
+        if prompt == clip.prompts[0]:
+            return []
+        return [float(self._encoder.match_prompts(Clip(clip.frames, clip.fps, (prompt,))))]

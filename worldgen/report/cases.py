@@ -25,13 +25,15 @@ class Exhibit:
     report: PhysicsReport
     is_violation: bool = False
     """A clip that was broken on purpose, so that a reader sees which checks notice."""
+    timing: tuple[int, float] | None = None
+    """Frames, and frames per second, where neither clip nor tracks are kept."""
 
     def __post_init__(self) -> None:
-        if self.clip is None and self.tracks is None:
-            raise ValueError(f"Exhibit {self.label!r} must have a clip or tracks; got neither.")
+        if self.clip is None and self.tracks is None and self.timing is None:
+            raise ValueError(f"Exhibit {self.label!r} must have a clip, tracks or a timing; got none.")
         clips = [len(self.clip)] if self.clip is not None else []
         clips += [len(self.tracks.position)] if self.tracks is not None else []
-        if set(clips) != {1}:
+        if set(clips) - {1}:
             raise ValueError(f"Exhibit {self.label!r} must show one clip; got {max(clips)}. Use clip[i].")
         if self.clip is not None and self.tracks is not None:
             frames, tracked = self.clip.frames.shape[1], self.tracks.position.shape[1]
@@ -46,16 +48,20 @@ class Exhibit:
         """How many."""
         if self.clip is not None:
             return self.clip.frames.shape[1]
-        assert self.tracks is not None
-        return self.tracks.position.shape[1]
+        if self.tracks is not None:
+            return self.tracks.position.shape[1]
+        assert self.timing is not None
+        return self.timing[0]
 
     @property
     def fps(self) -> float:
         """Frames per second."""
         if self.clip is not None:
             return float(self.clip.fps[0])
-        assert self.tracks is not None
-        return 1 / float(self.tracks.dt[0])
+        if self.tracks is not None:
+            return 1 / float(self.tracks.dt[0])
+        assert self.timing is not None
+        return self.timing[1]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from worldgen.evaluation.cases import HeldOut
+from worldgen.evaluation.cases import HeldOut, Unread
 from worldgen.evaluation.generator import Extent, evaluate_run
 from worldgen.evaluation.page import write_evaluation
 from worldgen.runs.folder import open_run
@@ -27,7 +27,8 @@ def run_demo(run: Path, out: Path, clips: int = 12, seed: int = 0) -> Path:
         seed: Of the noise.
     """
     model = open_run(run)
-    held_out = [partial(_simulate, FAMILIES[index % len(FAMILIES)], SEEDS + index) for index in range(clips)]
+    families = [FAMILIES[index % len(FAMILIES)] for index in range(clips)]
+    held_out = [Unread(one, partial(_simulate, one, SEEDS + index)) for index, one in enumerate(families)]
     verdict = evaluate_run(model, held_out, KNOWN, seed, extent=Extent(pictured=clips, regression_clips=300))
     return write_evaluation(verdict, out, "worldgen demo", KNOWN)
 
