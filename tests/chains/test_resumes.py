@@ -46,8 +46,9 @@ def words(task, count, shards, folder):
     return given + ([f"--trainer.devices={count}", "--trainer.strategy=ddp"] if count > 1 else [])
 
 
-@pytest.mark.parametrize(("task", "count"), CASES)
-def test_a_training_goes_on_as_if_nothing_had_been(task, count, shards, tmp_path, monkeypatch):
+def run_in(count, monkeypatch):
+    """Have each run that is compared be one of so many processes."""
+
     def run(command, folder, ends):
         codes, said = ranks.run(count, ranks.command, list(command), folder=folder)
         assert codes[0] == -ends, said
@@ -55,9 +56,26 @@ def test_a_training_goes_on_as_if_nothing_had_been(task, count, shards, tmp_path
 
     monkeypatch.setattr(verifying, "_run", run)
     monkeypatch.chdir(HOME)
+
+
+@pytest.mark.parametrize(("task", "count"), CASES)
+def test_a_training_goes_on_as_if_nothing_had_been(task, count, shards, tmp_path, monkeypatch):
+    run_in(count, monkeypatch)
     given = words(task, count, shards, tmp_path)
     verdicts = verifying.verify_resume(given, tmp_path / "runs", 2, 2)
     assert {one.name: one.differs for one in verdicts if one.differs} == {}
     parts = {one.name: one.parts for one in verdicts}
     assert parts["losses"] == 2 * count and parts["weights"] and parts["optimizer"]
     assert parts["place in the data"] and parts["random state"]
+
+
+def test_a_state_that_the_second_process_forgets_is_named(tmp_path, monkeypatch, capsys):
+    run_in(2, monkeypatch)
+    forgets = "--trainer.callbacks+=tests.runs.forgetful.ForgetsSecondRank"
+    verdicts = verifying.verify_resume(
+        [*words("dynamics", 2, None, tmp_path), forgets], tmp_path / "runs", 2, 2
+    )
+    differing = {one.name: one.differs for one in verdicts if one.differs}
+    assert differing == {"random state": "random_state.1.torch: other numbers"}
+    assert not verifying.print_verdicts(verdicts, 0.0)
+    assert "differs from the straight one, first in its random state" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A callback that forgets something when a run is resumed."""
+"""Callbacks that forget something when a run is resumed."""
 
 import torch
 from lightning.pytorch import Callback
@@ -15,3 +15,11 @@ class Forgets(Callback):
         with torch.no_grad():
             for weight in pl_module.parameters():
                 weight += 1e-3 * self.steps
+
+
+class ForgetsSecondRank(Callback):
+    """The second process of a resumed run goes on with a random state of its own."""
+
+    def on_load_checkpoint(self, trainer, pl_module, checkpoint):
+        if trainer.global_rank == 1:
+            checkpoint["random_state"][1]["torch"] = torch.Generator().manual_seed(99).get_state()
