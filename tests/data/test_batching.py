@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -90,3 +90,14 @@ def test_cameras_that_move_and_stand_still_are_batched_as_poses_per_frame(make_c
     both = stack_clips([still, moving])
     torch.testing.assert_close(both.camera.position[0], both.camera.position[1])
     assert both.camera.moves and not stack_clips([still, still]).camera.moves
+
+
+def test_a_batch_of_what_was_checked_is_what_a_checked_batch_is(make_clip: MakeClip) -> None:
+    """Its pixels are not looked at again: every rule of a clip holds for it all the same."""
+    batch = stack_clips([make_clip(0, objects=1), make_clip(1, objects=3)])
+    again = replace(batch, truth=replace(batch.truth))
+    assert [field.name for field in fields(batch)] == [field.name for field in fields(again)]
+    assert all(
+        getattr(batch, field.name) is not None for field in fields(batch) if field.name != "descriptions"
+    )
+    assert torch.equal(again.frames, batch.frames) and again.truth.metric is batch.truth.metric is True

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from worldgen.joints import Joints
 from worldgen.types import Camera, Clip, Contacts, Trajectory
+
+_Checked = TypeVar("_Checked", Clip, Trajectory)
 
 
 def stack_clips(clips: Sequence[Clip]) -> Clip:
@@ -38,19 +41,20 @@ def stack_clips(clips: Sequence[Clip]) -> Clip:
     cameras = [clip.camera for clip in clips if clip.camera is not None]
     truths = [clip.truth for clip in clips if clip.truth is not None]
     scenes = _gather_texts([clip.scenes for clip in clips])
-    return Clip(
-        frames=_cat_neighbors([clip.frames for clip in clips]),
-        fps=torch.cat([clip.fps for clip in clips]),
-        prompts=tuple(prompt for clip in clips for prompt in clip.prompts),
-        sound=None if sound is None else _cat_padded(sound, axis=1),
-        depth=None if depth is None else torch.cat(depth),
-        masks=None if masks is None else _cat_padded(masks, axis=2),
-        imu=None if imu is None else _cat_padded(imu, axis=1),
-        camera=_stack_cameras(cameras, clips[0].frames.shape[1]) if len(cameras) == len(clips) else None,
-        truth=stack_trajectories(truths) if len(truths) == len(clips) else None,
-        scenes=scenes,
-        descriptions=_gather_texts([clip.descriptions for clip in clips]),
-    )
+    parts = {
+        "frames": _cat_neighbors([clip.frames for clip in clips]),
+        "fps": torch.cat([clip.fps for clip in clips]),
+        "prompts": tuple(prompt for clip in clips for prompt in clip.prompts),
+        "sound": None if sound is None else _cat_padded(sound, axis=1),
+        "depth": None if depth is None else torch.cat(depth),
+        "masks": None if masks is None else _cat_padded(masks, axis=2),
+        "imu": None if imu is None else _cat_padded(imu, axis=1),
+        "camera": _stack_cameras(cameras, clips[0].frames.shape[1]) if len(cameras) == len(clips) else None,
+        "truth": stack_trajectories(truths) if len(truths) == len(clips) else None,
+        "scenes": scenes,
+        "descriptions": _gather_texts([clip.descriptions for clip in clips]),
+    }
+    return _of_checked(Clip, parts)
 
 
 def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
@@ -76,19 +80,33 @@ def stack_trajectories(trajectories: Sequence[Trajectory]) -> Trajectory:
     real = _real_objects(trajectories, rotation.shape[2])  # (B, N)
     upright = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=rotation.dtype, device=rotation.device)
     mass = _cat_padded([trajectory.mass for trajectory in trajectories], axis=1)
-    return Trajectory(
-        position=_cat_padded([trajectory.position for trajectory in trajectories], axis=2),
-        rotation=torch.where(real[:, None, :, None], rotation, upright),
-        velocity=_cat_padded([trajectory.velocity for trajectory in trajectories], axis=2),
-        spin=_cat_padded([trajectory.spin for trajectory in trajectories], axis=2),
-        mass=torch.where(real, mass, torch.ones_like(mass)),
-        extent=_cat_padded([trajectory.extent for trajectory in trajectories], axis=1),
-        present=present,
-        dt=torch.cat([trajectory.dt for trajectory in trajectories]),
-        contacts=None if any(t.contacts is None for t in trajectories) else tuple(contacts),
-        metric=trajectories[0].metric,
-        joints=_stack_joints([trajectory.joints for trajectory in trajectories]),
-    )
+    parts = {
+        "position": _cat_padded([trajectory.position for trajectory in trajectories], axis=2),
+        "rotation": torch.where(real[:, None, :, None], rotation, upright),
+        "velocity": _cat_padded([trajectory.velocity for trajectory in trajectories], axis=2),
+        "spin": _cat_padded([trajectory.spin for trajectory in trajectories], axis=2),
+        "mass": torch.where(real, mass, torch.ones_like(mass)),
+        "extent": _cat_padded([trajectory.extent for trajectory in trajectories], axis=1),
+        "present": present,
+        "dt": torch.cat([trajectory.dt for trajectory in trajectories]),
+        "contacts": None if any(t.contacts is None for t in trajectories) else tuple(contacts),
+        "metric": trajectories[0].metric,
+        "joints": _stack_joints([trajectory.joints for trajectory in trajectories]),
+    }
+    return _of_checked(Trajectory, parts)
+
+
+def _of_checked(kind: type[_Checked], parts: Mapping[str, object]) -> _Checked:
+    """A batch of parts that were checked clip by clip, without looking at every pixel again.
+
+    Args:
+        kind: What it is a batch of.
+        parts: All fields.
+    """
+    batch = object.__new__(kind)
+    for field in fields(kind):
+        object.__setattr__(batch, field.name, parts[field.name])
+    return batch
 
 
 def _stack_joints(parts: Sequence[Joints | None]) -> Joints | None:

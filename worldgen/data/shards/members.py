@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
@@ -42,6 +43,8 @@ _MOST_BYTES = 2**32
 """Of one array of a clip: 4K frames for five seconds."""
 _MOST_OF_A_SCENE = 2**26
 """Bytes of its MJCF."""
+_OF_THREAD = threading.local()
+"""What unpacks, made once for each thread."""
 
 
 def encode_clip(clip: Clip, family: str, seed: int | None) -> dict[str, bytes]:
@@ -104,15 +107,15 @@ def decode_clip(
         shapes = meta["shapes"]
         if shape is not None and shapes["video"] != [*shape, 3]:
             raise ValueError(f"frames of {shapes['video']}, where its index has {[*shape, 3]}")
-        frames = _tensor(members["video.u8.zst"], np.uint8, shapes["video"])
+        frames = _array(members["video.u8.zst"], np.uint8, shapes["video"])
         depth = masks = scenes = None
         if "depth.f16.zst" in members:
-            depth = _tensor(members["depth.f16.zst"], np.float16, shapes["depth"])
-            depth = depth.float()[None, :, None]
+            meters = _array(members["depth.f16.zst"], np.float16, shapes["depth"])
+            depth = torch.from_numpy(meters.astype(np.float32))[None, :, None]
         if "masks.u8.zst" in members:
             time, count, height, width = shapes["masks"]
             packed = (time, -(-count // 8), height, width)
-            bits = _tensor(members["masks.u8.zst"], np.uint8, packed).numpy()
+            bits = _array(members["masks.u8.zst"], np.uint8, packed)
             masks = torch.from_numpy(_unpack_masks(bits, count))[None]  # (1, T, N, H, W)
         if "scene.xml.zst" in members:
             scenes = (_unpack(members["scene.xml.zst"], _MOST_OF_A_SCENE).decode(),)
@@ -164,12 +167,12 @@ def _state_of(clip: Clip) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in state.items()}
 
 
-def _tensor(packed: memoryview, dtype: type[np.generic], shape: Sequence[int]) -> Tensor:
+def _array(packed: memoryview, dtype: type[np.generic], shape: Sequence[int]) -> np.ndarray:
+    """What was compressed, where it was unpacked: not to be written to."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not 0 <= size <= _MOST_BYTES:
         raise ValueError(f"an array of {list(shape)}")
-    array = np.frombuffer(bytearray(_unpack(packed, size)), dtype)  # torch wants it writable
-    return torch.from_numpy(array.reshape(tuple(shape)))
+    return np.frombuffer(_unpack(packed, size), dtype).reshape(tuple(shape))
 
 
 def _unpack(packed: memoryview, most: int) -> bytes:
@@ -177,14 +180,18 @@ def _unpack(packed: memoryview, most: int) -> bytes:
     size = zstandard.frame_content_size(packed)
     if size > most:
         raise ValueError(f"a member that unpacks to {size} bytes, more than {most}")
-    return zstandard.ZstdDecompressor().decompress(packed, max_output_size=most)
+    if not hasattr(_OF_THREAD, "unpacker"):
+        _OF_THREAD.unpacker = zstandard.ZstdDecompressor()
+    return _OF_THREAD.unpacker.decompress(packed, max_output_size=most)
 
 
-def _to_unit(frames: Tensor, out: Tensor | None) -> Tensor:
-    """Bytes (T H W 3) as RGB in [0, 1] (T 3 H W), in one copy: most of the time of reading goes here."""
+def _to_unit(frames: np.ndarray, out: Tensor | None) -> Tensor:
+    """Bytes (T H W 3) as RGB in [0, 1] (T 3 H W): most of the time of reading goes here."""
     time, height, width, _ = frames.shape
     unit = torch.empty(time, 3, height, width) if out is None else out
-    return unit.copy_(frames.permute(0, 3, 1, 2)).div_(255)
+    planes = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))  # (T, 3, H, W)
+    np.divide(planes, np.float32(255), out=unit.numpy(), dtype=np.float32)
+    return unit
 
 
 def _to_bytes(frames: Tensor) -> np.ndarray:
