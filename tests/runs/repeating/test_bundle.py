@@ -69,6 +69,14 @@ def test_what_is_no_run_or_is_there_is_refused(run, tmp_path):
         (lambda content: content.update(format=7), "another format; this version reads format 1"),
         (lambda content: content.pop("seed"), "missing 1 required positional argument: 'seed'"),
         (lambda content: content.update(more=1), "unexpected keyword argument 'more'"),
+        (lambda content: content.update(command="data import x"), "its command must be one of fit, "),
+        (lambda content: content.update(code=3), "its code must be a word"),
+        (lambda content: content.update(weights=["a"]), "its weights must be a table of words"),
+        (lambda content: content.update(data={"train": None}), "its data must be a table of words"),
+        (lambda content: content.update(measures={"a": "b"}), "its measures must be a table of numbers"),
+        (lambda content: content.update(seed="x"), "its seed and steps must be numbers"),
+        (lambda content: content.update(losses=[[1, 2, 3]]), "its losses pairs of them"),
+        (lambda content: content.update(losses=4), "its losses pairs of them"),
     ],
 )
 def test_a_bundle_of_another_version_is_one_sentence(run, tmp_path, change, said):
@@ -87,4 +95,8 @@ def test_a_bundle_with_a_missing_or_damaged_file_is_one_sentence(run, tmp_path):
         read_bundle(folder)
     (folder / "bundle.json").unlink()
     with pytest.raises(FileNotFoundError, match="has no bundle.json. Copy it again"):
+        read_bundle(folder)
+    folder = write_bundle(run, tmp_path / "again")
+    (folder / "config.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match="has no config.yaml. Copy it again"):
         read_bundle(folder)

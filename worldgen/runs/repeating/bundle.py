@@ -121,12 +121,31 @@ def read_bundle(folder: Path) -> Bundle:
         content = json.loads((folder / BUNDLE_FILE).read_text())
         if content.pop("format") != FORMAT:
             raise ValueError(f"it is of another format; this version reads format {FORMAT}")
-        return Bundle(folder, **content)
+        bundle = Bundle(folder, **content)
+        _require_kinds(bundle)
+        return bundle
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{folder / BUNDLE_FILE} must be what `worldgen runs bundle` of {__version__} writes: {error}. "
             "Write the bundle again, with this version."
         ) from error
+
+
+def _require_kinds(bundle: Bundle) -> None:
+    """Whether each value is of the kind that is written; ValueError where one is not."""
+    if bundle.command not in TASKS:
+        raise ValueError(f"its command must be one of {', '.join(TASKS)}; it is {str(bundle.command)[:60]!r}")
+    for name in ("version", "code", "metrics"):
+        if not isinstance(getattr(bundle, name), str):
+            raise ValueError(f"its {name} must be a word")
+    for name, kind in (("data", str), ("weights", str), ("environment", str), ("measures", int | float)):
+        table = getattr(bundle, name)
+        if not isinstance(table, dict) or not all(isinstance(one, kind) for one in table.values()):
+            raise ValueError(f"its {name} must be a table of {'words' if kind is str else 'numbers'}")
+    pairs = [*(bundle.losses if isinstance(bundle.losses, list) else [None]), [bundle.seed, bundle.steps]]
+    for pair in pairs:
+        if not isinstance(pair, list) or [isinstance(one, int | float) for one in pair] != [True, True]:
+            raise ValueError("its seed and steps must be numbers, and its losses pairs of them")
 
 
 def environment() -> dict[str, str]:
