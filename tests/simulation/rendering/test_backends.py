@@ -5,7 +5,8 @@ import pytest
 from worldgen.simulation.rendering import backends as renderers
 from worldgen.simulation.rendering import gl
 from worldgen.simulation.rendering.backends import hardware_gl, pick_renderer, probe_gl, renderer_name
-from worldgen.simulation.rendering.render import render_multiray, render_numba
+from worldgen.simulation.rendering.ray_numba import render_numba
+from worldgen.simulation.rendering.ray_numpy import render_multiray
 
 
 @pytest.fixture
@@ -43,8 +44,7 @@ def test_opengl_in_software_draws_when_it_is_asked_for_by_name(asked, monkeypatc
 
 
 def test_without_numba_the_numpy_renderer_draws(asked, monkeypatch):
-    monkeypatch.setattr(renderers, "render_numba", None)
-    monkeypatch.setattr(renderers, "can_draw", None)
+    monkeypatch.setattr(renderers, "_compiled", lambda: None)
     assert renderer_name() == "numpy" and pick_renderer() is render_multiray
     asked("numba")
     with pytest.raises(ValueError, match="asks for numba, which cannot be imported here. Install numba"):

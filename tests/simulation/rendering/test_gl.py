@@ -13,7 +13,7 @@ from worldgen.simulation.rendering.lighting import (
     hang_background,
     set_light,
 )
-from worldgen.simulation.rendering.render import render_numba
+from worldgen.simulation.rendering.ray_numba import render_numba
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes.families import draw_scene
 

@@ -13,7 +13,8 @@ from worldgen.simulation.rendering.lighting import (
     hang_background,
     set_light,
 )
-from worldgen.simulation.rendering.render import render, render_multiray, render_numba
+from worldgen.simulation.rendering.ray_numba import render_numba
+from worldgen.simulation.rendering.render import render, render_multiray
 from worldgen.simulation.scenes.families import draw_scene
 
 

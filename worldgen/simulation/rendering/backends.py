@@ -16,18 +16,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 from worldgen.files import write_atomically
 from worldgen.simulation.engine import mujoco
 from worldgen.simulation.rendering.film import Film
 from worldgen.simulation.rendering.ray_numpy import render_multiray
-
-try:
-    from worldgen.simulation.rendering.ray_numba import can_draw, render_numba
-except ImportError:  # Numba is not built for every platform
-    can_draw = render_numba = None
 
 VARIABLE = "WORLDGEN_RENDERER"
 NAMES = ("numba", "numpy", "egl", "auto")
@@ -51,7 +48,7 @@ def renderer_name(model: mujoco.MjModel | None = None) -> str:
     asked = os.environ.get(VARIABLE, "")
     if asked and asked not in NAMES:
         raise ValueError(f"{VARIABLE} must be one of {', '.join(NAMES)}; got {asked!r}.")
-    if asked == "numba" and render_numba is None:
+    if asked == "numba" and _compiled() is None:
         raise ValueError(
             f"{VARIABLE} asks for numba, which cannot be imported here. Install numba, or ask for numpy."
         )
@@ -64,8 +61,8 @@ def renderer_name(model: mujoco.MjModel | None = None) -> str:
         return "egl"
     if asked in ("numba", "numpy", "egl"):
         return asked
-    drawn = can_draw is not None and (model is None or can_draw(model))
-    return "numba" if drawn else "numpy"
+    rays = _compiled()
+    return "numba" if rays is not None and (model is None or rays.can_draw(model)) else "numpy"
 
 
 def pick_renderer(model: mujoco.MjModel | None = None) -> Callable[..., Film]:
@@ -79,8 +76,19 @@ def pick_renderer(model: mujoco.MjModel | None = None) -> Callable[..., Film]:
         return render_gl
     if name == "numpy":
         return render_multiray
-    assert render_numba is not None
-    return render_numba
+    rays = _compiled()
+    assert rays is not None
+    return rays.render_numba
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """`ray_numba`, imported when something is drawn; None where it cannot be."""
+    try:
+        from worldgen.simulation.rendering import ray_numba
+    except ImportError:
+        return None
+    return ray_numba
 
 
 def hardware_gl(timeout: float = 60.0) -> str | None:

@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.simulation.engine import freed_model_of, mujoco, object_bodies
-from worldgen.simulation.rendering.backends import pick_renderer, render_numba
+from worldgen.simulation.rendering.backends import pick_renderer
 from worldgen.simulation.rendering.film import FAR, Film, camera_of
 from worldgen.simulation.rendering.ray_numpy import render_multiray
 from worldgen.types import Camera, Trajectory, select
 
-__all__ = ["Film", "Footage", "film_states", "film_trajectory", "render", "render_multiray", "render_numba"]
+__all__ = ["Film", "Footage", "film_states", "film_trajectory", "render", "render_multiray"]
 
 
 @dataclass(frozen=True)
