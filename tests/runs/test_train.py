@@ -1,5 +1,7 @@
 """Run folders, stopping and going on, with a task that takes no time."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -70,3 +72,14 @@ def test_the_run_folder_of_any_logger_is_that_above_its_checkpoints(tmp_path):
 
     trainer = RunTrainer(logger=Elsewhere(), enable_checkpointing=False, accelerator="cpu")
     assert trainer.log_dir == str(tmp_path / "group" / "version_3")
+
+
+def test_what_only_draws_or_compares_pictures_is_not_imported_by_a_process_that_trains():
+    """Numba and LLVM alone are 50 MiB."""
+    trains = "import sys, worldgen.runs.train, worldgen.tasks.generator, worldgen.data.datamodule"
+    late = ("worldgen.simulation.rendering.ray_numba", "worldgen.metrics.physics_iq.scores")
+    told = subprocess.run(
+        [sys.executable, "-c", f"{trains}; print([one for one in {late} if one in sys.modules])"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert told.stdout.strip().splitlines()[-1] == "[]"

@@ -61,7 +61,8 @@ class EncoderView:
         """What was seen, and a warning when the model was made with this encoder."""
         measures = [self._compare_surprise()] if isinstance(self._encoder, Foreseer) else []
         measures += self._compare_geometry() if self._has_moments else []
-        measures += measure_distances(*(torch.cat(kept) for kept in self._features))
+        made, true = self._features
+        measures += measure_distances(torch.cat(made), torch.cat(true))
         measures += [match.measure() for match in self._matches]
         warning = circularity(self._encoder, self._model)
         note = warning or "not part of the model that is judged"

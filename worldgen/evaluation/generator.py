@@ -27,7 +27,7 @@ from worldgen.evaluation.cases import (
     replay_rows,
     tracker_error,
 )
-from worldgen.evaluation.judging import Judged, Judging
+from worldgen.evaluation.judging import JudgedClip, Judging
 from worldgen.evaluation.kept import ResumeCache, stamp_run
 from worldgen.evaluation.outcomes import (
     MOVED,
@@ -301,7 +301,7 @@ def _judge(
 
 
 def _summarize(
-    judged: Sequence[Judged],
+    judged: Sequence[JudgedClip],
     regression: Promise[LinearRegression] | None,
     own: OwnError | None,
     total: int,

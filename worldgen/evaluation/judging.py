@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it opens ImageBind's library
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedClip:
     """What is kept of a clip."""
 
     family: str
@@ -48,7 +48,7 @@ class Judging:
         self._crew, self._context_frames = crew, context_frames
         self._perceived, self._view = perceived, view
         self._waiting: deque[tuple[HeldOut, Clip, Promise[ClipFindings]]] = deque()
-        self.judged: list[Judged] = []
+        self.judged: list[JudgedClip] = []
         self.failed: list[tuple[str, str]] = []
         """Those that cannot be judged, with the reason."""
 
@@ -88,4 +88,4 @@ class Judging:
             distance = measure_lpips(made, one.clip, self._context_frames, self._perceived)
         if self._view is not None:
             self._view.add(one.clip, made)
-        self.judged.append(Judged(one.family, FilmedStates.of(one.clip), found, distance))
+        self.judged.append(JudgedClip(one.family, FilmedStates.of(one.clip), found, distance))

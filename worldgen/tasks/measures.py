@@ -19,7 +19,6 @@ import torch
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.clip import observe
 from worldgen.metrics.fidelity import moving_psnr, psnr, ssim, temporal_flicker
-from worldgen.metrics.physics_iq.second_take import check_second_take
 from worldgen.metrics.tracking.colors import trajectory_of
 from worldgen.model import WorldModel
 from worldgen.types import Check, Clip, PhysicsReport
@@ -142,6 +141,8 @@ class PhysicsIQMetric(ValidationMetric):
 
     def __call__(self, model: WorldModel, made: Clip, truth: Clip) -> Iterator[Reading]:
         """The mean of each number over the clips in which something moves."""
+        from worldgen.metrics.physics_iq.second_take import check_second_take  # it opens Numba, for 50 MiB
+
         context_frames = max(model.contexts[-1], 1)
         # The second take is there for the limits alone, which nothing here reads.
         found = [check_second_take(one, real, real, context_frames) for one, real in _pairs(made, truth)]

@@ -19,7 +19,6 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
 from worldgen.files import write_atomically
 from worldgen.simulation.engine import mujoco
@@ -62,7 +61,7 @@ def renderer_name(model: mujoco.MjModel | None = None) -> str:
     if asked in ("numba", "numpy", "egl"):
         return asked
     rays = _compiled()
-    return "numba" if rays is not None and (model is None or rays.can_draw(model)) else "numpy"
+    return "numba" if rays is not None and (model is None or rays[0](model)) else "numpy"
 
 
 def pick_renderer(model: mujoco.MjModel | None = None) -> Callable[..., Film]:
@@ -78,17 +77,17 @@ def pick_renderer(model: mujoco.MjModel | None = None) -> Callable[..., Film]:
         return render_multiray
     rays = _compiled()
     assert rays is not None
-    return rays.render_numba
+    return rays[1]
 
 
 @cache
-def _compiled() -> ModuleType | None:
-    """`ray_numba`, imported when something is drawn; None where it cannot be."""
+def _compiled() -> tuple[Callable[[mujoco.MjModel], bool], Callable[..., Film]] | None:
+    """`can_draw` and `render_numba`, imported when something is drawn; None where Numba cannot be."""
     try:
-        from worldgen.simulation.rendering import ray_numba
-    except ImportError:
+        from worldgen.simulation.rendering.ray_numba import can_draw, render_numba
+    except ImportError:  # it is not built for every platform
         return None
-    return ray_numba
+    return can_draw, render_numba
 
 
 def hardware_gl(timeout: float = 60.0) -> str | None:
