@@ -40,7 +40,9 @@ def main() -> None:
         source = ShardedClips(options.data / folder)
         clip = stack_clips([source[index] for index in range(CLIPS)])
         for arm in ARMS:
-            errors = [of_cell(run, clip) for run in sorted((options.study / "cells" / arm).glob("seed-*"))]
+            runs = sorted((options.study / "cells" / arm).glob("seed-*"))
+            finished = [run for run in runs if (run / "report" / "report.json").is_file()]
+            errors = [of_cell(run, clip) for run in finished]
             rows.append((split, arm, len(errors), *(f"{one:.3f}" for one in mean_interval(np.array(errors)))))
             print(*rows[-1], flush=True)
     with open(options.out, "w", newline="") as file:
