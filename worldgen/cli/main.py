@@ -18,7 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from worldgen.cli import evaluate, expand, generate, make, plan, repeat, sound, study, train, verify_resume
+from worldgen.cli import (
+    evaluate,
+    expand,
+    generate,
+    make,
+    plan,
+    repeat,
+    sound,
+    study,
+    train,
+    tune,
+    verify_resume,
+)
 from worldgen.cli.words.help import command_help, group_help, in_columns, summary
 from worldgen.cli.words.options import did_you_mean, read_words
 
@@ -235,6 +247,7 @@ COMMANDS = {
     ),
     "probe": Command("read family, count and speed off an encoder's tokens", train.probe, train.check_probe),
     "generate": _plain("generate", "make videos of a caption and known frames", generate.generate, "run"),
+    "tune": _plain("tune", "teach a generator one clip, as a LoRA", tune.tune, "clip"),
     "expand": _plain("expand", "write a short prompt out as training's captions", expand.expand, "prompt"),
     "narrate": _plain("narrate", "speak what happens in clips, when it does", sound.narrate, "data"),
     "evaluate": _group(

@@ -174,6 +174,25 @@ class SavedLora(Lora):
         return False
 
 
+def linear_maps(network: nn.Module) -> tuple[str, ...]:
+    """The linear maps of a network that a LoRA can change, by their names in it.
+
+    Raises:
+        ValueError: It has none.
+    """
+    fused = tuple(f"{path}." for path in _fused_attention(network))  # reads its maps without calling them
+    linear = tuple(
+        path
+        for path, part in network.named_modules()
+        if isinstance(part, nn.Linear)
+        and path.partition(".")[0] not in _BESIDE
+        and not path.startswith(fused)
+    )
+    if not linear:
+        raise ValueError(f"LoRA changes linear maps; {type(network).__name__} has none. Use another adapter.")
+    return linear
+
+
 @contextmanager
 def bare_maps(network: nn.Module) -> Iterator[None]:
     """The network's own maps in their places, without the LoRAs around them; these come back at the end.
@@ -203,18 +222,9 @@ def _require_peft() -> None:
 
 def _usual_maps(network: nn.Module) -> tuple[str, ...]:
     """The maps that are changed where none are named."""
-    fused = tuple(f"{path}." for path in _fused_attention(network))  # reads its maps without calling them
-    linear = [
-        path
-        for path, part in network.named_modules()
-        if isinstance(part, nn.Linear)
-        and path.partition(".")[0] not in _BESIDE
-        and not path.startswith(fused)
-    ]
-    if not linear:
-        raise ValueError(f"LoRA changes linear maps; {type(network).__name__} has none. Use another adapter.")
+    linear = linear_maps(network)
     last = {path.rpartition(".")[2] for path in linear}
-    return next((names for names in _USUAL if last.issuperset(names)), tuple(linear))
+    return next((names for names in _USUAL if last.issuperset(names)), linear)
 
 
 def _fused_attention(network: nn.Module) -> list[str]:

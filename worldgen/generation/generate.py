@@ -27,6 +27,7 @@ from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
 from worldgen.generation.making import Maker, is_trained, read_edited, require_context
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
+from worldgen.generation.tuned import acting, open_tuned
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.runs.planning.sampling import require_memory
@@ -143,6 +144,7 @@ def _generate(
     frame = choose_frame(request, trained)
     cascade = open_cascade(request.shape.stages)
     cascade.shape(frame)  # refused before anything is made
+    tuned = open_tuned(request.sampling.tuned, model)
     plausibility = None if request.sampling.by is None else open_plausibility(request.sampling.by)
     request, notes = expand_prompts(request, model)
     maker, more = prepare(request, model, frame, trained)
@@ -156,7 +158,8 @@ def _generate(
         notes += more
     for note in notes:
         say(note)
-    made, seam = _write(request, maker, best_of, cascade, out, notes, told, keep)
+    with acting(tuned, model):
+        made, seam = _write(request, maker, best_of, cascade, out, notes, told, keep)
     if seam is not None:
         say(f"Across the seam of the loop a frame changes {seam:.2f} times as much as within it, on average.")
     return made
@@ -267,18 +270,8 @@ def prepare(
     if asked.physics_guidance:
         lead = open_guidance(request.run, model, asked.physics_guidance).lead
         reader.notes.append(TOLD_OF_GUIDANCE)
-    maker = Maker(
-        model,
-        frame,
-        layout,
-        asked.negative,
-        residuals,
-        edited,
-        window,
-        overlap,
-        lead,
-        request.shape.keyframes,
-    )
+    keys = request.shape.keyframes
+    maker = Maker(model, frame, layout, asked.negative, residuals, edited, window, overlap, lead, keys)
     return maker, [*reader.notes, *([note] if note else [])]
 
 

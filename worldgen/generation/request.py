@@ -56,6 +56,7 @@ class Sampling:
             verdict from outside on the clip.
         physics_guidance: How far each estimate of the sampler is moved to where dynamics see things go; to
             first order 1 goes all the way. Needs the run's readout and dynamics.
+        tuned: Folder that `worldgen tune` made of one clip with this run.
     """
 
     steps: int | None = None
@@ -65,6 +66,7 @@ class Sampling:
     best_of: int = 1
     by: str | None = None
     physics_guidance: float = 0.0
+    tuned: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,10 @@ class Request:
         )
         found = [*one, *self.known.join, self.edit.edit, self.edit.keep, self.wording.story]
         found += [folder / "model.safetensors" for folder in self.shape.stages]
+        if self.sampling.tuned is not None:
+            found += [
+                self.sampling.tuned / f"adapter_{name}" for name in ("config.json", "model.safetensors")
+            ]
         if self.following.control_from is not None:
             found.append(Path(self.following.control_from))
         return [path for path in found if path is not None and path.is_file()]

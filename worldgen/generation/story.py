@@ -29,6 +29,7 @@ from worldgen.generation.layout import KnownLayout
 from worldgen.generation.making import Beat, Maker
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.shots import Shot, read_story
+from worldgen.generation.tuned import acting, open_tuned
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.runs.trained_on import read_training
@@ -165,6 +166,7 @@ def _tell(
     assert request.wording.story is not None
     shots, trained = read_story(request.wording.story), read_training(request.run)
     frame = choose_frame(request, trained)
+    tuned = open_tuned(request.sampling.tuned, model)
     apart = replace(request.wording, story=None)
     asked = replace(request, prompts=[shot.prompt for shot in shots], wording=apart)
     asked, notes = expand_prompts(asked, model)
@@ -180,7 +182,8 @@ def _tell(
     notes += [*more, *tell_distance(model, trained, shown, bool(maker.layout.places))]
     for note in notes:
         say(note)
-    return [_write(request, teller, out, notes, told, keep)]
+    with acting(tuned, model):
+        return [_write(request, teller, out, notes, told, keep)]
 
 
 def _require_readable(model: WorldModel, maker: Maker, shots: Sequence[Shot]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.cli import evaluate, expand, generate, main, make, sound, study
+from worldgen.cli import evaluate, expand, generate, main, make, sound, study, tune
 from worldgen.cli.words.options import LIMITS, argument_texts, did_you_mean, either, read_options, read_words
 
 
@@ -97,7 +97,7 @@ def test_only_the_first_word_may_stand_without_its_option():
         read("x", "--count", "3", "y", bare="folder")
 
 
-@pytest.mark.parametrize("module", [expand, generate, make, study])
+@pytest.mark.parametrize("module", [expand, generate, make, study, tune])
 def test_every_option_of_every_command_is_explained(module):
     commands = [value for value in vars(module).values() if inspect.isfunction(value)]
     assert commands
@@ -139,7 +139,7 @@ def test_every_number_of_a_command_has_a_limit() -> None:
     """A new option is thought about once; scores and the like are unbounded on purpose."""
     commands = [
         function
-        for room in (evaluate, expand, generate, make, sound, study)
+        for room in (evaluate, expand, generate, make, sound, study, tune)
         for function in vars(room).values()
         if inspect.isfunction(function)
         and function.__module__ == room.__name__
