@@ -209,3 +209,5 @@ def test_a_sound_that_cannot_be_heard_is_said_and_the_frames_are_judged(tmp_path
     case = videos.check_video(tmp_path / "a.mp4")
     (row,) = (row for row in case.measures if "sound" in row.name)
     assert row.value is None and row.note.startswith("it cannot be heard: 3 of its 90 samples")
+    (note,) = videos._sound_notes([case])
+    assert note.startswith("The sound of a is not judged: it cannot be heard: 3 of its 90 samples")

@@ -40,6 +40,7 @@ from worldgen.types import Clip, Trajectory
 SHRUNK = f"Videos are shrunk to {WIDEST} pixels and read for at most {MOST_FRAMES} frames."
 CAMERA = "camera motion taken out"
 LOST = "frames lost on the way"
+_LOUDNESS, _UNHEARD = "loudness of the sound", "it cannot be heard: "
 _LOST = (
     "by their times, which lie on even ones; nothing is seen there, and nothing counts as vanished. A file "
     "of which a piece was cut out looks the same"
@@ -148,6 +149,7 @@ def evaluate_videos(
             SHRUNK,
             *beside.notes,
             *_camera_notes([case for _, case in cases]),
+            *_sound_notes([case for _, case in cases]),
             captions,
         ),
         remedy=how.remedy,
@@ -188,6 +190,16 @@ def _camera_notes(cases: list[Case]) -> list[str]:
         for case in cases
         for row in case.measures
         if row.name == CAMERA
+    ]
+
+
+def _sound_notes(cases: list[Case]) -> list[str]:
+    """Of which videos the sound was not judged, though they have one."""
+    return [
+        f"The sound of {case.name} is not judged: {row.note}."
+        for case in cases
+        for row in case.measures
+        if row.name == _LOUDNESS and row.note.startswith(_UNHEARD)
     ]
 
 
@@ -242,7 +254,7 @@ def _heard(path: Path, motion: Trajectory, how: Capture) -> tuple[Row, ...]:
     try:
         sound = read_sound_of(path)
     except ValueError as error:
-        return (Row("loudness of the sound", None, unit="LUFS", note=f"it cannot be heard: {error}"),)
+        return (Row(_LOUDNESS, None, unit="LUFS", note=f"{_UNHEARD}{error}"),)
     if sound is None or not len(sound):
         return ()
     jumps = []
