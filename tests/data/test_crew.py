@@ -1,15 +1,18 @@
 """Work that several processes share: what they hand back, raise, and leave behind."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
 
+from worldgen.data import crew
 from worldgen.data.crew import Crew
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +60,7 @@ def test_a_process_that_is_killed_is_told_of_and_a_crew_has_somebody():
 
 STARTED = """
 from tests.data.test_crew import square
+from worldgen.data import crew
 from worldgen.data.crew import Crew
 import time, torch
 with Crew(2, "tests.data.test_crew") as crew:
@@ -78,3 +82,13 @@ def test_processes_end_with_the_command_that_is_killed_alone():
     if left:
         os.kill(working, signal.SIGKILL)
     assert not left
+
+
+def test_a_process_gives_memory_back_now_and_then(monkeypatch):
+    given = []
+    monkeypatch.setattr(crew, "give_memory_back", lambda: given.append(1))
+    monkeypatch.setattr(crew, "_DONE", count(1))
+    task = pickle.dumps((write_down, ("a",)))
+    made = [(pickle.loads(crew._run(task)), len(given)) for _ in range(17)]
+    assert {one for one, _ in made} == {b"a"}
+    assert [times for _, times in made] == [0] * 7 + [1] * 8 + [2] * 2

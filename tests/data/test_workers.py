@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.mishaps import misbehave
-from worldgen.data.workers import run_guarded
+from worldgen.data.workers import give_memory_back, run_guarded
 
 
 def test_a_child_that_crashes_or_hangs_takes_nobody_along(tmp_path: Path) -> None:
@@ -41,3 +41,17 @@ def test_what_work_raises_comes_out_and_no_child_stays(tmp_path: Path) -> None:
 
 def test_no_tasks_no_children() -> None:
     assert list(run_guarded(misbehave, [], 2, 1.0, 64)) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells what a process holds")
+def test_memory_that_was_freed_below_what_lives_is_given_back() -> None:
+    def held() -> int:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+    blocks = [bytearray(b"x" * 100_000) for _ in range(1000)]
+    alive = [bytes(9000) for _ in range(100)]  # above them
+    del blocks
+    before = held()
+    give_memory_back()
+    assert before - held() > 50_000 and len(alive) == 100

@@ -17,6 +17,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.data.crew import Crew, Promise
 from worldgen.data.shards.shards import ShardEntry, find_shards
 from worldgen.data.sources import ShardedClips, count_shared
+from worldgen.data.workers import give_memory_back
 from worldgen.diffusion.context import hold
 from worldgen.encoders.base import load_encoder
 from worldgen.evaluation.cases import (
@@ -258,6 +259,8 @@ def _generate(
         for index, one in enumerate(batch):
             yield one, made[index], coded[index]
         number += 1
+        del truth, make, frames, made, coded
+        give_memory_back()
 
 
 def _judge(
