@@ -68,3 +68,11 @@ def test_bound_sign_follows_values_and_scores():
     assert bound_sign([Check("a", 0.1, "", 0.2, 0.3)]) == "≥"
     assert bound_sign([Check("a", None, "", 0.2, None, note="no"), Check("a", 0.3, "", 0.2, 0.9)]) == "≥"
     assert bound_sign([Check("a", 0.2, "", 0.2, 0.5)]) == ""
+
+
+def test_an_exhibit_of_which_nothing_is_kept_still_says_how_long_it_was() -> None:
+    report = PhysicsReport("a", "readout", ())
+    gone = Exhibit("generated", None, None, report, timing=(16, 25.0))
+    assert (gone.frames, gone.fps) == (16, 25.0)
+    with pytest.raises(ValueError, match="must have a clip, tracks or a timing; got none"):
+        Exhibit("generated", None, None, report)
