@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.models import NANO
 from worldgen.data.batching import stack_clips
 from worldgen.encoders.base import fingerprint
 from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.forecast_maps import ForecastMaps, draw_maps
+from worldgen.physics.readout import load_readout
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.materials import prompt_materials, scene_materials
 from worldgen.simulation.scenes.staging import usual_camera
@@ -133,6 +135,17 @@ def test_of_scenes_that_are_not_of_balls_nothing_is_drawn_and_the_others_are_as_
     mixed = maps.draw(replace(clip, prompts=("a box slides", clip.prompts[1])), [1, 2], 8, None, (16, 16))
     assert not mixed[0].any()
     assert_close(mixed[1], drawn[1])
+
+
+def test_where_nothing_is_seen_no_roll_out_is_told_and_the_others_are_as_alone(clip):
+    readout = load_readout(str(NANO / "readout"))
+    maps = ForecastMaps(BallForecast(scene_materials, GraphDynamics(), reader=readout))
+    drawn = maps.draw(clip, [2], 8, None, (16, 16))
+    empty = replace(clip, frames=torch.stack([torch.full_like(clip.frames[0], 0.5), clip.frames[1]]))
+    with pytest.warns(UserWarning, match="the readout sees nothing: no roll-out is told there"):
+        told = maps.draw(empty, [2], 8, None, (16, 16))
+    assert not told[0].any() and drawn[0].any()
+    assert_close(told[1], drawn[1])
 
 
 def test_a_model_without_weights_has_a_camera_all_the_same():

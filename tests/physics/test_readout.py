@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from worldgen.data.batching import stack_clips
-from worldgen.physics.readout import CONFIG_FILE, WEIGHTS_FILE, ObjectReadout, load_readout
+from worldgen.physics.readout import CONFIG_FILE, WEIGHTS_FILE, NothingSeen, ObjectReadout, load_readout
 from worldgen.simulation.clips import simulate_clip
 
 NANO = Path(__file__).resolve().parents[2] / "assets" / "nano" / "readout"
@@ -77,7 +77,7 @@ def test_a_readout_comes_back_from_its_folder_in_half_precision(tmp_path):
 
 def test_what_cannot_be_read_gets_a_sentence(readout, clips):
     nothing = replace(clips, frames=torch.full_like(clips.frames, 0.5))
-    with pytest.raises(ValueError, match="An object must be seen to be read; in clip 0 of 3 there is none"):
+    with pytest.raises(NothingSeen, match="An object must be seen to be read; in clip 0 of 3 there is none"):
         readout(nothing)
     with pytest.raises(ValueError, match="reads frames of 64 x 64 pixels; got 32 x 32"):
         readout.look(torch.rand(1, 2, 3, 32, 32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.forecast import Forecast
+from worldgen.physics.readout import NothingSeen
 from worldgen.types import Camera, Clip, Trajectory, select
 
 _FAR = 2.0
 """Cells: an offset beyond is told as this much."""
 _SPEED = 0.25
 """Cells per frame that make a number of 1."""
+_UNSEEN = "In the known frames of a clip the readout sees nothing: no roll-out is told there."
 
 
 class ForecastMaps(Forecast):
@@ -26,8 +29,8 @@ class ForecastMaps(Forecast):
     Each cell tells of the thing that is nearest to it: how much of it covers the cell, softened by how far it
     may have strayed; the way to its middle, its radius and how it moves, in cells; the deviation of its
     place; and its color in the last known frame. It is 0 where nothing is near. Of all cells: whether
-    something is foretold, which needs two known frames, and free balls. However many things there are, the
-    channels are the same.
+    something is foretold, which needs two known frames, and free balls that the reader sees. However many
+    things there are, the channels are the same.
 
     Args:
         forecast: With dynamics.
@@ -83,13 +86,26 @@ class ForecastMaps(Forecast):
         if known < 2:
             return nothing
         *_, of_balls = self.forecast.materials(clip)
-        if not bool(of_balls.all()):
-            for index in of_balls.nonzero().flatten().tolist():
-                one = select(clip, slice(index, index + 1))
-                nothing[index] = self._draw(one, known, frames, reading, cells)[0]
-            return nothing
+        alone = of_balls.nonzero().flatten().tolist()
+        if len(alone) == len(clip):
+            try:
+                states, deviation = self.forecast.foretell(clip, known, frames, reading)
+            except NothingSeen:
+                if len(clip) == 1:
+                    warnings.warn(_UNSEEN, stacklevel=2)
+                    return nothing
+            else:
+                return self._lay(clip, states, deviation, known, cells)
+        for index in alone:
+            one = select(clip, slice(index, index + 1))
+            nothing[index] = self._draw(one, known, frames, reading, cells)[0]
+        return nothing
+
+    @staticmethod
+    def _lay(
+        clip: Clip, states: Trajectory, deviation: Float[Tensor, "B T N"], known: int, cells: tuple[int, int]
+    ) -> Float[Tensor, "B T P h w"]:
         assert clip.camera is not None
-        states, deviation = self.forecast.foretell(clip, known, frames, reading)
         last = clip.frames[:, known - 1]
         return draw_maps(states, deviation, clip.camera, last, known - 1, cells)
 

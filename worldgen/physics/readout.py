@@ -30,6 +30,10 @@ _DOUBT = (-10.0, 8.0)
 """Least and largest log variance, in ln px^2."""
 
 
+class NothingSeen(ValueError):
+    """Of a clip in which no object is seen there are no states."""
+
+
 class ObjectReadout(nn.Module):
     """Positions, half sizes, presence and uncertainty of up to N things in every frame.
 
@@ -86,14 +90,15 @@ class ObjectReadout(nn.Module):
         Rotation and spin are not read; mass is 0, which says that it is unknown.
 
         Raises:
+            NothingSeen: A clip in which nothing is seen.
             ValueError: Frames of another size, no camera, a camera that does not look at the plane, a clip in
-                which nothing is seen, or one in which more things are seen than there are slots.
+                which more things are seen than there are slots.
         """
         reading = self.look(clip.frames)
         seen = reading.presence > 0.5
         empty = (~seen.flatten(1).any(dim=1)).nonzero().flatten().tolist()
         if empty:
-            raise ValueError(
+            raise NothingSeen(
                 f"An object must be seen to be read; in clip {empty[0]} of {len(clip)} there is none. "
                 "Leave it out, or train a readout on such clips."
             )
