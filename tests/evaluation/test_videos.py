@@ -98,7 +98,7 @@ def test_a_finding_comes_back_as_it_was_but_for_its_frames(folder, tmp_path):
 
 def test_an_exhibit_shows_one_clip_or_its_tracks(folder):
     item = check_video(folder / "ball02.mp4").exhibits[0]
-    with pytest.raises(ValueError, match="must have a clip or tracks; got neither"):
+    with pytest.raises(ValueError, match="must have a clip, tracks or a timing; got none"):
         Exhibit("video", None, None, item.report)
     with pytest.raises(ValueError, match="must be tracked in each of its 5 frames; got tracks of 14"):
         replace(item, clip=replace(item.clip, frames=item.clip.frames[:, :5]))
