@@ -106,10 +106,15 @@ def generate(
         FileNotFoundError: No such run or file.
         ValueError: What is asked cannot be made, with the reason.
     """
+    require_shape(request, out)
+    return generate_by(open_run(request.run), request, out, say, keep=keep)
+
+
+def require_shape(request: Request, out: Path) -> None:
+    """Raise ValueError of a file or a shape that cannot be made, before weights are read."""
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
-    choose_frame(request, read_training(request.run))  # refused before weights are read
-    return generate_by(open_run(request.run), request, out, say, keep=keep)
+    choose_frame(request, read_training(request.run))
 
 
 def generate_by(

@@ -23,6 +23,7 @@ from worldgen.generation.generate import (
     expand_prompts,
     generate,
     prepare,
+    require_shape,
     weights_of,
 )
 from worldgen.generation.layout import KnownLayout
@@ -119,11 +120,9 @@ def tell_story(
         FileNotFoundError: No such run or file.
         ValueError: What is asked cannot be made, with the reason.
     """
-    if out.suffix.lower() != ".mp4":
-        raise ValueError(f"--out must end in .mp4; got {out.name}. Name the file so.")
     assert request.wording.story is not None
     read_story(request.wording.story)
-    choose_frame(request, read_training(request.run))  # refused before weights are read
+    require_shape(request, out)
     return tell_story_by(open_run(request.run), request, out, say, keep=keep)
 
 

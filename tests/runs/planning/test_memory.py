@@ -2,6 +2,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from tests.allocations import most_allocated
 from tests.models import build
 from worldgen.diffusion.codec import IdentityCodec
 from worldgen.diffusion.dit import DiT
@@ -61,14 +62,7 @@ def test_the_peak_is_that_of_the_same_step_on_real_tensors():
 
     step()
     learned = sum(one.numel() for one in model.parameters() if one.requires_grad)
-    of_cpu = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(profile_memory=True, activities=of_cpu) as seen:
-        step()
-    live = most = 0
-    for event in seen.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            most = max(most, live)
+    most = most_allocated(step)
     held, peak = peaks(8)
     assert abs((peak - held) - most) < 0.1 * most + 4 * learned
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.allocations import most_allocated
 from tests.models import NANO, build
 from worldgen.diffusion.codec import IdentityCodec, load_codec
 from worldgen.diffusion.context import hold
@@ -16,24 +17,11 @@ def wide(codec):
     ).eval()
 
 
-def allocated(work):
-    """The most that is alive at once, as torch's own profiler counts it."""
-    of_cpu = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(profile_memory=True, activities=of_cpu) as seen:
-        work()
-    live = most = 0
-    for event in seen.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            most = max(most, live)
-    return most
-
-
 def test_the_peak_is_that_of_real_frames():
     model = wide(load_codec(str(NANO / "codec")))
     clip = Clip(torch.rand(3, 16, 3, 64, 64), torch.full((3,), 25.0), ("",) * 3)
     model.generate(hold(clip, 2, 2), 16, 0)  # tables of positions are made once
-    most = allocated(lambda: model.generate(hold(clip, 2, 2), 16, 0))
+    most = most_allocated(lambda: model.generate(hold(clip, 2, 2), 16, 0))
     played = play_sampling(model, 3, (16, 64, 64))
     assert 0.7 * most < played < 1.1 * most  # what kernels take for themselves is not played
 

@@ -23,14 +23,12 @@ from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.state_codec import StateCodec
 from worldgen.diffusion.tiles import TiledCodec
 from worldgen.runs.planning.machine import resident_bytes
-from worldgen.runs.planning.played import Kernels, LiveBytes, empty_clip, empty_latents
+from worldgen.runs.planning.played import PIXEL, Kernels, LiveBytes, empty_clip, empty_latents
 from worldgen.tasks.checkpointing import GradientCheckpointing
 from worldgen.tasks.generator import WorldGenerator
 
 _OPTIMIZER = 2
 """Numbers that AdamW keeps of each that learns."""
-_PIXEL = 3 * 4
-"""Bytes of a pixel of a clip."""
 _LATER = 100 << 20
 """Bytes that a process has when it trains and not when it plans: later imports, pages of kernels, rest of
 encoding. Measured on nano, see experiments/scale."""
@@ -144,7 +142,7 @@ def play_encoding(codec: Codec, shape: Sequence[int]) -> int:
     if isinstance(codec, TiledCodec) and max(shape[1:]) > codec.tile:
         tile = (shape[0], *(min(side, codec.tile) for side in shape[1:]))
         beside = math.prod(shape) - math.prod(tile)  # pixels that wait
-        return play_encoding(codec.codec, tile) + _PIXEL * ENCODED_TOGETHER * beside
+        return play_encoding(codec.codec, tile) + PIXEL * ENCODED_TOGETHER * beside
     counted = LiveBytes()
     try:
         with torch.device("meta"), counted:

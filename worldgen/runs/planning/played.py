@@ -19,6 +19,8 @@ from worldgen.latents import Latents
 from worldgen.model import WorldModel
 from worldgen.types import Clip
 
+PIXEL = 3 * 4
+"""Bytes of a pixel of a clip."""
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _NUMBER = torch.ops.aten._local_scalar_dense.default
 _LOWERED = (F.linear, torch.matmul, torch.bmm, F.conv2d, F.conv3d, F.scaled_dot_product_attention)

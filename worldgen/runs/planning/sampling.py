@@ -15,10 +15,7 @@ from worldgen.diffusion.state_codec import StateCodec
 from worldgen.diffusion.tiles import TiledCodec
 from worldgen.model import WorldModel
 from worldgen.runs.planning.machine import available_bytes, say_bytes
-from worldgen.runs.planning.played import Kernels, LiveBytes, empty_clip, empty_latents
-
-_PIXEL = 3 * 4
-"""Bytes of a pixel of a clip."""
+from worldgen.runs.planning.played import PIXEL, Kernels, LiveBytes, empty_clip, empty_latents
 
 
 def require_memory(model: WorldModel, clips: int, shape: Sequence[int]) -> None:
@@ -64,7 +61,7 @@ def play_sampling(model: WorldModel, clips: int, shape: Sequence[int]) -> int:
         which = torch.zeros(clips, dtype=torch.long)
         keep = torch.ones(clips, len(hollow.conditioner.present), dtype=torch.bool)
         hollow.loss(latents, which, torch.rand(clips), torch.randn_like(latents.z), keep)
-    shown = clips * math.prod(shape) * _PIXEL  # the clip that is continued lies beside all of it
+    shown = clips * math.prod(shape) * PIXEL  # the clip that is continued lies beside all of it
     return shown + max(counted.peak, _play_decoding(hollow, clips, shape))
 
 
