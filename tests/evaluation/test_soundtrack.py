@@ -113,10 +113,10 @@ def test_generated_sound_is_in_the_file_and_follows_the_first_blow(clip, video):
 
 def test_generated_sound_that_cannot_be_is_said_and_the_video_stays(clip, video, tmp_path):
     still = replace(clip, frames=clip.frames[:, :1].expand(-1, 25, -1, -1, -1).contiguous())
-    small = replace(clip, frames=clip.frames[..., :32, :32], truth=None, masks=None, depth=None)
+    narrow = replace(clip, frames=clip.frames[..., :32], truth=None, masks=None, depth=None)
     for one, run, why in (
         (still, NANO, "sees nothing strike"),
-        (small, NANO, "reads frames of 64 x 64 pixels; got 32 x 32"),
+        (narrow, NANO, "reads square frames; got 64 x 32"),
         (clip, tmp_path, "A generator of sound must hold config.yaml"),
     ):
         with pytest.raises(ValueError, match=rf"clip.mp4 is written, and is silent: .*{why}"):

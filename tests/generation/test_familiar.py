@@ -37,3 +37,20 @@ def test_what_lies_far_from_training_is_told_and_what_does_not_is_not():
     assert [said[:12] for said in tell_distance(model, trained, noise, True)] == ["The picture "]
     assert tell_distance(model, trained, noise, False) == []
     assert all("is not known" in said for said in tell_distance(model, None, clip, True))
+
+
+@pytest.mark.parametrize(
+    ("size", "fps", "said"),
+    [
+        (64, 25.0, []),
+        (96, 25.0, ["are 64 x 64 at 25 frames per second; of 96 x 96 at 25 things may come apart."]),
+        (64, 12.5, ["are 64 x 64 at 25 frames per second; of 64 x 64 at 12.5 things may come apart."]),
+    ],
+)
+def test_another_size_or_rate_than_that_of_training_is_told(size, fps, said):
+    run = HOME / "assets" / "nano" / "generator"
+    clip = Clip(torch.zeros(1, 1, 3, size, size), torch.tensor([fps]), ("a red ball drops onto the floor",))
+    told = [
+        one for one in tell_distance(open_run(run), read_training(run), clip, False) if "come apart" in one
+    ]
+    assert [one[one.index("are ") :] for one in told] == said

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from worldgen.data.batching import stack_clips
 from worldgen.physics.readout import CONFIG_FILE, WEIGHTS_FILE, NothingSeen, ObjectReadout, load_readout
 from worldgen.simulation.clips import simulate_clip
+from worldgen.tasks.parts.reading_errors import reading_errors_of
 
 NANO = Path(__file__).resolve().parents[2] / "assets" / "nano" / "readout"
 
@@ -79,8 +80,8 @@ def test_what_cannot_be_read_gets_a_sentence(readout, clips):
     nothing = replace(clips, frames=torch.full_like(clips.frames, 0.5))
     with pytest.raises(NothingSeen, match="An object must be seen to be read; in clip 0 of 3 there is none"):
         readout(nothing)
-    with pytest.raises(ValueError, match="reads frames of 64 x 64 pixels; got 32 x 32"):
-        readout.look(torch.rand(1, 2, 3, 32, 32))
+    with pytest.raises(ValueError, match="reads square frames; got 32 x 64. Crop them"):
+        readout.look(torch.rand(1, 2, 3, 32, 64))
     with pytest.raises(ValueError, match="needs Clip.camera"):
         readout(replace(clips, camera=None))
     crowd = simulate_clip("drop", 4, split="ood:count", frames=4)
@@ -90,6 +91,21 @@ def test_what_cannot_be_read_gets_a_sentence(readout, clips):
     with pytest.raises(ValueError, match="learned to read what the codec .* decodes; got 123"):
         readout.require_codec("123")
     readout.require_codec(readout.codec)
+
+
+@pytest.mark.parametrize("size", [48, 100, 160])
+def test_frames_of_another_size_are_read_in_their_own_pixels_and_in_the_same_metres(readout, clips, size):
+    families = ("collide", "drop", "bounce")
+    other = stack_clips([simulate_clip(family, 900, size=size) for family in families])
+    errors = reading_errors_of(readout.look(other.frames), other)
+    assert errors.distance.nanmedian() < 0.12 * max(1, size / 64)
+    assert errors.half_size.abs().nanmedian() < 0.03 and errors.spurious.max() == 0
+    scaled = errors.scaled[~errors.scaled.isnan()].abs()
+    assert 0.4 < (scaled < 1).float().mean() <= 1 and (scaled < 2).float().mean() > 0.8
+    states, deviation = readout(other)
+    usual, usually = readout(clips)
+    assert_close(states.position, usual.position, rtol=0, atol=0.03)
+    assert_close(deviation.median(), usually.median(), rtol=0.5, atol=0)
 
 
 @pytest.mark.parametrize("lost", [CONFIG_FILE, WEIGHTS_FILE])

@@ -79,9 +79,9 @@ class SoundModel(KeptWeights):
         """What the readout says of each frame: right and down in [-1, 1], half size, presence.
 
         Raises:
-            ValueError: Frames of another size than the readout's.
+            ValueError: Frames that are not square.
         """
-        look, size = self.readout.look(clip.frames), self.readout.size
+        look, size = self.readout.look(clip.frames), clip.frames.shape[-1]
         place = 2 * look.pixels / size - 1
         return torch.cat([place, 8 * look.half_size[..., None] / size, look.presence[..., None]], dim=-1)
 

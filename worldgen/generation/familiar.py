@@ -51,7 +51,7 @@ def nearest_distance(features: Float[Tensor, " D"], training: Float[Tensor, "N D
 
 
 def tell_distance(model: WorldModel, trained: TrainedOn | None, clip: Clip, pictured: bool) -> list[str]:
-    """Sentences on the prompts and the picture that lie far from training, or of which it is not known.
+    """Sentences on the shape, prompts and picture that lie far from training, or of which it is not known.
 
     Args:
         model: The run's.
@@ -59,7 +59,7 @@ def tell_distance(model: WorldModel, trained: TrainedOn | None, clip: Clip, pict
         clip: The prompts, and the first known frames.
         pictured: Whether there is a known frame.
     """
-    said = []
+    said = [] if trained is None else _tell_shape(trained, clip)
     text = text_features(model, clip)
     if text is not None:
         if trained is None or trained.text is None:
@@ -77,6 +77,15 @@ def tell_distance(model: WorldModel, trained: TrainedOn | None, clip: Clip, pict
                 nearest_distance(picture_features(model, clip)[0].float().cpu(), trained.picture),
             )
     return said
+
+
+def _tell_shape(trained: TrainedOn, clip: Clip) -> list[str]:
+    rows, columns = clip.frames.shape[-2:]
+    usual = f"{trained.height} x {trained.width} at {trained.fps:g} frames per second"
+    asked = f"{rows} x {columns} at {float(clip.fps[0]):g}"
+    if (rows, columns) == (trained.height, trained.width) and abs(clip.fps[0] / trained.fps - 1) < 0.01:
+        return []
+    return [f"Most clips that the run was trained on are {usual}; of {asked} things may come apart."]
 
 
 def _tell(what: str, distance: Distance) -> list[str]:

@@ -101,10 +101,11 @@ class PhysicsGuidance:
         self, z: Float[Tensor, "1 L C h w"], clip: Clip, bodies: Trajectory, scenery: Scenery
     ) -> Float[Tensor, ""]:
         """R in m, 0 where nothing is seen for three frames."""
-        reading = self.readout.look(self.model.codec.decode(z, clip).clamp(0, 1))
+        frames = self.model.codec.decode(z, clip).clamp(0, 1)
+        reading = self.readout.look(frames)
         seen = reading.presence.detach() > 0.5
         assert clip.camera is not None
-        read, _ = to_world(reading, clip.camera, clip.fps, self.readout.size)
+        read, _ = to_world(reading, clip.camera, clip.fps, frames.shape[-1])
         count = read.position.shape[2]
         three = (seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]) & bodies.present[:, :, :count]
         strayed = window_residual(self.dynamics, read.position, bodies, scenery)[three]

@@ -48,7 +48,8 @@ class ObjectReadout(nn.Module):
     Args:
         slots: N.
         widths: Features at 1/2, 1/4 and 1/8 of the resolution.
-        size: Rows and columns of the frames that it reads.
+        size: Rows and columns at which it reads: frames of another size are resized to them, and what is
+            read is said in their own pixels.
         codec: Mark of the codec whose decoded noise it has learned to read; "" of none.
     """
 
@@ -91,8 +92,8 @@ class ObjectReadout(nn.Module):
 
         Raises:
             NothingSeen: A clip in which nothing is seen.
-            ValueError: Frames of another size, no camera, a camera that does not look at the plane, a clip in
-                which more things are seen than there are slots.
+            ValueError: Frames that are not square, no camera, a camera that does not look at the plane, a
+                clip in which more things are seen than there are slots.
         """
         reading = self.look(clip.frames)
         seen = reading.presence > 0.5
@@ -110,21 +111,23 @@ class ObjectReadout(nn.Module):
             )
         if clip.camera is None:
             raise ValueError("A readout needs Clip.camera to say metres, and the clip has none.")
-        return to_world(reading, clip.camera, clip.fps, self.size)
+        return to_world(reading, clip.camera, clip.fps, clip.frames.shape[-1])
 
     def look(self, frames: Float[Tensor, "B T 3 H W"]) -> SlotReading:
-        """What is seen, in pixels. Never refuses what is in the frames: presence says it.
+        """What is seen, in pixels of these frames. Never refuses what is in them: presence says it.
 
         Raises:
-            ValueError: Frames of another size.
+            ValueError: Frames that are not square.
         """
-        batch, time, _, height, width = frames.shape
-        if (height, width) != (self.size, self.size):
-            raise ValueError(
-                f"This readout reads frames of {self.size} x {self.size} pixels; got {height} x {width}. "
-                "Resize them, or train one for yours."
-            )
-        return follow(spot(self.maps(frames.flatten(0, 1)), self.slots + 1), batch, self.slots)
+        batch, _, _, height, width = frames.shape
+        if height != width:
+            raise ValueError(f"A readout reads square frames; got {height} x {width}. Crop them.")
+        images, scale = frames.flatten(0, 1), width / self.size
+        if width != self.size:
+            resized = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True)
+            images = resized.clamp(0, 1)
+        read = follow(spot(self.maps(images), self.slots + 1), batch, self.slots)
+        return read.scaled(scale)
 
     def maps(self, frames: Float[Tensor, "n 3 H W"]) -> Maps:
         """What every cell of every frame votes for."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import torch
@@ -70,6 +71,15 @@ class SlotReading:
     """ln px^2, of each coordinate."""
     beyond: Float[Tensor, "B T"]
     """Presence of the clearest thing that no slot is left for."""
+
+    def scaled(self, scale: float) -> SlotReading:
+        """The same in pixels of frames of which ``scale`` make one of these."""
+        return replace(
+            self,
+            pixels=(self.pixels + 0.5) * scale - 0.5,
+            half_size=self.half_size * scale,
+            log_variance=self.log_variance + 2 * math.log(scale),
+        )
 
 
 def spot(maps: Maps, count: int) -> Sights:
