@@ -59,14 +59,9 @@ def test_a_saved_voice_speaks_as_voice_takes_it(folder):
     assert torch.equal(short.sound, voice.speak("a ball").sound)
 
 
-def test_folders_that_hold_no_such_voice_are_refused(folder, tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"must hold config.json; .* Train it with `worldgen pretrain"
-    ):
-        load_letters(str(tmp_path))
+def test_a_folder_of_another_kind_of_model_is_no_voice(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    for wrong in ({**config, "dim": 16}, {**config, "model_type": "vits"}):
-        (tmp_path / "config.json").write_text(json.dumps(wrong))
-        with pytest.raises(ValueError, match="must hold a whole nano voice; got .* Copy it again"):
-            load_letters(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "vits"}))
+    with pytest.raises(ValueError, match="must hold a whole nano voice; got ValueError: model_type 'vits'"):
+        load_letters(str(tmp_path))

@@ -130,7 +130,7 @@ def test_bad_input_gets_a_sentence(codec, frames, tmp_path):
         load_codec(str(tmp_path))
     codec.save(tmp_path)
     (tmp_path / "config.json").write_text('{"channels": 5, "widths": [16, 16, 32], "temporal_stride": 3}')
-    with pytest.raises(ValueError, match="must hold a KLCodec of its config.json"):
+    with pytest.raises(ValueError, match="must hold the codec of its config.json"):
         load_codec(str(tmp_path))
 
 

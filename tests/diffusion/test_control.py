@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from worldgen.diffusion.control import Control, add_residuals, load_control
@@ -134,23 +134,12 @@ def test_what_is_saved_is_read_again(tmp_path):
     assert set(load_file(tmp_path / "model.safetensors")) == set(control.state_dict())
 
 
-def test_damaged_folders_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="A control's folder must hold config.json"):
-        load_control(tmp_path)
+def test_a_map_that_is_none_is_refused(tmp_path):
     build().save(tmp_path)
-    weights, config = load_file(tmp_path / "model.safetensors"), (tmp_path / "config.json").read_text()
-    save_file({**weights, "read.bias": torch.zeros(9)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="must hold the control of its config.json; its tensors differ"):
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "maps": {"class_path": "torch.nn.Linear"}}))
+    with pytest.raises(ValueError, match="a whole control; got ValueError: torch.nn.Linear is no ClipMap"):
         load_control(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"cut")
-    with pytest.raises(ValueError, match="must hold a whole control"):
-        load_control(tmp_path)
-    save_file(weights, tmp_path / "model.safetensors")
-    load_control(tmp_path)
-    for broken in ("{", json.dumps({**json.loads(config), "maps": {"class_path": "torch.nn.Linear"}})):
-        (tmp_path / "config.json").write_text(broken)
-        with pytest.raises(ValueError, match="must hold a whole control"):
-            load_control(tmp_path)
 
 
 def test_bad_sizes_are_refused():

@@ -106,7 +106,7 @@ def test_what_cannot_be_opened_is_one_sentence(codecs, tmp_path):
     for text, told in (
         ("/no/such/codec", "No codec at /no/such/codec"),
         ("none.yaml", "No yaml of a codec at none.yaml"),
-        (str(tmp_path), "A codec folder must hold config.json"),
+        (str(tmp_path), "The folder of a codec must hold config.json"),
         ("worldgen.diffusion.codec.Nothing:x", "must name a codec that can be built"),
         ("worldgen.diffusion.dit.DiT:x", "must name a codec that can be built"),
     ):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from worldgen.audio.mel import AcousticModel, MelScale, log_mel
 from worldgen.audio.voice import Speech
 from worldgen.data.waves import resample, set_loudness
-from worldgen.files import atomic_folder
+from worldgen.parts import load_part, save_part
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 KIND = "letters_to_mel"
 """What the config of such a folder calls itself."""
 LETTERS = "_ abcdefghijklmnopqrstuvwxyz'"
@@ -138,11 +134,8 @@ class LettersToMel(AcousticModel, nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and, in half precision, `model.safetensors`."""
-        config = {"model_type": KIND, "name": "nano voice", **dict(zip(_SIZES, self.sizes, strict=True))}
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        with atomic_folder(folder) as partial:
-            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-            save_file(weights, partial / WEIGHTS_FILE)
+        sizes = dict(zip(_SIZES, self.sizes, strict=True))
+        save_part(self, {"model_type": KIND, "name": "nano voice", **sizes}, folder)
 
 
 _SIZES = ("dim", "letter_blocks", "frame_blocks")
@@ -158,22 +151,14 @@ def load_letters(checkpoint: str) -> LettersToMel:
         FileNotFoundError: The folder has no such model, or half of one.
         ValueError: The files are of something else.
     """
-    folder = Path(checkpoint)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"A nano voice must hold {name}; {folder} does not. Train it with `worldgen pretrain voice`."
-            )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        if config["model_type"] != KIND:
-            raise ValueError(f"model_type {config['model_type']!r}")
-        model = LettersToMel(*(config[name] for name in _SIZES))
-        model.load_state_dict({name: one.float() for name, one in load_file(folder / WEIGHTS_FILE).items()})
-    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).split("\n")[0].rstrip(".: ")
-        raise ValueError(f"{folder} must hold a whole nano voice; got {reason}. Copy it again.") from error
+    model = load_part(checkpoint, "nano voice", "worldgen pretrain voice", _make_letters)
     return model.requires_grad_(False).eval()
+
+
+def _make_letters(config: dict[str, Any]) -> LettersToMel:
+    if config["model_type"] != KIND:
+        raise ValueError(f"model_type {config['model_type']!r}")
+    return LettersToMel(*(config[name] for name in _SIZES))
 
 
 def tokens_of(text: str) -> Int[Tensor, " L"]:

@@ -6,7 +6,6 @@ whether its latent is a grid of patches, the states of objects, or the pixels th
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
@@ -17,10 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldgen.files import atomic_folder
+from worldgen.parts import load_part, save_part
 from worldgen.types import Clip
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _DEFAULT = "worldgen.diffusion.codec.KLCodec"
 """Class of a codec's folder that names none."""
 
@@ -188,14 +186,8 @@ class ConvCodec(Codec):
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors`, the format that `load_codec` reads."""
-        from safetensors.torch import save_file
-
         kind = f"{type(self).__module__}.{type(self).__name__}"
-        config = {**({} if kind == _DEFAULT else {"class_path": kind}), **self.settings()}
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        with atomic_folder(folder) as partial:
-            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-            save_file(weights, partial / WEIGHTS_FILE)
+        save_part(self, {**({} if kind == _DEFAULT else {"class_path": kind}), **self.settings()}, folder)
 
 
 class KLCodec(ConvCodec):
@@ -245,32 +237,15 @@ def load_codec(checkpoint: str) -> ConvCodec:
         FileNotFoundError: If the folder has no codec.
         ValueError: If the weights are of another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    return load_part(checkpoint, "codec", "worldgen pretrain codec", _make_codec)
 
-    folder = Path(checkpoint)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"A codec folder must hold {name}; {folder} does not. Train it: `worldgen pretrain codec`."
-            )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        room, _, kind = config.pop("class_path", _DEFAULT).rpartition(".")
-        if not room.startswith(f"{__package__}."):
-            raise ValueError(f"class_path {room}.{kind}")
-        config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-        codec = getattr(import_module(room), kind)(**config)
-        weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
-    except (ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as error:
-        raise ValueError(f"{folder} must hold a whole codec; got {error}. Copy it again.") from error
-    expected = {name: tuple(value.shape) for name, value in codec.state_dict().items()}
-    if expected != {name: tuple(value.shape) for name, value in weights.items()}:
-        raise ValueError(
-            f"{folder / WEIGHTS_FILE} must hold a {kind} of its config.json; its tensors differ."
-        )
-    codec.load_state_dict(weights)
-    return codec
+
+def _make_codec(config: dict[str, Any]) -> ConvCodec:
+    room, _, kind = config.pop("class_path", _DEFAULT).rpartition(".")
+    if not room.startswith(f"{__package__}."):
+        raise ValueError(f"class_path {room}.{kind}")
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    return getattr(import_module(room), kind)(**config)
 
 
 class _Block(nn.Module):

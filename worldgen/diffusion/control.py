@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import reduce
 from importlib import import_module
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from worldgen.diffusion.denoisers.base import Residuals
 from worldgen.diffusion.denoisers.tokens import PatchEmbed3d
 from worldgen.diffusion.maps import ClipMap
-from worldgen.files import atomic_folder
+from worldgen.parts import load_part, save_part
 from worldgen.types import Clip
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 class Control(nn.Module):
@@ -103,18 +101,13 @@ class Control(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors`, the format that `load_control` reads."""
-        from safetensors.torch import save_file
-
         kind = type(self.maps)
         config = {
             "maps": {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": asdict(self.maps)},
             **{name: getattr(self, name) for name in _SETTINGS},
             "blocks": len(self.heads),
         }
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        with atomic_folder(folder) as partial:
-            save_file(weights, partial / WEIGHTS_FILE)
-            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        save_part(self, config, folder)
 
 
 _SETTINGS = ("dim", "patch", "temporal_stride", "width", "depth", "detail", "trained_with")
@@ -127,36 +120,20 @@ def load_control(folder: str | Path) -> Control:
         FileNotFoundError: If the folder has no control.
         ValueError: If it is damaged, or its weights are of another one.
     """
-    from safetensors.torch import load_file
-
-    folder = Path(folder)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"A control's folder must hold {name}; {folder} does not. "
-                "Train one: `worldgen pretrain control`."
-            )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        room, _, kind = config["maps"]["class_path"].rpartition(".")
-        maps = getattr(import_module(room), kind)
-        if not (isinstance(maps, type) and issubclass(maps, ClipMap)):
-            raise ValueError(f"{config['maps']['class_path']} is no ClipMap")
-        control = Control(
-            maps(**config["maps"]["init_args"]),
-            blocks=config["blocks"],
-            **{**{name: config[name] for name in _SETTINGS}, "patch": tuple(config["patch"])},
-        )
-        weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
-    except Exception as error:  # whatever a damaged file leads to
-        raise ValueError(f"{folder} must hold a whole control; got {error!r}. Copy it again.") from error
-    expected = {name: tuple(value.shape) for name, value in control.state_dict().items()}
-    if expected != {name: tuple(value.shape) for name, value in weights.items()}:
-        raise ValueError(
-            f"{folder / WEIGHTS_FILE} must hold the control of its config.json; its tensors differ."
-        )
-    control.load_state_dict(weights)
+    control = load_part(folder, "control", "worldgen pretrain control", _make_control)
     return control.requires_grad_(False).eval()
+
+
+def _make_control(config: dict[str, Any]) -> Control:
+    room, _, kind = config["maps"]["class_path"].rpartition(".")
+    maps = getattr(import_module(room), kind)
+    if not (isinstance(maps, type) and issubclass(maps, ClipMap)):
+        raise ValueError(f"{config['maps']['class_path']} is no ClipMap")
+    return Control(
+        maps(**config["maps"]["init_args"]),
+        blocks=config["blocks"],
+        **{**{name: config[name] for name in _SETTINGS}, "patch": tuple(config["patch"])},
+    )
 
 
 def add_residuals(parts: Sequence[Residuals], scales: Sequence[float]) -> Residuals:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldgen.diffusion.codec import CONFIG_FILE, Codec
+from worldgen.diffusion.codec import Codec
 from worldgen.hub import PUBLISHED, is_here, only_sizes, require_hub
+from worldgen.parts import CONFIG_FILE
 from worldgen.types import Clip
 
 _PROBE = (9, 64)

@@ -7,12 +7,12 @@ frames with noise on them, whose level is told: a stage learns not to trust what
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,7 @@ from torch import Tensor, nn
 from worldgen.diffusion.denoisers.base import zeroed
 from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler, draw_noise
-from worldgen.files import atomic_folder
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+from worldgen.parts import load_part, save_part
 
 
 class Enlargement(ABC):
@@ -215,17 +213,12 @@ class SuperResolution(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and, in half precision, `model.safetensors`."""
-        from safetensors.torch import save_file
-
         kind = type(self.enlargement)
         config = {
             "enlargement": f"{kind.__module__}.{kind.__qualname__}",
             **{name: getattr(self, name) for name in ("widths", "noise", "told", "steps")},
         }
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        with atomic_folder(folder) as partial:
-            save_file(weights, partial / WEIGHTS_FILE)
-            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        save_part(self, config, folder)
 
 
 def load_stage(folder: str | Path) -> SuperResolution:
@@ -235,29 +228,16 @@ def load_stage(folder: str | Path) -> SuperResolution:
         FileNotFoundError: If the folder has no stage.
         ValueError: If it is damaged, or its weights are of another one.
     """
-    from safetensors.torch import load_file
-
-    folder = Path(folder)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"The folder of a stage must hold {name}; {folder} does not. Train one: `worldgen pretrain "
-                "super_resolution`."
-            )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        room, _, kind = config.pop("enlargement").rpartition(".")
-        enlargement = getattr(import_module(room), kind)
-        if not issubclass(enlargement, Enlargement):
-            raise TypeError(f"{kind} is no Enlargement")
-        stage = SuperResolution(enlargement(), **{**config, "widths": tuple(config["widths"])})
-        stage.load_state_dict(
-            {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
-        )
-    except Exception as error:  # whatever a damaged file leads to
-        reason = str(error).split("\n")[0][:200]
-        raise ValueError(f"{folder} must hold a whole stage; got {reason}. Copy it again.") from error
+    stage = load_part(folder, "stage", "worldgen pretrain super_resolution", _make_stage)
     return stage.requires_grad_(False).eval()
+
+
+def _make_stage(config: dict[str, Any]) -> SuperResolution:
+    room, _, kind = config.pop("enlargement").rpartition(".")
+    enlargement = getattr(import_module(room), kind)
+    if not issubclass(enlargement, Enlargement):
+        raise TypeError(f"{kind} is no Enlargement")
+    return SuperResolution(enlargement(), **{**config, "widths": tuple(config["widths"])})
 
 
 _WAVES = 8

@@ -10,20 +10,18 @@ same without a graph. What they are worth is said beside those of `flight`, whic
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from worldgen.files import atomic_folder
+from worldgen.parts import load_part, save_part
 from worldgen.physics.flight import UNSURE, Dynamics, Step, bounce, fall
 from worldgen.physics.graph import Data, MessagePassing, surfaces
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _PARTS = 4
 """Of a step, at whose ends the gap along the free flight is looked at."""
 _NEAR, _EDGE = 0.1, 0.005
@@ -64,35 +62,25 @@ class Learned(Dynamics):
 
     def save(self, folder: str | Path) -> None:
         """Write config and weights."""
-        with atomic_folder(folder) as partial:
-            config = {"class": type(self).__name__, **self.settings()}
-            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-            save_file(self.state_dict(), partial / WEIGHTS_FILE)
+        save_part(self, {"class": type(self).__name__, **self.settings()}, folder, half=False)
 
 
 def load_dynamics(checkpoint: str | Path) -> Learned:
     """A trained network, as `Learned.save` wrote it.
 
     Raises:
-        ValueError: No such folder, or weights of another network.
+        FileNotFoundError: The folder has none, or half of one.
+        ValueError: The files are of something else.
     """
-    path = Path(checkpoint) / CONFIG_FILE
-    if not path.is_file():
-        raise ValueError(f"{checkpoint} must hold {CONFIG_FILE} of a network of dynamics; there is none.")
-    config = json.loads(path.read_text())
+    return load_part(checkpoint, "network of dynamics", "worldgen pretrain dynamics", _make_dynamics).eval()
+
+
+def _make_dynamics(config: dict[str, Any]) -> Learned:
     classes = {one.__name__: one for one in (GraphDynamics, ShuffledDynamics, DenseDynamics)}
     name = config.pop("class", None)
     if name not in classes:
-        raise ValueError(f"{path} must be of {' or '.join(classes)}; got {name!r}.")
-    network = classes[name](**config)
-    try:
-        network.load_state_dict(load_file(Path(checkpoint) / WEIGHTS_FILE))
-    except Exception as error:  # safetensors raises its own type
-        raise ValueError(
-            f"{checkpoint} must hold the weights of the network of its {CONFIG_FILE}; they cannot be read "
-            f"({error}). Copy it again."
-        ) from error
-    return network.eval()
+        raise ValueError(f"a network that is none of {', '.join(classes)}, but {name!r}")
+    return classes[name](**config)
 
 
 class GraphDynamics(Learned):

@@ -6,22 +6,19 @@ that agree (a vote of Hough's; Qi et al. 2019, 1904.09664). Which thing is which
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from worldgen.files import atomic_folder
+from worldgen.parts import load_part, save_part
 from worldgen.physics.slots import Maps, SlotReading, follow, spot, to_world
 from worldgen.types import Clip, Trajectory
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _CELL = 2
 """Pixels, the side of what votes."""
 _SIZE = 5.0
@@ -164,10 +161,7 @@ class ObjectReadout(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and, in half precision, `model.safetensors`."""
         config = {"slots": self.slots, "widths": self.widths, "size": self.size, "codec": self.codec}
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        with atomic_folder(folder) as partial:
-            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-            save_file(weights, partial / WEIGHTS_FILE)
+        save_part(self, config, folder)
 
 
 def load_readout(checkpoint: str) -> ObjectReadout:
@@ -180,21 +174,11 @@ def load_readout(checkpoint: str) -> ObjectReadout:
         FileNotFoundError: If the folder has no readout, or half of one.
         ValueError: If the files are of something else.
     """
-    folder = Path(checkpoint)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"A readout folder must hold {name}; {folder} does not. Train it with `worldgen pretrain "
-                "readout`."
-            )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        readout = ObjectReadout(**{**config, "widths": tuple(config["widths"])})
-        weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
-        readout.load_state_dict(weights)
-    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).split("\n")[0].rstrip(".: ")
-        raise ValueError(f"{folder} must hold a whole readout; got {reason}. Copy it again.") from error
+
+    def make(config: dict[str, Any]) -> ObjectReadout:
+        return ObjectReadout(**{**config, "widths": tuple(config["widths"])})
+
+    readout = load_part(checkpoint, "readout", "worldgen pretrain readout", make)
     return readout.requires_grad_(False).eval()
 
 
