@@ -32,6 +32,8 @@ from worldgen.types import Clip, Trajectory, first_objects
 HERE = Path(__file__).parent
 LEVELS = (None, 0.0, 0.3, 0.5, 0.7, 0.9)
 """Noise levels; None is of true frames, 0 what the codec makes of them."""
+SIZES = (32, 48, 64, 96, 128, 256)
+"""Rows of frames; the readout was trained on 64."""
 BATCH = 20
 
 
@@ -71,6 +73,22 @@ def read_folder(
                 what = "partly hidden" if hidden else "seen"
                 row = {"sigma": name, "family": family, "what": what}
                 rows.append({**row, **{key: f"{value:.5g}" for key, value in told.items()}})
+    return rows
+
+
+def read_sizes(readout: ObjectReadout, count: int) -> list[dict[str, object]]:
+    """Rows of errors in frames of other sizes, in pixels of 64, of drops, bounces and collisions."""
+    rows = []
+    for size in SIZES:
+        drawn = [simulate_clip(("drop", "bounce", "collide")[n % 3], 710_000 + n, size) for n in range(count)]
+        clip = stack_clips(drawn)
+        with torch.no_grad():
+            errors = reading_errors_of(readout.look(clip.frames), clip)
+        told = errors.where(errors.share >= SEEN)
+        told |= {name: told[name] * 64 / size for name in ("median_px", "p95_px", "rms_px")}
+        told["spurious"] = float(errors.spurious.mean())
+        row = {"sigma": "clean", "family": "drop bounce collide", "what": f"{size} x {size} pixels"}
+        rows.append({**row, **{key: f"{value:.5g}" for key, value in told.items()}})
     return rows
 
 
@@ -165,6 +183,7 @@ def main() -> None:
     torch.set_num_threads(1)
     readout = load_readout(given.readout)
     rows = read_folder(readout, open_run(given.generator), given.data, given.clips)
+    rows += read_sizes(readout, given.scenes)
     dynamics = load_dynamics(given.dynamics)
     for split in (None, *given.splits):
         rows += roll_out(readout, dynamics, given.scenes, split)
