@@ -10,7 +10,6 @@ OUTSIDE = ("pyproject.toml", "configs", "assets/nano", "benchmarks", "experiment
 CLASS_PATH = r"worldgen(?:[.:]\w+)+"
 ALLOWED = {
     "worldgen.data.media.read_video": "reads back what write_video wrote",
-    "worldgen.data.shards.shards.write_shards": "how clips of one's own become shards, from Python",
     "worldgen.data.sources.SimulatedClips": "benchmarks/walks.py walks through it, out of a text",
 }
 """Full names that nothing reaches, each with the reason why it stays."""
