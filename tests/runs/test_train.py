@@ -75,9 +75,9 @@ def test_the_run_folder_of_any_logger_is_that_above_its_checkpoints(tmp_path):
 
 
 def test_what_only_draws_or_compares_pictures_is_not_imported_by_a_process_that_trains():
-    """Numba and LLVM alone are 50 MiB."""
+    """Numba and LLVM alone are 50 MiB, PyAV with its codecs 14."""
     trains = "import sys, worldgen.runs.train, worldgen.tasks.generator, worldgen.data.datamodule"
-    late = ("worldgen.simulation.rendering.ray_numba", "worldgen.metrics.physics_iq.scores")
+    late = ("worldgen.simulation.rendering.ray_numba", "worldgen.metrics.physics_iq.scores", "av")
     told = subprocess.run(
         [sys.executable, "-c", f"{trains}; print([one for one in {late} if one in sys.modules])"],
         capture_output=True, text=True, check=True, cwd=ROOT,

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from worldgen.data.media import iterate_frames
 from worldgen.data.reading.caption_files import captions_of
 from worldgen.data.reading.folders import find_videos
 from worldgen.data.reading.pictures import IMAGE_SUFFIXES
@@ -95,7 +94,7 @@ class VideoReader:
         if path.is_dir():
             shown = islice(_frames_in(path, self.skip), self.most if self.fps is None else None)
         else:
-            shown = islice(iterate_frames(path), 0, last, self.skip)
+            shown = islice(_decode(path), 0, last, self.skip)
         taken, begin = 0, None
         for image, seconds in shown:
             begin = seconds if begin is None else begin
@@ -245,7 +244,7 @@ def require_picture(clip: Clip, name: str) -> Clip:
 
 def file_width(path: Path) -> int:
     """Columns of a video's frames, as they are shown."""
-    image, _ = next(iter(iterate_frames(path)))
+    image, _ = next(_decode(path))
     return image.shape[1]
 
 
@@ -259,12 +258,19 @@ def read_small_on_grid(path: Path, beat: Callable[[], None] = lambda: None) -> t
     return _SMALL.read_on_grid(path, beat)
 
 
+def _decode(path: Path) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
+    """What `media.iterate_frames` yields; PyAV is imported when a video is read."""
+    from worldgen.data.media import iterate_frames
+
+    return iterate_frames(path)
+
+
 def _frames_in(folder: Path, skip: int) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
     files = frame_files(folder)
     if not files:
         raise ValueError(f"{folder} must hold frames; it holds none. Copy it again.")
     for number in range(0, len(files), skip):
-        yield next(iterate_frames(files[number]))[0], number / FRAME_RATE
+        yield next(_decode(files[number]))[0], number / FRAME_RATE
 
 
 def _clip_of(frames: Sequence[Tensor], rate: float, prompt: str, path: Path) -> Clip:

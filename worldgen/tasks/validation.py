@@ -11,7 +11,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from worldgen.data.batching import stack_clips
-from worldgen.data.media import filmstrip
 from worldgen.data.sources import ShardedClips
 from worldgen.data.videos import VideoFolder
 from worldgen.diffusion.context import hold
@@ -93,6 +92,8 @@ def continue_clips(model: WorldModel, truth: Clip, seed: int) -> Clip:
 
 def draw_samples(truth: Clip, made: Clip) -> UInt8[np.ndarray, "H W 3"]:
     """A filmstrip of four true clips at most, each above what was generated of it."""
+    from worldgen.data.media import filmstrip  # with PyAV, which a training without pictures never needs
+
     rows = []
     for index in range(min(4, len(made))):
         rows += [(truth.prompts[index], truth.frames[index].cpu()), ("generated", made.frames[index].cpu())]

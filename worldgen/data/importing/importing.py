@@ -34,7 +34,7 @@ from worldgen.data.importing.layouts import find_recordings
 from worldgen.data.importing.ledger import DoneRecording, Ledger, Part, fingerprint_of, number_of
 from worldgen.data.importing.reading import CutRule, EncodedClip, ReadingTask, read_spool, spool_recording
 from worldgen.data.importing.recordings import Drop, Listing, Recording
-from worldgen.data.reading.decoding import BACKGROUND
+from worldgen.data.reading.pictures import BACKGROUND
 from worldgen.data.shards.captioners import Captioner, load_captioner
 from worldgen.data.shards.members import CAPTION, decode_clip
 from worldgen.data.shards.shards import ShardWriter, find_shards, read_index, shard_paths

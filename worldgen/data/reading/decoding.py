@@ -23,8 +23,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-BACKGROUND = 255
-"""Gray level, 0 to 255, that transparent pixels are laid over."""
+from worldgen.data.reading.pictures import BACKGROUND, lay_over
+
 MOST_PIXELS = 40_000_000
 """Of a frame, 8K and a little: larger claims are refused before anything is decoded."""
 _LARGEST_HEADER = 1 << 28
@@ -288,12 +288,6 @@ def frame_to_rgb(
             frame = frame.reformat(format="yuv444p10le", threads=threads)
         image = frame.reformat(width=width, format="rgb24", threads=threads).to_ndarray()
     return _turn(image, frame)
-
-
-def lay_over(image: UInt8[np.ndarray, "H W 4"], background: int) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture with transparency over plain gray: ``alpha color + (1 - alpha) background``."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _turn(image: UInt8[np.ndarray, "H W 3"], frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:

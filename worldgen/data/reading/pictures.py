@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, ImageSequence
 
-from worldgen.data.reading.decoding import BACKGROUND, lay_over
-
+BACKGROUND = 255
+"""Gray level, 0 to 255, that transparent pixels are laid over."""
 IMAGE_SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 _HEAD = 4096
 """Bytes in which a picture says that it moves."""
@@ -79,6 +79,12 @@ def picture_to_rgb(picture: Image.Image, background: int = BACKGROUND) -> UInt8[
     if turned.has_transparency_data:
         return lay_over(np.array(turned.convert("RGBA")), background)
     return np.array(turned.convert("RGB"))
+
+
+def lay_over(image: UInt8[np.ndarray, "H W 4"], background: int) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture with transparency over plain gray: ``alpha color + (1 - alpha) background``."""
+    alpha = image[..., 3:].astype(np.uint16)
+    return ((image[..., :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _unreadable(path: Path) -> ValueError:
