@@ -5,7 +5,7 @@
 Reads what `benchmarks/time_to_quality.py` wrote, one line a run, arms named SIZE-SEED. For each number of
 steps and each size the mean over seeds is a point; the frontier is the best point at or below a given
 arithmetic. A power law, `a (FLOPs)^-b`, is fitted to the frontier in logarithms; its interval of 95 % is by
-seeds that are drawn again. Writes scaling.png beside itself.
+seeds that are drawn again, of three and more. Writes scaling.png beside itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 WHAT = {"loss": "loss at fixed noise, validation", "rmse_px": "trajectory RMSE, px"}
-DRAWS = 2000
+DRAWS, ENOUGH = 2000, 3
+"""Of seeds again, and seeds from which on they say something."""
 
 
 def main(path: Path) -> None:
@@ -50,7 +51,8 @@ def main(path: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel="FLOPs of training", title=label)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-        print(f"| {label} | {exponent:.3f} ({low:.3f} .. {high:.3f}) |")
+        told = f" ({low:.3f} .. {high:.3f})" if len(seeds) >= ENOUGH else f", of {len(seeds)} seeds"
+        print(f"| {label} | {exponent:.3f}{told} |")
     figure.savefig(HERE / "scaling.png", dpi=110)
 
 
