@@ -85,9 +85,8 @@ def main() -> None:
 def _time(ways: dict[str, list[str]], folder: Path, rounds: int) -> dict[str, list[float]]:
     """Wall clock of each way in each round; what the last round made stays."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    _run(
-        [*next(iter(ways.values())), "--out", str(folder / "warm")]
-    )  # files that are read for the first time
+    first = next(iter(ways.values()))
+    _run([*first, "--out", str(folder / "warm")])  # files that are read for the first time
     for _ in range(rounds):
         for name, words in ways.items():
             out = folder / "out" / name
