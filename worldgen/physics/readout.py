@@ -174,12 +174,12 @@ def load_readout(checkpoint: str) -> ObjectReadout:
         FileNotFoundError: If the folder has no readout, or half of one.
         ValueError: If the files are of something else.
     """
-
-    def make(config: dict[str, Any]) -> ObjectReadout:
-        return ObjectReadout(**{**config, "widths": tuple(config["widths"])})
-
-    readout = load_part(checkpoint, "readout", "worldgen pretrain readout", make)
+    readout = load_part(checkpoint, "readout", "worldgen pretrain readout", _make_readout)
     return readout.requires_grad_(False).eval()
+
+
+def _make_readout(config: dict[str, Any]) -> ObjectReadout:
+    return ObjectReadout(**{**config, "widths": tuple(config["widths"])})
 
 
 class _Block(nn.Module):
