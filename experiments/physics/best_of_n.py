@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--dynamics", default="assets/nano/dynamics")
     parser.add_argument("--out", type=Path, default=Path("experiments/physics/best_of_n.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     runs = sorted(options.arm.glob("seed-*"))
     if not runs:
         parser.error(f"{options.arm} must hold cells, seed-0 and on; it has none. Run its study first.")

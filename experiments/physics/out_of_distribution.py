@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/physics"))
     parser.add_argument("--out", type=Path, default=Path("experiments/physics/out_of_distribution.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     clips = {}
     for split, folder in SPLITS.items():
         source = ShardedClips(options.data / folder)
