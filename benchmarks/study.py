@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     experiment, told = read_experiment(options.study), read_experiment(options.study).evaluation
     shutil.rmtree(options.out, ignore_errors=True)
     looped, most = 0.0, 0

@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--table", type=Path, default=Path("experiments/audio/first_blow.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     train, test = (
         [one for one, _ in zip(find_clips(first), range(count), strict=False)]
         for first, count in ((0, options.train), (_HELD_OUT, options.test))

@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=700)
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/generated.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     model, clips, sounds, made, blows = open_sound(options.run), [], [], [], []
     for index in range(options.clips):
         clip = simulate_clip(FAMILIES[index % 3], options.seed + index, size=64, frames=25, fps=25.0)

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=160)
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/material.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     seen, heard, material, bounce = [], [], [], []
     for seed in range(500, 500 + options.clips):
         found = listen(seed)

@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/paired.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     scenes = [
         Drop(

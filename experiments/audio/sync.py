@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=700)
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/sync.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     sounds, blows, seen = [], [], []
     for index in range(options.clips):
         clip = simulate_clip(FAMILIES[index % 3], options.seed + index, size=64, frames=25, fps=25.0)

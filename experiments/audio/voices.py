@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--whisper", default=None, help="Whisper of transformers in place of pocketsphinx")
     parser.add_argument("--out", type=Path, default=Path("experiments/audio/voices.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     texts = [
         simulate_clip(FAMILIES[n % len(FAMILIES)], 800 + n, size=8, frames=16).prompts[0]
         for n in range(options.texts)

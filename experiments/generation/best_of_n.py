@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--out", type=Path, default=Path("experiments/generation/best_of_n.csv"))
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     model, source = open_run(options.run), ShardedClips(options.data)
     measures = {name.partition(":")[0]: open_plausibility(name) for name in MEASURES}
     guided = {scale: open_guidance(options.run, model, scale).lead for scale in SCALES}

@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--stories", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     model = open_run(options.run)
     found: dict[str, list[tuple[float, float, float]]] = {"carried": [], "apart": []}
     rows = []

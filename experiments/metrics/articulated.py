@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     right: dict[str, list[tuple[float, str]]] = {name: [] for name in NAMES}
     wrong: dict[tuple[str, float, str], list[tuple[float, str]]] = {}
     limits, rows = {}, []
