@@ -37,7 +37,7 @@ class SuperResolutionTask(LightningModule):
         lr: float = 2e-3,
         warmup: int = 20,
         moving: float = 9.0,
-        size: int = 64,
+        size: int = 32,
         steps_seen: int = 5,
         seed: int = 0,
     ) -> None:
@@ -101,21 +101,20 @@ class SuperResolutionTask(LightningModule):
         self, frames: Float[Tensor, "B T 3 H W"], generator: torch.Generator
     ) -> tuple[Float[Tensor, "B t 3 h w"], Float[Tensor, "B t 1 h w"]]:
         """A window of each clip, anywhere at even places, and the weight of its pixels."""
-        weight = 1 + self.moving * moving_pixels(frames).expand(-1, frames.shape[1], -1, -1, -1).float()
-        whole = torch.cat([frames, weight], dim=2)
         time, height, width = frames.shape[1], *frames.shape[-2:]
         length = (min(self.steps_seen, time) - 1) // 2 * 2 + 1
         rows, columns = min(self.size, height), min(self.size, width)
-        windows = []
-        for one in whole:
+        cuts, moves = [], []
+        for one in frames:
             spans = (time - length, height - rows, width - columns)
             t, y, x = (
                 2 * int(torch.randint(span // 2 + 1, (), generator=generator, device=generator.device))
                 for span in spans
             )
-            windows.append(one[t : t + length, :, y : y + rows, x : x + columns])
-        found = torch.stack(windows)
-        return found[:, :, :3], found[:, :, 3:]
+            cut = one[:, :, y : y + rows, x : x + columns]  # cut before what moves is found, which is slow
+            cuts.append(cut[t : t + length])
+            moves.append(moving_pixels(cut[None])[0, t : t + length])
+        return torch.stack(cuts), 1 + self.moving * torch.stack(moves).float()
 
 
 def _odd(frames: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B t 3 H W"]:
