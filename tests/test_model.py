@@ -327,3 +327,30 @@ def test_an_edit_of_no_strength_changes_nothing_and_what_is_kept_stays(clip):
         *_, made = model.sample_known(known, 0, start=Start(z, kept, strength))
         assert_close(made[:, 4], z[:, 4], atol=1e-5, rtol=1e-5)
         assert (made[:, 5] - z[:, 5]).abs().max() > 1e-3
+
+
+def test_known_frames_are_learned_through_noise_whose_level_is_told(clip):
+    model, which = of_pixels(context_noise=0.5), torch.tensor([1])
+    latents, keep = model.encode(clip), torch.tensor([True])
+    drawn = latents.draw_reading(torch.Generator().manual_seed(0), model.context_noise)
+    assert latents.draw_reading(torch.Generator().manual_seed(0)) is latents
+    (plain, _), (noisy, _) = (model.beside(one, which, keep) for one in (latents, drawn))
+    channels, level = model.codec.channels, float(drawn.level)
+    assert 0 < level < 0.5
+    assert_close((noisy - plain)[:, :, :channels], (level * drawn.noise)[:, None].expand(-1, 8, -1, -1, -1))
+    assert_close(noisy[:, :, channels + 2 :], (1 - level) * plain[:, :, channels + 2 :])
+    assert torch.equal(model.change(drawn, which), model.change(latents, which))
+    with pytest.raises(ValueError, match="context_noise must lie in .0, 1.; got 1.5"):
+        build(context_noise=1.5)
+
+
+def test_noise_on_known_frames_changes_what_is_made_and_not_what_is_known(clip):
+    model = of_pixels(context_noise=0.5)
+    known = Known.of(clip, (0, 1), 8)
+    frames = []
+    for noise in (0.0, 0.4):
+        read = replace(known, noise=noise)
+        *_, z = model.sample_known(read, [3])
+        frames.append(model.decode_known(z, read).frames)
+    assert torch.equal(frames[0][:, :2], frames[1][:, :2])
+    assert (frames[0] - frames[1])[:, 2:].abs().max() > 1e-3

@@ -24,6 +24,10 @@ class Latents(NamedTuple):
     """What the encoders made of the known frames and the prompt."""
     forecast: Float[Tensor, "B V K L P h w"] | None = None
     """What is told of materials and of how it goes on, in V readings of the known frames of each context."""
+    noise: Float[Tensor, "B C h w"] | None = None
+    """Of a training step: what lies on the known frames when they are read, see `read_through`."""
+    level: Float[Tensor, " B"] | None = None
+    """How strong that is."""
 
     def still_of(self, which: Int[Tensor, " B"]) -> Float[Tensor, "B L C h w"]:
         """Of each clip the still world after the context chosen for it."""
@@ -51,12 +55,25 @@ class Latents(NamedTuple):
         of_slots = (name for slot in slots for name in (slot, "", f"{slot} places", ""))
         return ["z", "still", "motion", *(["forecast"] if forecast else []), *of_slots]
 
-    def draw_reading(self, generator: torch.Generator) -> Latents:
-        """One of the readings for each clip, at random; V is 1 then."""
-        if self.forecast is None or self.forecast.shape[1] == 1:
-            return self
-        count, device = len(self.forecast), self.forecast.device
-        chosen = torch.randint(self.forecast.shape[1], (count,), generator=generator, device=generator.device)
-        return self._replace(
-            forecast=self.forecast[torch.arange(count, device=device), chosen.to(device)][:, None]
-        )
+    def draw_reading(self, generator: torch.Generator, context_noise: float = 0.0) -> Latents:
+        """What a training step reads of the known frames: one of the readings of each clip, at random.
+
+        Args:
+            generator: Draws.
+            context_noise: Level of noise on the known frames at most; each clip has a level of its own.
+
+        Returns:
+            The clips, V being 1.
+        """
+        count, device, drawn = len(self.z), self.z.device, self
+        if self.forecast is not None and self.forecast.shape[1] > 1:
+            readings = self.forecast.shape[1]
+            chosen = torch.randint(readings, (count,), generator=generator, device=generator.device)
+            of_clip = torch.arange(count, device=device), chosen.to(device)
+            drawn = drawn._replace(forecast=self.forecast[of_clip][:, None])
+        if context_noise:
+            level = context_noise * torch.rand(count, generator=generator, device=generator.device)
+            shape = (count, *self.z.shape[2:])
+            noise = torch.randn(shape, generator=generator, device=generator.device)
+            drawn = drawn._replace(noise=noise.to(device), level=level.to(device))
+        return drawn

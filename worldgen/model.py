@@ -21,7 +21,14 @@ from worldgen.conditioning import SLOTS, Conditioner, require_slots
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import hold, lay_on_steps
 from worldgen.diffusion.denoisers.base import Denoiser, Residuals
-from worldgen.diffusion.known import Known, OtherContexts, choice_odds, choose_places, known_mask
+from worldgen.diffusion.known import (
+    Known,
+    OtherContexts,
+    choice_odds,
+    choose_places,
+    known_mask,
+    read_through,
+)
 from worldgen.diffusion.process import Process
 from worldgen.diffusion.sampler import Sampler, Start, Velocity, draw_noise
 from worldgen.encoders.base import Placed, fingerprint
@@ -45,11 +52,13 @@ class WorldModel(KeptWeights):
         contexts: Numbers of known first frames, and how often each is trained.
         forecast: Frozen; what is told of materials and of how the known frames go on. None tells nothing.
         other_contexts: Known frames other than first ones, and how often they are trained.
+        context_noise: Level of noise on the known frames that is trained at most, each level told, so that
+            sampling may trust frames of the model's own less.
 
     Raises:
         ValueError: The sampler's guidance names what is no slot, or asks what is without a slot that is never
             dropped; its scheduler begins with more noise than the process is trained with; a forecast, which
-            goes on from first frames, and other contexts.
+            goes on from first frames, and other contexts; a level of noise beyond [0, 1].
     """
 
     frozen = ("codec.", "forecast.", *(f"conditioner.{slot}." for slot in SLOTS))
@@ -70,6 +79,7 @@ class WorldModel(KeptWeights):
         contexts: dict[int, float] = {1: 0.25, 2: 0.75},  # noqa: B006 never written to
         forecast: Forecast | None = None,
         other_contexts: OtherContexts | None = None,
+        context_noise: float = 0.0,
     ) -> None:
         super().__init__()
         if isinstance(sampler.guidance, dict):
@@ -85,6 +95,9 @@ class WorldModel(KeptWeights):
         self.process, self.sampler = process, sampler
         if forecast is not None and other_contexts is not None:
             raise ValueError("A forecast goes on from first frames; leave it or other_contexts out of model.")
+        if not 0 <= context_noise <= 1:
+            raise ValueError(f"context_noise must lie in [0, 1]; got {context_noise:g}.")
+        self.context_noise = context_noise
         self.contexts, self.other_contexts = tuple(sorted(contexts)), other_contexts
         self.register_buffer("context_odds", torch.tensor(choice_odds(contexts, other_contexts)))
         self.register_buffer("latent_std", torch.ones(()))
@@ -179,6 +192,8 @@ class WorldModel(KeptWeights):
         still, frames = latents.still_of(which), 1 + (latents.z.shape[1] - 1) * self.codec.temporal_stride
         masks = [known_mask(self.codec, places, frames) for places in self.choices(frames)]
         mask = torch.stack(masks).to(still)[which]  # (B, L, s)
+        if latents.noise is not None and latents.level is not None:
+            still, mask = read_through(still, mask, latents.noise, latents.level)
         context = self._context(still, latents.motion[of_clip], mask, forecast)
         return context, self.conditioner(latents.slots, keep)
 
@@ -286,7 +301,8 @@ class WorldModel(KeptWeights):
             forecast = None if told is None else lay_on_steps(self.codec, told)[:, 0, 0]
             whole = 1 + (still.shape[1] - 1) * self.codec.temporal_stride
             mask = known_mask(self.codec, known.places, whole).to(still).expand(len(still), -1, -1)
-            context = self._context(still, known.motion(cells), mask, forecast)
+            read, mask = known.read(still, mask, seed)
+            context = self._context(read, known.motion(cells), mask, forecast)
             velocity = self.sampler.guide(
                 partial(self._velocity, context, slots, residuals, negative), self.conditioner.present
             )

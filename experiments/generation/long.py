@@ -2,7 +2,8 @@
 
     python experiments/generation/long.py RUN data/long --out experiments/generation/long
 
-Arms: how many frames a window knows of the one before (overlap). Place: distance
+Arms: how many frames a window knows of the one before (overlap); noise through which it reads them, where
+the run was trained so; keyframes first, where it learned to make what lies between. Place: distance
 in pixels of the center of what stands before the background from the true one, where both are seen. Seen:
 share of frames that show it, as long as the truth does. Motion: mean |change| of a frame from the one before,
 over the truth's, which is 1 where a clip moves as much as it should. PSNR of whole frames. For each fifth
@@ -28,13 +29,20 @@ from tuning import background, look
 from worldgen.data.media import filmstrip, write_png
 from worldgen.data.sources import ShardedClips
 from worldgen.generation.layout import Frame, KnownLayout
-from worldgen.generation.making import Maker
+from worldgen.generation.making import Maker, is_trained
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.types import Clip
 
-ARMS = {"overlap 2": 2, "overlap 1": 1}
-"""Frames that a window knows of the one before."""
+WAYS = {
+    "overlap 2": (2, 0.0, None),
+    "overlap 1": (1, 0.0, None),
+    "noise .1": (2, 0.1, None),
+    "noise .3": (2, 0.3, None),
+    "keyframes": (2, 0.0, 6),
+}
+"""Frames that a window knows of the one before, level of noise on them, and number of keyframes, which are a
+window less one apart: a clip has 76 frames."""
 NAMES = ("place", "seen", "motion", "psnr")
 WINDOW, SHOWN, EVERY, STILL = 16, 3, 5, 5e-4
 
@@ -45,34 +53,43 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     model, source = open_run(options.run), ShardedClips(options.data)
-    found: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
+    found: dict[str, list[np.ndarray]] = {arm: [] for arm in WAYS if can(model, arm)}
     shown = []
     for number in range(len(source)):
         truth = source[number]
         if number < SHOWN:
             shown.append((f"truth: {truth.prompts[0]}", truth.frames[0]))
-        for arm, overlap in ARMS.items():
-            made = go_on(model, truth, overlap, number)
+        for arm in found:
+            made = go_on(model, truth, arm, number)
             found[arm].append(measure(made, truth))
             if number < SHOWN and len(made):
                 shown.append((arm, made))
-        print(number, *(np.round(found[arm][-1][-1], 2) for arm in ARMS), flush=True)
+        print(number, *(np.round(found[arm][-1][-1], 2) for arm in found), flush=True)
     write_png(options.out.with_name(f"{options.out.name}-clips.png"), filmstrip(shown, every=6, upscale=1))
     clip = source[0]
     kept = {arm: np.array(rows) for arm, rows in found.items()}
     write(options.out, kept, clip.frames.shape[1], float(clip.fps[0]))
 
 
+def can(model: WorldModel, arm: str) -> bool:
+    """Whether a run was trained for an arm."""
+    overlap, noise, keys = WAYS[arm]
+    if keys is not None and not is_trained(model, (0, WINDOW - 1), WINDOW):
+        return False
+    return overlap in model.contexts and noise <= model.context_noise
+
+
 @torch.no_grad()
-def go_on(model: WorldModel, truth: Clip, overlap: int, seed: int) -> Float[Tensor, "T 3 H W"]:
+def go_on(model: WorldModel, truth: Clip, arm: str, seed: int) -> Float[Tensor, "T 3 H W"]:
     """A clip of the truth's length, as `worldgen generate` makes it; shorter where it cannot go on."""
-    frames, known = truth.frames[0], max(model.contexts)
+    (overlap, noise, keys), frames, known = WAYS[arm], truth.frames[0], max(model.contexts)
     count, _, height, width = frames.shape
     frame = Frame(height, width, float(truth.fps[0]), count)
     layout = KnownLayout(tuple(range(known)), frames[:known])
-    maker = Maker(model, frame, layout, None, None, None, WINDOW, overlap)
+    maker = Maker(model, frame, layout, None, None, None, WINDOW, overlap, None, keys, noise)
     found = []
     try:
         for piece in maker.make([truth.prompts[0]], [seed], lambda _: None):

@@ -49,6 +49,19 @@ def test_motion_is_that_of_the_leading_frames_or_else_of_the_first_pair(clip):
     assert not Known.of(clip, (0, 4, 9), 10).motion((4, 4)).any()
 
 
+def test_known_frames_are_read_through_noise_that_is_told_and_is_the_same_on_all_steps(clip):
+    codec, known = IdentityCodec(), Known.of(clip, (0, 1), 10)
+    still, mask = known.still(codec), known_mask(codec, known.places, 10)[None]
+    assert known.read(still, mask, [3])[0] is still
+    read, told = replace(known, noise=0.25).read(still, mask, [3])
+    added = read - still
+    assert_close(added, added[:, :1].expand_as(added), atol=1e-6, rtol=0)
+    assert abs(float(added[:, 0].std()) - 0.25) < 0.03
+    assert_close(told, 0.75 * mask)
+    assert torch.equal(replace(known, noise=0.25).read(still, mask, 3)[0], read)
+    assert not torch.equal(replace(known, noise=0.25).read(still, mask, [4])[0], read)
+
+
 def test_known_frames_are_put_where_they_belong(clip):
     made = torch.zeros_like(clip.frames)
     found = Known.of(clip, (2, 9), 10).put(made)

@@ -8,7 +8,7 @@ from worldgen.diffusion.codec import IdentityCodec
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.known import OtherContexts
 from worldgen.generation.layout import Frame, KnownLayout
-from worldgen.generation.making import Edited, Maker, is_trained, require_context
+from worldgen.generation.making import Edited, Maker, is_trained, require_context, require_noise
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +123,14 @@ def test_keyframes_come_first_and_each_window_meets_two_of_them(any_frames):
     keys = make(maker(any_frames, first, frames=4, window=4))[0][0]
     torch.testing.assert_close(whole[::5], keys)
     assert (whole[1:5] - keys[:1]).abs().max() > 1e-3
+
+
+def test_a_window_reads_the_one_before_through_noise_where_that_was_trained(model):
+    plain = maker(model, FIRST, frames=10)
+    pieces, noisy = make(plain), make(replace(plain, context_noise=0.5))
+    assert torch.equal(pieces[0], noisy[0]) and not torch.equal(pieces[1], noisy[1])
+    with pytest.raises(ValueError, match="in 0 to the 0 that RUN was trained with .*; got 0.5"):
+        require_noise(model, 0.5, "RUN", True)
+    with pytest.raises(ValueError, match="of clips that are made window after window"):
+        require_noise(model, 0.5, "RUN", False)
+    require_noise(model, 0.0, "RUN", False)

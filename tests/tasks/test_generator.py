@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from tests.models import build
+from worldgen.data.batching import stack_clips
 from worldgen.data.shards.simulate import simulate_shards
 from worldgen.runs.folder import open_run
+from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.generator import WorldGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +29,20 @@ def test_checkpoints_hold_no_frozen_weight_and_know_their_frozen_parts():
     model.on_load_checkpoint(dict(checkpoint))
     with pytest.raises(ValueError, match="The checkpoint must have been trained with"):
         model.on_load_checkpoint({**checkpoint, "frozen": "KLCodec:123456789abc"})
+
+
+def test_a_step_reads_known_frames_through_noise_of_a_level_for_each_clip(monkeypatch):
+    task, seen = build(WorldGenerator, context_noise=0.5), []
+    clips = [simulate_clip("drop", seed, size=16, frames=8) for seed in (1, 2)]
+    monkeypatch.setattr(
+        "worldgen.tasks.generator.step_generator", lambda *_: torch.Generator().manual_seed(0)
+    )
+    monkeypatch.setattr(task, "log", lambda *_, **__: None)
+    beside = task.model.beside
+    monkeypatch.setattr(task.model, "beside", lambda *given: seen.append(given[0].level) or beside(*given))
+    task.training_step(task.model.encode(stack_clips(clips)).columns(), 0)
+    (level,) = seen
+    assert 0 < float(level.min()) < float(level.max()) <= 0.5
 
 
 # ------------------------------------------------------------------- whole runs, in processes of their own

@@ -14,10 +14,13 @@ from torch import Tensor
 from worldgen.diffusion.codec import Codec
 from worldgen.diffusion.context import _take_frames, context_mask, context_motion, encode_held, hold
 from worldgen.diffusion.optical_flow import optical_flow
+from worldgen.diffusion.sampler import draw_noise
 from worldgen.types import Clip
 
 _LEAST, _MOST = 0.1, 0.6
 """Between them lies the share of frames that a random set knows."""
+_APART = 7_368_787
+"""Between the seeds of what becomes a clip and of what lies on its known frames."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Known:
     clip: Clip
     places: tuple[int, ...]
     """Of the known frames, in order."""
+    noise: float = 0.0
+    """Level at which they are read through noise, see `read_through`."""
 
     @classmethod
     def of(cls, clip: Clip, places: Sequence[int], frames: int) -> Known:
@@ -88,6 +93,22 @@ class Known:
             return context_motion(self.clip, self.leads if self.leads > 1 else 0, cells)
         return optical_flow(self.clip.frames[:, pairs[0]], self.clip.frames[:, pairs[0] + 1], cells)
 
+    def read(
+        self, still: Float[Tensor, "B L C h w"], mask: Float[Tensor, "B L s"], seed: int | Sequence[int]
+    ) -> tuple[Float[Tensor, "B L C h w"], Float[Tensor, "B L s"]]:
+        """The still world and the mask as a denoiser reads them: through noise, where there is some.
+
+        Args:
+            still: As of `still`.
+            mask: As of `known_mask`.
+            seed: Of all clips, or of each.
+        """
+        if not self.noise:
+            return still, mask
+        apart = seed + _APART if isinstance(seed, int) else [one + _APART for one in seed]
+        noise, _ = draw_noise(still[:, 0], apart)
+        return read_through(still, mask, noise, still.new_full((len(still),), self.noise))
+
     def put(self, made: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B T 3 H W"]:
         """Frames that were made, with the known ones as they are."""
         places = torch.tensor(self.places, dtype=torch.long, device=made.device)
@@ -101,6 +122,28 @@ def known_mask(codec: Codec, places: Sequence[int], frames: int) -> Float[Tensor
     stride = codec.temporal_stride
     frame = (torch.arange(codec.steps(frames) * stride) - (stride - 1)).clamp(min=0)
     return torch.isin(frame, torch.tensor(places)).float().unflatten(0, (-1, stride))
+
+
+def read_through(
+    still: Float[Tensor, "B L C h w"],
+    mask: Float[Tensor, "B L s"],
+    noise: Float[Tensor, "B C h w"],
+    level: Float[Tensor, " B"],
+) -> tuple[Float[Tensor, "B L C h w"], Float[Tensor, "B L s"]]:
+    """Known frames with noise on them, and a mask that tells how far they can be trusted.
+
+    A model that is trained so can be told not to believe all that it made itself (Ho et al. 2022, Imagen
+    Video, 2210.02303, section 2.4; Valevski et al. 2024, 2408.14837, section 3.2.1). The noise is the same on
+    all steps of a clip: where the world stands still it could be averaged away else.
+
+    Args:
+        still: Latent of the world that stands still.
+        mask: 1 where a frame is known.
+        noise: Of standard deviation 1.
+        level: Of each clip, by which the noise is multiplied, in units of the latent; the mask is
+            ``1 - level``.
+    """
+    return still + (level[:, None, None, None] * noise)[:, None], mask * (1 - level[:, None, None])
 
 
 @final

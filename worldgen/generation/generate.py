@@ -24,7 +24,7 @@ from worldgen.generation.expanding import RuleWriter
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.guidance import TOLD_OF_GUIDANCE, open_guidance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
-from worldgen.generation.making import Maker, is_trained, read_edited, require_context
+from worldgen.generation.making import Maker, is_trained, read_edited, require_context, require_noise
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
 from worldgen.generation.tuned import acting, open_tuned
@@ -240,6 +240,8 @@ def prepare(
             f"--overlap must be a number of first frames that the run was trained with, "
             f"{' or '.join(map(str, model.contexts))}; got {overlap}."
         )
+    windows = frame.frames > window and request.shape.keyframes is None
+    require_noise(model, request.shape.context_noise, str(request.run), windows)
     reader = Reader(replace(frame, frames=window))
     edited = read_edited(request, reader)
     if edited is not None:
@@ -275,8 +277,8 @@ def prepare(
     if asked.physics_guidance:
         lead = open_guidance(request.run, model, asked.physics_guidance).lead
         reader.notes.append(TOLD_OF_GUIDANCE)
-    keys = request.shape.keyframes
-    maker = Maker(model, frame, layout, asked.negative, residuals, edited, window, overlap, lead, keys)
+    keys, noise = request.shape.keyframes, request.shape.context_noise
+    maker = Maker(model, frame, layout, asked.negative, residuals, edited, window, overlap, lead, keys, noise)
     return maker, [*reader.notes, *([note] if note else [])]
 
 

@@ -48,6 +48,7 @@ class Maker:
         lead: Of physics; see `WorldModel.sample_known`.
         keyframes: Frames, a window less one apart, that are made first, and then those between each two
             (Blattmann et al. 2023, 2304.08818, section 3.2); window after window when None.
+        context_noise: Level of noise through which a window reads the frames of the one before.
     """
 
     model: WorldModel
@@ -60,6 +61,7 @@ class Maker:
     overlap: int
     lead: Lead | None = None
     keyframes: int | None = None
+    context_noise: float = 0.0
 
     @property
     def windows(self) -> int:
@@ -93,7 +95,7 @@ class Maker:
             held = made[:, -self.overlap :]
             gray = torch.full_like(made[:, self.overlap :], 0.5)
             clip = Clip(torch.cat([held, gray], dim=1), clip.fps, clip.prompts)
-            known = Known.of(clip, range(self.overlap), self.window)
+            known = replace(Known.of(clip, range(self.overlap), self.window), noise=self.context_noise)
             made = self._window(known, [seed + 1_000_003 * index for seed in seeds], beat)
             new = min(self.window - self.overlap, self.frame.frames - done)
             yield made[:, self.overlap : self.overlap + new]
@@ -120,7 +122,7 @@ class Maker:
 
     def _window(self, known: Known, seeds: Sequence[int], beat: Beat) -> Float[Tensor, "B T 3 H W"]:
         model, z = self.model, torch.empty(0)
-        known = Known(_moved(known.clip, model), known.places)
+        known = replace(known, clip=_moved(known.clip, model))
         start, shown = self._start(known)
         slots = model.encode_condition(shown.clip)
         away = self._away(shown.clip)
@@ -228,6 +230,24 @@ def require_context(model: WorldModel, places: Sequence[int], frames: int, run: 
         f"{run} was trained to go on from {numbers} first frames, not for other known frames: those are only "
         "kept where they are, and what is made may not lead up to them. configs/context_any.yaml trains it."
     )
+
+
+def require_noise(model: WorldModel, level: float, run: str, windows: bool) -> None:
+    """Refuse noise on the frames of the window before where it would mean nothing.
+
+    Raises:
+        ValueError: The level is above those of the run's training, or below 0; there is no window before.
+    """
+    if level and not windows:
+        raise ValueError(
+            "--context-noise is of clips that are made window after window; ask for more --frames, without "
+            "--keyframes, or leave it out."
+        )
+    if not 0 <= level <= model.context_noise:
+        raise ValueError(
+            f"--context-noise must be in 0 to the {model.context_noise:g} that {run} was trained with "
+            f"(model.context_noise); got {level:g}."
+        )
 
 
 def _moved(clip: Clip, model: WorldModel) -> Clip:

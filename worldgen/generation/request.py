@@ -29,6 +29,8 @@ class Shape:
             with, at most, when left out.
         keyframes: Of a long clip, frames a window less one apart that are made first, and then those between;
             the clip is as long as that. Needs a run of configs/context_any.yaml.
+        context_noise: Of a long clip, level of noise through which each window reads the frames of the one
+            before, so as not to go on with their faults; at most that of the run's training.
         stages: Folders of trained stages (`worldgen pretrain super_resolution`), each of which refines what
             those before it made: twice the size, or twice the rate.
     """
@@ -39,6 +41,7 @@ class Shape:
     context_frames: int = 2
     overlap: int | None = None
     keyframes: int | None = None
+    context_noise: float = 0.0
     stages: list[Path] = field(default_factory=list)
 
 

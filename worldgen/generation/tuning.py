@@ -125,7 +125,8 @@ def learn_clip(model: WorldModel, lora: Lora, clip: Clip, window: int, how: Tuni
         bar = progress.add_task("Tuning", total=how.steps)
         for _ in range(how.steps):
             chosen = torch.randint(len(latents[0]), (BATCH,), generator=generator, device=model.device)
-            drawn = Latents.from_columns(tuple(column[chosen] for column in latents)).draw_reading(generator)
+            drawn = Latents.from_columns(tuple(column[chosen] for column in latents))
+            drawn = drawn.draw_reading(generator, model.context_noise)
             loss = model.loss(drawn, *draw_step(model, drawn, generator)).mean()
             optimizer.zero_grad()
             loss.backward()

@@ -73,6 +73,7 @@ class WorldGenerator(AveragedTask):
         measures: What is measured of them.
         start: Weights of a run (``RUN/model.safetensors``) to begin with, wherever name and shape agree.
         other_contexts: Known frames other than first ones, and how often they are trained.
+        context_noise: Level of noise on the known frames, in their latent, at most; see `WorldModel`.
     """
 
     def __init__(
@@ -98,11 +99,12 @@ class WorldGenerator(AveragedTask):
         measures: list[ValidationMetric] = [],  # noqa: B006 never written to
         start: Path | None = None,
         other_contexts: OtherContexts | None = None,
+        context_noise: float = 0.0,
     ) -> None:
         super().__init__()
         require_training(lr, warmup, weight_decay)
         self.model = WorldModel(
-            codec, conditioner, denoiser, process, sampler, contexts, forecast, other_contexts
+            codec, conditioner, denoiser, process, sampler, contexts, forecast, other_contexts, context_noise
         )
         if regularizers and other_contexts is not None:
             raise ValueError("Regularizers go on from first frames; leave them or model.other_contexts out.")
@@ -172,7 +174,7 @@ class WorldGenerator(AveragedTask):
             return loss
         latents, targets = self.latents_of(batch)
         draws = draw_step(self.model, latents, generator)
-        latents = latents.draw_reading(generator)
+        latents = latents.draw_reading(generator, self.model.context_noise)
         loss, terms = regularized_loss(self.model, latents, draws, self.regularizers, generator, targets)
         if terms:
             learned = (*self.model.parameters(), *self.added.parameters())

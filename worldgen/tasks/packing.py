@@ -30,7 +30,7 @@ def draw_pieces(model: WorldModel, batch: Packed, generator: torch.Generator) ->
     for columns in batch.parts:
         latents = Latents.from_columns(columns)
         draws = draw_step(model, latents, generator)
-        pieces.append(Piece(latents.draw_reading(generator), draws))
+        pieces.append(Piece(latents.draw_reading(generator, model.context_noise), draws))
     return pieces
 
 

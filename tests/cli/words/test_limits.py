@@ -15,6 +15,7 @@ BASE = ["-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/size/na
 ROOMS = ("tasks", "diffusion", "encoders", "conditioning.py", "model.py", "physics/ball_forecast.py")
 DATA = ("trajectories", "datamodule", "captions", "transforms", "cache/precision")
 NOT_YAMLS = {
+    "Known",
     "WeightAverage",
     "Block",
     "CrossAttention",
