@@ -19,6 +19,9 @@ def misbehave(task: tuple[str, Path], beat: Beat) -> None:
         os._exit(3)
     elif what == "hang":
         time.sleep(600)
+    elif what == "spin":
+        while True:
+            pass
     elif what == "linger":
         for _ in range(10):  # longer than silence may last, but never silent
             time.sleep(0.25)

@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from worldgen.data.workers import give_memory_back, run_guarded
 
 
 def test_a_child_that_crashes_or_hangs_takes_nobody_along(tmp_path: Path) -> None:
-    words = ["fine", "crash", "fine", "leave", "hang", "linger", "eat", "fine"]
+    words = ["fine", "crash", "fine", "leave", "spin", "linger", "eat", "fine", "hang"]
     tasks = [(word, tmp_path / str(number)) for number, word in enumerate(words)]
     begun = time.monotonic()
     ended = dict(
@@ -24,11 +26,33 @@ def test_a_child_that_crashes_or_hangs_takes_nobody_along(tmp_path: Path) -> Non
         5: None,
         6: None,
         7: None,
+        8: "too slow: nothing decoded for 2 s",
     }
     assert time.monotonic() - begun < 300
     assert (tmp_path / "6").read_text() == "refused", "4 GiB are more than the limit"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "4").read_text()), 0)
+    for killed in ("4", "8"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / killed).read_text()), 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells how long a process has worked")
+def test_a_child_that_gets_no_processor_is_waited_for(tmp_path: Path) -> None:
+    """As on a busy machine: stopped for longer than it may be silent, it then ends its work."""
+    path = tmp_path / "0"
+
+    def starve() -> None:
+        while not path.exists() or not path.read_text():
+            time.sleep(0.02)
+        child = int(path.read_text())
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(3.0)
+        os.kill(child, signal.SIGCONT)
+
+    starving = threading.Thread(target=starve)
+    starving.start()
+    ((_, reason),) = run_guarded(misbehave, [("linger", path)], 1, 1.0, 1024)
+    starving.join()
+    assert reason is None
 
 
 def test_what_work_raises_comes_out_and_no_child_stays(tmp_path: Path) -> None:

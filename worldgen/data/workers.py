@@ -17,6 +17,8 @@ from typing import Generic, TypeVar
 Task = TypeVar("Task")
 Beat = Callable[[], None]
 
+_IDLE = 4
+"""How many times as long a child may be silent that gets no processor, or waits."""
 STARTUP_SECONDS = 300
 """A child imports torch first, and the machine may be busy."""
 BEAT_SECONDS = 0.2
@@ -39,7 +41,8 @@ def run_guarded(
         work: A function of a module; calls its second argument as it goes along, to show that it is alive.
         tasks: Anything that can be pickled.
         processes: Children at work at the same time.
-        seconds: Silence after which a child is killed.
+        seconds: Work in silence after which a child is killed, in seconds of its own on a processor: a busy
+            machine makes nobody slow. One that does not work at all is killed after four times as long.
         megabytes: Memory that the work may take (Linux; elsewhere it is not limited).
 
     Yields:
@@ -71,7 +74,7 @@ def run_guarded(
             for worker in busy:
                 if worker.connection in ready:
                     ended, reason = worker.listen()
-                elif time.monotonic() > worker.deadline:
+                elif worker.is_overdue():
                     ended, reason = True, f"too slow: nothing decoded for {seconds:g} s"
                 else:
                     continue
@@ -100,6 +103,7 @@ class _Worker(Generic[Task]):
         self.process.start()
         theirs.close()
         self.seconds, self.deadline = seconds, time.monotonic() + STARTUP_SECONDS
+        self.heard, self.worked = time.monotonic(), 0.0
         self.task: Task | None = None
         self.began = False
 
@@ -107,7 +111,7 @@ class _Worker(Generic[Task]):
         self.task = task
         if task is not None:
             if self.began:
-                self.deadline = time.monotonic() + self.seconds
+                self._hear()
             with suppress(OSError):  # it has died; listening tells how
                 self.connection.send(task)
 
@@ -125,10 +129,26 @@ class _Worker(Generic[Task]):
                 ) from None
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             return True, f"decoder crashed: {name}"
-        self.began, self.deadline = True, time.monotonic() + self.seconds
+        self.began = True
+        self._hear()
         if isinstance(message, BaseException):
             raise message
         return message == "done", None
+
+    def _hear(self) -> None:
+        self.heard, self.worked = time.monotonic(), _processor_seconds(self.process.pid)
+        self.deadline = self.heard + self.seconds
+
+    def is_overdue(self) -> bool:
+        """Whether it is to be killed; where not, its deadline is put off by the work that it may still do."""
+        now = time.monotonic()
+        if now <= self.deadline or not self.began:
+            return now > self.deadline
+        left = self.seconds - (_processor_seconds(self.process.pid) - self.worked)
+        if left <= 0 or now > self.heard + _IDLE * self.seconds:
+            return True
+        self.deadline = min(now + left, self.heard + _IDLE * self.seconds)
+        return False
 
     def stop(self) -> None:
         self.process.kill()
@@ -160,6 +180,16 @@ def _serve(connection: Connection, work: Callable[[Task, Beat], None], megabytes
                 connection.send("done")
     except (EOFError, OSError):
         return  # the parent has gone
+
+
+def _processor_seconds(process: int | None) -> float:
+    """What a process has worked; time itself where the system does not tell (it does on Linux)."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return time.monotonic()
 
 
 def die_with_parent() -> None:
