@@ -2,26 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from worldgen.data.media import write_png, write_video
 from worldgen.generation.generate import choose_frame, generate, generate_by, prepare, weights_of
 from worldgen.generation.request import Edit, KnownFrames, Request, Sampling, Shape, Wording, read_request
 from worldgen.runs.folder import HOME, open_run
 from worldgen.runs.trained_on import TrainedOn, read_training
-from worldgen.simulation.clips import simulate_clip
 
 RUN = HOME / "assets" / "nano" / "generator"
 PROMPT = "a red ball drops onto the floor and bounces"
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    frames = simulate_clip("drop", 123).frames[0]
-    write_video(folder / "drop.mp4", frames, 25.0, upscale=2)
-    write_video(folder / "small.mp4", frames[..., ::2, ::2].clone(), 25.0)
-    write_video(folder / "short.mp4", frames[:5], 25.0)
-    write_png(folder / "mask.png", frames[0])
-    return folder
 
 
 def request(**given):

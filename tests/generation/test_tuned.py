@@ -43,11 +43,9 @@ def _beside(model):
     return model.codec.channels + 2 + model.codec.temporal_stride + told
 
 
-def test_it_changes_what_is_generated_is_written_down_and_leaves_no_trace(tuned, tuning_videos, tmp_path):
+def test_it_changes_what_is_generated_is_written_down_and_leaves_no_trace(tuned, videos, tmp_path):
     model = open_run(RUN)
-    plain = Request(
-        RUN, [PROMPT], tuning_videos / "drop.mp4", shape=Shape(frames=4), sampling=Sampling(steps=1)
-    )
+    plain = Request(RUN, [PROMPT], videos / "drop.mp4", shape=Shape(frames=4), sampling=Sampling(steps=1))
     asked = replace(plain, sampling=Sampling(steps=1, tuned=tuned.folder))
     names = list(model.state_dict())
     (before,) = generate_by(model, plain, tmp_path / "before.mp4")

@@ -16,9 +16,9 @@ RUN = HOME / "assets" / "nano" / "generator"
 PROMPT = "a red ball drops onto the floor and bounces"
 
 
-def test_the_clip_is_learned_and_the_generator_stays_as_it_was(tuning_videos):
+def test_the_clip_is_learned_and_the_generator_stays_as_it_was(videos):
     model, trained = open_run(RUN), read_training(RUN)
-    clip = read_tuned_clip(str(tuning_videos / "drop.mp4"), PROMPT, trained)
+    clip = read_tuned_clip(str(videos / "drop.mp4"), PROMPT, trained)
     own = {name: value.clone() for name, value in model.state_dict().items()}
     maps = [model.denoiser.get_submodule(name) for name in linear_maps(model.denoiser)]
     count, losses = sum(4 * (one.in_features + one.out_features) for one in maps), []
@@ -31,22 +31,22 @@ def test_the_clip_is_learned_and_the_generator_stays_as_it_was(tuning_videos):
     assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
 
 
-def test_same_seed_same_bits_and_a_folder_of_before_is_replaced(tuned, tuning_videos, tmp_path):
+def test_same_seed_same_bits_and_a_folder_of_before_is_replaced(tuned, videos, tmp_path):
     how = Tuning(steps=4, rank=2, lr=1e-2)
     (tmp_path / "lora").mkdir()
     with pytest.raises(ValueError, match="--out must be a new folder, or one of `worldgen tune`"):
-        tune(RUN, str(tuning_videos / "drop.mp4"), PROMPT, tmp_path / "lora", how)
+        tune(RUN, str(videos / "drop.mp4"), PROMPT, tmp_path / "lora", how)
     (tmp_path / "lora").rmdir()
     weights = "adapter_model.safetensors"
     for seed, same in ((1, False), (0, True)):
-        tune(RUN, str(tuning_videos / "drop.mp4"), PROMPT, tmp_path / "lora", replace(how, seed=seed))
+        tune(RUN, str(videos / "drop.mp4"), PROMPT, tmp_path / "lora", replace(how, seed=seed))
         found = (tmp_path / "lora" / weights).read_bytes()
         assert (found == (tuned.folder / weights).read_bytes()) is same
     assert json.loads((tmp_path / "lora" / "tuned.json").read_text())["seed"] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lora"]
 
 
-def test_clips_of_shards_have_their_own_words_and_long_ones_are_learned_in_pieces(tuning_videos, tmp_path):
+def test_clips_of_shards_have_their_own_words_and_long_ones_are_learned_in_pieces(videos, tmp_path):
     trained = read_training(RUN)
     simulate_shards(tmp_path / "data", ("drop",), 1, processes=1)
     simulate_shards(tmp_path / "coarse", ("drop",), 1, size=32, processes=1)
@@ -55,7 +55,7 @@ def test_clips_of_shards_have_their_own_words_and_long_ones_are_learned_in_piece
     assert read_tuned_clip(f"{tmp_path / 'data'}:0", "a box", trained).prompts == ("a box",)
     with pytest.raises(ValueError, match="frames of 64 x 64 at 25 fps; .* has 32 x 32 at 25 fps"):
         read_tuned_clip(f"{tmp_path / 'coarse'}:0", None, trained)
-    still = tune(RUN, str(tuning_videos / "still.mp4"), "a red ball", tmp_path / "still", Tuning(1, 1, 1e-3))
+    still = tune(RUN, str(videos / "still.mp4"), "a red ball", tmp_path / "still", Tuning(1, 1, 1e-3))
     assert still.told["frames"] == 40
 
 
@@ -68,11 +68,9 @@ def test_clips_of_shards_have_their_own_words_and_long_ones_are_learned_in_piece
         ("none.mp4", PROMPT, "No video at .*none.mp4"),
     ],
 )
-def test_what_cannot_be_learned_is_refused_and_nothing_is_written(
-    tuning_videos, name, prompt, sentence, tmp_path
-):
+def test_what_cannot_be_learned_is_refused_and_nothing_is_written(videos, name, prompt, sentence, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
-        tune(RUN, str(tuning_videos / name), prompt, tmp_path / "out", Tuning(1))
+        tune(RUN, str(videos / name), prompt, tmp_path / "out", Tuning(1))
     assert not list(tmp_path.iterdir())
 
 
