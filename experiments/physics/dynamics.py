@@ -18,7 +18,9 @@ from worldgen.physics.dynamics import DenseDynamics, GraphDynamics, Learned, loa
 from worldgen.simulation.ball_states import BallStates
 from worldgen.tasks.parts.dynamics import BASELINES, PIXELS, DynamicsTask, rollout_error
 
-SPLITS = ("id", "ood:gravity", "ood:speed", "ood:mass", "ood:restitution", "ood:size")
+SPLITS = ("id", "ood:gravity", "ood:speed", "ood:mass", "ood:restitution", "ood:size", "ood:count")
+LONG = 64
+"""Frames of the longer roll-outs, of the first split alone."""
 HERE = Path(__file__).parent
 
 
@@ -40,7 +42,8 @@ def rows_of(name: str, seed: str, network: torch.nn.Module, states: BallStates) 
         part = error[torch.tensor(chosen)]
         per_clip = part.square().nanmean(dim=(1, 2)).sqrt()
         rows.append({
-            "network": name, "seed": seed, "split": states.split, "family": family,
+            "network": name, "seed": seed, "split": states.split, "frames": error.shape[1] + 2,
+            "family": family,
             "rmse_px": f"{float(part.square().nanmean().sqrt()) * PIXELS:.4f}",
             "rmse_m": f"{float(part.square().nanmean().sqrt()):.6f}",
             "median_px": f"{float(per_clip.median()) * PIXELS:.4f}",
@@ -60,6 +63,8 @@ def main() -> None:
     torch.set_num_threads(1)
     data = TrajectoryDataModule(count=given.count, val_splits=SPLITS, val_count=given.val_count)
     held_out = [data.open(split, given.val_count) for split in SPLITS]
+    longer = TrajectoryDataModule(count=given.count, frames=LONG, cache=data.cache / "long")
+    held_out.append(longer.open(SPLITS[0], given.val_count))
     known: list[tuple[str, str, torch.nn.Module]] = [
         (end[1:].replace("_", " "), "", network) for end, network in BASELINES
     ]

@@ -38,6 +38,8 @@ def test_size_rate_and_length_are_those_of_training_unless_asked():
         ({"known": KnownFrames(before=Path("drop.mp4"))}, "and 0 are given"),
         ({"first_frames": Path("drop.mp4"), "shape": Shape(frames=31, overlap=16)}, "less than the 16"),
         ({"first_frames": Path("drop.mp4"), "shape": Shape(frames=31, overlap=5)}, "a number of first"),
+        ({"first_frames": Path("drop.mp4"), "shape": Shape(frames=31, context_noise=0.1)}, "in 0 to the 0"),
+        ({"first_frames": Path("drop.mp4"), "shape": Shape(context_noise=0.1)}, "made window after window"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused_and_nothing_is_written(
