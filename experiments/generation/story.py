@@ -28,8 +28,8 @@ from worldgen.data.media import filmstrip, write_png
 from worldgen.data.sources import ShardedClips
 from worldgen.generation.layout import Frame, KnownLayout
 from worldgen.generation.making import Maker
-from worldgen.generation.shots import Shot, carry, find_subject
 from worldgen.generation.story import Teller
+from worldgen.generation.words.shots import Shot, carry, find_subject
 from worldgen.runs.folder import open_run
 
 LATER = (

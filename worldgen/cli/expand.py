@@ -30,15 +30,15 @@ def expand(
     """
     if model is not None and endpoint is not None:
         raise ValueError("--model and --endpoint cannot go together; give one of them.")
-    from worldgen.generation.expanding import RuleWriter, Writer
+    from worldgen.generation.words.expanding import RuleWriter, Writer
 
     writer: Writer = RuleWriter(seed)
     if model is not None:
-        from worldgen.generation.writers import LocalWriter
+        from worldgen.generation.words.writers import LocalWriter
 
         writer = LocalWriter(model)
     elif endpoint is not None:
-        from worldgen.generation.writers import RemoteWriter
+        from worldgen.generation.words.writers import RemoteWriter
 
         writer = RemoteWriter(endpoint, name, seconds=seconds)
     told = writer.write(prompt)

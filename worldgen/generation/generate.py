@@ -20,7 +20,6 @@ from worldgen.files import atomic_folder, progress_bar
 from worldgen.generation.cascade import Cascade, open_cascade
 from worldgen.generation.choosing import BestOf, choose_draws, open_plausibility
 from worldgen.generation.controls import open_controls, read_followed, steer
-from worldgen.generation.expanding import RuleWriter
 from worldgen.generation.familiar import tell_distance
 from worldgen.generation.guidance import TOLD_OF_GUIDANCE, open_guidance
 from worldgen.generation.layout import Frame, KnownLayout, Reader, lay_out
@@ -28,6 +27,7 @@ from worldgen.generation.making import Maker, is_trained, read_edited, require_c
 from worldgen.generation.request import Request, write_request
 from worldgen.generation.samplers import choose_sampler
 from worldgen.generation.tuned import acting, open_tuned
+from worldgen.generation.words.expanding import RuleWriter
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.runs.planning.sampling import require_memory

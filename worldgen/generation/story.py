@@ -29,8 +29,8 @@ from worldgen.generation.generate import (
 from worldgen.generation.layout import KnownLayout
 from worldgen.generation.making import Beat, Maker
 from worldgen.generation.request import Request, write_request
-from worldgen.generation.shots import Shot, read_story
 from worldgen.generation.tuned import acting, open_tuned
+from worldgen.generation.words.shots import Shot, read_story
 from worldgen.model import WorldModel
 from worldgen.runs.folder import open_run
 from worldgen.runs.trained_on import read_training

@@ -1,6 +1,6 @@
 import pytest
 
-from worldgen.generation.shots import Shot, carry, find_subject, read_story
+from worldgen.generation.words.shots import Shot, carry, find_subject, read_story
 
 
 def write(tmp_path, text):

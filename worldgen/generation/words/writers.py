@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from worldgen.generation.expanding import Expansion, compare, require_prompt
+from worldgen.generation.words.expanding import Expansion, compare, require_prompt
 
 _ASKED = (
     "Write the prompt out as one caption of a video, of at most 100 words: what is there and where, what "

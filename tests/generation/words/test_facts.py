@@ -1,6 +1,6 @@
 import pytest
 
-from worldgen.generation.facts import facts_of, lost_facts
+from worldgen.generation.words.facts import facts_of, lost_facts
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from worldgen.generation.facts import MATERIALS, lost_facts
+from worldgen.generation.words.facts import MATERIALS, lost_facts
 from worldgen.simulation.scenes.balls import RESTITUTION, SHAPES
 from worldgen.simulation.scenes.factors import COLORS
 

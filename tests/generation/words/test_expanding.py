@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worldgen.generation.expanding import RuleWriter, compare
-from worldgen.generation.facts import lost_facts
+from worldgen.generation.words.expanding import RuleWriter, compare
+from worldgen.generation.words.facts import lost_facts
 from worldgen.simulation.scenes import captions, descriptions
 from worldgen.simulation.scenes.families import FAMILIES, draw_scene
 
-PROMPTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "prompts"
+PROMPTS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "prompts"
 OURS = [captions.describe(draw_scene(family, seed)) for family in FAMILIES for seed in range(3)]
 
 

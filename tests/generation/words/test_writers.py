@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
-from worldgen.generation.writers import LocalWriter, RemoteWriter, require_caption
+from worldgen.generation.words.writers import LocalWriter, RemoteWriter, require_caption
 
 CAPTION = "The clip shows a red rubber ball. At first, the red ball falls."
 

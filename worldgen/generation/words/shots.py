@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldgen.generation.expanding import THING, with_article
 from worldgen.generation.request import read_prompts
+from worldgen.generation.words.expanding import THING, with_article
 
 _LENGTH = re.compile(r"^(?P<seconds>\d+(?:\.\d+)?)\s*s\s*:\s*(?P<rest>.*)$")
 _THEN = re.compile(r"(?<=[.!?;])\s+|;\s*|,?\s+(?:and\s+)?(?:then|finally|afterwards|after that)\b,?\s+")
