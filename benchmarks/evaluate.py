@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STARTS = {
     "generate": ("worldgen.study.generation", "worldgen.generation.controls"),
     "evaluate run": ("worldgen.study.evaluation", "worldgen.evaluation.generator"),
-    "evaluate videos": ("worldgen.study.videos", "worldgen.evaluation.videos"),
+    "evaluate videos": ("worldgen.study.videos", "worldgen.evaluation.foreign.videos"),
 }
 """What a command imports: where it was, and where it is."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from worldgen.evaluation.tracks import evaluate_tracks
+from worldgen.evaluation.foreign.tracks import evaluate_tracks
 from worldgen.metrics.tracks.files import write_tracks
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.types import Trajectory

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worldgen.data.videos import VideoReader
 from worldgen.diffusion.context import hold
-from worldgen.evaluation.videos import check_video
+from worldgen.evaluation.foreign.videos import check_video
 from worldgen.metrics.checks.clip import observe
 from worldgen.model import WorldModel
 from worldgen.simulation.clips import simulate_clip

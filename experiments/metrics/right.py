@@ -22,8 +22,8 @@ import torch
 from right_motions import Motion, driven, falls, flights, ground
 
 from worldgen.data.reading.folders import find_videos
-from worldgen.evaluation.capture import Capture
-from worldgen.evaluation.videos import check_video
+from worldgen.evaluation.foreign.capture import Capture
+from worldgen.evaluation.foreign.videos import check_video
 from worldgen.metrics.checks.scoring import PASSING
 from worldgen.types import GRAVITY
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from worldgen.data.media import write_video
-from worldgen.evaluation.videos import check_video
+from worldgen.evaluation.foreign.videos import check_video
 from worldgen.metrics.checks.scoring import PASSING
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.families import FAMILIES

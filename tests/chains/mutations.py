@@ -30,8 +30,8 @@ from worldgen.data.shards.shards import ShardIndex, read_index, verify_shard, wr
 from worldgen.diffusion.codec import load_codec
 from worldgen.encoders.base import load_encoder
 from worldgen.evaluation.compare import read_report
+from worldgen.evaluation.foreign.tracks import write_exports
 from worldgen.evaluation.kept import Record, read_finding
-from worldgen.evaluation.tracks import write_exports
 from worldgen.metrics.tracks.files import read_tracks, write_tracks
 from worldgen.runs.folder import open_run
 from worldgen.texts import read_yaml

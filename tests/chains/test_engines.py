@@ -13,7 +13,7 @@ from worldgen.data.engines.opening import open_engine
 from worldgen.data.engines.slurm import SlurmEngine
 from worldgen.data.importing.importing import import_videos
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.evaluation.videos import evaluate_videos
+from worldgen.evaluation.foreign.videos import evaluate_videos
 from worldgen.study.calibrate import calibrate_checks
 
 

@@ -15,8 +15,8 @@ from worldgen.data.cache.store import Store
 from worldgen.data.importing import reading
 from worldgen.data.importing.recordings import Drop, Recording
 from worldgen.data.shards.shards import ShardWriter, write_shards
+from worldgen.evaluation.foreign.tracks import write_exports
 from worldgen.evaluation.kept import Record
-from worldgen.evaluation.tracks import write_exports
 
 
 def _write_a_shard(folder: Path) -> None:

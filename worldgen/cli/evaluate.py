@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from worldgen.cli.words.options import did_you_mean
 
 if TYPE_CHECKING:
-    from worldgen.evaluation.videos import Beside
+    from worldgen.evaluation.foreign.videos import Beside
     from worldgen.metrics.surprise import Windows
 
 
@@ -70,8 +70,8 @@ class AgainstOptions:
 
     def compare(self, videos: Path, out: Path) -> Beside:
         """How far the videos are from the real ones; nothing where none are given."""
-        from worldgen.evaluation.folders import compare_folders
-        from worldgen.evaluation.videos import Beside
+        from worldgen.evaluation.foreign.folders import compare_folders
+        from worldgen.evaluation.foreign.videos import Beside
 
         if self.against is None or self.encoder is None:
             return Beside()
@@ -166,9 +166,9 @@ def videos(
         worldgen evaluate videos my_videos/ --scale g --out report/
     """
     from worldgen.data.engines.opening import open_engine
-    from worldgen.evaluation.capture import choose_capture
-    from worldgen.evaluation.tracker import choose_tracking
-    from worldgen.evaluation.videos import evaluate_videos
+    from worldgen.evaluation.foreign.capture import choose_capture
+    from worldgen.evaluation.foreign.tracker import choose_tracking
+    from worldgen.evaluation.foreign.videos import evaluate_videos
 
     how = choose_capture(capture.scale, capture.gravity, capture.rate)
     tracker = choose_tracking(tracking.detector, tracking.points)
@@ -188,7 +188,7 @@ def tracks(tracks: Path, out: Path = Path("report"), fps: float | None = None) -
     Example:
         worldgen evaluate tracks my_tracks.csv --out report/
     """
-    from worldgen.evaluation.tracks import evaluate_tracks
+    from worldgen.evaluation.foreign.tracks import evaluate_tracks
 
     _print(evaluate_tracks(tracks, out, fps))
 

@@ -157,7 +157,7 @@ def export(clip: list[Path], out: Path, clips: int | None = None) -> None:
     Example:
         worldgen export data/test --clips 1 --out scenes/
     """
-    from worldgen.evaluation.tracks import write_exports
+    from worldgen.evaluation.foreign.tracks import write_exports
 
     written = write_exports(clip, out, clips)
     print(f"{len(written)} files in {out}, first {written[0].name}.")

@@ -14,7 +14,7 @@ from worldgen.audio.impact import find_impacts, impact_sound
 from worldgen.audio.mux import add_track, mix, write_wav
 from worldgen.audio.voice import load_voice, speak_within
 from worldgen.data.waves import LOUDNESS, RATE, require_sound
-from worldgen.evaluation.tracker import Tracking
+from worldgen.evaluation.foreign.tracker import Tracking
 from worldgen.metrics.motions.scale import scale_from_gravity, to_metres
 from worldgen.runs.sound import open_sound
 from worldgen.simulation.replay.replay import replay

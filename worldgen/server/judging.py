@@ -60,7 +60,7 @@ def judge(path: Path, out: Path, name: str, beat: Callable[[], None]) -> dict[st
     Raises:
         ValueError: It cannot be read or tracked, and why.
     """
-    from worldgen.evaluation.videos import check_video
+    from worldgen.evaluation.foreign.videos import check_video
     from worldgen.files import write_atomically
     from worldgen.metrics.tracks.files import write_tracks
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worldgen.data.videos import read_small
-from worldgen.evaluation.videos import check_video
+from worldgen.evaluation.foreign.videos import check_video
 from worldgen.metrics.checks.assess import assess
 from worldgen.metrics.checks.permanence import check_births, exits
 from worldgen.metrics.tracking.motion import Untrackable, expected_presence, track_motion

@@ -15,9 +15,9 @@ from worldgen.cli import main as cli
 from worldgen.data.videos import read_small
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.evaluation import folders as crowds
-from worldgen.evaluation.folders import compare_folders
-from worldgen.evaluation.videos import Beside
+from worldgen.evaluation.foreign import folders as crowds
+from worldgen.evaluation.foreign.folders import compare_folders
+from worldgen.evaluation.foreign.videos import Beside
 from worldgen.metrics.distances import clip_features, frechet, jedi, jedi_floor, split_floor
 from worldgen.metrics.surprise import Windows, surprise
 

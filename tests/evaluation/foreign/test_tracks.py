@@ -7,8 +7,8 @@ import torch
 
 from worldgen.cli import main as cli
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.evaluation import tracks
-from worldgen.evaluation.tracks import draw_tracks, evaluate_tracks
+from worldgen.evaluation.foreign import tracks
+from worldgen.evaluation.foreign.tracks import draw_tracks, evaluate_tracks
 from worldgen.metrics.tracks.files import read_tracks, write_tracks
 from worldgen.simulation.clips import simulate_trajectory
 from worldgen.simulation.engine import mujoco

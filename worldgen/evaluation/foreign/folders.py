@@ -17,8 +17,8 @@ from torch import Tensor
 
 from worldgen.data.videos import MOST_FRAMES, WIDEST, VideoFolder, read_small, require_picture
 from worldgen.encoders.base import Encoder, fingerprint, load_encoder
+from worldgen.evaluation.foreign.videos import Beside
 from worldgen.evaluation.kept import Kept, Record, stamp_of
-from worldgen.evaluation.videos import Beside
 from worldgen.files import progress_bar
 from worldgen.metrics import surprise
 from worldgen.metrics.distances import clip_features, measure_distances

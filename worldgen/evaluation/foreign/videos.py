@@ -16,10 +16,10 @@ from worldgen.data.reading.caption_files import captions_of
 from worldgen.data.reading.folders import find_videos, list_passed_over
 from worldgen.data.reading.sound import read_sound_of
 from worldgen.data.videos import MOST_FRAMES, WIDEST, file_width, read_small_on_grid
-from worldgen.evaluation.capture import Capture
 from worldgen.evaluation.cases import SHOWN_VIOLATIONS
+from worldgen.evaluation.foreign.capture import Capture
+from worldgen.evaluation.foreign.tracker import Tracking
 from worldgen.evaluation.kept import Finding, Record, read_finding, stamp_of, write_finding
-from worldgen.evaluation.tracker import Tracking
 from worldgen.files import progress_bar
 from worldgen.metrics.checks.assess import assess, without_gravity, without_guesses
 from worldgen.metrics.checks.permanence import exits

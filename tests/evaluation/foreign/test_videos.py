@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
 from tests.data.videos import ball, write
-from worldgen.evaluation.capture import Capture, choose_capture
+from worldgen.evaluation.foreign.capture import Capture, choose_capture
+from worldgen.evaluation.foreign.videos import CAMERA, check_video, evaluate_videos
 from worldgen.evaluation.kept import Finding, Record, read_finding, write_finding
-from worldgen.evaluation.videos import CAMERA, check_video, evaluate_videos
 from worldgen.report.cases import Exhibit
 from worldgen.report.report import PICTURED
 
@@ -183,7 +183,7 @@ def test_a_video_with_sound_says_what_it_sounds_like(tmp_path):
     from worldgen.audio.impact import impact_sound
     from worldgen.audio.mux import add_track
     from worldgen.data.media import write_video
-    from worldgen.evaluation.videos import check_video
+    from worldgen.evaluation.foreign.videos import check_video
     from worldgen.simulation.clips import simulate_clip
 
     clip = simulate_clip("drop", 5, size=64, frames=25)
@@ -198,7 +198,7 @@ def test_a_video_with_sound_says_what_it_sounds_like(tmp_path):
 
 def test_a_sound_that_cannot_be_heard_is_said_and_the_frames_are_judged(tmp_path, monkeypatch):
     from worldgen.data.media import write_video
-    from worldgen.evaluation import videos
+    from worldgen.evaluation.foreign import videos
     from worldgen.simulation.clips import simulate_clip
 
     def broken(path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worldgen.evaluation.capture import choose_capture
+from worldgen.evaluation.foreign.capture import choose_capture
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from tests.data.videos import write
 from tests.metrics.tracking.trackers import G, bright_detector, discs, thrown, tiny_clone, tiny_detector
 from worldgen.cli import main as cli
-from worldgen.evaluation import tracker as tracking
-from worldgen.evaluation.capture import Capture
-from worldgen.evaluation.tracker import Tracking, choose_tracking
-from worldgen.evaluation.videos import check_video, evaluate_videos
+from worldgen.evaluation.foreign import tracker as tracking
+from worldgen.evaluation.foreign.capture import Capture
+from worldgen.evaluation.foreign.tracker import Tracking, choose_tracking
+from worldgen.evaluation.foreign.videos import check_video, evaluate_videos
 from worldgen.types import GRAVITY, Clip
 
 METRES = GRAVITY / (G * 25**2)
