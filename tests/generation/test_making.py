@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.models import build
-from worldgen.diffusion.codec import IdentityCodec
+from worldgen.diffusion.codec import IdentityCodec, KLCodec
 from worldgen.diffusion.dit import DiT
 from worldgen.diffusion.known import OtherContexts
 from worldgen.generation.layout import Frame, KnownLayout
@@ -123,6 +123,15 @@ def test_keyframes_come_first_and_each_window_meets_two_of_them(any_frames):
     keys = make(maker(any_frames, first, frames=4, window=4))[0][0]
     torch.testing.assert_close(whole[::5], keys)
     assert (whole[1:5] - keys[:1]).abs().max() > 1e-3
+
+
+def test_so_many_keyframes_may_be_asked_as_one_likes_whatever_the_codec_takes():
+    model = build(
+        codec=KLCodec(channels=4, widths=(8, 8, 8), temporal_stride=3),
+        contexts={0: 0.5}, other_contexts=OtherContexts(random=0.5),
+    )  # fmt: skip
+    pieces = make(replace(maker(model, FIRST, frames=25, window=7), keyframes=5))
+    assert [piece.shape[1] for piece in pieces] == [7, 6, 6, 6]
 
 
 def test_a_window_reads_the_one_before_through_noise_where_that_was_trained(model):

@@ -107,10 +107,10 @@ class Maker:
         """Keyframes as one window of few frames, then each window between two of them; memory of both."""
         clip = self.layout.clip(replace(self.frame, frames=self.window), prompts)
         gray = torch.full_like(clip.frames[:, :1], 0.5)
-        first = replace(
-            clip, frames=torch.cat([clip.frames[:, :1], gray.repeat(1, count - 1, 1, 1, 1)], dim=1)
-        )
-        keys = self._window(Known.of(first, self.layout.places[:1], count), seeds, beat)
+        stride = self.model.codec.temporal_stride
+        rest = -(-(count - 1) // stride) * stride  # as many as the codec takes; those beyond are left out
+        first = replace(clip, frames=torch.cat([clip.frames[:, :1], gray.repeat(1, rest, 1, 1, 1)], dim=1))
+        keys = self._window(Known.of(first, self.layout.places[:1], 1 + rest), seeds, beat)
         places: tuple[int, ...] = self.layout.places or (0,)
         for index in range(count - 1):
             frames = clip.frames if index == 0 else gray.repeat(1, self.window, 1, 1, 1)
