@@ -190,8 +190,8 @@ class OtherContexts:
         found += [tuple(sorted({*whole[:count], *whole[-count:]})) for count in sorted(self.both)]
         for index in range(self.sets if self.random else 0):
             generator = torch.Generator().manual_seed(1_000_003 * self.seed + index)
-            share = _LEAST + (_MOST - _LEAST) * float(torch.rand((), generator=generator))
-            order = torch.randperm(frames, generator=generator).tolist()
+            share = _LEAST + (_MOST - _LEAST) * float(torch.rand((), generator=generator, device="cpu"))
+            order = torch.randperm(frames, generator=generator, device="cpu").tolist()
             found.append(tuple(sorted(order[: max(1, round(share * frames))])))
         return found
 

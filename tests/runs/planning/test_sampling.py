@@ -6,14 +6,15 @@ from tests.models import NANO, build
 from worldgen.diffusion.codec import IdentityCodec, load_codec
 from worldgen.diffusion.context import hold
 from worldgen.diffusion.dit import DiT
+from worldgen.diffusion.known import OtherContexts
 from worldgen.runs.planning import sampling
 from worldgen.runs.planning.sampling import play_sampling, require_memory
 from worldgen.types import Clip
 
 
-def wide(codec):
+def wide(codec, **changes):
     return build(
-        codec=codec, denoiser=lambda *sizes: DiT(*sizes, dim=48, depth=2, heads=2, patch=(1, 2, 2))
+        codec=codec, denoiser=lambda *sizes: DiT(*sizes, dim=48, depth=2, heads=2, patch=(1, 2, 2)), **changes
     ).eval()
 
 
@@ -34,6 +35,13 @@ def test_the_peak_grows_with_clips_and_size_and_the_model_stays():
         )
     assert two == pytest.approx(2 * one, rel=0.1) and large == pytest.approx(4 * one, rel=0.1)
     assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
+
+
+def test_a_model_that_knows_any_frames_is_played_as_one_of_first_frames():
+    others = OtherContexts(last={1: 0.2}, random=0.3)
+    first, any_frames = wide(IdentityCodec()), wide(IdentityCodec(), contexts={0: 0.5}, other_contexts=others)
+    played, other = (play_sampling(model, 1, (8, 32, 32)) for model in (first, any_frames))
+    assert other == pytest.approx(played, rel=0.1)
 
 
 def test_what_does_not_fit_is_refused_with_the_estimate(monkeypatch):
