@@ -111,8 +111,8 @@ class SuperResolution(nn.Module):
             drawn as ``noise u^3`` with u in [0, 1], so that most are low.
         told: The level in sampling.
         shift: Of the noise levels of what is diffused, toward noise (`FlowMatching`); all count alike.
-        steps: Of the sampler. One step gives the mean of what could be; more are sharper, and need a lower
-            shift and long training to be as near.
+        steps: Of the sampler. One step gives the mean of what could be; more of them read lower noise levels,
+            which a high shift hardly trains.
 
     Raises:
         ValueError: Widths that are no multiples of 8, or levels beyond [0, 1].
