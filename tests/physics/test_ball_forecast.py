@@ -74,9 +74,9 @@ def test_a_clip_is_told_the_same_beside_others_as_alone(clip):
 
 
 def test_errors_of_reading_have_the_size_that_is_said_and_are_told():
-    clips = stack_clips([simulate_clip("drop", seed, size=8) for seed in range(40)])
+    clips = stack_clips([simulate_clip("bounce", seed, size=8) for seed in range(80)])
     told = forecast(Ballistic(), readings=3, noise=0.02)
-    told_of = told.draw(clips, [2], 16)[:, :, 0, :2, 4:, 0, 0].unflatten(-1, (2, 11))
+    told_of = told.draw(clips, [2], 16)[:, :, 0, :2, 4:, 0, 0].unflatten(-1, (2, 11))[..., :1, :]
     present = clips.truth.present[:, 0]
     for reading, sd in enumerate((0.0, 0.02, 0.02 / 10**0.5)):
         moved = (told_of[:, reading, 1, :, 7:10] / 8 * 0.5)[present]

@@ -39,14 +39,7 @@ def test_a_flight_is_found_exactly(frames):
 
 @pytest.mark.parametrize("frames", [2, 4])
 def test_the_variance_is_that_of_many_readings(frames):
-    states, generator = flight(frames), torch.Generator().manual_seed(0)
-    shape = (4000, *states.position.shape[1:])
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.03 / 26
-    many = {
-        name: getattr(states, name).expand(4000, *[-1] * (getattr(states, name).ndim - 1))
-        for name in ("rotation", "velocity", "spin", "present", "mass", "extent", "dt")
-    }
-    read = replace(states, position=states.position + noise, **many)
+    read = readings_of(flight(frames), 4000, 0.03)
     start, deviation = fit_start(read, doubt(read), G.expand(4000))
     for found, column in ((start.position, 0), (start.velocity, 1)):
         spread = found[:, 0, 0, 0].std()
@@ -60,6 +53,56 @@ def test_what_rests_on_the_floor_does_not_fall():
     assert_close(start.velocity[0, 0, 0], torch.tensor([1.0, 0, 0]).double(), atol=1e-3, rtol=0)
     lifted, _ = fit_start(states, doubt(states), G, floor=-1.0)
     assert lifted.velocity[0, 0, 0, 2] < -0.1
+
+
+def readings_of(states, count, px):
+    """The same many times, with errors of reading."""
+    noise = torch.randn(
+        count, *states.position.shape[1:], generator=torch.Generator().manual_seed(0)
+    ).double()
+    many = {
+        name: getattr(states, name).expand(count, *[-1] * (getattr(states, name).ndim - 1))
+        for name in ("rotation", "velocity", "spin", "present", "mass", "extent", "dt")
+    }
+    return replace(states, position=states.position + noise * px / 26, **many)
+
+
+def let_go(frames):
+    """Of a ball at rest in the first of the frames."""
+    fallen = 0.04 * (frames - 1)
+    return flight(frames, (0.1, 0.0, 1.0), (0.0, 0.0, -9.81 * fallen))
+
+
+@pytest.mark.parametrize("frames", [2, 3, 4])
+def test_what_cannot_be_told_from_rest_begins_at_rest(frames):
+    states = let_go(frames)
+    read = readings_of(states, 2000, 0.03)
+    start, deviation = fit_start(read, doubt(read), G.expand(2000))
+    speed = start.velocity[:, 0, 0]
+    exact = (speed - torch.tensor([0.0, 0.0, -9.81 * 0.04 * (frames - 1)])).norm(dim=-1) < 1e-6
+    assert 0.95 < exact.double().mean() < 1  # three deviations of three numbers
+    assert (deviation[exact, 0, 1] == 0).all() and (deviation[~exact, 0, 1] > 0.005).all()
+    off = (start.position[exact, 0, 0, 0] - 0.1).std()
+    assert off == pytest.approx(0.03 / 26 / frames**0.5, rel=0.1)  # the mean of all frames
+    assert_close(deviation[exact, 0, 0].mean(), torch.tensor(0.03 / 26 / frames**0.5).double())
+
+
+def test_what_moves_slowly_or_is_read_roughly_is_not_taken_to_rest():
+    slow = flight(2, velocity=(0.3, 0.0, -9.81 * 0.04))
+    read = readings_of(slow, 500, 0.03)
+    start, deviation = fit_start(read, doubt(read), G.expand(500))
+    assert start.velocity[:, 0, 0, 0].min() > 0.1 and deviation[:, 0, 1].min() > 0.03
+    read = readings_of(flight(2), 500, 1.0)  # of 1.5 m/s, to 1.4 m/s
+    start, _ = fit_start(read, doubt(read, 1.0), G.expand(500))
+    assert ((start.velocity[:, 0, 0, 0] == 0).double().mean()) < 0.02
+
+
+def test_what_lies_still_on_the_floor_keeps_still():
+    radius = float(flight(2).extent[0, 0, 2])
+    states = flight(2, (0.0, 0.0, radius), (0.0, 0.0, 0.0), rest=True)
+    read = readings_of(states, 200, 0.03)
+    start, _ = fit_start(read, doubt(read), G.expand(200))
+    assert (start.velocity[:, 0].norm(dim=-1) == 0).double().mean() > 0.8
 
 
 def test_frames_before_a_touch_are_left_out():

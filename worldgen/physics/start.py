@@ -14,6 +14,8 @@ _MISFIT = 9.0
 """Mean squared deviation, in variances, above which a flight does not hold: something was touched."""
 _TOUCH = 0.03
 """Metres above the floor within which a thing may rest on it."""
+_STILL, _SLOW = 9.0, 0.15
+"""Squared speed in the first frame, in variances, and speed in m/s, below which a thing was at rest there."""
 _SUREST = 1e-5
 """Metres: the least standard deviation, of what is called exact."""
 _UNSURE = 3.0
@@ -30,7 +32,9 @@ def fit_start(
 
     ``p(s) = p + v s - g s^2 / 2`` with ``s <= 0`` seconds before the last frame and weights 1 / variance.
     Where a thing has touched something meanwhile, so that this does not hold, the earliest frames are left
-    out, until two are left. What rests on the floor does not fall.
+    out, until two are left. What rests on the floor does not fall. Whose speed in the first frame cannot be
+    told from 0 is taken to begin at rest there: what is let go is far more common than what happens to be
+    that slow, and an error of its speed would grow with every frame.
 
     Args:
         states: T >= 2 frames, as they were read.
@@ -60,7 +64,7 @@ def fit_start(
         fitted = _line(s, states.position - fall, own)
         best = fitted if best is None else _better(best, fitted)
     assert best is not None
-    position, velocity, spread, _ = best
+    position, velocity, spread, _ = _let_go(best, s, fall, states.position, weight)
     seen = states.present.any(dim=1, keepdim=True)
     last = {name: getattr(states, name)[:, -1:] for name in ("rotation", "spin")}
     start = replace(
@@ -92,6 +96,29 @@ def _better(old: tuple, new: tuple) -> tuple:
     bad: Bool[Tensor, "B N"] = old[-1] > _MISFIT
     return tuple(
         torch.where(bad.reshape(*bad.shape, *[1] * (b.ndim - 2)), b, a) for a, b in zip(old, new, strict=True)
+    )
+
+
+def _let_go(
+    fitted: tuple[Tensor, Tensor, Tensor, Tensor], s: Tensor, fall: Tensor, position: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fit, or that of what was at rest in the first frame where all frames agree to it."""
+    place, velocity, spread, misfit = fitted
+    begun = s[:, :1, None]  # (B, 1, 1)
+    gained = -2 * fall[:, 0] / begun  # since the first frame: fall is -g s^2 / 2
+    at_first = velocity - gained
+    still = at_first.square().sum(dim=-1) < (_STILL * spread[..., 1]).clamp(max=_SLOW**2)
+    still &= (weight > 0).all(dim=1) & (misfit < _MISFIT)
+    dropped = fall + fall[:, :1] + gained[:, None] * s[..., None, None]
+    mass = weight.sum(dim=1)
+    rest = (weight[..., None] * (position - dropped)).sum(dim=1) / mass.clamp(min=1e-12)[..., None]
+    chosen = still[..., None]
+    sure = torch.stack([1 / mass.clamp(min=1e-12), torch.zeros_like(mass)], dim=-1)
+    return (
+        torch.where(chosen, rest + dropped[:, -1], place),
+        torch.where(chosen, gained, velocity),
+        torch.where(chosen, sure, spread),
+        misfit,
     )
 
 
