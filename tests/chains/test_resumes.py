@@ -19,8 +19,8 @@ SMALL = {
     "control": ["--model.width=8"],
 }
 CACHED = ("fit", "imagebind", "readout", "control")
-QUICK = [("dynamics", 2), ("fit", 2)]
-"""Beside these, all are slow."""
+QUICK = [("fit", 2)]
+"""Beside it all are slow; the dynamics' second process is asked below, too."""
 CASES = [
     pytest.param(task, count, marks=[] if (task, count) in QUICK else pytest.mark.slow)
     for task in SMALL

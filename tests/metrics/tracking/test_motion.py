@@ -198,6 +198,7 @@ def test_a_generated_fall_is_no_parabola():
 
 
 @needs_real
+@pytest.mark.slow
 def test_a_generated_fall_that_comes_and_goes_fails():
     report = check_video(REAL / "falling_ball_generated_cogvideo.webm").exhibits[0].report
     assert report["permanence"].score < 0.5 and report["births"].score < 0.5
@@ -205,6 +206,7 @@ def test_a_generated_fall_that_comes_and_goes_fails():
 
 
 @needs_real
+@pytest.mark.slow
 def test_a_generated_fall_with_a_moving_camera_is_refused():
     with pytest.raises(Untrackable, match="the camera moves"):
         track_motion(film("falling_ball_generated_cosmos.webm"))
@@ -217,6 +219,7 @@ def test_generated_stillness_is_refused_by_the_motion_gate():
 
 
 @needs_real
+@pytest.mark.slow
 def test_a_real_ball_that_passes_dark_things_comes_and_goes_nowhere():
     clip = film("projectile_real.webm")  # a post, a shelf and a box have the ball's color
     assert report_of(clip)["permanence"].value == 1 and births_of(clip) == 0
@@ -230,6 +233,7 @@ def test_a_throwers_arm_is_not_judged():
 
 
 @needs_real
+@pytest.mark.slow
 def test_a_ball_that_vanishes_while_the_light_turns_is_judged_as_files_are():
     report = check_video(REAL / "generated_defect_disappearance.webm").exhibits[0].report
     assert report["permanence"].value < 0.3 and report["births"].score < 0.5

@@ -107,10 +107,10 @@ def test_a_killed_cell_goes_on_to_the_same_bytes(copied, ran):
 
 def test_every_engine_computes_the_same_bytes(study, tmp_path):
     experiment, out = study
-    fewer = replace(experiment, arms=experiment.arms[:2])
+    fewer = replace(experiment, arms=experiment.arms[:1])  # both seeds, one each
     run_study(fewer, tmp_path / "out", open_engine("processes", 2), False, False, False)
     rows = (tmp_path / "out" / "cells.csv").read_text().splitlines()
-    assert set(rows) <= set((out / "cells.csv").read_text().splitlines()) and len(rows) > 20
+    assert set(rows) <= set((out / "cells.csv").read_text().splitlines()) and len(rows) > 10
 
 
 def test_a_failed_cell_costs_itself_alone_and_is_run_again_when_asked(copied, ran, monkeypatch, capsys):
