@@ -16,6 +16,8 @@ from worldgen.physics.forecast import Forecast
 from worldgen.physics.readout import NothingSeen
 from worldgen.types import Camera, Clip, Trajectory, select
 
+_OF_CELL = 11
+"""Channels that tell of a cell as a whole."""
 _FAR = 2.0
 """Cells: an offset beyond is told as this much."""
 _SPEED = 0.25
@@ -30,24 +32,31 @@ class ForecastMaps(Forecast):
     may have strayed; the way to its middle, its radius and how it moves, in cells; the deviation of its
     place; and its color in the last known frame. It is 0 where nothing is near. Of all cells: whether
     something is foretold, which needs two known frames, and free balls that the reader sees. However many
-    things there are, the channels are the same.
+    things there are, the channels are the same. With ``detail`` the cover is told of so many points along
+    both sides of each cell, too: a shape, where the rest is numbers that a denoiser has to make one of.
 
     Args:
         forecast: With dynamics.
         camera: B = 1; of clips that have none. None refuses them.
+        detail: Points along a cell's side; 1 tells of the whole cell alone.
+
+    Raises:
+        ValueError: A forecast without dynamics, or a detail below 1.
     """
 
-    channels = 11
-
-    def __init__(self, forecast: BallForecast, camera: Camera | None = None) -> None:
+    def __init__(self, forecast: BallForecast, camera: Camera | None = None, detail: int = 1) -> None:
         super().__init__()
         if forecast.dynamics is None:
             raise ValueError("ForecastMaps draws roll-outs, and its forecast has no dynamics. Name some.")
-        self.forecast, self.camera = forecast, camera
+        if detail < 1:
+            raise ValueError(f"detail of ForecastMaps must be at least 1; got {detail}.")
+        self.forecast, self.camera, self.detail = forecast, camera, detail
+        self.channels = _OF_CELL + (detail**2 if detail > 1 else 0)
         # What names it, see `worldgen.encoders.base.fingerprint`, beside its weights.
         self.made_of = (
             forecast.foretold_by, forecast.read_by, forecast.told_by, forecast.objects, forecast.readings,
             forecast.noise, None if camera is None else tuple(camera.position.flatten().tolist()),
+            *((detail,) if detail > 1 else ()),
         )  # fmt: skip
 
     @torch.no_grad()
@@ -101,13 +110,12 @@ class ForecastMaps(Forecast):
             nothing[index] = self._draw(one, known, frames, reading, cells)[0]
         return nothing
 
-    @staticmethod
     def _lay(
-        clip: Clip, states: Trajectory, deviation: Float[Tensor, "B T N"], known: int, cells: tuple[int, int]
+        self, clip: Clip, states: Trajectory, deviation: Float[Tensor, "B T N"], known: int, cells: tuple[int, int]
     ) -> Float[Tensor, "B T P h w"]:
         assert clip.camera is not None
         last = clip.frames[:, known - 1]
-        return draw_maps(states, deviation, clip.camera, last, known - 1, cells)
+        return draw_maps(states, deviation, clip.camera, last, known - 1, cells, self.detail)
 
 
 def camera_of_each(camera: Camera, clip: Clip) -> Camera:
@@ -126,7 +134,8 @@ def draw_maps(
     picture: Float[Tensor, "B 3 H W"],
     seen: int,
     cells: tuple[int, int],
-) -> Float[Tensor, "B T 11 h w"]:
+    detail: int = 1,
+) -> Float[Tensor, "B T P h w"]:
     """The channels of `ForecastMaps` for states over T frames.
 
     Args:
@@ -136,6 +145,7 @@ def draw_maps(
         picture: Of the frame ``seen``: things have its colors.
         seen: Which frame that is.
         cells: (h, w).
+        detail: Points along a cell's side, of which the cover is told.
     """
     height, width = picture.shape[-2:]
     side = picture.new_tensor([width / cells[1], height / cells[0]])
@@ -165,7 +175,12 @@ def draw_maps(
     maps = torch.cat(
         [cover, *(torch.where(distance.isfinite(), near * one, 0.0) for one in told), whether], -1
     )
-    return maps.transpose(2, 3).unflatten(-1, cells).float()
+    maps = maps.transpose(2, 3).unflatten(-1, cells).float()
+    if detail == 1:
+        return maps
+    points = (cells[0] * detail, cells[1] * detail)
+    cover = draw_maps(states, deviation, camera, picture, seen, points)[:, :, :1].flatten(0, 1)
+    return torch.cat([maps, F.pixel_unshuffle(cover, detail).unflatten(0, maps.shape[:2])], dim=2)
 
 
 def _in_pixels(
