@@ -55,6 +55,19 @@ def test_motion_is_that_of_the_thing_in_cells_of_a_frame(clip):
     assert not maps[0, 4:6].any()
 
 
+def test_with_detail_the_cover_is_told_of_points_within_each_cell(clip):
+    forecast = BallForecast(scene_materials, GraphDynamics(), reader=TrueStates())
+    plain, fine = ForecastMaps(forecast), ForecastMaps(forecast, detail=4)
+    whole, told = (maps.draw(clip, [2], 16, None, (16, 16))[:, 0, 0] for maps in (plain, fine))
+    assert told.shape[2] == fine.channels == 27
+    assert torch.equal(told[:, :, :11], whole)
+    shape = torch.nn.functional.pixel_shuffle(told[:, :, 11:].flatten(0, 1), 4).view(2, 16, 64, 64)
+    assert torch.equal(shape, plain.draw(clip, [2], 16, None, (64, 64))[:, 0, 0, :, 0])
+    shown = (clip.masks.amax(dim=2) if clip.masks.ndim == 5 else clip.masks > 0).float()
+    edge = ((whole[:, :, 0].repeat_interleave(4, -1).repeat_interleave(4, -2)) - shown).abs().mean()
+    assert (shape - shown)[:, :4].abs().mean() < 0.5 * edge  # before they meet
+
+
 def test_doubt_softens_the_cover_and_is_told(clip):
     sure, unsure = maps_of(clip, 0.001)[1, 5], maps_of(clip, 0.3)[1, 5]
     cell = divmod(int(sure[0].argmax()), 16)
@@ -96,6 +109,8 @@ def test_a_roll_out_is_drawn_where_the_things_will_be_and_nothing_later_is_read(
 def test_what_it_cannot_draw_is_refused(clip):
     with pytest.raises(ValueError, match="its forecast has no dynamics. Name some"):
         ForecastMaps(BallForecast(scene_materials))
+    with pytest.raises(ValueError, match="detail of ForecastMaps must be at least 1; got 0"):
+        ForecastMaps(BallForecast(scene_materials, GraphDynamics()), detail=0)
     forecast = ForecastMaps(BallForecast(scene_materials, GraphDynamics()))
     with pytest.raises(ValueError, match="needs a camera that stands still; the clip has none"):
         forecast.draw(replace(clip, camera=None), [2], 16)
@@ -117,13 +132,13 @@ def test_a_camera_that_is_assumed_draws_as_the_clips_own_and_never_in_place_of_i
 
 
 def test_what_maps_are_made_of_is_in_their_fingerprint():
-    def mark(materials=scene_materials, camera=None, **changes):
-        return fingerprint(ForecastMaps(BallForecast(materials, dynamics, **changes), camera=camera))
+    def mark(materials=scene_materials, camera=None, detail=1, **changes):
+        return fingerprint(ForecastMaps(BallForecast(materials, dynamics, **changes), camera, detail))
 
     dynamics = GraphDynamics()
     marks = [
         mark(), mark(prompt_materials), mark(camera=usual_camera()), mark(readings=2), mark(noise=0.1),
-        mark(objects=3), mark(reader=TrueStates(0.1)),
+        mark(objects=3), mark(reader=TrueStates(0.1)), mark(detail=2), mark(detail=4),
     ]  # fmt: skip
     assert len(set(marks)) == len(marks) and mark() == marks[0]
 

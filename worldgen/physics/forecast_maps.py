@@ -16,8 +16,6 @@ from worldgen.physics.forecast import Forecast
 from worldgen.physics.readout import NothingSeen
 from worldgen.types import Camera, Clip, Trajectory, select
 
-_OF_CELL = 11
-"""Channels that tell of a cell as a whole."""
 _FAR = 2.0
 """Cells: an offset beyond is told as this much."""
 _SPEED = 0.25
@@ -44,19 +42,21 @@ class ForecastMaps(Forecast):
         ValueError: A forecast without dynamics, or a detail below 1.
     """
 
+    channels = 11
+
     def __init__(self, forecast: BallForecast, camera: Camera | None = None, detail: int = 1) -> None:
         super().__init__()
         if forecast.dynamics is None:
             raise ValueError("ForecastMaps draws roll-outs, and its forecast has no dynamics. Name some.")
         if detail < 1:
             raise ValueError(f"detail of ForecastMaps must be at least 1; got {detail}.")
-        self.forecast, self.camera, self.detail = forecast, camera, detail
-        self.channels = _OF_CELL + (detail**2 if detail > 1 else 0)
+        self.forecast, self.camera, self._detail = forecast, camera, detail
+        if detail > 1:
+            self.channels += detail**2
         # What names it, see `worldgen.encoders.base.fingerprint`, beside its weights.
         self.made_of = (
             forecast.foretold_by, forecast.read_by, forecast.told_by, forecast.objects, forecast.readings,
             forecast.noise, None if camera is None else tuple(camera.position.flatten().tolist()),
-            *((detail,) if detail > 1 else ()),
         )  # fmt: skip
 
     @torch.no_grad()
@@ -111,11 +111,16 @@ class ForecastMaps(Forecast):
         return nothing
 
     def _lay(
-        self, clip: Clip, states: Trajectory, deviation: Float[Tensor, "B T N"], known: int, cells: tuple[int, int]
+        self,
+        clip: Clip,
+        states: Trajectory,
+        deviation: Float[Tensor, "B T N"],
+        known: int,
+        cells: tuple[int, int],
     ) -> Float[Tensor, "B T P h w"]:
         assert clip.camera is not None
         last = clip.frames[:, known - 1]
-        return draw_maps(states, deviation, clip.camera, last, known - 1, cells, self.detail)
+        return draw_maps(states, deviation, clip.camera, last, known - 1, cells, self._detail)
 
 
 def camera_of_each(camera: Camera, clip: Clip) -> Camera:
