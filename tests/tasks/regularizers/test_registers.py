@@ -9,7 +9,7 @@ from tests.told import some_clips, some_draws
 from worldgen.data.cache.cache import EXACT
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.data.shards.simulate import simulate_shards
-from worldgen.diffusion.codec import IdentityCodec
+from worldgen.diffusion.codec import IdentityCodec, KLCodec
 from worldgen.diffusion.denoisers.registers import RegisterDiT, RegisterStates
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.dynamics import GraphDynamics
@@ -23,10 +23,10 @@ from worldgen.tasks.regularizers.registers import (
 )
 
 
-def with_registers(**changes):
+def with_registers(frames=1, **changes):
     model = build(
         forecast=BallForecast(scene_materials, None),
-        denoiser=lambda *sizes: RegisterDiT(*sizes, dim=24, depth=2, heads=2, patch=(1, 1, 1)),
+        denoiser=lambda *sizes: RegisterDiT(*sizes, dim=24, depth=2, heads=2, patch=(1, 1, 1), frames=frames),
         **changes,
     )
     torch.nn.init.normal_(model.denoiser.to_patch.weight, std=0.05)
@@ -122,13 +122,15 @@ def test_anchored_registers_are_held_against_the_roll_out(folder, tmp_path):
     assert_close(regularizer(model, step, torch.Generator()), torch.tensor(0.0), atol=1e-6, rtol=0)
 
 
-def test_anchored_registers_take_latents_that_are_no_states(folder, tmp_path):
-    model = with_registers(codec=IdentityCodec())
+@pytest.mark.parametrize("frames", [1, 3], ids="{} frames a step".format)
+def test_anchored_registers_take_latents_that_are_no_states(frames, folder, tmp_path):
+    codec = IdentityCodec() if frames == 1 else KLCodec(channels=4, widths=(8, 8, 8), temporal_stride=frames)
+    model = with_registers(frames, codec=codec)
     regularizer = RegisterAnchoredRegularizer(GraphDynamics(width=8), [folder], batch=2)
     regularizer.prepare(model, ClipDataModule(train=folder), tmp_path, EXACT)
     starts, told = regularizer.draw(model, torch.Generator().manual_seed(0))
-    assert torch.equal(starts.z[:, 2:], starts.z[:, 1:2].expand_as(starts.z[:, 2:]))  # no future in it
-    assert (told[:, -1] - told[:, 1]).abs().max() > 0.2
+    assert torch.equal(starts.z[:, 3:], starts.z[:, 2:3].expand_as(starts.z[:, 3:]))  # no future in it
+    assert told.shape[1] == 16 and (told[:, -1] - told[:, 1]).abs().max() > 0.2
     term = regularizer(
         model, TrainingStep(starts, starts.z, some_draws(starts)), torch.Generator().manual_seed(0)
     )

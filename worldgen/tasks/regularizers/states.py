@@ -42,7 +42,8 @@ def told_bodies(model: WorldModel, latents: Latents) -> tuple[Trajectory, Scener
     """What the forecast tells of the clips' bodies."""
     forecast = states_forecast(model)
     assert latents.forecast is not None
-    return forecast.bodies_of(latents.forecast[:, 0, 0, :, :, 0, 0])
+    told = latents.forecast[:, 0, 0, :, : forecast.channels, 0, 0]  # a step has all its frames: the first
+    return forecast.bodies_of(told)
 
 
 def generated_frames(model: WorldModel, which: Tensor, frames: int) -> Bool[Tensor, "B T"]:
