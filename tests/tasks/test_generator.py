@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from worldgen.data.shards.simulate import simulate_shards
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.generator import WorldGenerator
+from worldgen.tasks.regularizers.base import Regularizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +45,31 @@ def test_a_step_reads_known_frames_through_noise_of_a_level_for_each_clip(monkey
     task.training_step(task.model.encode(stack_clips(clips)).columns(), 0)
     (level,) = seen
     assert 0 < float(level.min()) < float(level.max()) <= 0.5
+
+
+def test_a_regularizer_is_told_how_much_of_training_is_done(monkeypatch):
+    seen = []
+
+    class Look(Regularizer):
+        def __call__(self, model, step, generator):
+            seen.append(step.progress)
+            return step.estimate.mean()
+
+    task = build(WorldGenerator, regularizers=[Look()])
+    clips = [simulate_clip("drop", seed, size=16, frames=8) for seed in (1, 2)]
+    monkeypatch.setattr(task, "log", lambda *_, **__: None)
+    columns = task.model.encode(stack_clips(clips)).columns()
+    for done in (0, 50, 150):
+        trainer = SimpleNamespace(
+            global_step=done,
+            estimated_stepping_batches=200,
+            accumulate_grad_batches=1,
+            world_size=1,
+            global_rank=0,
+        )
+        task.trainer = trainer
+        task.training_step(columns, 0)
+    assert seen == [0, 0.25, 0.75]
 
 
 # ------------------------------------------------------------------- whole runs, in processes of their own

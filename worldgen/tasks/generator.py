@@ -175,7 +175,9 @@ class WorldGenerator(AveragedTask):
         latents, targets = self.latents_of(batch)
         draws = draw_step(self.model, latents, generator)
         latents = latents.draw_reading(generator, self.model.context_noise)
-        loss, terms = regularized_loss(self.model, latents, draws, self.regularizers, generator, targets)
+        done = self.global_step / self.trainer.estimated_stepping_batches if self.regularizers else 0.0
+        asked = self.regularizers
+        loss, terms = regularized_loss(self.model, latents, draws, asked, generator, targets, done)
         if terms:
             learned = (*self.model.parameters(), *self.added.parameters())
             learning = [one for one in learned if one.requires_grad]

@@ -31,13 +31,13 @@ def test_each_term_is_given_as_it_is():
     assert torch.equal(one, two) and one > 0
 
 
-def test_an_estimate_is_a_latent_whatever_the_process_predicts():
+def test_an_estimate_is_a_latent_and_its_noise_that_which_was_added_whatever_the_process_predicts():
     model, seen = told_model(), []
     latents = model.encode(some_clips())
 
     class Look(Size):
         def __call__(self, model, step, generator):
-            seen.append(step.estimate)
+            seen.append(step)
             return step.estimate.sum() * 0
 
     draws = some_draws(latents)
@@ -46,8 +46,10 @@ def test_an_estimate_is_a_latent_whatever_the_process_predicts():
         which, sigma, eps, _ = draws
         right = process.target(model.change(latents, which), eps, sigma)
         model.denoiser.forward = lambda *_, right=right: right
-        regularized_loss(model, latents, draws, [Look()], torch.Generator())
-        assert_close(seen[-1], latents.z, atol=1e-4, rtol=0)
+        regularized_loss(model, latents, draws, [Look()], torch.Generator(), progress=0.25)
+        assert_close(seen[-1].estimate, latents.z, atol=1e-4, rtol=0)
+        assert_close(seen[-1].noise, eps, atol=1e-4, rtol=0)
+        assert seen[-1].progress == 0.25
 
 
 class Rows(Dataset):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.testing import assert_close
 
 from tests.models import build
 from tests.physics.balls import shaken
@@ -14,6 +15,7 @@ from worldgen.tasks.regularizers.labelled import (
     SecondDifferenceRegularizer,
     WindowRegularizer,
 )
+from worldgen.tasks.regularizers.unrolling import unroll_estimate
 
 ALL = (
     LawRegularizer(),
@@ -48,6 +50,28 @@ def test_the_gradient_reaches_the_denoiser_and_nothing_that_is_frozen(regularize
     assert model.denoiser.to_patch.weight.grad.any()
     frozen = [*model.codec.parameters(), *model.forecast.parameters()]
     frozen += list(regularizer.dynamics.parameters()) if isinstance(regularizer, WindowRegularizer) else []
+    assert not any(weight.grad is not None for weight in frozen)
+
+
+def test_an_unrolled_estimate_takes_more_steps_as_training_goes_on():
+    """The same bits as unrolled by hand, at each part; the gradient reaches the denoiser and nothing else."""
+    model, dynamics = told_model(), shaken(GraphDynamics(width=8)).float()
+    plain, unrolled = WindowRegularizer(dynamics), WindowRegularizer(dynamics, unrolled=2)
+    latents = model.encode(some_clips())
+    which, sigma, eps, keep = draws = some_draws(latents)
+    ask = (model, latents, draws, [plain, unrolled], torch.Generator())
+    assert torch.equal(*regularized_loss(*ask, progress=0.4)[1])
+    once, twice = regularized_loss(*ask, progress=0.5)[1]
+    noisy = model.process.corrupt(model.change(latents, which), eps, sigma)
+    first = model.process.recover(model.denoise(noisy, latents, which, sigma, keep), noisy, sigma)
+    clean = unroll_estimate(model, latents, draws, *first, 2)
+    estimate = clean * model.latent_std + latents.still_of(which)
+    by_hand = plain(model, TrainingStep(latents, estimate, draws), torch.Generator())
+    assert_close(twice, by_hand)
+    assert (twice - once).abs() > 1e-3 * once
+    twice.backward()
+    assert model.denoiser.to_patch.weight.grad.any()
+    frozen = [*model.codec.parameters(), *model.forecast.parameters(), *dynamics.parameters()]
     assert not any(weight.grad is not None for weight in frozen)
 
 

@@ -88,18 +88,49 @@ def test_the_gradient_reaches_the_denoiser_and_a_step_draws_the_same_twice(kind,
     assert not any(weight.grad is not None for weight in regularizer.dynamics.parameters())
 
 
-def test_who_foretells_the_roll_out_is_not_drawn_away_from_it(starts, tmp_path):
+@pytest.mark.parametrize("unrolled", [1, 4])
+def test_who_foretells_the_roll_out_is_not_drawn_away_from_it(unrolled, starts, tmp_path):
     """A denoiser that puts out the roll-out has no loss; one that stands still has."""
-    model, regularizer = ready(AnchoredRegularizer, starts, tmp_path)
+    model, regularizer = ready(AnchoredRegularizer, starts, tmp_path, unrolled=unrolled)
     drawn, told = regularizer.draw(model, torch.Generator().manual_seed(0))
     regularizer.draw = lambda model, generator: (drawn, told)
     which = torch.ones(4, dtype=torch.long)
     right = model.change(drawn, which)
-    ask = (model, TrainingStep(drawn, drawn.z, some_draws(drawn)), torch.Generator().manual_seed(0))
+    step = TrainingStep(drawn, drawn.z, some_draws(drawn), progress=1.0)
+    ask = (model, step, torch.Generator().manual_seed(0))
     model.denoiser.forward = lambda x, sigma, *_: right
     assert_close(regularizer(*ask), torch.tensor(0.0), atol=1e-6, rtol=0)
     model.denoiser.forward = lambda x, sigma, *_: torch.zeros_like(right)
     assert regularizer(*ask) > 1
+
+
+def test_an_unrolled_estimate_takes_more_steps_as_training_goes_on(starts, tmp_path):
+    """As one step at first, to the bit; then the denoiser is asked again, at lower noise, with gradient."""
+    model, regularizer = ready(AnchoredRegularizer, starts, tmp_path, unrolled=3)
+    _, plain = ready(AnchoredRegularizer, starts, tmp_path)
+    latents = model.encode(some_clips())
+    seen, forward = [], model.denoiser.forward
+
+    def watched(x, sigma, *rest):
+        seen.append(sigma)
+        return forward(x, sigma, *rest)
+
+    model.denoiser.forward = watched
+
+    def term(kind, progress):
+        seen.clear()
+        step = TrainingStep(latents, latents.z, some_draws(latents), progress=progress)
+        return kind(model, step, torch.Generator().manual_seed(0))
+
+    once = term(plain, 1.0)
+    assert len(seen) == 2 and torch.equal(once, term(regularizer, 0.0))
+    last = term(regularizer, 1.0)
+    assert (last - once).abs() > 1e-4 * once
+    first = seen[1]
+    assert_close(torch.stack(seen[1:]), torch.stack([first, first * 2 / 3, first / 3]))
+    last.backward()
+    assert model.denoiser.to_patch.weight.grad.any()
+    assert not any(weight.grad is not None for weight in regularizer.dynamics.parameters())
 
 
 def test_no_start_and_no_context_of_two_frames_are_refused(starts, tmp_path):

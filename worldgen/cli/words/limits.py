@@ -159,6 +159,7 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "tile": (1, 10**5),
     "tolerance": (0, 1),
     "tubelet": (1, 10**4),
+    "unrolled": (1, 1000),
     "vocabulary": (1, 10**8),
     "warmup": (0, 10**9),
     "weight_decay": (0, 1000.0),

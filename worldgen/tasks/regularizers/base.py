@@ -35,6 +35,10 @@ class TrainingStep(NamedTuple):
     """The denoiser's, after each of its blocks."""
     targets: Columns = ()
     """What the regularizer that is asked has computed of these clips in `Regularizer.prepare`."""
+    noise: Float[Tensor, "B L C h w"] | None = None
+    """The noise that the denoiser's output speaks of, beside the estimate."""
+    progress: float = 0.0
+    """Share of training that is done."""
 
 
 class Regularizer(ABC):
@@ -106,6 +110,7 @@ def regularized_loss(
     regularizers: Sequence[Regularizer],
     generator: torch.Generator,
     targets: Sequence[Columns] | None = None,
+    progress: float = 0.0,
 ) -> tuple[Float[Tensor, ""], list[Float[Tensor, ""]]]:
     """The denoiser's own loss, and each of the regularizers, without its coefficient."""
     which, sigma, eps, keep = draws
@@ -114,9 +119,9 @@ def regularized_loss(
     with block_tokens(model.denoiser) as tokens:
         output = model.denoise(noisy, latents, which, sigma, keep)
     losses = model.process.loss(output, x, eps, sigma).flatten(1).mean(dim=1)
-    clean, _ = model.process.recover(output, noisy, sigma)
+    clean, noise = model.process.recover(output, noisy, sigma)
     estimate = clean * model.latent_std + latents.still_of(which)
-    step = TrainingStep(latents, estimate, draws, losses, tokens)
+    step = TrainingStep(latents, estimate, draws, losses, tokens, noise=noise, progress=progress)
     found = [() for _ in regularizers] if targets is None else targets
     pairs = zip(regularizers, found, strict=True)
     return losses.mean(), [one(model, step._replace(targets=of_it), generator) for one, of_it in pairs]

@@ -36,6 +36,7 @@ from worldgen.tasks.regularizers.states import (
     states_forecast,
     told_bodies,
 )
+from worldgen.tasks.regularizers.unrolling import count_steps, require_unrolled, unroll_estimate
 from worldgen.types import Trajectory
 
 _FLOOR = 0.95
@@ -44,9 +45,18 @@ _FLOOR_CLIPS = 64
 
 
 class LabelledRegularizer(Regularizer, ABC):
-    """A residual on clips whose future is known: (1 - sigma)^2 of each, and nothing where that is small."""
+    """A residual on clips whose future is known: (1 - sigma)^2 of each, and nothing where that is small.
+
+    Args:
+        coefficient: What it is multiplied with.
+        unrolled: Sampler steps of which the estimate is made, at the end of training: see `count_steps`.
+    """
 
     least = 0.02
+
+    def __init__(self, coefficient: float = 0.03, unrolled: int = 1) -> None:
+        super().__init__(coefficient)
+        self.unrolled = require_unrolled(unrolled)
 
     def prepare(self, model: WorldModel, data: ClipDataModule, cache: Path, storage: Storage) -> None:
         """Raises ValueError where the model has no object states, or is not told which bodies there are."""
@@ -56,7 +66,7 @@ class LabelledRegularizer(Regularizer, ABC):
     def __call__(
         self, model: WorldModel, step: TrainingStep, generator: torch.Generator
     ) -> Float[Tensor, ""]:
-        latents, estimate, (which, sigma, *_) = step.latents, step.estimate, step.draws
+        latents, estimate, (which, sigma, *_) = step.latents, self.estimate(model, step), step.draws
         weight = (1 - sigma).square()
         weight = weight * (weight > self.least)
         bodies, scenery = told_bodies(model, latents)
@@ -68,6 +78,17 @@ class LabelledRegularizer(Regularizer, ABC):
         )
         share = (huber(residual, UNIT) * made).sum(dim=(1, 2)) / made.sum(dim=(1, 2)).clamp(min=1)
         return (weight * share).mean()
+
+    def estimate(self, model: WorldModel, step: TrainingStep) -> Float[Tensor, "B L C h w"]:
+        """The clean estimate as a latent: that of the step, or unrolled from there on."""
+        steps = count_steps(self.unrolled, step.progress)
+        if steps == 1:
+            return step.estimate
+        assert step.noise is not None
+        which = step.draws[0]
+        clean = model.change(step.latents._replace(z=step.estimate), which)
+        clean = unroll_estimate(model, step.latents, step.draws, clean, step.noise, steps)
+        return clean * model.latent_std + step.latents.still_of(which)
 
     @abstractmethod
     def residual(
@@ -101,10 +122,13 @@ class WindowRegularizer(LabelledRegularizer):
         dynamics: Frozen, such as `load_dynamics` gives.
         steps: Frames from the two on.
         coefficient: What it is multiplied with.
+        unrolled: As of `LabelledRegularizer`.
     """
 
-    def __init__(self, dynamics: Dynamics, steps: int = 1, coefficient: float = 0.03) -> None:
-        super().__init__(coefficient)
+    def __init__(
+        self, dynamics: Dynamics, steps: int = 1, coefficient: float = 0.03, unrolled: int = 1
+    ) -> None:
+        super().__init__(coefficient, unrolled)
         self.dynamics, self.steps, self.floor = frozen_dynamics(dynamics), steps, 0.0
 
     def prepare(self, model: WorldModel, data: ClipDataModule, cache: Path, storage: Storage) -> None:

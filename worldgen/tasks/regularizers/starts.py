@@ -35,6 +35,7 @@ from worldgen.tasks.regularizers.states import (
     states_forecast,
     told_bodies,
 )
+from worldgen.tasks.regularizers.unrolling import count_steps, require_unrolled, unroll_estimate
 from worldgen.types import Clip
 
 KNOWN = 2
@@ -108,7 +109,27 @@ class AnchoredRegularizer(StartRegularizer):
 
     Noise is added to the model's own estimate, made in one step from noise and without gradient: nothing of
     the roll-out goes in.
+
+    Args:
+        dynamics: As of `StartRegularizer`.
+        starts: Likewise.
+        batch: Likewise.
+        coefficient: Likewise.
+        clips: Likewise.
+        unrolled: Sampler steps of which the estimate is made, at the end of training: see `count_steps`.
     """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        starts: list[Path],
+        batch: int = 16,
+        coefficient: float = 0.03,
+        clips: int | None = None,
+        unrolled: int = 1,
+    ) -> None:
+        super().__init__(dynamics, starts, batch, coefficient, clips)
+        self.unrolled = require_unrolled(unrolled)
 
     def __call__(
         self, model: WorldModel, step: TrainingStep, generator: torch.Generator
@@ -126,7 +147,9 @@ class AnchoredRegularizer(StartRegularizer):
         noisy = model.process.corrupt(own, eps, sigma)
         with block_tokens(model.denoiser) as tokens:
             output = model.denoise(noisy, starts, which, sigma, keep)
-        made, _ = model.process.recover(output, noisy, sigma)
+            made, noise = model.process.recover(output, noisy, sigma)
+            draws, steps = (which, sigma, eps, keep), count_steps(self.unrolled, step.progress)
+            made = unroll_estimate(model, starts, draws, made, noise, steps)
         bodies, _ = told_bodies(model, starts)
         strayed = self.places(model, made * model.latent_std + starts.still_of(which), tokens) - foretold
         distance = (strayed.square().sum(dim=-1) + 1e-12).sqrt()
