@@ -207,7 +207,7 @@ class BallForecast(Forecast):
         if isinstance(self.dynamics, Learned):
             self.dynamics.require(float(read.dt[0]), (float(gravity.min()), float(gravity.max())))
         start, sure = fit_start(read, deviation, gravity)
-        rolled, doubt = start, sure[:, None, :, 0]
+        rolled, doubt = start, sure[:, None, :, 0, 0].sqrt()
         if frames > known:
             scenery = floor_and_balls(start, gravity, restitution, dead)
             rolled, doubt = self.dynamics.rollout_with_doubt(start, scenery, frames - known, sure)

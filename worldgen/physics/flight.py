@@ -47,22 +47,22 @@ class Dynamics(nn.Module, ABC):
         Raises:
             ValueError: As `graph_of`; or fewer than one step.
         """
-        exact = torch.zeros_like(start.position[:, -1, :, :2])
+        exact = torch.zeros_like(start.position[:, -1, :, :2])[..., None].expand(-1, -1, -1, 2)
         return self.rollout_with_doubt(start, scenery, steps, exact)[0]
 
     def rollout_with_doubt(
-        self, start: Trajectory, scenery: Scenery, steps: int, deviation: Float[Tensor, "B N 2"]
+        self, start: Trajectory, scenery: Scenery, steps: int, covariance: Float[Tensor, "B N 2 2"]
     ) -> tuple[Trajectory, Float[Tensor, "B T N"]]:
         """`rollout`, and how far each place can be trusted.
 
-        Errors of place and velocity are taken for independent, and each step's own for independent of those
-        before: what a contact makes of an error is not in it.
+        An error of velocity moves a place on with every step, and each step's own is taken for independent of
+        those before; what a contact makes of an error is not in it.
 
         Args:
             start: As of `rollout`.
             scenery: As of `rollout`.
             steps: As of `rollout`.
-            deviation: Standard deviations of the start's places (m) and velocities (m/s), as of `fit_start`.
+            covariance: Of the start's places (m) and velocities (m/s) along each axis, as of `fit_start`.
 
         Returns:
             The roll-out, and the standard deviation in m of each place in it.
@@ -70,14 +70,15 @@ class Dynamics(nn.Module, ABC):
         if steps < 1:
             raise ValueError(f"A roll-out must have at least one step; got {steps}.")
         now, dt = _last_frame(start), start.dt[:, None]
-        place, speed = deviation.square().unbind(dim=-1)
+        place, both, speed = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
         frames, places = [now], [place]
         for _ in range(steps):
             graph = graph_of(now, scenery)
             step, body = self(graph), graph.kind == 2
             row = graph.row[body]
             own = step.log_variance[body].exp()
-            place = (place + dt**2 * speed).flatten().index_add(0, row, own[:, 0]).view_as(place)
+            place, both = place + 2 * dt * both + dt**2 * speed, both + dt * speed
+            place = place.flatten().index_add(0, row, own[:, 0]).view_as(place)
             speed = speed.flatten().index_add(0, row, own[:, 1]).view_as(speed)
             now = replace(
                 now,

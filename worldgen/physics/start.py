@@ -16,6 +16,8 @@ _TOUCH = 0.03
 """Metres above the floor within which a thing may rest on it."""
 _STILL, _SLOW = 9.0, 0.15
 """Squared speed in the first frame, in variances, and speed in m/s, below which a thing was at rest there."""
+_WRONGLY = 0.01
+"""Share of the variance of a velocity that is left where it is taken to have begun at 0."""
 _SUREST = 1e-5
 """Metres: the least standard deviation, of what is called exact."""
 _UNSURE = 3.0
@@ -27,7 +29,7 @@ def fit_start(
     deviation: Float[Tensor, "B T N"],
     gravity: Float[Tensor, " B"],
     floor: float = 0.0,
-) -> tuple[Trajectory, Float[Tensor, "B N 2"]]:
+) -> tuple[Trajectory, Float[Tensor, "B N 2 2"]]:
     """Position and velocity in the last frame, by weighted least squares of flight over the frames.
 
     ``p(s) = p + v s - g s^2 / 2`` with ``s <= 0`` seconds before the last frame and weights 1 / variance.
@@ -43,7 +45,8 @@ def fit_start(
         floor: Height of the floor in metres.
 
     Returns:
-        One frame, B and N as they came; and standard deviations of its position (m) and velocity (m/s).
+        One frame, B and N as they came; and the covariance of its position (m) and velocity (m/s), the same
+        along each axis.
 
     Raises:
         ValueError: Fewer than two frames: one shows no velocity.
@@ -70,11 +73,11 @@ def fit_start(
     start = replace(
         states, position=position[:, None], velocity=velocity[:, None], present=seen, contacts=None, **last
     )
-    return start, spread.sqrt()
+    return start, spread
 
 
 def _line(s: Tensor, position: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Place and slope of a weighted line at ``s = 0``, their variances (B N 2), and the mean misfit (B N)."""
+    """Place and slope of a weighted line at ``s = 0``, their covariance (B N 2 2), the mean misfit (B N)."""
     s = s[..., None].expand_as(weight)
     zeroth, first, second = (torch.sum(weight * s**power, dim=1) for power in range(3))
     # What is seen once has a place and no slope; the prior of a slope is much weaker than any pair of frames.
@@ -88,7 +91,7 @@ def _line(s: Tensor, position: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, 
     plane = off[..., ::2].square().sum(dim=-1)  # y is not read
     count = (weight > 0).sum(dim=1)
     misfit = (weight * plane).sum(dim=1) / (2 * (count - 2)).clamp(min=1)
-    return place, slope, torch.stack([second / det, zeroth / det], dim=-1), misfit
+    return place, slope, _symmetric(second / det, -first / det, zeroth / det), misfit
 
 
 def _better(old: tuple, new: tuple) -> tuple:
@@ -107,19 +110,25 @@ def _let_go(
     begun = s[:, :1, None]  # (B, 1, 1)
     gained = -2 * fall[:, 0] / begun  # since the first frame: fall is -g s^2 / 2
     at_first = velocity - gained
-    still = at_first.square().sum(dim=-1) < (_STILL * spread[..., 1]).clamp(max=_SLOW**2)
+    still = at_first.square().sum(dim=-1) < (_STILL * spread[..., 1, 1]).clamp(max=_SLOW**2)
     still &= (weight > 0).all(dim=1) & (misfit < _MISFIT)
     dropped = fall + fall[:, :1] + gained[:, None] * s[..., None, None]
-    mass = weight.sum(dim=1)
-    rest = (weight[..., None] * (position - dropped)).sum(dim=1) / mass.clamp(min=1e-12)[..., None]
+    share = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    rest = (share[..., None] * (position - dropped)).sum(dim=1)
     chosen = still[..., None]
-    sure = torch.stack([1 / mass.clamp(min=1e-12), torch.zeros_like(mass)], dim=-1)
+    sure = 1 / weight.sum(dim=1).clamp(min=1e-12)
+    sure = _symmetric(sure, torch.zeros_like(sure), _WRONGLY * spread[..., 1, 1])
     return (
         torch.where(chosen, rest + dropped[:, -1], place),
         torch.where(chosen, gained, velocity),
-        torch.where(chosen, sure, spread),
+        torch.where(chosen[..., None], sure, spread),
         misfit,
     )
+
+
+def _symmetric(a: Tensor, b: Tensor, c: Tensor) -> Float[Tensor, "*shape 2 2"]:
+    """Rows (a b) and (b c)."""
+    return torch.stack([a, b, b, c], dim=-1).unflatten(-1, (2, 2))
 
 
 def _rests(states: Trajectory, deviation: Tensor, floor: float) -> Bool[Tensor, "B N"]:
