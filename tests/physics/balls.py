@@ -1,5 +1,7 @@
 """Balls at a moment, and networks that have learned something, for tests."""
 
+from dataclasses import replace
+
 import torch
 
 from worldgen.physics.graph import floor_and_balls
@@ -46,3 +48,33 @@ def shaken(network, seed=0):
 def one_step(network, states, scenery):
     with torch.no_grad():
         return network.rollout(states, scenery, 1)
+
+
+def flight(frames, position=(0.1, 0.0, 1.0), velocity=(1.5, 0.0, -0.4), rest=False):
+    """Of one ball, exact, at 25 frames a second; its last frame is where ``position`` is."""
+    s = (torch.arange(frames, dtype=torch.float64) - (frames - 1))[:, None] * 0.04
+    path = torch.tensor([position]).double() + s * torch.tensor([velocity]).double()
+    if not rest:
+        path[:, 2] -= 4.905 * s[:, 0] ** 2
+    one = balls([position], [velocity])
+    wide = {
+        name: getattr(one, name).expand(-1, frames, *[-1] * (getattr(one, name).ndim - 2)).clone()
+        for name in ("rotation", "spin", "velocity", "present")
+    }
+    return replace(one, position=path[None, :, None], **wide)
+
+
+def readings_of(states, count, px):
+    """The same many times, with errors of reading."""
+    noise = torch.randn(
+        count, *states.position.shape[1:], generator=torch.Generator().manual_seed(0)
+    ).double()
+    many = {
+        name: getattr(states, name).expand(count, *[-1] * (getattr(states, name).ndim - 1))
+        for name in ("rotation", "velocity", "spin", "present", "mass", "extent", "dt")
+    }
+    return replace(states, position=states.position + noise * px / 26, **many)
+
+
+def doubt(states, px=0.03):
+    return torch.full(states.position.shape[:3], px / 26, dtype=torch.float64)

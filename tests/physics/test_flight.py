@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from tests.physics.balls import balls, one_step, world
+from tests.physics.balls import balls, doubt, flight, one_step, readings_of, world
+from worldgen.physics.dynamics import GraphDynamics
 from worldgen.physics.flight import Ballistic, ConstantVelocity
+from worldgen.physics.start import fit_start
 from worldgen.simulation.ball_states import play_balls, stack_balls
 from worldgen.tasks.parts.dynamics import frames_of, rollout_error, scenery_of
 
@@ -18,6 +20,19 @@ def test_a_rollout_is_the_start_and_so_many_steps_of_what_is_there():
     assert torch.equal(rolled.position[:, 3][absent], states.trajectory.position[:, 1][absent])
     with pytest.raises(ValueError, match="at least one step; got 0"):
         ConstantVelocity().rollout(start, scenery_of(states), 0)
+
+
+@pytest.mark.parametrize("known", [2, 4])
+def test_the_doubt_of_a_flight_is_the_spread_of_many_roll_outs(known):
+    """An error of velocity is the same in all steps, and is one with that of the place."""
+    read = readings_of(flight(known, (0.1, 0.0, 3.0)), 4000, 0.03)
+    start, covariance = fit_start(read, doubt(read), torch.full((4000,), 9.81).double())
+    network = GraphDynamics().double()  # in flight it is sure
+    with torch.no_grad():
+        rolled, told = network.rollout_with_doubt(start, world(start), 10, covariance)
+    spread = rolled.position[:, :, 0, ::2].std(dim=0).mean(dim=-1)
+    torch.testing.assert_close(told[:, :, 0].mean(dim=0), spread, rtol=0.05, atol=0)
+    assert spread[-1] > 5 * spread[0]
 
 
 def test_a_ball_that_falls_bounces_with_its_restitution():

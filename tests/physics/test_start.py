@@ -4,28 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.physics.balls import balls
+from tests.physics.balls import doubt, flight, readings_of
 from worldgen.physics.start import fit_start
 
 G = torch.tensor([9.81], dtype=torch.float64)
-
-
-def flight(frames, position=(0.1, 0.0, 1.0), velocity=(1.5, 0.0, -0.4), rest=False):
-    """Of one ball, exact, at 25 frames a second; its last frame is where ``position`` is."""
-    s = (torch.arange(frames, dtype=torch.float64) - (frames - 1))[:, None] * 0.04
-    path = torch.tensor([position]).double() + s * torch.tensor([velocity]).double()
-    if not rest:
-        path[:, 2] -= 4.905 * s[:, 0] ** 2
-    one = balls([position], [velocity])
-    wide = {
-        name: getattr(one, name).expand(-1, frames, *[-1] * (getattr(one, name).ndim - 2)).clone()
-        for name in ("rotation", "spin", "velocity", "present")
-    }
-    return replace(one, position=path[None, :, None], **wide)
-
-
-def doubt(states, px=0.03):
-    return torch.full(states.position.shape[:3], px / 26, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 4, 8])
@@ -38,12 +20,11 @@ def test_a_flight_is_found_exactly(frames):
 
 
 @pytest.mark.parametrize("frames", [2, 4])
-def test_the_variance_is_that_of_many_readings(frames):
+def test_the_covariance_is_that_of_many_readings(frames):
     read = readings_of(flight(frames), 4000, 0.03)
-    start, deviation = fit_start(read, doubt(read), G.expand(4000))
-    for found, column in ((start.position, 0), (start.velocity, 1)):
-        spread = found[:, 0, 0, 0].std()
-        assert_close(deviation[:, 0, column].mean(), spread, rtol=0.1, atol=0)
+    start, covariance = fit_start(read, doubt(read), G.expand(4000))
+    found = torch.stack([start.position[:, 0, 0, 0], start.velocity[:, 0, 0, 0]])
+    assert_close(covariance[:, 0].mean(dim=0), found.cov(), rtol=0.1, atol=0)
 
 
 def test_what_rests_on_the_floor_does_not_fall():
@@ -53,18 +34,6 @@ def test_what_rests_on_the_floor_does_not_fall():
     assert_close(start.velocity[0, 0, 0], torch.tensor([1.0, 0, 0]).double(), atol=1e-3, rtol=0)
     lifted, _ = fit_start(states, doubt(states), G, floor=-1.0)
     assert lifted.velocity[0, 0, 0, 2] < -0.1
-
-
-def readings_of(states, count, px):
-    """The same many times, with errors of reading."""
-    noise = torch.randn(
-        count, *states.position.shape[1:], generator=torch.Generator().manual_seed(0)
-    ).double()
-    many = {
-        name: getattr(states, name).expand(count, *[-1] * (getattr(states, name).ndim - 1))
-        for name in ("rotation", "velocity", "spin", "present", "mass", "extent", "dt")
-    }
-    return replace(states, position=states.position + noise * px / 26, **many)
 
 
 def let_go(frames):
@@ -77,21 +46,23 @@ def let_go(frames):
 def test_what_cannot_be_told_from_rest_begins_at_rest(frames):
     states = let_go(frames)
     read = readings_of(states, 2000, 0.03)
-    start, deviation = fit_start(read, doubt(read), G.expand(2000))
+    start, covariance = fit_start(read, doubt(read), G.expand(2000))
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
     speed = start.velocity[:, 0, 0]
     exact = (speed - torch.tensor([0.0, 0.0, -9.81 * 0.04 * (frames - 1)])).norm(dim=-1) < 1e-6
     assert 0.95 < exact.double().mean() < 1  # three deviations of three numbers
-    assert (deviation[exact, 0, 1] == 0).all() and (deviation[~exact, 0, 1] > 0.005).all()
+    assert_close(variance[exact, 0, 1], variance[~exact, 0, 1][:1].expand(int(exact.sum())) / 100)
+    assert (covariance[exact, 0, 0, 1] == 0).all() and (covariance[~exact, 0, 0, 1] > 0).all()
     off = (start.position[exact, 0, 0, 0] - 0.1).std()
     assert off == pytest.approx(0.03 / 26 / frames**0.5, rel=0.1)  # the mean of all frames
-    assert_close(deviation[exact, 0, 0].mean(), torch.tensor(0.03 / 26 / frames**0.5).double())
+    assert_close(variance[exact, 0, 0].mean().sqrt(), torch.tensor(0.03 / 26 / frames**0.5).double())
 
 
 def test_what_moves_slowly_or_is_read_roughly_is_not_taken_to_rest():
     slow = flight(2, velocity=(0.3, 0.0, -9.81 * 0.04))
     read = readings_of(slow, 500, 0.03)
-    start, deviation = fit_start(read, doubt(read), G.expand(500))
-    assert start.velocity[:, 0, 0, 0].min() > 0.1 and deviation[:, 0, 1].min() > 0.03
+    start, covariance = fit_start(read, doubt(read), G.expand(500))
+    assert start.velocity[:, 0, 0, 0].min() > 0.1 and covariance[:, 0, 1, 1].sqrt().min() > 0.03
     read = readings_of(flight(2), 500, 1.0)  # of 1.5 m/s, to 1.4 m/s
     start, _ = fit_start(read, doubt(read, 1.0), G.expand(500))
     assert ((start.velocity[:, 0, 0, 0] == 0).double().mean()) < 0.02
@@ -131,9 +102,9 @@ def test_what_is_seen_once_has_a_place_and_an_unknown_velocity():
     states = flight(3)
     present = states.present.clone()
     present[0, :2] = False
-    start, deviation = fit_start(replace(states, present=present), doubt(states), G)
+    start, covariance = fit_start(replace(states, present=present), doubt(states), G)
     assert_close(start.position[0, 0, 0], states.position[0, -1, 0], atol=1e-6, rtol=0)
-    assert deviation[0, 0, 1] == pytest.approx(3.0, rel=1e-3)
+    assert covariance[0, 0, 1, 1] == pytest.approx(9.0, rel=1e-3)
 
 
 def test_one_frame_is_too_short():
