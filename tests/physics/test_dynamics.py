@@ -85,6 +85,20 @@ def test_momentum_is_kept_where_messages_are_antisymmetric(antisymmetric):
     assert kept == antisymmetric
 
 
+def test_a_floor_without_friction_pushes_sideways_only_what_learned_that_it_may():
+    states = balls([[0, 0, 0.21]], [[1.5, 0.5, -1.0]])
+    for slips in (True, False):
+        network = shaken(GraphDynamics(width=16, slips=slips))
+        after = one_step(network, states, world(states))
+        sideways = after.velocity[0, 1, 0, :2] - states.velocity[0, 0, 0, :2]
+        assert (sideways == 0).all() if slips else (sideways.abs() > 1e-3).all()
+        bare = one_step(GraphDynamics(width=16).double(), states, world(states))
+        assert (after.velocity - bare.velocity)[0, 1, 0, 2].abs() > 1e-3  # along the normal it has learned
+    two = balls([[0, 0, 2], [0.3, 0.2, 2]], [[1.5, 0, 0], [0, 0, 0]])  # what moves may still push sideways
+    one, other = (shaken(GraphDynamics(width=16, slips=slips)) for slips in (True, False))
+    assert torch.equal(one_step(one, two, world(two)).velocity, one_step(other, two, world(two)).velocity)
+
+
 def test_a_blow_is_handed_on_within_the_step_to_what_nothing_else_would_touch():
     row = balls([[0, 0, 1], [0.405, 0, 1], [0.81, 0, 1]], [[3, 0, 0], [0, 0, 0], [0, 0, 0]])
     network = shaken(GraphDynamics())
@@ -106,7 +120,9 @@ def test_gradients_reach_the_start():
     assert torch.autograd.gradcheck(end, inputs, eps=1e-7, atol=1e-4, fast_mode=True)
 
 
-@pytest.mark.parametrize("network", [GraphDynamics(width=8, rounds=1), DenseDynamics(width=8)])
+@pytest.mark.parametrize(
+    "network", [GraphDynamics(width=8, rounds=1), GraphDynamics(width=8, slips=True), DenseDynamics(width=8)]
+)
 def test_a_network_comes_back_from_its_file(tmp_path, network):
     shaken(network).float().save(tmp_path / "net")
     again = load_dynamics(tmp_path / "net")

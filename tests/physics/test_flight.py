@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.physics.balls import balls, doubt, flight, one_step, readings_of, world
 from worldgen.physics.dynamics import GraphDynamics
-from worldgen.physics.flight import Ballistic, ConstantVelocity
+from worldgen.physics.flight import Ballistic, ConstantVelocity, moved
+from worldgen.physics.graph import graph_of
 from worldgen.physics.start import fit_start
 from worldgen.simulation.ball_states import play_balls, stack_balls
 from worldgen.tasks.parts.dynamics import frames_of, rollout_error, scenery_of
@@ -33,6 +36,19 @@ def test_the_doubt_of_a_flight_is_the_spread_of_many_roll_outs(known):
     spread = rolled.position[:, :, 0, ::2].std(dim=0).mean(dim=-1)
     torch.testing.assert_close(told[:, :, 0].mean(dim=0), spread, rtol=0.05, atol=0)
     assert spread[-1] > 5 * spread[0]
+
+
+def test_moved_is_one_step_and_lets_a_gradient_through():
+    states = balls([[0, 0, 1], [0.5, 0, 1]], [[1, 0, 0], [0, 0, 2]])
+    speed = states.velocity.clone().requires_grad_()
+    graph = graph_of(replace(states, velocity=speed), world(states))
+    after = moved(states, graph, Ballistic()(graph))
+    torch.testing.assert_close(
+        after.position.detach(), one_step(Ballistic(), states, world(states)).position[:, 1:]
+    )
+    assert torch.equal(after.rotation, states.rotation)
+    after.position.sum().backward()
+    torch.testing.assert_close(speed.grad, torch.full_like(speed, 0.04))
 
 
 def test_a_ball_that_falls_bounces_with_its_restitution():

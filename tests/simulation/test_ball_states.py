@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from worldgen.simulation.ball_states import BALLS, WIDE, play_balls, stack_balls
+from worldgen.simulation.ball_states import BALLS, CROWD, WIDE, play_balls, stack_balls
 from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes.families import draw_scene
 
@@ -33,6 +33,27 @@ def test_the_wide_split_holds_gravities_that_others_hold_out():
     assert gravity.min() < 6.5 and gravity.max() > 11.5
 
 
+def test_a_crowd_keeps_its_momentum_sideways_and_its_energy_only_falls():
+    """No floor pushes sideways without friction; no contact gives energy, to what springs keep meanwhile."""
+    for seed in range(4):
+        states = play_balls(CROWD, seed, "ood:count")
+        moving, mass = states.trajectory, states.trajectory.mass[:, None, :, None].double()
+        assert moving.mass.shape[1] in (7, 8)
+        momentum = (mass * moving.velocity).sum(dim=2)[0, :, 0]
+        assert (moving.velocity[0, -1] - moving.velocity[0, 0]).abs()[:, 0].max() > 0.3
+        torch.testing.assert_close(momentum, momentum[:1].expand_as(momentum), atol=1e-4, rtol=0)
+        kinetic = (mass * moving.velocity.square()).sum(dim=(2, 3))[0] / 2
+        lifted = (mass[..., 0] * states.gravity * moving.position[..., 2]).sum(dim=2)[0]
+        energy = kinetic + lifted
+        assert energy[-1] < 0.99 * energy[0] and energy.max() < 1.001 * energy[0]
+
+
+def test_a_longer_play_is_of_the_same_crowd():
+    short, long = (play_balls(CROWD, 1, WIDE, frames=frames) for frames in (3, 6))
+    assert torch.equal(short.trajectory.position, long.trajectory.position[:, :3])
+    assert 3 <= short.trajectory.mass.shape[1] <= 6
+
+
 def test_stacked_scenes_keep_their_balls_and_the_rest_is_absent():
     one, two = (play_balls("drop", seed, "id", frames=3) for seed in (1, 2))
     wide = play_balls("collide", 0, "id", frames=3)
@@ -45,7 +66,7 @@ def test_stacked_scenes_keep_their_balls_and_the_rest_is_absent():
 
 
 def test_other_families_and_seeds_are_refused():
-    with pytest.raises(ValueError, match="free balls are drop, bounce, collide, projectile; got 'cradle'"):
+    with pytest.raises(ValueError, match="are drop, bounce, collide, projectile, crowd; got 'cradle'"):
         play_balls("cradle", 0, None)
     with pytest.raises(ValueError, match="seed must not be negative"):
         play_balls(BALLS[0], -1, None)

@@ -1,4 +1,4 @@
-"""Trajectories that are simulated when training starts, kept in one file, and given in pairs of frames."""
+"""Trajectories that are simulated when training starts, kept in one file, and given in short windows."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ _BEND = 1e-2
 
 
 class TrajectoryDataModule(LightningDataModule):
-    """Pairs of frames of balls for training, whole trajectories for validation; all simulated, none filmed.
+    """Windows of frames of balls for training, whole trajectories for validation; all simulated, none filmed.
 
-    Three in four training pairs hold a touch.
+    Three in four training windows hold a touch.
 
     Args:
         count: Trajectories to train on.
-        families: Names in `ball_states.BALLS`, in turn.
+        families: Names in `ball_states.BALLS`, or `CROWD`, in turn; one may stand several times.
         split: That training draws from: `ball_states.WIDE`, or as of `draw_scene`.
         val_splits: What is validated on.
         val_count: Trajectories of each of these.
         frames: Of a trajectory.
         fps: Frames per second.
         cache: Folder that keeps what was simulated.
-        batch_size: Pairs in a batch.
+        batch_size: Windows in a batch.
         seed: Of their order.
+        ahead: Steps of a training window: a pair of frames is 1.
     """
 
     def __init__(
@@ -53,8 +54,13 @@ class TrajectoryDataModule(LightningDataModule):
         cache: Path = Path("data/trajectories"),
         batch_size: int = 512,
         seed: int = 0,
+        ahead: int = 1,
     ) -> None:
         super().__init__()
+        if not 1 <= ahead < frames:
+            raise ValueError(
+                f"data.ahead must be at least 1 and less than data.frames; got {ahead} and {frames}."
+            )
         if count < 1 or val_count < 1 or not families or frames < 3:
             raise ValueError(
                 "data.count and data.val_count must be at least 1, data.frames at least 3, and data.families "
@@ -63,7 +69,7 @@ class TrajectoryDataModule(LightningDataModule):
         self.count, self.families, self.split = count, tuple(families), split
         self.val_splits, self.val_count = tuple(val_splits), val_count
         self.frames, self.fps, self.cache = frames, fps, Path(cache)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.ahead = batch_size, seed, ahead
         self.states: BallStates | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -82,8 +88,10 @@ class TrajectoryDataModule(LightningDataModule):
         with progress_bar("trajectories") as bar:
             task = bar.add_task(f"simulate {split}", total=count)
             for index in range(count):
-                turn, family = divmod(index, len(self.families))
-                scenes.append(play_balls(self.families[family], turn, split, self.frames, self.fps))
+                turn, place = divmod(index, len(self.families))
+                family = self.families[place]
+                seed = turn * self.families.count(family) + self.families[:place].count(family)
+                scenes.append(play_balls(family, seed, split, self.frames, self.fps))
                 bar.advance(task)
         states = stack_balls(scenes)
         with atomic_path(path) as partial:
@@ -92,9 +100,9 @@ class TrajectoryDataModule(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         assert self.states is not None, "setup comes first"
-        pairs = choose_pairs(self.states, torch.Generator().manual_seed(self.seed))
-        gather = _Gather(self.states)
-        return ResumableLoader(_Pairs(pairs), self.batch_size, collate=gather, seed=self.seed)
+        windows = choose_windows(self.states, torch.Generator().manual_seed(self.seed), self.ahead)
+        gather = _Gather(self.states, self.ahead)
+        return ResumableLoader(_Windows(windows), self.batch_size, collate=gather, seed=self.seed)
 
     def val_dataloader(self) -> list[DataLoader]:
         return [
@@ -109,48 +117,46 @@ class TrajectoryDataModule(LightningDataModule):
         return to_device(batch, device)
 
 
-def choose_pairs(states: BallStates, generator: torch.Generator) -> Int[Tensor, "P 2"]:
-    """Clip and frame of the first of two frames: all with a touch between them, a third as many without."""
-    touched = touches(states)
+def choose_windows(states: BallStates, generator: torch.Generator, ahead: int = 1) -> Int[Tensor, "P 2"]:
+    """Clip and first frame of windows of so many steps: all with a touch, a third as many without."""
+    touched = touches(states).any(dim=-1).unfold(1, ahead, 1).any(dim=-1)
     hot, calm = torch.nonzero(touched), torch.nonzero(~touched)
     few = torch.randperm(len(calm), generator=generator)[: max(1, len(hot) // 3)]
     return torch.cat([hot, calm[few]])
 
 
-def touches(states: BallStates) -> Bool[Tensor, "B T-1"]:
-    """Whether some ball neither flew nor went on as it was between two frames."""
+def touches(states: BallStates) -> Bool[Tensor, "B T-1 N"]:
+    """Which balls neither flew nor went on as they were between two frames."""
     trajectory = states.trajectory
     change = trajectory.velocity.diff(dim=1)
     flight = change.clone()
     flight[..., 2] += (states.gravity * trajectory.dt)[:, None, None]
     strayed = torch.minimum(change.norm(dim=-1), flight.norm(dim=-1))
-    return ((strayed > _BEND) & trajectory.present[:, 1:]).any(dim=-1)
+    return (strayed > _BEND) & trajectory.present[:, 1:]
 
 
-class _Pairs(Dataset[Tensor]):
-    def __init__(self, pairs: Int[Tensor, "P 2"]) -> None:
-        self.pairs = pairs
+class _Windows(Dataset[Tensor]):
+    def __init__(self, windows: Int[Tensor, "P 2"]) -> None:
+        self.windows = windows
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.windows)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.pairs[index]
+        return self.windows[index]
 
 
 class _Gather:
-    """A batch of pairs, as trajectories of two frames."""
+    """A batch of windows, as trajectories of ``ahead + 1`` frames."""
 
-    def __init__(self, states: BallStates) -> None:
-        self.states = states
+    def __init__(self, states: BallStates, ahead: int) -> None:
+        self.states, self.ahead = states, ahead
 
-    def __call__(self, pairs: list[Tensor]) -> BallStates:
-        clip, frame = torch.stack(pairs).T
+    def __call__(self, windows: list[Tensor]) -> BallStates:
+        clip, first = torch.stack(windows).T
+        frame = first[:, None] + torch.arange(self.ahead + 1)
         trajectory = self.states.trajectory
-        over_time = {
-            name: torch.stack([values[clip, frame], values[clip, frame + 1]], dim=1)
-            for name, values in _over_time(trajectory)
-        }
+        over_time = {name: values[clip[:, None], frame] for name, values in _over_time(trajectory)}
         still = {name: getattr(trajectory, name)[clip] for name in ("mass", "extent", "dt")}
         return replace(
             self.states,

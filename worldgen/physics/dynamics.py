@@ -103,6 +103,8 @@ class GraphDynamics(Learned):
         width: Of all layers.
         rounds: Of messages.
         antisymmetric: Whether the two of a pair get one answer; False for the ablation.
+        slips: Whether what stands still and has no friction pushes along its normal alone, as it must; a
+            network that may learn it otherwise lets balls drift.
     """
 
     def __init__(
@@ -112,9 +114,10 @@ class GraphDynamics(Learned):
         width: int = 64,
         rounds: int = 2,
         antisymmetric: bool = True,
+        slips: bool = False,
     ) -> None:
         super().__init__(dt, gravity)
-        self.width, self.count, self.antisymmetric = width, rounds, antisymmetric
+        self.width, self.count, self.antisymmetric, self.slips = width, rounds, antisymmetric, slips
         self.of_node = _mlp(_NODE_FEATURES, width, width)
         self.of_edge = _mlp(_EDGE_FEATURES, width, width)
         self.rounds = nn.ModuleList(_Round(width) for _ in range(rounds))
@@ -125,7 +128,7 @@ class GraphDynamics(Learned):
     def settings(self) -> dict[str, object]:
         return {
             "dt": self.dt, "gravity": list(self.gravity), "width": self.width, "rounds": self.count,
-            "antisymmetric": self.antisymmetric,
+            "antisymmetric": self.antisymmetric, "slips": self.slips,
         }  # fmt: skip
 
     def forward(self, graph: Data) -> Step:
@@ -142,6 +145,9 @@ class GraphDynamics(Learned):
         answer = self.answer(torch.cat([edge, node[target], node[source]], dim=1))
         if self.antisymmetric:
             answer = (answer + answer[seen.twin]) / 2
+        if self.slips:
+            smooth = seen.static & (graph.edge_attr[:, 9] == 0)
+            answer = answer * torch.where(smooth[:, None], answer.new_tensor(_NO_SIDEWAYS), 1.0)
         return seen.step(answer)
 
 
@@ -235,6 +241,8 @@ class _Round(MessagePassing):
 _NODE_FEATURES = 2
 _EDGE_FEATURES = 17 + _PARTS
 _ANSWERS = 6
+_NO_SIDEWAYS = (1.0, 0.0, 1.0, 0.0, 1.0, 1.0)
+"""Of the answers those that are not along the tangential velocity."""
 
 
 class _Seen:

@@ -80,11 +80,7 @@ class Dynamics(nn.Module, ABC):
             place, both = place + 2 * dt * both + dt**2 * speed, both + dt * speed
             place = place.flatten().index_add(0, row, own[:, 0]).view_as(place)
             speed = speed.flatten().index_add(0, row, own[:, 1]).view_as(speed)
-            now = replace(
-                now,
-                position=_put(now.position, row, step.position[body]),
-                velocity=_put(now.velocity, row, step.velocity[body]),
-            )
+            now = moved(now, graph, step)
             frames.append(now)
             places.append(place)
         over_time = {
@@ -92,6 +88,23 @@ class Dynamics(nn.Module, ABC):
             for name in ("position", "rotation", "velocity", "spin", "present")
         }
         return replace(now, **over_time), torch.stack(places, dim=1).sqrt()
+
+
+def moved(now: Trajectory, graph: Data, step: Step) -> Trajectory:
+    """The one frame of a trajectory a step later; what turns keeps its rotation and spin.
+
+    Args:
+        now: One frame.
+        graph: Of that frame.
+        step: Of that graph.
+    """
+    body = graph.kind == 2
+    row = graph.row[body]
+    return replace(
+        now,
+        position=_put(now.position, row, step.position[body]),
+        velocity=_put(now.velocity, row, step.velocity[body]),
+    )
 
 
 class ConstantVelocity(Dynamics):

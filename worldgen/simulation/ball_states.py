@@ -11,12 +11,16 @@ from torch import Tensor
 
 from worldgen.simulation.engine import mujoco, object_bodies
 from worldgen.simulation.rollout import check_timing, fit_timestep
+from worldgen.simulation.scenes.crowds import crowd
 from worldgen.simulation.scenes.factors import Factors, factors_of, stream_of
 from worldgen.simulation.scenes.families import FAMILIES, Scene
 from worldgen.types import Trajectory
 
 BALLS = ("drop", "bounce", "collide", "projectile")
 """Families of balls that move freely; those of the cradle hang on rods, which a graph does not know yet."""
+
+CROWD = "crowd"
+"""Three to six balls that strike each other, seven or eight in ``ood:count``; see `scenes.crowds`."""
 
 WIDE = "wide"
 """The split of all that others show, and of all that they hold out: what dynamics are learned from."""
@@ -26,6 +30,8 @@ _WIDE = Factors(
 )
 _WIDE_STREAM = (99,)
 _ATTEMPTS = 200
+_DRAWN = {**{name: (list(FAMILIES).index(name), FAMILIES[name]) for name in BALLS}, CROWD: (1000, crowd)}
+"""By name the place that decides a family's random numbers, and the family."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def play_balls(family: str, seed: int, split: str | None, frames: int = 16, fps:
     """The first scene of balls of a family and a seed; whether all stays in view is not asked.
 
     Args:
-        family: A name in `BALLS`.
+        family: A name in `BALLS`, or `CROWD`.
         seed: Not negative.
         split: As of `draw_scene`, or `WIDE`.
         frames: How many.
@@ -63,8 +69,8 @@ def play_balls(family: str, seed: int, split: str | None, frames: int = 16, fps:
     Raises:
         ValueError: Another family, an unknown split, a negative seed or a timing that cannot be simulated.
     """
-    if family not in BALLS:
-        raise ValueError(f"Scenes of free balls are {', '.join(BALLS)}; got {family!r}.")
+    if family not in _DRAWN:
+        raise ValueError(f"Scenes of free balls are {', '.join(_DRAWN)}; got {family!r}.")
     if seed < 0:
         raise ValueError(f"seed must not be negative; got {seed}.")
     check_timing(frames, fps)
@@ -118,9 +124,10 @@ def _draw(family: str, seed: int, split: str | None) -> Scene:
     """The first draw that is of balls alone: a projectile may be anything."""
     wide = split == WIDE
     factors, stream = (_WIDE, _WIDE_STREAM) if wide else (factors_of(split), stream_of(split))
+    place, draw = _DRAWN[family]
     for attempt in range(_ATTEMPTS):
-        key = np.random.SeedSequence([list(FAMILIES).index(family), seed, attempt], spawn_key=stream)
-        scene = FAMILIES[family](np.random.default_rng(key), factors)
+        key = np.random.SeedSequence([place, seed, attempt], spawn_key=stream)
+        scene = draw(np.random.default_rng(key), factors)
         if all(thing.shape == "ball" for thing in scene.things):
             return scene
     raise AssertionError(f"no {family} of balls in {_ATTEMPTS} draws")

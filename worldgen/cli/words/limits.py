@@ -46,6 +46,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 """Of options."""
 KEYS: Mapping[str, tuple[float, float]] = {
     "adversarial": (0, 1000000.0),
+    "ahead": (1, 10**5),
     **{name: LIMITS[name] for name in ("clips", "fps", "frames", "seed", "size", "stride")},
     "alpha": (0, 1000000.0),
     "aspect": (0.001, 1000.0),
@@ -106,6 +107,7 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "noisy": (0, 1),
     "norm_groups": (1, 10**4),
     "DynamicsTask.noise": (0, 1000.0),
+    "unroll": (1, 10**5),
     "DecoderTask.noise": (0, 1000.0),
     "VoiceTask.texts": (1, 10**9),
     "SoundTask.seconds": (1e-3, 3600),

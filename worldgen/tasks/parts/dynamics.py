@@ -1,7 +1,11 @@
 """Training a network of dynamics on simulated trajectories, and what its roll-outs are worth."""
 
+# torch-geometric declares everything that a Data holds as something that may be None.
+# pyright: reportOptionalSubscript=false
+
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +15,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from worldgen.physics.dynamics import Learned
-from worldgen.physics.flight import Ballistic, ConstantVelocity, Dynamics
-from worldgen.physics.graph import Scenery, floor_and_balls, graph_of
+from worldgen.physics.flight import Ballistic, ConstantVelocity, Dynamics, Step, moved
+from worldgen.physics.graph import Data, Scenery, floor_and_balls, graph_of
 from worldgen.simulation.ball_states import BallStates
 from worldgen.tasks.schedule import require_training, scheduled, step_generator
 from worldgen.types import Trajectory
@@ -28,12 +32,16 @@ _PLACE = 0.04
 
 
 class DynamicsTask(LightningModule):
-    """One step from position and velocity: squares, and the likelihood of an honest uncertainty.
+    """Steps from position and velocity: squares, and the likelihood of an honest uncertainty.
 
     ``loss = |x' - x|^2 / s^2 + |v' - v|^2 + likelihood * sum_k sd_k (r_k^2 / (2 sd_k^2) + 3 ln sd_k)`` with
     ``s`` 4 cm, ``r`` the two residuals and ``sd`` the predicted deviations; those in front are constants
     (beta-NLL, Seitzer et al. 2022, 2203.09168). On some inputs there is noise, so that roll-outs bear their
     own errors (Sanchez-Gonzalez et al. 2020, 2002.09405, section 3.2).
+
+    With ``unroll`` it learns from roll-outs, with the gradient through all their steps: of 1 step at first,
+    then 2, 4, ... up to that many, each length for an equal part of the training. The loss is the mean over
+    the steps; ``sd`` is then what `Dynamics.rollout_with_doubt` claims.
 
     Args:
         dynamics: The network to train.
@@ -43,6 +51,7 @@ class DynamicsTask(LightningModule):
         noise: Largest standard deviation in m of the positions' noise; the least is a thirtieth of it.
         noisy: Share of the pairs that have noise.
         seed: Of the noise.
+        unroll: Steps of the longest roll-outs that it learns from; windows of the data must be that long.
     """
 
     def __init__(
@@ -54,9 +63,12 @@ class DynamicsTask(LightningModule):
         noise: float = 1e-3,
         noisy: float = 0.3,
         seed: int = 0,
+        unroll: int = 1,
     ) -> None:
         super().__init__()
         require_training(lr, warmup)
+        if unroll < 1:
+            raise ValueError(f"model.unroll must be at least 1; got {unroll}.")
         if not noise >= 0 or not 0 <= noisy <= 1 or not likelihood >= 0:
             raise ValueError(
                 "model.noise and model.likelihood must be at least 0, and model.noisy in [0, 1]; got "
@@ -64,27 +76,23 @@ class DynamicsTask(LightningModule):
             )
         self.dynamics = dynamics
         self.lr, self.warmup, self.likelihood = lr, warmup, likelihood
-        self.noise, self.noisy, self.seed = noise, noisy, seed
+        self.noise, self.noisy, self.seed, self.unroll = noise, noisy, seed, unroll
 
     def training_step(self, states: BallStates, index: int) -> Float[Tensor, ""]:
         generator = step_generator(self, self.seed, index)
-        start = self._add_noise(frames_of(states.trajectory, 0, 1), generator)
-        graph = graph_of(start, scenery_of(states))
-        step, body = self.dynamics(graph), graph.kind == 2
-        row = graph.row[body]
-        there, speed = (
-            values[:, 1].flatten(0, 1)[row]
-            for values in (states.trajectory.position, states.trajectory.velocity)
-        )
-        place = (step.position[body] - there).square().sum(dim=-1)
-        velocity = (step.velocity[body] - speed).square().sum(dim=-1)
-        log_variance = step.log_variance[body]
-        squares = place / _PLACE**2 + velocity
-        residual = torch.stack([place, velocity], dim=1)
-        unit = residual.new_tensor([1 / _PLACE, 1.0])
-        nll = residual / (2 * log_variance.exp()) + 1.5 * log_variance
-        nll = nll * (log_variance.detach() / 2).exp() * unit
-        loss = (squares + self.likelihood * nll.sum(dim=1)).mean()
+        now = self._add_noise(frames_of(states.trajectory, 0, 1), generator)
+        around, losses, claimed = scenery_of(states), [], None
+        for ahead in range(1, self._steps_now(states) + 1):
+            graph = graph_of(now, around)
+            step = self.dynamics(graph)
+            claimed = _claim(graph, step, claimed)
+            place, velocity = _squares(graph, step, frames_of(states.trajectory, ahead, ahead + 1))
+            log_variance = step.log_variance[graph.kind == 2]  # of one step, to the bit
+            if ahead > 1:
+                log_variance = torch.stack([claimed[0], claimed[2]], dim=1).log()
+            losses.append(self._loss(place, velocity, log_variance))
+            now = moved(now, graph, step)
+        loss = torch.stack(losses).mean()
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/place_mm", place.mean().sqrt() * 1e3, prog_bar=True)
         self.log("train/velocity", velocity.mean().sqrt())
@@ -109,6 +117,30 @@ class DynamicsTask(LightningModule):
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(self.dynamics.parameters(), lr=self.lr, weight_decay=1e-4)
         return scheduled(optimizer, self.warmup, self.trainer)
+
+    def _steps_now(self, states: BallStates) -> int:
+        """Steps of this batch's roll-outs."""
+        if self.unroll == 1:
+            return 1
+        given = states.trajectory.position.shape[1] - 1
+        if given < self.unroll:
+            raise ValueError(
+                f"Training on roll-outs of {self.unroll} steps takes windows that long; got {given}. Set "
+                "data.ahead to model.unroll."
+            )
+        parts = math.ceil(math.log2(self.unroll)) + 1
+        part = parts * self.global_step // math.ceil(self.trainer.estimated_stepping_batches)
+        return min(self.unroll, 2**part)
+
+    def _loss(
+        self, place: Float[Tensor, " n"], velocity: Float[Tensor, " n"], log_variance: Float[Tensor, "n 2"]
+    ) -> Float[Tensor, ""]:
+        squares = place / _PLACE**2 + velocity
+        residual = torch.stack([place, velocity], dim=1)
+        unit = residual.new_tensor([1 / _PLACE, 1.0])
+        nll = residual / (2 * log_variance.exp()) + 1.5 * log_variance
+        nll = nll * (log_variance.detach() / 2).exp() * unit
+        return (squares + self.likelihood * nll.sum(dim=1)).mean()
 
     def _tell(self, name: str, error: Float[Tensor, "B T N"], states: BallStates) -> None:
         metres = root_mean_square(error)
@@ -140,11 +172,24 @@ BASELINES: tuple[tuple[str, Dynamics], ...] = (
 @torch.no_grad()
 def rollout_error(dynamics: Dynamics, states: BallStates) -> Float[Tensor, "B T N"]:
     """Distance in m from the truth at every frame after frame 1, where it is let go; NaN of no ball."""
+    return rollout_residual(dynamics, states)[0].norm(dim=-1)
+
+
+@torch.no_grad()
+def rollout_residual(
+    dynamics: Dynamics, states: BallStates
+) -> tuple[Float[Tensor, "B T N 3"], Float[Tensor, "B T N"]]:
+    """How far in m roll-outs are off at every frame after frame 1, and the deviation that they claim.
+
+    NaN of no ball.
+    """
     truth = states.trajectory
-    start = frames_of(truth, START, START + 1)
-    rolled = dynamics.rollout(start, scenery_of(states), truth.position.shape[1] - START - 1)
-    error = (rolled.position - truth.position[:, START:]).norm(dim=-1)[:, 1:]
-    return torch.where(truth.present[:, START + 1 :], error, torch.nan)
+    start, steps = frames_of(truth, START, START + 1), truth.position.shape[1] - START - 1
+    exact = truth.position.new_zeros(*truth.position[:, 0, :, 0].shape, 2, 2)
+    rolled, deviation = dynamics.rollout_with_doubt(start, scenery_of(states), steps, exact)
+    there = truth.present[:, START + 1 :]
+    residual = (rolled.position - truth.position[:, START:])[:, 1:]
+    return torch.where(there[..., None], residual, torch.nan), torch.where(there, deviation[:, 1:], torch.nan)
 
 
 def root_mean_square(error: Float[Tensor, "B T N"]) -> Float[Tensor, ""]:
@@ -164,3 +209,24 @@ def frames_of(trajectory: Trajectory, first: int, end: int) -> Trajectory:
         for name in ("position", "rotation", "velocity", "spin", "present")
     }
     return replace(trajectory, contacts=None, **states)
+
+
+def _squares(graph: Data, step: Step, truth: Trajectory) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Squared distances from the truth of every body's place and velocity."""
+    body = graph.kind == 2
+    row = graph.row[body]
+    there, speed = (values[:, 0].flatten(0, 1)[row] for values in (truth.position, truth.velocity))
+    place = (step.position[body] - there).square().sum(dim=-1)
+    return place, (step.velocity[body] - speed).square().sum(dim=-1)
+
+
+def _claim(
+    graph: Data, step: Step, before: tuple[Tensor, Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(n) variance of place, covariance with velocity, variance of velocity, as of `rollout_with_doubt`."""
+    body = graph.kind == 2
+    own, dt = step.log_variance[body].exp(), graph.dt[graph.batch[body]]
+    if before is None:
+        return own[:, 0], torch.zeros_like(own[:, 0]), own[:, 1]
+    place, both, speed = before
+    return place + 2 * dt * both + dt**2 * speed + own[:, 0], both + dt * speed, speed + own[:, 1]
