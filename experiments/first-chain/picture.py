@@ -1,4 +1,4 @@
-"""The README's moving picture: four held-out worlds, truth above, generated below, with captions and times.
+"""The README's moving picture: five held-out worlds, truth above, generated below, with captions and times.
 
 Run: python experiments/first-chain/picture.py assets/readme/generated.webp
 """
@@ -19,7 +19,13 @@ from worldgen.files import write_atomically
 from worldgen.runs.folder import open_run
 from worldgen.simulation.clips import simulate_clip
 
-WORLDS = (("drop", 77_000_000), ("bounce", 77_000_001), ("collide", 77_000_002), ("collide", 77_000_005))
+WORLDS = (
+    ("drop", 77_000_000),
+    ("collide", 77_000_002),
+    ("pendulum", 77_000_000),
+    ("cradle", 77_000_000),
+    ("occlude", 77_000_000),
+)
 CONTEXT_FRAMES, SCALE, GAP, LABEL = 2, 3, 12, 18
 SLOWER = 5
 """Times as slow as the world: .64 s are over before one has looked."""
