@@ -50,6 +50,19 @@ def test_the_factor_with_fewer_levels_keeps_its_mean_square_however_small():
     assert (turned.variance, turned.scene_std) == (pytest.approx(parts.variance), 0)
 
 
+def test_what_is_subtracted_leaves_no_fewer_degrees_of_freedom_than_the_factor_with_fewer_levels_has():
+    rng = np.random.default_rng(1)
+    drawn = rng.normal(size=(4000, 3, 40))
+    drawn -= 0.9 * (drawn.mean(axis=-1, keepdims=True) - drawn.mean(axis=(-2, -1), keepdims=True))
+    parts = split_crossed(drawn)
+    of_scene = 3 * drawn.mean(axis=1).var(axis=-1, ddof=1)
+    close = (of_scene > parts.rest_std**2) & (of_scene < 1.02 * parts.rest_std**2)  # little is left of either
+    assert close.sum() > 50 and parts.freedom.min() == 2
+    assert (parts.freedom[close] == 2).mean() > 0.9 and parts.freedom.max() > 10
+    half = stats.t.ppf(0.975, parts.freedom) * np.sqrt(parts.variance)
+    assert half.max() < 0.5  # of spreads of 1
+
+
 def test_a_difference_has_the_interval_and_the_test_of_its_parts():
     rng = np.random.default_rng(0)
     base = rng.normal(size=(5, 40))
