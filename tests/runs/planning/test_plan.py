@@ -100,5 +100,5 @@ def test_a_part_that_learns_beside_a_trained_generator_is_planned_too(tmp_path, 
     ]
     main(["plan", "pretrain", part, "-c", f"configs/tasks/{part}.yaml", *more])
     told = " ".join(capsys.readouterr().out.split())
-    assert "generator.denoiser DiT 1,302,080" in told and "assets/nano/generator" in told
+    assert "generator.denoiser DiT 1,326,656" in told and "assets/nano/generator" in told
     assert "not counted for this task" in told and "19 clips: an epoch has 1 batches" in told
