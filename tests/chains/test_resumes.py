@@ -19,13 +19,7 @@ SMALL = {
     "control": ["--model.width=8"],
 }
 CACHED = ("fit", "imagebind", "readout", "control")
-QUICK = [("fit", 2)]
-"""Beside it all are slow; the dynamics' second process is asked below, too."""
-CASES = [
-    pytest.param(task, count, marks=[] if (task, count) in QUICK else pytest.mark.slow)
-    for task in SMALL
-    for count in (1, 2)
-]
+CASES = [(task, count) for task in SMALL for count in (1, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +52,7 @@ def run_in(count, monkeypatch):
     monkeypatch.chdir(HOME)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "count"), CASES)
 def test_a_training_goes_on_as_if_nothing_had_been(task, count, shards, tmp_path, monkeypatch):
     run_in(count, monkeypatch)

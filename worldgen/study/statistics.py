@@ -142,7 +142,8 @@ def split_crossed(cells: Float[np.ndarray, "*studies seeds scenes"]) -> CrossedP
     ``Var(mean) = (MS_scene + MS_seed - MS_rest) / (S N)``. The factor with fewer levels, mostly the seeds,
     keeps its mean square whole; what the other adds to it, ``MS - MS_rest``, is at least zero. Degrees of
     freedom by Satterthwaite (1946), no fewer than that factor has: what is subtracted could leave a
-    hundredth of one, and an interval wider than the scale of a score. With one seed, or one scene, the other factor alone is drawn.
+    hundredth of one, and an interval wider than the scale of a score. With one seed, or one scene, the other
+    factor alone is drawn.
 
     Args:
         cells: Differences, one table of seeds and scenes for each study.

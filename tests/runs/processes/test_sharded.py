@@ -35,7 +35,7 @@ def test_two_processes_that_share_weights_have_the_losses_of_one(shards, tmp_pat
     assert in_turn == pytest.approx(whole["losses"], rel=1e-4)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_checkpoint_of_two_processes_opens_on_another_number(shards, tmp_path, first, count):  # noqa: F811
     folder, checkpoint = first
     given = words(shards, tmp_path, trainer__max_steps=20, trainer__devices=count) + SHARED

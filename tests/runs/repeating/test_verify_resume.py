@@ -89,15 +89,19 @@ def small(folder):
     ]  # fmt: skip
 
 
-def test_a_training_that_is_killed_and_resumed_is_verified_and_one_that_forgets_is_caught(
-    tmp_path, capsys, monkeypatch
-):
+def test_a_training_that_is_killed_and_resumed_is_verified(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     words = ["verify-resume", "pretrain", "dynamics", *small(tmp_path), "--before=3", "--after=2"]
     main([*words, "--out", str(tmp_path / "green")])
     told = capsys.readouterr().out
     assert "The resumed run ends as the straight one, to the bit." in told
     assert not (tmp_path / "green" / "killed" / "end.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_forgets_is_caught(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = ["verify-resume", "pretrain", "dynamics", *small(tmp_path), "--before=3", "--after=2"]
     forgets = "--trainer.callbacks+=tests.runs.forgetful.Forgets"
     with pytest.raises(SystemExit) as left:
         main([*words, forgets, "--out", str(tmp_path / "red")])
