@@ -4,7 +4,8 @@
     OMP_NUM_THREADS=1 python experiments/generator/misplaced.py assets/nano/generator data/test --clips 96
 
 What the codec makes of the truth is moved as a whole, by as many pixels as the things of the generated clip
-are off (root mean square over object-frames, four directions), and compared with the truth.
+are off (root mean square over object-frames, four directions), and compared with the truth. It is the most
+that place explains: what a tracker misjudges of soft things counts as place, too.
 """
 
 from __future__ import annotations
