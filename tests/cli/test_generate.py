@@ -109,7 +109,7 @@ def test_the_best_of_several_draws_is_the_clip_of_its_seed_and_says_what_no_long
     first_frames, tmp_path, capsys
 ):
     words = ["generate", str(RUN), "--prompt", "a red ball drops onto the floor", "--steps", "2"]
-    words += ["--first-frames", str(first_frames)]
+    words += ["--first-frames", str(first_frames), "--context-frames", "1"]  # of one frame draws differ much
     chosen = ["--best-of", "3", "--by", "laws", "--samples", "2", "--seed", "5"]
     cli.main([*words, *chosen, "--out", str(tmp_path / "best.mp4")])
     assert "the checks of single laws" in capsys.readouterr().out
@@ -122,5 +122,5 @@ def test_the_best_of_several_draws_is_the_clip_of_its_seed_and_says_what_no_long
     one, best, other = (
         read_video(tmp_path / name)[0].float() for name in ("one.mp4", "best-01.mp4", "best-00.mp4")
     )
-    assert (one - best).abs().mean() < 0.2 * (one - other).abs().mean()
+    assert (one - best).abs().mean() < 0.01 * (one - other).abs().mean()
     assert any("no verdict from outside" in note for note in told["notes"])
