@@ -128,3 +128,27 @@ def test_what_is_not_said_to_be_of_balls_is_not_foretold(clip):
     told = BallForecast(prompt_materials, Ballistic())
     with pytest.raises(ValueError, match="clip 1 of 2 is not said to be of such .'a box slides'"):
         told.foretell(replace(clip, prompts=(clip.prompts[0], "a box slides")), 2, 8)
+
+
+@pytest.mark.parametrize("family", ["projectile", "tumble"])
+def test_what_flies_is_foretold_whatever_its_shape(family):
+    told = BallForecast(prompt_materials, GraphDynamics())
+    shapes = set()
+    for seed in range(8):
+        clip = simulate_clip(family, seed, size=8)
+        shapes.add(clip.prompts[0].split()[3])
+        states, _ = told.foretell(clip, 2, 16)
+        assert (states.position - clip.truth.position).norm(dim=-1).max() < 2e-3
+        assert (states.velocity[:, 2:] - clip.truth.velocity[:, 2:]).norm(dim=-1).max() < 2e-3
+        size = states.extent[0, 0]
+        assert_close(size.prod(), clip.truth.extent[0, 0].prod())
+        assert (size == size[0]).all()
+    assert len(shapes) > 2
+
+
+def test_a_network_need_not_know_a_world_without_gravity_but_every_other():
+    clip = simulate_clip("tumble", 0, size=8)
+    narrow = BallForecast(prompt_materials, GraphDynamics(gravity=(9.0, 9.5)))
+    narrow.foretell(clip, 2, 16)
+    with pytest.raises(ValueError, match="learned from gravities of 9 to 9.5 m/s.2; got 9.81"):
+        narrow.foretell(replace(clip, prompts=("a red box is thrown",)), 2, 16)

@@ -9,6 +9,7 @@ from worldgen.data.batching import stack_clips
 from worldgen.encoders.base import fingerprint
 from worldgen.physics.ball_forecast import BallForecast, TrueStates
 from worldgen.physics.dynamics import GraphDynamics
+from worldgen.physics.flight import Ballistic
 from worldgen.physics.forecast_maps import ForecastMaps, draw_maps
 from worldgen.physics.readout import load_readout
 from worldgen.simulation.clips import simulate_clip
@@ -150,6 +151,20 @@ def test_of_scenes_that_are_not_of_balls_nothing_is_drawn_and_the_others_are_as_
     mixed = maps.draw(replace(clip, prompts=("a box slides", clip.prompts[1])), [1, 2], 8, None, (16, 16))
     assert not mixed[0].any()
     assert_close(mixed[1], drawn[1])
+
+
+@pytest.mark.parametrize("apart, drawn", [(0.6, False), (1.0, True)])
+def test_of_two_things_that_lie_within_each_other_nothing_is_told(clip, apart, drawn):
+    def misread(one):
+        states, deviation = TrueStates()(one)
+        radii = states.extent[0, :, 0].sum()
+        states.position[0, :, 1] = states.position[0, :, 0] + torch.tensor([1.0, 0.0, 0.0]) * apart * radii
+        return states, deviation
+
+    maps = ForecastMaps(BallForecast(scene_materials, Ballistic(), reader=misread)).draw(
+        stack_clips([simulate_clip("collide", 0, size=64), simulate_clip("bounce", 1, size=64)]), [2], 8
+    )
+    assert bool(maps[0].any()) == drawn and maps[1].any()
 
 
 def test_where_nothing_is_seen_no_roll_out_is_told_and_the_others_are_as_alone(clip):

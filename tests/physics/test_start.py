@@ -68,6 +68,15 @@ def test_what_moves_slowly_or_is_read_roughly_is_not_taken_to_rest():
     assert ((start.velocity[:, 0, 0, 0] == 0).double().mean()) < 0.02
 
 
+def test_what_floats_slowly_goes_on():
+    slow = flight(2, velocity=(0.1, 0.0, 0.0), rest=True)
+    read = readings_of(slow, 500, 0.03)
+    start, covariance = fit_start(read, doubt(read), torch.zeros(500, dtype=torch.float64))
+    assert start.velocity[:, 0, 0, 0].mean() == pytest.approx(0.1, abs=0.01)
+    spread = float(start.velocity[:, 0, 0, 0].std())
+    assert float(covariance[:, 0, 1, 1].sqrt().mean()) == pytest.approx(spread, rel=0.1)
+
+
 def test_what_lies_still_on_the_floor_keeps_still():
     radius = float(flight(2).extent[0, 0, 2])
     states = flight(2, (0.0, 0.0, radius), (0.0, 0.0, 0.0), rest=True)

@@ -1,5 +1,6 @@
 """What training reads of clips is what its encoders look at."""
 
+from shutil import copytree
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,11 @@ from worldgen.diffusion.process import CleanFlowMatching
 from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.base import Encoder, Tokens
 from worldgen.latents import Latents
-from worldgen.tasks.encoding import unread_members
+from worldgen.physics.ball_forecast import BallForecast
+from worldgen.physics.flight import Ballistic
+from worldgen.simulation.scenes.materials import scene_materials
+from worldgen.tasks import encoding
+from worldgen.tasks.encoding import encoding_recipe, unread_members
 from worldgen.tasks.generator import WorldGenerator
 
 
@@ -77,3 +82,18 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_encoded(tmp_pat
     setup("good", 2)
     assert torch.equal(torch.get_rng_state(), before), "a trial draws nothing"
     assert (tmp_path / "cache").exists()
+
+
+def test_roll_outs_of_other_code_are_made_again(tmp_path, monkeypatch):
+    told = build(forecast=BallForecast(scene_materials, Ballistic()))
+    plain, before = encoding_recipe(build()), encoding_recipe(told)
+    copytree(encoding._HOUSE / "physics", tmp_path / "physics")
+    copytree(encoding._HOUSE / "simulation", tmp_path / "simulation")
+    monkeypatch.setattr(encoding, "_HOUSE", tmp_path)
+    assert encoding_recipe(told) == before
+    for name in ("physics/start.py", "simulation/scenes/materials.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n# Another one.\n")
+        assert encoding_recipe(told) != before
+        before = encoding_recipe(told)
+    assert encoding_recipe(build()) == plain

@@ -27,7 +27,7 @@ from worldgen.types import Camera, Clip, Trajectory, select
 
 TOLD_OF_GUIDANCE = (
     "Led by the readout and the dynamics of --physics-guidance: their residual is no verdict from outside on "
-    "these clips. What is no free ball on a floor, by the prompt, is not led."
+    "these clips. What is not free by the prompt is not led."
 )
 
 
@@ -56,7 +56,7 @@ class PhysicsGuidance:
     scale: float
 
     def lead(self, velocity: Velocity, known: Known, still: Float[Tensor, "B L C h w"]) -> Velocity:
-        """The velocity towards the estimates that were moved; that of clips of no free balls as it is.
+        """The velocity towards the estimates that were moved; that of clips in which nothing is free as it is.
 
         Args:
             velocity: Of the sampler.
@@ -92,7 +92,7 @@ class PhysicsGuidance:
         return replace(clip, camera=camera_of_each(self.camera, clip))
 
     def bodies(self, known: Known) -> dict[int, tuple[Trajectory, Scenery]]:
-        """By number, the bodies and the scenery of each clip that is led: two first frames of free balls."""
+        """By number, the bodies and the scenery of each clip that is led: two first frames of what is free."""
         clip = self.seen(known.clip)
         led = self.forecast.materials(clip)[4].nonzero().flatten().tolist() if known.leads > 1 else []
         return {n: _bodies(self.forecast, select(clip, slice(n, n + 1)), known.leads) for n in led}

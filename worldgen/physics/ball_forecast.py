@@ -28,7 +28,7 @@ Materials = tuple[
     Float[Tensor, " B"], Float[Tensor, "B N"], Float[Tensor, "B N"], Bool[Tensor, " B"], Bool[Tensor, " B"]
 ]
 """Gravity (m/s^2, downward), masses (kg; 0 unknown), restitutions of balls, whether the floor is dead, and
-whether a clip is of free balls at all."""
+whether what moves in a clip is free at all: balls on a floor, or what flies."""
 Reading = tuple[Trajectory, Float[Tensor, "B T N"]]
 """States of the objects of a clip, and the standard deviation in m of each place."""
 _SPAN, _FRAME = (0.5, 8.0, 10.0), 0.04
@@ -59,6 +59,9 @@ class TrueStates:
 
 class BallForecast(Forecast):
     """Materials, and a roll-out of the known frames, as channels beside a latent.
+
+    Bodies are balls on a floor, or of any shape where they fly and touch nothing: then each is foretold as a
+    ball of its volume.
 
     Of each of ``objects`` objects: log mass, restitution, radius, presence; the way since the last known
     frame, and displacement, as in a `StateCodec`; log of the place's standard deviation. Of all: gravity,
@@ -176,13 +179,13 @@ class BallForecast(Forecast):
         count = read.position.shape[2]
         if count > self.objects:
             raise ValueError(f"BallForecast holds {self.objects} objects; got {count}. Raise its objects.")
-        gravity, mass, restitution, dead, of_balls = (
+        gravity, mass, restitution, dead, free = (
             part.to(read.position.device) for part in self.materials(clip)
         )
-        if not of_balls.all():
-            which = int((~of_balls).nonzero()[0])
+        if not free.all():
+            which = int((~free).nonzero()[0])
             raise ValueError(
-                f"BallForecast foretells balls that move freely on a floor; clip {which} of {len(clip)} is "
+                f"BallForecast foretells balls on a floor and what flies; clip {which} of {len(clip)} is "
                 f"not said to be of such ({clip.prompts[which]!r}). Use ForecastMaps, or leave it out."
             )
         if mass.shape[1] < count:  # places that no clip of the batch fills
@@ -192,9 +195,10 @@ class BallForecast(Forecast):
             )
         gravity, mass, restitution = (part.to(read.position.dtype) for part in (gravity, mass, restitution))
         mass, restitution = mass[:, :count], restitution[:, :count]
+        read = replace(read, extent=_rounded(read.extent))
         volume = 8 * read.extent.prod(dim=-1)
         mass = torch.where(mass > 0, mass, torch.where(volume > 0, _DENSITY * volume, 1.0))
-        materials = (gravity, mass, restitution, dead, of_balls)
+        materials = (gravity, mass, restitution, dead, free)
         read = replace(read, mass=mass)
         share = self.noise * 10.0 ** -((reading - 1) / max(1, self.readings - 1)) if reading else 0.0
         read = _blur(read, share, number=reading)
@@ -204,8 +208,9 @@ class BallForecast(Forecast):
             present = read.present[:, -1:].expand(-1, frames, -1)
             still = _over_time(read, blank, torch.zeros_like(blank), present)
             return still, deviation[:, :1].expand(-1, frames, -1) * 0, materials, 0
-        if isinstance(self.dynamics, Learned):
-            self.dynamics.require(float(read.dt[0]), (float(gravity.min()), float(gravity.max())))
+        falls = gravity[gravity > 0]  # what floats touches nothing, and flight is exact
+        if isinstance(self.dynamics, Learned) and len(falls):
+            self.dynamics.require(float(read.dt[0]), (float(falls.min()), float(falls.max())))
         start, sure = fit_start(read, deviation, gravity)
         rolled, doubt = start, sure[:, None, :, 0, 0].sqrt()
         if frames > known:
@@ -239,6 +244,12 @@ class BallForecast(Forecast):
         parts = [gravity / _SPAN[2], dead.to(gravity), whether, states.dt.to(gravity) / _FRAME]
         of_all = torch.stack(parts, dim=-1)
         return torch.cat([of_all[:, None].expand(-1, frames, -1), of_body.flatten(2)], dim=-1).float()
+
+
+def _rounded(extent: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+    """Of balls as it is, of other bodies that of a ball of their box's volume."""
+    ball = extent.amax(dim=-1, keepdim=True) - extent.amin(dim=-1, keepdim=True) < 1e-6
+    return torch.where(ball, extent, extent.prod(dim=-1, keepdim=True) ** (1 / 3))
 
 
 def _cut(clip: Clip, known: int) -> Clip:

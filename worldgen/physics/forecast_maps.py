@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.physics.ball_forecast import BallForecast
@@ -20,6 +20,8 @@ _FAR = 2.0
 """Cells: an offset beyond is told as this much."""
 _SPEED = 0.25
 """Cells per frame that make a number of 1."""
+_WITHIN = 0.7
+"""Of their radii together: things whose middles are nearer than that are one, misread."""
 _UNSEEN = "In the known frames of a clip the readout sees nothing: no roll-out is told there."
 
 
@@ -29,7 +31,8 @@ class ForecastMaps(Forecast):
     Each cell tells of the thing that is nearest to it: how much of it covers the cell, softened by how far it
     may have strayed; the way to its middle, its radius and how it moves, in cells; the deviation of its
     place; and its color in the last known frame. It is 0 where nothing is near. Of all cells: whether
-    something is foretold, which needs two known frames, and free balls that the reader sees. However many
+    something is foretold, which needs two known frames, and free bodies that the reader sees: two that lie
+    within each other are one that it misread, and nothing is foretold there. However many
     things there are, the channels are the same. With ``detail`` the cover is told of so many points along
     both sides of each cell, too: a shape, where the rest is numbers that a denoiser has to make one of.
 
@@ -94,8 +97,8 @@ class ForecastMaps(Forecast):
         nothing = clip.frames.new_zeros(len(clip), frames, self.channels, *cells)
         if known < 2:
             return nothing
-        *_, of_balls = self.forecast.materials(clip)
-        alone = of_balls.nonzero().flatten().tolist()
+        *_, free = self.forecast.materials(clip)
+        alone = free.nonzero().flatten().tolist()
         if len(alone) == len(clip):
             try:
                 states, deviation = self.forecast.foretell(clip, known, frames, reading)
@@ -120,7 +123,19 @@ class ForecastMaps(Forecast):
     ) -> Float[Tensor, "B T P h w"]:
         assert clip.camera is not None
         last = clip.frames[:, known - 1]
-        return draw_maps(states, deviation, clip.camera, last, known - 1, cells, self._detail)
+        maps = draw_maps(states, deviation, clip.camera, last, known - 1, cells, self._detail)
+        return maps * ~_misread(states, known)[:, None, None, None, None]
+
+
+def _misread(states: Trajectory, known: int) -> Bool[Tensor, " B"]:
+    """Whether in the known frames two bodies lie within each other."""
+    place, there = states.position[:, :known], states.present[:, :known]
+    near = (
+        torch.cdist(place, place)
+        < _WITHIN * (states.extent[:, :, None, 0] + states.extent[:, None, :, 0])[:, None]
+    )
+    pair = (there[..., None] & there[:, :, None]).triu(1)
+    return (near & pair).flatten(1).any(dim=1)
 
 
 def camera_of_each(camera: Camera, clip: Clip) -> Camera:

@@ -34,9 +34,9 @@ def fit_start(
 
     ``p(s) = p + v s - g s^2 / 2`` with ``s <= 0`` seconds before the last frame and weights 1 / variance.
     Where a thing has touched something meanwhile, so that this does not hold, the earliest frames are left
-    out, until two are left. What rests on the floor does not fall. Whose speed in the first frame cannot be
-    told from 0 is taken to begin at rest there: what is let go is far more common than what happens to be
-    that slow, and an error of its speed would grow with every frame.
+    out, until two are left. What rests on the floor does not fall. Where there is gravity, whose speed in the
+    first frame cannot be told from 0 is taken to begin at rest there: what is let go is far more common than
+    what happens to be that slow, and an error of its speed would grow with every frame.
 
     Args:
         states: T >= 2 frames, as they were read.
@@ -67,7 +67,7 @@ def fit_start(
         fitted = _line(s, states.position - fall, own)
         best = fitted if best is None else _better(best, fitted)
     assert best is not None
-    position, velocity, spread, _ = _let_go(best, s, fall, states.position, weight)
+    position, velocity, spread, _ = _let_go(best, s, fall, states.position, weight, gravity)
     seen = states.present.any(dim=1, keepdim=True)
     last = {name: getattr(states, name)[:, -1:] for name in ("rotation", "spin")}
     start = replace(
@@ -103,7 +103,12 @@ def _better(old: tuple, new: tuple) -> tuple:
 
 
 def _let_go(
-    fitted: tuple[Tensor, Tensor, Tensor, Tensor], s: Tensor, fall: Tensor, position: Tensor, weight: Tensor
+    fitted: tuple[Tensor, Tensor, Tensor, Tensor],
+    s: Tensor,
+    fall: Tensor,
+    position: Tensor,
+    weight: Tensor,
+    gravity: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The fit, or that of what was at rest in the first frame where all frames agree to it."""
     place, velocity, spread, misfit = fitted
@@ -111,7 +116,7 @@ def _let_go(
     gained = -2 * fall[:, 0] / begun  # since the first frame: fall is -g s^2 / 2
     at_first = velocity - gained
     still = at_first.square().sum(dim=-1) < (_STILL * spread[..., 1, 1]).clamp(max=_SLOW**2)
-    still &= (weight > 0).all(dim=1) & (misfit < _MISFIT)
+    still &= (weight > 0).all(dim=1) & (misfit < _MISFIT) & (gravity[:, None] > 0)
     dropped = fall + fall[:, :1] + gained[:, None] * s[..., None, None]
     share = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
     rest = (share[..., None] * (position - dropped)).sum(dim=1)

@@ -17,11 +17,14 @@ from worldgen.diffusion import context as context_code
 from worldgen.diffusion import optical_flow as flow_code
 from worldgen.encoders.base import fingerprint
 from worldgen.model import WorldModel
+from worldgen.physics import forecast as forecast_code
 from worldgen.tasks.schedule import draw_step
 from worldgen.types import to_device
 
 _CODE = hashlib.sha256("".join(map(inspect.getsource, (context_code, flow_code))).encode()).hexdigest()
 """What was computed once by other code is computed again."""
+_HOUSE = Path(inspect.getfile(forecast_code)).parent.parent
+"""The package's folder."""
 
 
 def precompute_latents(model: WorldModel, data: ClipDataModule, cache: Path, storage: Storage) -> Precomputed:
@@ -76,4 +79,13 @@ def encoding_recipe(model: WorldModel) -> Recipe:
     contexts = " ".join(map(str, model.contexts))
     if model.other_contexts is not None:
         contexts += f" {model.other_contexts.describe()}"
-    return Recipe(weights, {"contexts": contexts, "encoding code": _CODE[:12]})
+    settings = {"contexts": contexts, "encoding code": _CODE[:12]}
+    if model.forecast is not None:
+        settings["roll-out code"] = _roll_out_code(_HOUSE)
+    return Recipe(weights, settings)
+
+
+def _roll_out_code(house: Path) -> str:
+    """Of all that decides how known frames go on, but for weights."""
+    files = [*sorted((house / "physics").glob("*.py")), house / "simulation" / "scenes" / "materials.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

@@ -71,16 +71,47 @@ def test_balls_are_counted_in_the_order_in_which_a_prompt_names_them():
     )
     assert_close(said.restitution, torch.tensor([[0.5, 0.675, 0.85, 0.675]]))
     silent = prompt_materials(replace(clip, prompts=("",)))
-    assert (silent.restitution == 0.675).all() and silent.of_balls.tolist() == [False]
+    assert (silent.restitution == 0.675).all() and silent.free.tolist() == [False]
     assert prompt_materials(replace(clip, prompts=("a ball rolls",))).dead_floor.tolist() == [True]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_says_whether_free_balls_move(family):
+def test_a_prompt_says_whether_what_moves_is_free_and_whether_it_falls(family):
     for seed in range(4):
         clip = simulate_clip(family, seed, size=8)
-        ball = "ball" in clip.prompts[0] and family in {"drop", "bounce", "collide", "projectile", "occlude"}
-        assert prompt_materials(clip).of_balls.tolist() == [ball], clip.prompts
+        free = family in {"drop", "bounce", "collide", "projectile", "occlude", "tumble"}
+        said = prompt_materials(clip)
+        assert said.free.tolist() == [free], clip.prompts
+        if free:
+            scene = draw_scene(family, seed)
+            assert_close(said.gravity, torch.tensor([scene.gravity])), clip.prompts
+
+
+@pytest.mark.parametrize(
+    "prompt, free, gravity",
+    [
+        ("a red box is thrown up", True, 9.81),
+        ("a red capsule flying through the air", True, 9.81),
+        ("a red box is thrown and lands on the floor", False, 9.81),
+        ("a red box is thrown at a wall", False, 9.81),
+        ("a red box is thrown at a stack of boxes", False, 9.81),
+        ("a red box falls", False, 9.81),
+        ("a fly walks on a red box", False, 9.81),
+        ("a shark flies", False, 9.81),
+        ("a red ball floats and turns", True, 0.0),
+        ("a red ball floats on water", False, 9.81),
+        ("a red ball spins on the floor", False, 9.81),
+        ("a red box tumbles without gravity", True, 0.0),
+        ("a red ball without gravity bounces off the floor", False, 9.81),
+        ("a red ball drops in low gravity", False, 9.81),
+        ("a Red Ball is dropped", True, 9.81),
+        ("a red ball hits a blue box", False, 9.81),
+    ],
+)
+def test_what_is_free_in_words_of_others(prompt, free, gravity):
+    said = prompt_materials(replace(simulate_clip("drop", 0, size=8), prompts=(prompt,)))
+    assert said.free.tolist() == [free]
+    assert_close(said.gravity, torch.tensor([gravity]))
 
 
 def test_a_clip_without_a_scene_tells_nothing_of_one():

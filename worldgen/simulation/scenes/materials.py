@@ -21,10 +21,14 @@ from worldgen.simulation.scenes.staging import restitution_of_damping
 from worldgen.types import GRAVITY, Clip
 
 _BALL = re.compile(rf"(?:({'|'.join(RESTITUTION)})[ -]+)?ball\b", re.IGNORECASE)
-_NOT_FREE = re.compile(
-    r"\b(ramp|rod|pendulum|swing|hang|stack|box|domino|cylinder|capsule|ellipsoid|gravity|space|float|tumble|spin)",
-    re.IGNORECASE,
+_BODY = re.compile(r"\b(?:ball|box|cylinder|capsule|ellipsoid)\b", re.IGNORECASE)
+_HELD = re.compile(r"\b(ramp|rod|pendulum|swing|hang|stack|domino|gravity|space)", re.IGNORECASE)
+_TURNS = re.compile(r"\b(float|tumble|spin)", re.IGNORECASE)
+_TOUCHES = re.compile(
+    r"\b(floor|ground|wall|water|bounc|land|hit|knock|bump|collid|slid|glid|roll)", re.IGNORECASE
 )
+_FLIES = re.compile(r"\b(flies|flying|thrown)\b", re.IGNORECASE)
+_FLOATS = re.compile(r"\b(without gravity|no gravity|free space|floats?|floating)\b", re.IGNORECASE)
 _UNKNOWN = sum(RESTITUTION.values()) / len(RESTITUTION)
 _MOST = 4
 """Balls, of each of which a prompt is asked."""
@@ -41,8 +45,9 @@ class Materials(NamedTuple):
     """Of each ball: speed after a bounce over speed before it."""
     dead_floor: Bool[Tensor, " B"]
     """True where the floor gives nothing back, whatever falls on it."""
-    of_balls: Bool[Tensor, " B"]
-    """True where what moves are free balls on a floor; of other scenes the rest means nothing."""
+    free: Bool[Tensor, " B"]
+    """True where what moves are balls on a floor, or bodies of any shape that fly and touch nothing; of other
+    scenes the rest means nothing."""
 
 
 def scene_materials(clip: Clip) -> Materials:
@@ -60,23 +65,38 @@ def scene_materials(clip: Clip) -> Materials:
 
 
 def prompt_materials(clip: Clip) -> Materials:
-    """What the prompts of clips say: gravity of the Earth, and balls in the order in which they are named.
+    """What the prompts of clips say: gravity of the Earth, or none, and balls in the order they are named in.
 
     Where no material is named, and of balls that are not, the mean of all materials is assumed; masses are
     not known. A floor on which nothing is said to bounce gives nothing back. Whose prompt names no ball, or
-    what holds, turns or meets one, is not of free balls.
+    what holds, turns or meets one, is not free, but for bodies of any shape that fly and are not said to come
+    down, or that float without gravity.
     """
     restitution = torch.full((len(clip), _MOST), _UNKNOWN)
     for index, prompt in enumerate(clip.prompts):
         named = [RESTITUTION.get(word.lower(), _UNKNOWN) for word in _BALL.findall(prompt)][:_MOST]
         restitution[index, : len(named)] = torch.tensor(named)
     return Materials(
-        torch.full((len(clip),), GRAVITY),
+        torch.tensor([0.0 if _floats(prompt) else GRAVITY for prompt in clip.prompts]),
         torch.zeros(len(clip), _MOST),
         restitution,
         torch.tensor(["bounc" not in prompt.lower() for prompt in clip.prompts]),
-        torch.tensor([bool(_BALL.search(text)) and not _NOT_FREE.search(text) for text in clip.prompts]),
+        torch.tensor([_is_free(prompt) for prompt in clip.prompts]),
     )
+
+
+def _floats(prompt: str) -> bool:
+    """Without gravity, and beside nothing that it could touch."""
+    return bool(_FLOATS.search(prompt)) and not _TOUCHES.search(prompt)
+
+
+def _is_free(prompt: str) -> bool:
+    named = {name.lower() for name in _BODY.findall(prompt)}
+    if not named or _floats(prompt):
+        return bool(named)
+    flies = bool(_FLIES.search(prompt)) and not _TOUCHES.search(prompt)
+    balls = named == {"ball"} and not _TURNS.search(prompt)
+    return (flies or balls) and not _HELD.search(prompt)
 
 
 def read_materials(scenes: Sequence[str]) -> Materials:
