@@ -15,6 +15,7 @@ from worldgen.physics.readout import load_readout
 from worldgen.simulation.clips import simulate_clip
 from worldgen.simulation.scenes.materials import prompt_materials, scene_materials
 from worldgen.simulation.scenes.staging import usual_camera
+from worldgen.types import select
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +173,21 @@ def test_where_nothing_is_seen_no_roll_out_is_told_and_the_others_are_as_alone(c
     maps = ForecastMaps(BallForecast(scene_materials, GraphDynamics(), reader=readout))
     drawn = maps.draw(clip, [2], 8, None, (16, 16))
     empty = replace(clip, frames=torch.stack([torch.full_like(clip.frames[0], 0.5), clip.frames[1]]))
-    with pytest.warns(UserWarning, match="the readout sees nothing: no roll-out is told there"):
+    with pytest.warns(UserWarning, match="the readout sees nothing, or too much: no roll-out is told there"):
         told = maps.draw(empty, [2], 8, None, (16, 16))
     assert not told[0].any() and drawn[0].any()
+    assert_close(told[1], drawn[1])
+
+
+def test_where_more_is_seen_than_can_be_told_no_roll_out_is_told_and_the_others_are_as_alone(clip):
+    readout = load_readout(str(NANO / "readout"))
+    maps = ForecastMaps(BallForecast(prompt_materials, GraphDynamics(), reader=readout))
+    three = simulate_clip("drop", 4, size=64, split="ood:count")
+    both = stack_clips([three, select(clip, slice(1, 2))])
+    drawn = maps.draw(clip, [2], 8, None, (16, 16))
+    with pytest.warns(UserWarning, match="the readout sees nothing, or too much: no roll-out is told there"):
+        told = maps.draw(both, [2], 8, None, (16, 16))
+    assert not told[0].any()
     assert_close(told[1], drawn[1])
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from worldgen.data.batching import stack_clips
-from worldgen.physics.readout import NothingSeen, ObjectReadout, load_readout
+from worldgen.physics.readout import NothingSeen, ObjectReadout, TooManySeen, load_readout
 from worldgen.simulation.clips import simulate_clip
 from worldgen.tasks.parts.reading_errors import reading_errors_of
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_gets_a_sentence(readout, clips):
         readout(replace(clips, camera=None))
     crowd = simulate_clip("drop", 4, split="ood:count", frames=4)
     assert crowd.truth.position.shape[2] == 3
-    with pytest.raises(ValueError, match="has 2 slots; in clip 0 of 1 more objects are seen"):
+    with pytest.raises(TooManySeen, match="has 2 slots; in clip 0 of 1 more objects are seen"):
         readout(crowd)
     with pytest.raises(ValueError, match="learned to read what the codec .* decodes; got 123"):
         readout.require_codec("123")

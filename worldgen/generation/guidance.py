@@ -56,7 +56,7 @@ class PhysicsGuidance:
     scale: float
 
     def lead(self, velocity: Velocity, known: Known, still: Float[Tensor, "B L C h w"]) -> Velocity:
-        """The velocity towards the estimates that were moved; that of clips in which nothing is free as it is.
+        """The velocity towards the estimates that were moved; where nothing is free it is as it was.
 
         Args:
             velocity: Of the sampler.
@@ -92,7 +92,7 @@ class PhysicsGuidance:
         return replace(clip, camera=camera_of_each(self.camera, clip))
 
     def bodies(self, known: Known) -> dict[int, tuple[Trajectory, Scenery]]:
-        """By number, the bodies and the scenery of each clip that is led: two first frames of what is free."""
+        """By number, bodies and scenery of each clip that is led: a free one with two first frames."""
         clip = self.seen(known.clip)
         led = self.forecast.materials(clip)[4].nonzero().flatten().tolist() if known.leads > 1 else []
         return {n: _bodies(self.forecast, select(clip, slice(n, n + 1)), known.leads) for n in led}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldgen.physics.ball_forecast import BallForecast
 from worldgen.physics.forecast import Forecast
-from worldgen.physics.readout import NothingSeen
+from worldgen.physics.readout import NothingSeen, TooManySeen
 from worldgen.types import Camera, Clip, Trajectory, select
 
 _FAR = 2.0
@@ -22,7 +22,7 @@ _SPEED = 0.25
 """Cells per frame that make a number of 1."""
 _WITHIN = 0.7
 """Of their radii together: things whose middles are nearer than that are one, misread."""
-_UNSEEN = "In the known frames of a clip the readout sees nothing: no roll-out is told there."
+_UNREAD = "In the known frames of a clip the readout sees nothing, or too much: no roll-out is told there."
 
 
 class ForecastMaps(Forecast):
@@ -102,9 +102,9 @@ class ForecastMaps(Forecast):
         if len(alone) == len(clip):
             try:
                 states, deviation = self.forecast.foretell(clip, known, frames, reading)
-            except NothingSeen:
+            except (NothingSeen, TooManySeen):
                 if len(clip) == 1:
-                    warnings.warn(_UNSEEN, stacklevel=2)
+                    warnings.warn(_UNREAD, stacklevel=2)
                     return nothing
             else:
                 return self._lay(clip, states, deviation, known, cells)

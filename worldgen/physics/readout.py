@@ -31,6 +31,10 @@ class NothingSeen(ValueError):
     """Of a clip in which no object is seen there are no states."""
 
 
+class TooManySeen(ValueError):
+    """Of a clip in which more objects are seen than a readout has slots there are no states."""
+
+
 class ObjectReadout(nn.Module):
     """Positions, half sizes, presence and uncertainty of up to N things in every frame.
 
@@ -89,8 +93,8 @@ class ObjectReadout(nn.Module):
 
         Raises:
             NothingSeen: A clip in which nothing is seen.
-            ValueError: Frames that are not square, no camera, a camera that does not look at the plane, a
-                clip in which more things are seen than there are slots.
+            TooManySeen: A clip in which more things are seen than there are slots, in most frames.
+            ValueError: Frames that are not square, no camera, a camera that does not look at the plane.
         """
         reading = self.look(clip.frames)
         seen = reading.presence > 0.5
@@ -102,7 +106,7 @@ class ObjectReadout(nn.Module):
             )
         crowded = (reading.beyond > 0.5).float().mean(dim=1) > 0.5
         if crowded.any():
-            raise ValueError(
+            raise TooManySeen(
                 f"This readout has {self.slots} slots; in clip {int(crowded.nonzero()[0])} of {len(clip)} "
                 "more objects are seen in most frames. Train one with more: model.readout.slots."
             )
