@@ -154,8 +154,9 @@ def test_what_a_network_cannot_step_is_refused():
         one_step(shaken(GraphDynamics()), slow, world(slow))
     box = replace(world(states), rounding=world(states).rounding * 0.5)
     alone = replace(states, position=states.position * torch.tensor([9.0, 9, 9]))
-    with pytest.raises(ValueError, match="move balls; got a body of another shape"):
-        one_step(shaken(GraphDynamics()), alone, box)
+    for moving in (alone, states):  # alone, and where neither of two is a ball
+        with pytest.raises(ValueError, match="move balls; got a body of another shape"):
+            one_step(shaken(GraphDynamics()), moving, box)
 
 
 def test_doubt_is_least_in_flight_and_there_are_as_many_answers_as_nodes():

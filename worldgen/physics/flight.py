@@ -32,6 +32,10 @@ class Step:
     velocity: Float[Tensor, "n 3"]
     log_variance: Float[Tensor, "n 2"]
     """Of each component of position (m^2) and of velocity (m^2/s^2)."""
+    rotation: Float[Tensor, "n 4"] | None = None
+    """Unit quaternions, w first; None where what turns keeps its rotation."""
+    spin: Float[Tensor, "n 3"] | None = None
+    """rad/s; None where what turns keeps its spin."""
 
 
 class Dynamics(nn.Module, ABC):
@@ -42,7 +46,7 @@ class Dynamics(nn.Module, ABC):
         """One step on."""
 
     def rollout(self, start: Trajectory, scenery: Scenery, steps: int) -> Trajectory:
-        """The start's last frame, and so many after it; what turns keeps its rotation and spin.
+        """The start's last frame, and so many after it; rotation and spin as of `moved`.
 
         Raises:
             ValueError: As `graph_of`; or fewer than one step.
@@ -91,7 +95,7 @@ class Dynamics(nn.Module, ABC):
 
 
 def moved(now: Trajectory, graph: Data, step: Step) -> Trajectory:
-    """The one frame of a trajectory a step later; what turns keeps its rotation and spin.
+    """The one frame of a trajectory a step later; rotation and spin are kept where the step has none.
 
     Args:
         now: One frame.
@@ -104,6 +108,8 @@ def moved(now: Trajectory, graph: Data, step: Step) -> Trajectory:
         now,
         position=_put(now.position, row, step.position[body]),
         velocity=_put(now.velocity, row, step.velocity[body]),
+        rotation=now.rotation if step.rotation is None else _put(now.rotation, row, step.rotation[body]),
+        spin=now.spin if step.spin is None else _put(now.spin, row, step.spin[body]),
     )
 
 
@@ -175,6 +181,6 @@ def _last_frame(trajectory: Trajectory) -> Trajectory:
 
 
 def _put(
-    values: Float[Tensor, "B 1 N 3"], row: Int[Tensor, " n"], new: Float[Tensor, "n 3"]
-) -> Float[Tensor, "B 1 N 3"]:
+    values: Float[Tensor, "B 1 N D"], row: Int[Tensor, " n"], new: Float[Tensor, "n D"]
+) -> Float[Tensor, "B 1 N D"]:
     return values.flatten(0, 2).index_copy(0, row, new.to(values.dtype)).view_as(values)

@@ -120,8 +120,8 @@ def graph_of(trajectory: Trajectory, around: Scenery, frame: int = -1) -> Data:
     """The graph of one frame: nodes are static geoms and bodies that are present, the floor before all.
 
     An edge runs from j to i where the surface of i may reach that of j within ``dt``:
-    ``gap < dt v + |g| dt^2 / 2 + SLACK``, v being the largest relative speed of two nodes of the same graph;
-    none ends at a static geom. Nothing in it depends on where the origin lies.
+    ``gap < dt v + |g| dt^2 / 2 + SLACK``, v being the largest relative speed of two nodes of the same graph,
+    corners that turn included; none ends at a static geom. Nothing in it depends on where the origin lies.
 
     Args:
         trajectory: States.
@@ -132,22 +132,23 @@ def graph_of(trajectory: Trajectory, around: Scenery, frame: int = -1) -> Data:
         ``x (n 8)``: rounding, half sizes of the core (m), log mass (kg), restitution, friction, 1 of a static
         geom; ``edge_index (2 E)``; ``edge_attr (E 10)``: gap (m), normal from j to i, velocity of i seen from
         j along it (m/s), the rest of that velocity as a vector, restitution and friction of the pair;
-        ``position``, ``velocity (n 3)``, ``rotation (n 4)``, ``kind (n)`` 0 of the floor, 1 of a stand, 2 of
-        a body; ``row (n)``, of a body its place among the B N; ``gravity (B 3)``, ``dt (B)``, ``batch (n)``.
+        ``position``, ``velocity``, ``spin (n 3)``, ``rotation (n 4)``, ``kind (n)`` 0 of the floor, 1 of a
+        stand, 2 of a body; ``row (n)``, of a body its place among the B N; ``gravity (B 3)``, ``dt (B)``,
+        ``batch (n)``.
 
     Raises:
-        ValueError: Another number of bodies than the scenery has, a body without mass, or two bodies
-            that may touch of which neither is a ball.
+        ValueError: Another number of bodies than the scenery has, or a body without mass.
     """
     graph = _nodes(trajectory, around, frame)
     edges = _all_pairs(graph)
     gap, normal = surfaces(graph, edges, graph.position)
     relative = graph.velocity[edges[1]] - graph.velocity[edges[0]]
-    fastest = _largest(relative.norm(dim=-1), graph.batch[edges[1]], len(graph.dt))
+    swing = graph.spin.norm(dim=-1) * graph.x[:, 1:4].norm(dim=-1)  # of a core's corners; 0 of a ball
+    speed = relative.norm(dim=-1) + swing[edges[0]] + swing[edges[1]]
+    fastest = _largest(speed, graph.batch[edges[1]], len(graph.dt))
     reach = graph.dt * fastest + graph.gravity.norm(dim=-1) * graph.dt**2 / 2 + SLACK
     near = gap < reach[graph.batch[edges[1]]]
     edges, gap, normal, relative = edges[:, near], gap[near], normal[near], relative[near]
-    _require_balls(graph, edges)
     along = (relative * normal).sum(dim=-1)
     tangential = relative - along[:, None] * normal
     graph.edge_index = edges
@@ -178,7 +179,7 @@ def surfaces(
         turned = boxy[target]  # then i is the box, and j the point
         box = torch.where(turned, target, source)
         sign = 1 - 2 * turned.to(offset)
-        gap, normal = _point_to_box(offset * sign[:, None], rotation_matrix(graph.rotation[box]), core[box])
+        gap, normal = point_to_box(offset * sign[:, None], rotation_matrix(graph.rotation[box]), core[box])
         around = core[torch.where(turned, source, target)].norm(dim=-1)  # 0 of a ball
         gap, normal = gap - rounding[source] - rounding[target] - around, normal * sign[:, None]
     floor = graph.kind[source] == 0
@@ -227,6 +228,7 @@ def _nodes(trajectory: Trajectory, around: Scenery, frame: int) -> Data:
         position=joined(around.static_position, position),
         velocity=joined(blank(batch, geoms, 3), trajectory.velocity[:, frame]),
         rotation=joined(around.static_rotation, trajectory.rotation[:, frame]),
+        spin=joined(blank(batch, geoms, 3), trajectory.spin[:, frame]),
         kind=kind.flatten()[present],
         row=joined(torch.full_like(around.master, -1, dtype=torch.long), row),
         master=joined(around.master, torch.zeros_like(row, dtype=torch.bool)),
@@ -249,7 +251,7 @@ def _all_pairs(graph: Data) -> Int[Tensor, "2 E"]:
     return torch.stack([source, target])[:, source != target]
 
 
-def _point_to_box(
+def point_to_box(
     offset: Float[Tensor, "E 3"], axes: Float[Tensor, "E 3 3"], half: Float[Tensor, "E 3"]
 ) -> tuple[Float[Tensor, " E"], Float[Tensor, "E 3"]]:
     """Signed distance of a point from a box, and the unit vector from there to the point."""
@@ -281,13 +283,3 @@ def _materials(graph: Data, edges: Int[Tensor, "2 E"]) -> Float[Tensor, "E 2"]:
 def _largest(values: Float[Tensor, " E"], group: Int[Tensor, " E"], count: int) -> Float[Tensor, " B"]:
     """The largest value of each group, 0 of an empty one; the radius is no thing to learn through."""
     return values.new_zeros(count).scatter_reduce(0, group, values.detach(), "amax")
-
-
-def _require_balls(graph: Data, edges: Int[Tensor, "2 E"]) -> None:
-    core = graph.x[:, 1:4].amax(dim=-1) > 0
-    both = core[edges[0]] & core[edges[1]] & (graph.kind[edges[0]] > 0)
-    if bool(both.any()):
-        raise ValueError(
-            f"Of two things that may touch one must be a ball, or the floor; got {int(both.sum())} pairs of "
-            "which neither is. Take scenes of balls."
-        )

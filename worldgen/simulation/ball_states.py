@@ -75,7 +75,7 @@ def play_balls(family: str, seed: int, split: str | None, frames: int = 16, fps:
         raise ValueError(f"seed must not be negative; got {seed}.")
     check_timing(frames, fps)
     scene = _draw(family, seed, split)
-    states = _play(scene, frames, fps)
+    states = play_scene(scene, frames, fps)
     return BallStates(
         trajectory=states,
         gravity=torch.tensor([scene.gravity]),
@@ -83,6 +83,35 @@ def play_balls(family: str, seed: int, split: str | None, frames: int = 16, fps:
         dead_floor=torch.tensor([scene.setting.floor_priority > 1]),
         family=(family,),
         split=split or "",
+    )
+
+
+def play_scene(scene: Scene, frames: int, fps: float) -> Trajectory:
+    """States of things that all move freely: B = 1, float32, without contacts."""
+    model = scene.spec.compile()
+    steps, data = fit_timestep(model, fps), mujoco.MjData(model)
+    data.qvel[:] = scene.velocity
+    count = len(scene.things)
+    qpos, qvel = np.empty((frames, count, 7)), np.empty((frames, count, 6))
+    for frame in range(frames):
+        if frame:
+            mujoco.mj_step(model, data, steps)
+        qpos[frame], qvel[frame] = data.qpos.reshape(count, 7), data.qvel.reshape(count, 6)
+    bodies = object_bodies(model)
+    rotation = qpos[..., 3:] / np.linalg.norm(qpos[..., 3:], axis=-1, keepdims=True)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None]
+
+    return Trajectory(
+        position=tensor(qpos[..., :3]),
+        rotation=tensor(rotation),
+        velocity=tensor(qvel[..., :3]),
+        spin=tensor(_turned(rotation, qvel[..., 3:])),
+        mass=tensor(model.body_mass[bodies]),
+        extent=tensor(np.array([thing.size for thing in scene.things])),
+        present=torch.ones(1, frames, count, dtype=torch.bool),
+        dt=torch.tensor([1 / fps]),
     )
 
 
@@ -131,34 +160,6 @@ def _draw(family: str, seed: int, split: str | None) -> Scene:
         if all(thing.shape == "ball" for thing in scene.things):
             return scene
     raise AssertionError(f"no {family} of balls in {_ATTEMPTS} draws")
-
-
-def _play(scene: Scene, frames: int, fps: float) -> Trajectory:
-    model = scene.spec.compile()
-    steps, data = fit_timestep(model, fps), mujoco.MjData(model)
-    data.qvel[:] = scene.velocity
-    count = len(scene.things)
-    qpos, qvel = np.empty((frames, count, 7)), np.empty((frames, count, 6))
-    for frame in range(frames):
-        if frame:
-            mujoco.mj_step(model, data, steps)
-        qpos[frame], qvel[frame] = data.qpos.reshape(count, 7), data.qvel.reshape(count, 6)
-    bodies = object_bodies(model)
-    rotation = qpos[..., 3:] / np.linalg.norm(qpos[..., 3:], axis=-1, keepdims=True)
-
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None]
-
-    return Trajectory(
-        position=tensor(qpos[..., :3]),
-        rotation=tensor(rotation),
-        velocity=tensor(qvel[..., :3]),
-        spin=tensor(_turned(rotation, qvel[..., 3:])),
-        mass=tensor(model.body_mass[bodies]),
-        extent=tensor(np.repeat([[thing.radius] for thing in scene.things], 3, axis=1)),
-        present=torch.ones(1, frames, count, dtype=torch.bool),
-        dt=torch.tensor([1 / fps]),
-    )
 
 
 def _turned(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
