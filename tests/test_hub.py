@@ -2,21 +2,30 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+)
 from huggingface_hub import constants
 from transformers.utils import hub as theirs
 
 import worldgen.hub
 from tests.encoders.networks import made, t5
 from worldgen.data.shards.captioners import Captioner
+from worldgen.diffusion.sampler import Sampler
 from worldgen.encoders.clip import CLIP
 from worldgen.encoders.compositions import Saved
 from worldgen.encoders.imagebind_inputs import read_tokenizer
 from worldgen.encoders.lora import Lora
 from worldgen.encoders.t5 import T5
 from worldgen.encoders.vjepa2 import VJEPA2
-from worldgen.hub import require_hub
+from worldgen.hub import require_hub, sizes_only
 from worldgen.metrics.tracking.detector import PretrainedDetector
 from worldgen.metrics.vlm.judge import LocalJudge
 
@@ -98,3 +107,35 @@ def test_a_lora_is_saved_without_a_question(monkeypatch, tmp_path):
     lora.attach(network)
     network.peft_config["default"].base_model_name_or_path = "some/model"
     lora.save(network, tmp_path / "lora")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(FlowMatchEulerDiscreteScheduler, shift=5.0),
+        FlowMatchHeunDiscreteScheduler,
+        partial(
+            DPMSolverMultistepScheduler,
+            prediction_type="flow_prediction",
+            use_flow_sigmas=True,
+            final_sigmas_type="zero",
+        ),
+        partial(
+            DDIMScheduler,
+            rescale_betas_zero_snr=True,
+            timestep_spacing="trailing",
+            clip_sample=False,
+            prediction_type="v_prediction",
+        ),
+    ],
+)
+def test_of_schedulers_there_is_more_than_sizes(make):
+    """A plan of a model that names one failed: it was looked into, and held nothing."""
+    whole = Sampler(4, make())
+    with sizes_only():
+        counted, weights = Sampler(4, make()), torch.nn.Linear(2, 2)
+    assert weights.weight.is_meta
+    assert counted.sigma_max == whole.sigma_max > 0.99
+    counted.scheduler.set_timesteps(4)
+    whole.scheduler.set_timesteps(4)
+    assert torch.equal(counted.scheduler.timesteps, whole.scheduler.timesteps)

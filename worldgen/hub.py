@@ -43,12 +43,23 @@ PUBLISHED: Mapping[str, Published] = {
 
 @contextmanager
 def sizes_only() -> Iterator[None]:
-    """Inside, what is built has its sizes and no weights: nothing is read, fetched, or drawn at random."""
-    import torch
+    """Inside, what is built has its sizes and no weights: nothing is read, fetched, or drawn at random.
+
+    The tables of schedulers are no weights: they are looked into, and hold their numbers.
+    """
+    import sys
+
+    from torch.utils._device import DeviceContext
+
+    class Sizes(DeviceContext):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if sys._getframe(1).f_globals.get("__name__", "").startswith("diffusers.schedulers"):
+                return func(*args, **(kwargs or {}))
+            return super().__torch_function__(func, types, args, kwargs)
 
     token = _SIZES_ONLY.set(True)
     try:
-        with warnings.catch_warnings(), torch.device("meta"):
+        with warnings.catch_warnings(), Sizes("meta"):
             warnings.filterwarnings("ignore", message=".*from a non-meta parameter")  # it is meant
             yield
     finally:

@@ -103,7 +103,8 @@ class Sampler:
                 "has none. Take FlowMatchEulerDiscreteScheduler, or leave cells out."
             )
         if scheduler is not None:
-            self._require_arrival()
+            with torch.device("cpu"):  # also where nothing has contents, see `worldgen.hub.sizes_only`
+                self._require_arrival()
 
     def guide(self, given: Callable[[frozenset[str]], Velocity], slots: Sequence[str]) -> Velocity:
         """The velocity with classifier-free guidance of several conditions.
