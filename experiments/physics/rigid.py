@@ -1,6 +1,8 @@
-"""What closed form knows of bodies of any rounded shape over a roll-out, beside flight. Writes rigid.csv.
+"""Closed form of bodies of any rounded shape over roll-outs, beside flight, and what learning adds.
 
-Run: OMP_NUM_THREADS=1 python experiments/physics/rigid.py [--count 24 --splits id ood:mass]
+Writes rigid.csv.
+
+Run: OMP_NUM_THREADS=1 python experiments/physics/rigid.py [--count 24 --splits id ood:mass --seeds 0 1 2]
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import time
 from pathlib import Path
 
 import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch.utils.data import DataLoader
 
 from worldgen.physics.flight import Ballistic, ConstantVelocity, Dynamics
 from worldgen.physics.rigid import RigidDynamics
+from worldgen.physics.rigid_network import GraphRigid, load_rigid
 from worldgen.simulation.body_states import BODIES, BodyStates, play_bodies, stack_bodies
 from worldgen.simulation.scenes.factors import APPLIES
 from worldgen.tasks.parts.dynamics import PIXELS
-from worldgen.tasks.parts.rigid import Spinning, rigid_errors
+from worldgen.tasks.parts.rigid import Lesson, RigidTask, Spinning, make_lessons, rigid_errors
 
 SPLITS = ("id", "ood:mass", "ood:speed", "ood:gravity", "ood:count", "ood:friction", "ood:restitution")
 NETWORKS: dict[str, Dynamics] = {
@@ -25,8 +30,9 @@ NETWORKS: dict[str, Dynamics] = {
     "ballistic and constant spin": Spinning(Ballistic()),
     "closed form, 4 parts": RigidDynamics(parts=4),
     "closed form": RigidDynamics(),
-    "closed form, 16 parts": RigidDynamics(parts=16),
 }
+LEARNED_FROM = {"drop": 10, "bounce": 10, "collide": 16, "topple": 6, "dominoes": 4}
+"""Families in which something strikes, and scenes of each in a group."""
 HERE = Path(__file__).parent
 
 
@@ -39,6 +45,39 @@ def open_held_out(count: int, splits: list[str]) -> list[BodyStates]:
             stack_bodies([play_bodies(one, seed, split) for seed in range(count)]) for one in families
         ]
     return held_out
+
+
+def open_lessons(groups: int) -> list[Lesson]:
+    """So many groups of scenes of the split train, each frame of a group by itself."""
+    network, lessons = GraphRigid(), []
+    for group in range(groups):
+        scenes = [
+            play_bodies(family, group * count + one, "train")
+            for family, count in LEARNED_FROM.items()
+            for one in range(count)
+        ]
+        lessons += make_lessons(network, stack_bodies(scenes))
+    return lessons
+
+
+def train(lessons: list[Lesson], seed: int, epochs: int) -> GraphRigid:
+    start = time.process_time()
+    seed_everything(seed)
+    network = GraphRigid()
+    loader = DataLoader(
+        lessons, None, shuffle=True, collate_fn=lambda lesson: lesson,  # type: ignore[arg-type]
+        generator=torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+    trainer = Trainer(
+        max_epochs=epochs, accelerator="cpu", default_root_dir="outputs", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        gradient_clip_val=1.0,
+    )  # fmt: skip
+    trainer.fit(RigidTask(network), loader)
+    bodies = sum(len(lesson) for lesson in lessons)
+    seconds = time.process_time() - start
+    print(f"seed {seed}: {len(lessons)} lessons of {bodies} bodies, {seconds:.0f} CPU s", flush=True)
+    return network.eval()
 
 
 def measure(name: str, network: Dynamics, states: BodyStates) -> dict[str, object]:
@@ -69,12 +108,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--groups", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--networks", type=Path, default=Path("outputs/rigid-networks"))
     parser.add_argument("--out", type=Path, default=HERE / "rigid.csv")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    networks, lessons = dict(NETWORKS), []
+    for seed in given.seeds:
+        folder = given.networks / f"{seed}-{given.groups}-{given.epochs}"
+        if not folder.exists():
+            lessons = lessons or open_lessons(given.groups)
+            train(lessons, seed, given.epochs).save(folder)
+        networks[f"learned, seed {seed}"] = load_rigid(folder)
     rows = []
     for states in open_held_out(given.count, given.splits):
-        for name, network in NETWORKS.items():
+        for name, network in networks.items():
             rows.append(measure(name, network, states))
             print(",".join(str(value) for value in rows[-1].values()), flush=True)
         write(given.out, rows)

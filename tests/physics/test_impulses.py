@@ -4,7 +4,7 @@ import torch
 from tests.physics.solids import BOX, around, solids, tilted
 from worldgen.physics.contact_points import FAR, ContactPoints
 from worldgen.physics.graph import graph_of
-from worldgen.physics.impulses import Arms, Moving, least_speed, solve_impulses
+from worldgen.physics.impulses import Moving, arms_of, least_speed, solve_impulses
 from worldgen.physics.rigid import inertia_of
 
 FRICTION = 0.4
@@ -22,7 +22,7 @@ def falling_stack():
     turning = torch.where(inertia.easy > 0, graph.spin / inertia.easy.clamp(min=1e-9), 0.0)
     now = Moving(graph.position, graph.rotation, graph.velocity, turning)
     touch = points.at(now.position, now.rotation)
-    return Arms(points, touch, now, inertia).only(torch.nonzero(touch.gap < FAR / 2)[:, 0]), now
+    return arms_of(points, touch, now, inertia).only(torch.nonzero(touch.gap < FAR / 2)[:, 0]), now
 
 
 def test_impulses_are_the_least_that_part_and_rub_within_the_cone():

@@ -118,10 +118,10 @@ class GraphDynamics(Learned):
     ) -> None:
         super().__init__(dt, gravity)
         self.width, self.count, self.antisymmetric, self.slips = width, rounds, antisymmetric, slips
-        self.of_node = _mlp(_NODE_FEATURES, width, width)
-        self.of_edge = _mlp(_EDGE_FEATURES, width, width)
-        self.rounds = nn.ModuleList(_Round(width) for _ in range(rounds))
-        self.answer = _mlp(3 * width, width, _ANSWERS)
+        self.of_node = perceptron(_NODE_FEATURES, width, width)
+        self.of_edge = perceptron(_EDGE_FEATURES, width, width)
+        self.rounds = nn.ModuleList(Round(width) for _ in range(rounds))
+        self.answer = perceptron(3 * width, width, _ANSWERS)
         nn.init.zeros_(self.answer[-1].weight)
         nn.init.zeros_(self.answer[-1].bias)
 
@@ -186,7 +186,7 @@ class DenseDynamics(Learned):
         super().__init__(dt, gravity)
         self.width = width
         self.slots = self.bodies * (self.bodies + 1)
-        self.answer = _mlp(self.slots * (_EDGE_FEATURES + 1), width, self.slots * _ANSWERS)
+        self.answer = perceptron(self.slots * (_EDGE_FEATURES + 1), width, self.slots * _ANSWERS)
         nn.init.zeros_(self.answer[-1].weight)
         nn.init.zeros_(self.answer[-1].bias)
 
@@ -211,13 +211,13 @@ class DenseDynamics(Learned):
         return seen.step(answer[group, slot])
 
 
-class _Round(MessagePassing):
+class Round(MessagePassing):
     """One exchange of messages, each added to what was known; edges first, nodes from their edges."""
 
     def __init__(self, width: int) -> None:
         super().__init__(aggr="sum")
-        self.of_edge = _mlp(3 * width, width, width)
-        self.of_node = _mlp(2 * width, width, width)
+        self.of_edge = perceptron(3 * width, width, width)
+        self.of_node = perceptron(2 * width, width, width)
 
     def forward(
         self,
@@ -305,13 +305,13 @@ class _Seen:
         A ball that another one strikes is on another way than its free one, and may reach what it would not
         have: from there on all counts that is near enough for the fastest of the scene.
         """
-        own = _smooth((_EDGE - gaps.amin(dim=1)) / _EDGE)
+        own = smooth((_EDGE - gaps.amin(dim=1)) / _EDGE)
         pair = own * ~self.static
         struck = own.new_zeros(self.graph.num_nodes).scatter_reduce(0, self.target, pair, "amax")
         for _ in range(_PARTS):
             handed = torch.where(self.static, 0.0, struck[self.source])
             struck = struck.scatter_reduce(0, self.target, handed * (gaps[:, 0] < 2 * _NEAR), "amax")
-        near = _smooth((_NEAR - gaps[:, 0]) / _NEAR)
+        near = smooth((_NEAR - gaps[:, 0]) / _NEAR)
         return torch.maximum(own, torch.maximum(struck[self.source], struck[self.target]) * near)
 
     def _features(self, gaps: Tensor, end: Tensor) -> Float[Tensor, "E F"]:
@@ -350,13 +350,13 @@ def _twins(edge_index: Int[Tensor, "2 E"], paired: Bool[Tensor, " E"]) -> Int[Te
     return twin
 
 
-def _smooth(share: Tensor) -> Tensor:
+def smooth(share: Tensor) -> Tensor:
     """From 0 to 1 with level ends: ``s^2 (3 - 2 s)``."""
     share = share.clamp(0, 1)
     return share**2 * (3 - 2 * share)
 
 
-def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
+def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs)
     )

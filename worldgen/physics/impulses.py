@@ -5,7 +5,7 @@ Differentiable and over a whole batch of scenes, in a fixed number of rounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -47,24 +47,23 @@ class Inertia:
         return in_own_axes(axes, self.easy, turning)
 
 
+@dataclass(frozen=True)
 class Arms:
-    """From the middles of two bodies to the points at which they touch."""
+    """From the middles of two bodies to the C points at which they touch."""
 
-    def __init__(self, points: ContactPoints, touch: Touch, now: Moving, inertia: Inertia) -> None:
-        self.source, self.target, self.normal, self.inertia = (
-            points.source, points.target, touch.normal, inertia,
-        )  # fmt: skip
-        self.from_target = touch.place - now.position[self.target]
-        self.from_source = touch.place - now.position[self.source]
-        self.axes = rotation_matrix(now.rotation)
+    source: Int[Tensor, " C"]
+    target: Int[Tensor, " C"]
+    normal: Float[Tensor, "C 3"]
+    from_source: Float[Tensor, "C 3"]
+    """Metres, world frame."""
+    from_target: Float[Tensor, "C 3"]
+    axes: Float[Tensor, "n 3 3"]
+    inertia: Inertia
 
     def only(self, chosen: Int[Tensor, " c"]) -> Arms:
         """Some of the points."""
-        few = object.__new__(Arms)
-        for name in ("source", "target", "normal", "from_target", "from_source"):
-            setattr(few, name, getattr(self, name)[chosen])
-        few.axes, few.inertia = self.axes, self.inertia
-        return few
+        names = ("source", "target", "normal", "from_source", "from_target")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     def relative(self, now: Moving) -> Float[Tensor, "C 3"]:
         """Velocity of the target's point seen from the source's, m/s."""
@@ -105,6 +104,14 @@ class Arms:
         spin = in_own_axes(self.axes, self.inertia.easy, turning)
         there = velocity[self.target] + torch.linalg.cross(spin[self.target], self.from_target)
         return there - velocity[self.source] - torch.linalg.cross(spin[self.source], self.from_source)
+
+
+def arms_of(points: ContactPoints, touch: Touch, now: Moving, inertia: Inertia) -> Arms:
+    """Arms of points where they are now."""
+    source, target = points.source, points.target
+    middle, place = now.position, touch.place
+    axes = rotation_matrix(now.rotation)
+    return Arms(source, target, touch.normal, place - middle[source], place - middle[target], axes, inertia)
 
 
 def least_speed(gap: Tensor, met: Tensor, free: Tensor, back: Tensor, part: Tensor) -> Float[Tensor, " C"]:

@@ -20,7 +20,7 @@ from worldgen.physics.contact_laws import rotation_matrix
 from worldgen.physics.contact_points import ContactPoints, Touch
 from worldgen.physics.flight import UNSURE, Dynamics, Step
 from worldgen.physics.graph import Data, Scenery
-from worldgen.physics.impulses import Arms, Inertia, Moving, in_own_axes, least_speed, solve_impulses
+from worldgen.physics.impulses import Arms, Inertia, Moving, arms_of, in_own_axes, least_speed, solve_impulses
 from worldgen.types import Trajectory
 
 _REACH = 1.0
@@ -34,6 +34,7 @@ class Kick:
 
     touch: Touch
     """Before it."""
+    arms: Arms
     met: Float[Tensor, " C"]
     """m/s along the normal before it, negative where they close in."""
     impulse: Float[Tensor, "C 3"]
@@ -123,14 +124,14 @@ class RigidDynamics(Dynamics):
         fallen = now.velocity + torch.where(moves, graph.gravity[graph.batch], 0.0) * part
         fallen = replace(now, velocity=fallen)
         touch = points.at(now.position, now.rotation)
-        arms = Arms(points, touch, now, inertia)
+        arms = arms_of(points, touch, now, inertia)
         met = (arms.relative(now) * touch.normal).sum(dim=-1)
         free = (arms.relative(fallen) * touch.normal).sum(dim=-1)
         h = part[points.target, 0]
         chosen = torch.nonzero(touch.gap + (free - _REACH) * h < 0)[:, 0]
         impulse = torch.zeros_like(impulse).index_put((chosen,), impulse[chosen])
         if not len(chosen):
-            return fallen, Kick(touch, met, impulse)
+            return fallen, Kick(touch, arms, met, impulse)
         few = arms.only(chosen)
         pair = graph.edge_attr[points.edge[chosen], 8:10]
         least = least_speed(touch.gap[chosen], met[chosen], free[chosen], pair[:, 0], h[chosen])
@@ -145,7 +146,7 @@ class RigidDynamics(Dynamics):
         )
         velocity, turning = few.given(solved)
         after = replace(fallen, velocity=fallen.velocity + velocity, turning=fallen.turning + turning)
-        return after, Kick(touch, met, impulse.index_put((chosen,), solved))
+        return after, Kick(touch, arms, met, impulse.index_put((chosen,), solved))
 
 
 def step_of(graph: Data, end: Moving, inertia: Inertia) -> Step:

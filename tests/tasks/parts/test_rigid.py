@@ -3,11 +3,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch.utils.data import DataLoader
 
 from worldgen.physics.flight import Ballistic, ConstantVelocity
 from worldgen.physics.rigid import RigidDynamics
+from worldgen.physics.rigid_network import GraphRigid
 from worldgen.simulation.body_states import play_bodies, stack_bodies
-from worldgen.tasks.parts.rigid import Spinning, rigid_errors
+from worldgen.tasks.parts.rigid import RigidTask, Spinning, lesson_loss, make_lessons, rigid_errors
 
 
 def root_mean_square(error):
@@ -45,3 +48,60 @@ def test_who_is_not_there_is_not_counted():
     place, angle = rigid_errors(RigidDynamics(parts=2, rounds=4), states)
     assert torch.equal(place.isnan(), ~states.trajectory.present[:, 2:])
     assert torch.equal(angle.isnan(), place.isnan())
+
+
+def scenes(split, count, frames=16):
+    families = ("collide", "bounce", "dominoes")
+    return stack_bodies([play_bodies(one, seed, split, frames) for one in families for seed in range(count)])
+
+
+def test_lessons_hold_what_is_struck_and_where_it_is_a_frame_later():
+    states, network = scenes("train", 2), GraphRigid(width=8)
+    lessons = make_lessons(network, states)
+    assert 3 < len(lessons) <= 15
+    for lesson in lessons:
+        step = network.corrected(lesson.blows)
+        off = (step.position[lesson.struck] - lesson.position).norm(dim=-1)
+        assert len(off) == len(lesson) > 0 and off.max() < 0.1  # no blow is farther off than it takes time
+    still = stack_bodies([play_bodies("tumble", 0, "train", 4)])
+    assert make_lessons(network, still) == []
+
+
+def test_a_lesson_is_lost_by_what_it_is_off_in_its_units():
+    lesson = make_lessons(GraphRigid(width=8), scenes("train", 1))[0]
+    with torch.no_grad():
+        right = GraphRigid(width=8).corrected(lesson.blows)
+    exact = {name: getattr(lesson, name) for name in ("position", "rotation", "velocity", "spin")}
+    for name, value in exact.items():
+        getattr(right, name)[lesson.struck] = value
+    assert float(lesson_loss(right, lesson)) < 1e-5
+    flipped = replace(right, rotation=-right.rotation)
+    assert float(lesson_loss(flipped, lesson)) < 1e-5
+    shifted = replace(right, position=right.position + torch.tensor([0.0, 0.02, 0.0]))
+    assert float(lesson_loss(shifted, lesson)) == pytest.approx(5**0.5 - 1, rel=1e-3)
+    faster = replace(right, velocity=right.velocity + torch.tensor([0.5, 0.0, 0.0]))
+    assert float(lesson_loss(faster, lesson)) == pytest.approx(5**0.5 - 1, rel=1e-3)
+
+
+def test_it_learns_what_closed_form_lacks():
+    seed_everything(0)
+    network = GraphRigid(width=16, rounds=1)
+    lessons = make_lessons(network, scenes("train", 6))
+
+    def lost():
+        with torch.no_grad():
+            return sum(float(lesson_loss(network.corrected(one.blows), one)) * len(one) for one in lessons)
+
+    before = lost()
+    trainer = Trainer(
+        max_epochs=20, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    loader = DataLoader(lessons, None, collate_fn=lambda lesson: lesson)
+    trainer.fit(RigidTask(network, lr=5e-3, warmup=10), loader)
+    assert lost() < 0.8 * before
+
+
+def test_a_rate_that_cannot_train_is_refused():
+    with pytest.raises(ValueError, match="model.lr must be at least 0"):
+        RigidTask(GraphRigid(width=8), lr=-1.0)
