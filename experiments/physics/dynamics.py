@@ -22,6 +22,7 @@ from worldgen.data.trajectories import TrajectoryDataModule, touches
 from worldgen.physics.dynamics import DenseDynamics, GraphDynamics, Learned, load_dynamics
 from worldgen.physics.flight import Dynamics, Step
 from worldgen.physics.graph import Data, Scenery
+from worldgen.physics.rigid import RigidDynamics
 from worldgen.simulation.ball_states import BALLS, CROWD, BallStates
 from worldgen.tasks.parts.dynamics import BASELINES, PIXELS, START, DynamicsTask, rollout_residual
 from worldgen.types import Trajectory
@@ -204,6 +205,7 @@ def main() -> None:
         measure(end[1:].replace("_", " "), "", network)
     measure("graph, untrained", "", GraphDynamics())
     measure("graph, untrained, 8 steps a frame", "", Finer(8))
+    measure("rigid bodies, closed form", "", RigidDynamics())
     for name in given.arms:
         for seed in given.seeds:
             folder = given.networks / f"{name.replace(' ', '-')}-{seed}-{given.steps}"
