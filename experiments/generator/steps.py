@@ -41,6 +41,7 @@ FLOW: dict[str, Any] = {
 }  # fmt: skip
 SCHEDULERS: dict[str, Callable[[], Any]] = {
     "Euler": lambda: FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+    "Euler, shift 6": lambda: FlowMatchEulerDiscreteScheduler(shift=6.0),
     "Euler, shift 3": lambda: FlowMatchEulerDiscreteScheduler(shift=3.0),
     "Heun": lambda: FlowMatchHeunDiscreteScheduler(shift=SHIFT),
     "DPM-Solver++": lambda: DPMSolverMultistepScheduler(**FLOW),
