@@ -23,6 +23,7 @@ from worldgen.physics.dynamics import DenseDynamics, GraphDynamics, Learned, loa
 from worldgen.physics.flight import Dynamics, Step
 from worldgen.physics.graph import Data, Scenery
 from worldgen.physics.rigid import RigidDynamics
+from worldgen.physics.rigid_network import GraphRigid, load_rigid
 from worldgen.simulation.ball_states import BALLS, CROWD, BallStates
 from worldgen.tasks.parts.dynamics import BASELINES, PIXELS, START, DynamicsTask, rollout_residual
 from worldgen.types import Trajectory
@@ -177,6 +178,9 @@ def main() -> None:
     parser.add_argument("--val-count", type=int, default=120)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--networks", type=Path, default=Path("outputs/dynamics-networks"))
+    parser.add_argument(
+        "--rigid", type=Path, default=Path("outputs/rigid-networks"), help="those of rigid.py, where made"
+    )
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -197,7 +201,7 @@ def main() -> None:
                 rows.append(lost(told, states))
                 continue
             rows.extend(errors(told, residual, states))
-            if isinstance(network, Learned) and seed:
+            if isinstance(network, Learned) and not isinstance(network, GraphRigid) and seed:
                 claimed.extend(claims(told, residual, deviation, states))
         write(given.out / "dynamics.csv", rows)
 
@@ -206,6 +210,8 @@ def main() -> None:
     measure("graph, untrained", "", GraphDynamics())
     measure("graph, untrained, 8 steps a frame", "", Finer(8))
     measure("rigid bodies, closed form", "", RigidDynamics())
+    for folder in sorted(given.rigid.glob("*")):
+        measure("rigid bodies, learned", folder.name.split("-")[0], load_rigid(folder))
     for name in given.arms:
         for seed in given.seeds:
             folder = given.networks / f"{name.replace(' ', '-')}-{seed}-{given.steps}"

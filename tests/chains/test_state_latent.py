@@ -82,6 +82,7 @@ def held_out(count: int) -> Clip:
     return stack_clips([source[index] for index in range(count)])
 
 
+@pytest.mark.slow
 def test_states_are_learned_better_than_what_goes_on_as_it_went(tmp_path):
     simulate_shards(tmp_path / "train", FAMILIES, 320, size=SIZE, seed=3)
     clips = held_out(48)

@@ -34,6 +34,7 @@ def test_without_slurm_the_command_says_so(tmp_path, monkeypatch):
         SlurmEngine(1, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_shard_whose_job_was_killed_is_made_again(tmp_path):
     engine = SlurmEngine(1, tmp_path / "jobs", cluster="local")
     (tmp_path / "there").mkdir()

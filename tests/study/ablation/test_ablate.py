@@ -105,6 +105,7 @@ def test_a_killed_cell_goes_on_to_the_same_bytes(copied, ran):
     assert {name: (out / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.slow
 def test_every_engine_computes_the_same_bytes(study, tmp_path):
     experiment, out = study
     fewer = replace(experiment, arms=experiment.arms[:1])  # both seeds, one each
