@@ -97,6 +97,7 @@ KEYS: Mapping[str, tuple[float, float]] = {
     "floor": (1e-06, 1),
     "gain": (0, 1000000.0),
     "guidance": (0, 1000000.0),
+    "foretold": (1, 10**5),
     "head_dim": (1, 10**4),
     "heads": (1, 10**5),
     "hidden": (1e-06, 1),
