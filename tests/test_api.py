@@ -68,9 +68,12 @@ def test_a_video_is_read_and_judged(clip, tmp_path):
 
 def test_the_page_of_the_docs_runs(monkeypatch):
     """What docs/python.md shows is run as it stands."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), flags=re.DOTALL)
+    codes = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(ROOT)
     scope: dict = {}
-    exec(code, scope)  # noqa: S102
+    for code in codes:
+        exec(code, scope)  # noqa: S102
     assert scope["made"].frames.shape == scope["clip"].frames.shape
     assert 0 <= scope["report"]["permanence"].score <= 1
+    assert scope["rolled"].position.shape[:3] == (2, 6, 6)
+    assert 0 < scope["metres"].nanmean() < 1e-3
