@@ -9,7 +9,7 @@ RUN = Path(__file__).resolve().parents[2] / "assets/nano/generator"
 
 def test_a_run_tells_what_a_page_needs(tmp_path):
     row = run_row(RUN, "mine")
-    assert (row["name"], row["state"], row["slots"], row["steps"]) == ("mine", "finished", ["text"], 4)
+    assert (row["name"], row["state"], row["slots"], row["steps"]) == ("mine", "finished", ["text"], 2)
     assert row["config"]["model.denoiser.init_args.depth"] == 4
     assert row["config"]["model.conditioner.init_args.video"] is None
     gone = run_row(tmp_path / "gone", "gone")

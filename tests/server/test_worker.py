@@ -18,6 +18,7 @@ from worldgen.server.worker import MEGABYTES, JobOutcome, Ready, StepDone, work
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "assets/nano/generator"
+STEPS = open_run(RUN).sampler.steps
 DROP = ROOT / "assets/readme/drop.mp4"
 ID = "0" * 32
 
@@ -70,8 +71,8 @@ def test_a_clip_is_the_one_of_the_command(tmp_path):
     told = json.loads((tmp_path / "clip.json").read_text())
     assert told["request"]["first_frames"] == "my drop.mp4" and [*told["files"]] == ["my drop.mp4"]
     assert "is silent" in outcome.result["notes"][-1] and str(tmp_path) not in str(outcome)
-    steps = [one for one in said if isinstance(one, StepDone)][:4]
-    assert [(one.step, one.steps) for one in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    steps = [(one.step, one.steps) for one in said if isinstance(one, StepDone)][:STEPS]
+    assert steps == [(n, STEPS) for n in range(1, STEPS + 1)]
     assert said[0].runs[0]["state"] == "finished" and said[0].runs[0]["slots"] == ["text"]
     assert isinstance(said[0], Ready) and "drop" in said[0].families
 
@@ -89,7 +90,8 @@ def test_a_story_is_told_by_its_shots_with_their_cuts_and_its_file(tmp_path):
     assert (tmp_path / "0/story.txt").read_text() == story
     assert [*json.loads((tmp_path / "0/clip.json").read_text())["files"]] == ["my drop.mp4", "story.txt"]
     steps = [(one.step, one.steps) for one in said if isinstance(one, StepDone)]
-    assert steps == [(n, 12) for n in range(1, 13)]  # the second shot knows two frames more: two windows
+    windows = 3  # the second shot knows two frames more: two windows
+    assert steps == [(n, windows * STEPS) for n in range(1, windows * STEPS + 1)]
     assert "at most 400 frames; its shots have 90004" in too_long.error
     assert short.error.startswith("story.txt must tell two shots or more") and str(tmp_path) not in str(said)
 
