@@ -36,8 +36,11 @@ def solids(shapes, position, velocity=None, rotation=None, spin=None, mass=None)
     )
 
 
-def around(shapes, gravity=9.81, friction=0.0, restitution=0.0, stands=()):
-    """A floor at z = 0, and stands of half sizes, place and rotation; all bodies of one material."""
+def around(shapes, gravity=9.81, friction=0.0, restitution=0.0, stands=(), pivots=None, axes=None):
+    """A floor at z = 0, and stands of half sizes, place and rotation; all bodies of one material.
+
+    What hangs has a pivot and an axis, what does not an axis of 0.
+    """
     count = len(shapes)
 
     def one(values):
@@ -54,4 +57,6 @@ def around(shapes, gravity=9.81, friction=0.0, restitution=0.0, stands=()):
         static_restitution=one([0.0] * (1 + len(stands))),
         static_friction=one([1.0] * (1 + len(stands))),
         master=torch.zeros(1, 1 + len(stands), dtype=torch.bool),
+        pivot=torch.zeros(1, count, 3, dtype=torch.float64) if pivots is None else one(pivots),
+        axis=torch.zeros(1, count, 3, dtype=torch.float64) if axes is None else one(axes),
     )

@@ -157,6 +157,9 @@ def test_what_a_network_cannot_step_is_refused():
     for moving in (alone, states):  # alone, and where neither of two is a ball
         with pytest.raises(ValueError, match="move balls; got a body of another shape"):
             one_step(shaken(GraphDynamics()), moving, box)
+    hung = replace(world(states), axis=world(states).axis + torch.tensor([0.0, 1, 0]))
+    with pytest.raises(ValueError, match="got a body that hangs on a rod. Take RigidDynamics"):
+        one_step(shaken(GraphDynamics()), states, hung)
 
 
 def test_doubt_is_least_in_flight_and_there_are_as_many_answers_as_nodes():

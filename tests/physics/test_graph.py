@@ -187,6 +187,10 @@ def test_what_cannot_be_a_graph_is_said():
         replace(around, restitution=around.restitution * 2)
     with pytest.raises(ValueError, match="gravity must be"):
         replace(around, gravity=around.gravity[:, :2])
+    with pytest.raises(ValueError, match=r"axis must be \(1, 2, 3\)"):
+        replace(around, axis=around.axis[:, :1])
+    with pytest.raises(ValueError, match="axis must have length 1, or 0 of what moves freely; got 2"):
+        replace(around, axis=around.axis + torch.tensor([0.0, 2, 0]))
     empty = {
         name: getattr(around, name)[:, :0]
         for name in Scenery.__dataclass_fields__

@@ -20,7 +20,7 @@ def falling_stack():
     graph = graph_of(states, around(shapes, friction=FRICTION))
     points, inertia = ContactPoints(graph), inertia_of(graph)
     turning = torch.where(inertia.easy > 0, graph.spin / inertia.easy.clamp(min=1e-9), 0.0)
-    now = Moving(graph.position, graph.rotation, graph.velocity, turning)
+    now = Moving(graph.position, graph.rotation, graph.position, graph.velocity, turning)
     touch = points.at(now.position, now.rotation)
     return arms_of(points, touch, now, inertia).only(torch.nonzero(touch.gap < FAR / 2)[:, 0]), now
 

@@ -207,6 +207,74 @@ def test_where_the_origin_lies_where_north_is_and_the_order_do_not_matter():
     torch.testing.assert_close(mixed.rotation, plain.rotation[:, :, order], atol=1e-6, rtol=0)
 
 
+def hanging(shape, length, swing, height=2.0, turn=0.0, speed=0.0):
+    """A body that hangs ``swing`` rad from below, on a rod whose axis is y turned by ``turn`` about z."""
+    out = [math.cos(turn), math.sin(turn), 0.0]
+    place = [math.sin(swing) * out[0] * length, math.sin(swing) * out[1] * length]
+    forth = [math.cos(swing) * out[0] * speed, math.cos(swing) * out[1] * speed, math.sin(swing) * speed]
+    states = solids(
+        [shape], [[*place, height - length * math.cos(swing)]], [forth], rotation=[tilted(-swing)]
+    )
+    axis = [-math.sin(turn), math.cos(turn), 0.0]
+    return states, around([shape], pivots=[[0.0, 0.0, height]], axes=[axis])
+
+
+@pytest.mark.parametrize(("length", "swing", "turn"), [(0.9, 0.6, 0.0), (0.6, 1.2, 0.0), (1.1, 0.9, 0.7)])
+def test_a_pendulum_is_back_after_a_period_and_keeps_its_rod(length, swing, turn):
+    """``T = 2 pi sqrt((l^2 + 2/5 r^2) / (g l)) / agm(1, cos(swing / 2))``."""
+    states, scenery = hanging(BALL, length, swing, turn=turn)
+    one, two = 1.0, math.cos(swing / 2)
+    for _ in range(8):
+        one, two = (one + two) / 2, math.sqrt(one * two)
+    period = 2 * math.pi * math.sqrt((length**2 + 2 / 5 * 0.2**2) / (G * length)) / one
+    after = rolled(replace(states, dt=states.dt * 0 + period / 48), scenery, 48)
+    start, turned = after.position[0, 0, 0], after.position[0, 24, 0]
+    mirrored = start * torch.tensor([-1, -1, 1])
+    torch.testing.assert_close(turned, mirrored, atol=2e-4, rtol=0)
+    torch.testing.assert_close(after.position[0, -1, 0], start, atol=4e-4, rtol=0)
+    rod = (after.position[0, :, 0] - scenery.pivot[0, 0]).norm(dim=-1)
+    torch.testing.assert_close(rod, torch.full_like(rod, length), atol=1e-9, rtol=0)
+    lowest = after.velocity[0, 12, 0].norm()
+    fall = 2 * G * length * (1 - math.cos(swing)) / (1 + 2 / 5 * 0.2**2 / length**2)
+    assert float(lowest) == pytest.approx(math.sqrt(fall), rel=1e-3)
+    assert float(after.spin[0, 12, 0].norm()) == pytest.approx(float(lowest) / length, rel=1e-9)
+
+
+def test_a_box_on_a_rod_swings_with_the_moment_about_its_pivot():
+    length, (half, _) = 0.5, BOX
+    about = (half[0] ** 2 + half[2] ** 2) / 3 + length**2
+    period = 2 * math.pi * math.sqrt(about / (G * length))
+    states, scenery = hanging(BOX, length, 0.02)
+    after = rolled(replace(states, dt=states.dt * 0 + period / 40), scenery, 20)
+    assert float(after.position[0, -1, 0, 0]) == pytest.approx(-float(states.position[0, 0, 0, 0]), rel=2e-3)
+
+
+def test_a_rod_goes_on_with_the_velocity_of_its_middle_or_with_the_spin_of_what_is_held_there():
+    states, scenery = hanging(BALL, 0.8, 0.0, speed=1.6)
+    assert states.spin.abs().max() == 0
+    after = rolled(states, scenery, 1)
+    rate = math.sqrt(G * 0.8 / (0.8**2 + 2 / 5 * 0.2**2))  # of small swings
+    angle = 1.6 / 0.8 / rate * math.sin(rate * DT)
+    assert float(after.position[0, 1, 0, 0]) == pytest.approx(0.8 * math.sin(angle), rel=1e-4)
+    wheel = replace(scenery, pivot=states.position[:, 0])
+    after = rolled(replace(states, spin=torch.tensor([[[[0.3, 4.0, 0]]]]).double()), wheel, 5)
+    torch.testing.assert_close(after.position, states.position.expand_as(after.position))
+    torch.testing.assert_close(after.spin[0, -1, 0], torch.tensor([0, 4.0, 0]).double())
+    assert float(after.rotation[0, -1, 0, 2]) == pytest.approx(math.sin(4.0 * 5 * DT / 2))
+
+
+@pytest.mark.parametrize("back", [1.0, 0.6])
+def test_a_ball_that_strikes_one_on_a_rod_hands_on_what_the_rod_lets_it(back):
+    """The rod takes none: an impulse along its circle moves ``(l^2 + 2/5 r^2) / l^2`` of the mass."""
+    states = solids([BALL, BALL], [[-0.45, 0, 1.2], [0, 0, 1.2]], [[3.0, 0, 0], [0.0] * 3])
+    pivots, axes = [[0.0] * 3, [0, 0, 2.0]], [[0.0] * 3, [0, 1.0, 0]]
+    after = rolled(states, around([BALL, BALL], 0.0, 0.0, back, pivots=pivots, axes=axes), 1)
+    light, heavy = float(states.mass[0, 0]), float(states.mass[0, 1]) * (1 + 2 / 5 * 0.2**2 / 0.8**2)
+    given = (1 + back) * light / (light + heavy) * 3.0
+    assert float(after.velocity[0, 1, 1].norm()) == pytest.approx(given, rel=1e-6)
+    assert float(after.velocity[0, 1, 0, 0]) == pytest.approx(3.0 - given * heavy / light, rel=1e-6)
+
+
 def test_a_batch_is_its_clips_beside_each_other():
     """The first touches nothing, the second does."""
     apart = [solids([BALL], [[0, 0, height]], [[1.0, 0, -3.0]]) for height in (2.0, 0.25)]
@@ -237,6 +305,18 @@ def test_gradients_reach_the_start():
     inputs = tuple(
         getattr(states, name).clone().requires_grad_() for name in ("position", "velocity", "spin")
     )
+    assert torch.autograd.gradcheck(end, inputs, eps=1e-7, atol=1e-4, rtol=1e-3)
+
+
+def test_gradients_reach_the_start_of_what_hangs_and_its_pivot():
+    states, scenery = hanging(BOX, 0.6, 0.7, speed=0.4)
+
+    def end(position, velocity, pivot):
+        now = replace(states, position=position, velocity=velocity)
+        after = RigidDynamics(parts=3).rollout(now, replace(scenery, pivot=pivot), 2)
+        return after.position[:, 2], after.velocity[:, 2], after.spin[:, 2]
+
+    inputs = tuple(one.clone().requires_grad_() for one in (states.position, states.velocity, scenery.pivot))
     assert torch.autograd.gradcheck(end, inputs, eps=1e-7, atol=1e-4, rtol=1e-3)
 
 

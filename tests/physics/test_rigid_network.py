@@ -41,6 +41,16 @@ def test_what_rests_slides_rolls_or_flies_stays_as_closed_form_has_it_whatever_w
         assert differs(rolled(states, scenery, 4, network), rolled(states, scenery, 4)) == 0
 
 
+def test_what_hangs_on_rods_stays_as_closed_form_has_it_whatever_was_learned():
+    shapes, away = [BALL, BALL], [[0.0] * 3, [0.0, 1.0, 0.0]]
+    states = solids(shapes, [[-0.45, 0, 1.2], [0, 0, 1.2]], [[3.0, 0, 0], [0.0] * 3])
+    network = shaken(GraphRigid(width=8))
+    for axes, same in ((away, True), ([[0.0] * 3] * 2, False)):
+        scenery = around(shapes, restitution=0.6, pivots=[[0.0] * 3, [0, 0, 2.0]], axes=axes)
+        off = differs(rolled(states, scenery, 3, network), rolled(states, scenery, 3))
+        assert (off == 0) == same
+
+
 def test_momentum_and_angular_momentum_are_kept_whatever_was_learned():
     states, scenery = heap()
     after = rolled(states, scenery, 3, shaken(GraphRigid(width=8)))

@@ -6,7 +6,7 @@ from worldgen.simulation.rollout import rollout
 from worldgen.simulation.scenes.families import draw_scene
 
 
-@pytest.mark.parametrize("family", ["slide", "roll", "topple", "dominoes", "collide"])
+@pytest.mark.parametrize("family", ["slide", "roll", "topple", "dominoes", "collide", "pendulum", "cradle"])
 def test_what_is_played_is_the_first_draw_of_its_seed_and_so_are_its_materials(family):
     scene = draw_scene(family, 3, split="id")
     expected = rollout(scene, 8, 25.0).trajectory
@@ -19,6 +19,9 @@ def test_what_is_played_is_the_first_draw_of_its_seed_and_so_are_its_materials(f
     assert states.restitution[0].tolist() == pytest.approx([one.restitution for one in scene.things])
     assert states.gravity[0].tolist() == pytest.approx([0, 0, -scene.gravity])
     assert bool(states.master[0, 0]) == (family in ("collide", "dominoes"))
+    hung = [one.pivot is not None for one in scene.things]
+    assert states.axis[0].tolist() == [[0, float(one), 0] for one in hung]
+    assert states.pivot[0].tolist() == [pytest.approx(one.pivot or (0, 0, 0)) for one in scene.things]
     assert states.static_friction[0, 0] == pytest.approx(0.8 if family == "dominoes" else 0)
 
 
@@ -54,9 +57,18 @@ def test_stacked_scenes_keep_their_bodies_and_stands_and_the_rest_is_absent_or_f
     assert states.family == ("dominoes", "roll") and states.split == "id" and len(states) == 2
 
 
-def test_what_is_no_scene_of_free_bodies_is_said():
-    assert "cradle" not in BODIES
-    with pytest.raises(ValueError, match="free, rigid bodies are drop, .*; got 'cradle'"):
-        play_bodies("cradle", 0, "id")
+def test_a_row_on_rods_beside_one_that_is_free_keeps_its_pivots():
+    row, free = play_bodies("cradle", 0, "id", frames=2), play_bodies("dominoes", 1, "id", frames=2)
+    states = stack_bodies([row, free])
+    count = row.rounding.shape[1]
+    assert torch.equal(states.pivot[0, :count], row.pivot[0]) and count > 1
+    assert len(set(row.pivot[0, :, 0].tolist())) == count
+    assert (states.axis[0, :count] != 0).any(dim=-1).all() and not states.axis[1].any()
+
+
+def test_what_is_no_scene_of_rigid_bodies_is_said():
+    assert "cloth" not in BODIES
+    with pytest.raises(ValueError, match="Scenes of rigid bodies are drop, .*; got 'cloth'"):
+        play_bodies("cloth", 0, "id")
     with pytest.raises(ValueError, match="frames must be at least 1"):
         play_bodies("slide", 0, "id", frames=0)

@@ -256,6 +256,10 @@ class _Seen:
             )
         if bool((graph.x[graph.kind == 2, 1:4].amax(dim=-1) > 1e-6).any()):
             raise ValueError("Networks of dynamics move balls; got a body of another shape.")
+        if bool((graph.axis != 0).any()):
+            raise ValueError(
+                "Networks of dynamics move what is free; got a body that hangs on a rod. Take RigidDynamics."
+            )
         self.graph, self.dt = graph, dt
         self.source, self.target = graph.edge_index
         self.static = graph.kind[self.source] < 2

@@ -62,6 +62,10 @@ class Scenery:
     static_friction: Float[Tensor, "B K"]
     master: Bool[Tensor, "B K"]
     """True where the geom's own restitution and friction count, whatever touches it."""
+    pivot: Float[Tensor, "B N 3"]
+    """Metres, where the massless rod that a body hangs on turns; without meaning of what moves freely."""
+    axis: Float[Tensor, "B N 3"]
+    """About which body and rod turn, a unit vector; 0 of what moves freely."""
 
     def __post_init__(self) -> None:
         batch, count = self.rounding.shape
@@ -70,7 +74,8 @@ class Scenery:
             "gravity": (batch, 3), "restitution": (batch, count), "friction": (batch, count),
             "static_position": (batch, geoms, 3), "static_rotation": (batch, geoms, 4),
             "static_extent": (batch, geoms, 3), "static_restitution": (batch, geoms),
-            "static_friction": (batch, geoms), "master": (batch, geoms),
+            "static_friction": (batch, geoms), "master": (batch, geoms), "pivot": (batch, count, 3),
+            "axis": (batch, count, 3),
         }  # fmt: skip
         for name, shape in shapes.items():
             if tuple(getattr(self, name).shape) != shape:
@@ -82,6 +87,12 @@ class Scenery:
             values = getattr(self, name)
             if values.numel() and not (values.min().item() >= 0 and values.max().item() <= 1):
                 raise ValueError(f"Scenery.{name} must lie in [0, 1]; got {values.max().item():.4g}.")
+        length = self.axis.norm(dim=-1)
+        wrong = length[(length != 0) & ((length - 1).abs() > 1e-3)]
+        if len(wrong):
+            raise ValueError(
+                f"Scenery.axis must have length 1, or 0 of what moves freely; got {wrong[0]:.4g}."
+            )
 
 
 def floor_and_balls(
@@ -113,6 +124,8 @@ def floor_and_balls(
         static_restitution=blank(batch, 1),
         static_friction=blank(batch, 1),
         master=dead_floor[:, None],
+        pivot=blank(batch, count, 3),
+        axis=blank(batch, count, 3),
     )
 
 
@@ -133,8 +146,8 @@ def graph_of(trajectory: Trajectory, around: Scenery, frame: int = -1) -> Data:
         geom; ``edge_index (2 E)``; ``edge_attr (E 10)``: gap (m), normal from j to i, velocity of i seen from
         j along it (m/s), the rest of that velocity as a vector, restitution and friction of the pair;
         ``position``, ``velocity``, ``spin (n 3)``, ``rotation (n 4)``, ``kind (n)`` 0 of the floor, 1 of a
-        stand, 2 of a body; ``row (n)``, of a body its place among the B N; ``gravity (B 3)``, ``dt (B)``,
-        ``batch (n)``.
+        stand, 2 of a body; ``row (n)``, of a body its place among the B N; ``pivot``, ``axis (n 3)`` as in
+        the scenery; ``gravity (B 3)``, ``dt (B)``, ``batch (n)``.
 
     Raises:
         ValueError: Another number of bodies than the scenery has, or a body without mass.
@@ -231,6 +244,8 @@ def _nodes(trajectory: Trajectory, around: Scenery, frame: int) -> Data:
         spin=joined(blank(batch, geoms, 3), trajectory.spin[:, frame]),
         kind=kind.flatten()[present],
         row=joined(torch.full_like(around.master, -1, dtype=torch.long), row),
+        pivot=joined(blank(batch, geoms, 3), around.pivot),
+        axis=joined(blank(batch, geoms, 3), around.axis),
         master=joined(around.master, torch.zeros_like(row, dtype=torch.bool)),
         gravity=around.gravity,
         dt=trajectory.dt,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from worldgen.physics.contact_laws import rotation_matrix
@@ -27,29 +27,47 @@ class Moving:
 
     position: Float[Tensor, "n 3"]
     rotation: Float[Tensor, "n 4"]
+    held: Float[Tensor, "n 3"]
+    """What they turn about: their own middles, or the pivots of the rods on which they hang."""
     velocity: Float[Tensor, "n 3"]
+    """m/s of the latter; 0 of what hangs or stands still."""
     turning: Float[Tensor, "n 3"]
-    """Angular momentum about their own middles, kg m^2/s, world frame; 0 of what stands still."""
+    """Angular momentum about the same, kg m^2/s, world frame; 0 of what stands still."""
 
 
 @dataclass(frozen=True)
 class Inertia:
-    """Of n nodes; what stands still has none of either inverse."""
+    """Of n nodes; what stands still has no inverse."""
 
     light: Float[Tensor, " n"]
-    """1 / mass, 1/kg."""
+    """1 / mass, 1/kg; 0 of what hangs."""
     easy: Float[Tensor, "n 3"]
-    """Inverse moments along a body's own axes, 1/(kg m^2)."""
+    """Inverse moments along a body's own axes, 1/(kg m^2); 0 of what hangs."""
+    hinge: Float[Tensor, "n 3"]
+    """Axis that a hung body turns about, over the root of its moment about it; 0 of what is free."""
+
+    @property
+    def hung(self) -> Bool[Tensor, " n"]:
+        """What hangs on a rod."""
+        return (self.hinge != 0).any(dim=-1)
+
+    def only(self, chosen: Int[Tensor, " c"]) -> Inertia:
+        """Of some of the nodes."""
+        return Inertia(self.light[chosen], self.easy[chosen], self.hinge[chosen])
+
+    def yields(self, axes: Float[Tensor, "n 3 3"], turning: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """rad/s of an angular momentum, or of a change of it."""
+        about = (self.hinge * turning).sum(dim=-1, keepdim=True) * self.hinge
+        return in_own_axes(axes, self.easy, turning) + about
 
     def spin(self, rotation: Float[Tensor, "n 4"], turning: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """rad/s of an angular momentum."""
-        axes = rotation_matrix(rotation)
-        return in_own_axes(axes, self.easy, turning)
+        return self.yields(rotation_matrix(rotation), turning)
 
 
 @dataclass(frozen=True)
 class Arms:
-    """From the middles of two bodies to the C points at which they touch."""
+    """From what two bodies turn about to the C points at which they touch."""
 
     source: Int[Tensor, " C"]
     target: Int[Tensor, " C"]
@@ -71,13 +89,13 @@ class Arms:
 
     def given(self, impulse: Float[Tensor, "C 3"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Velocity and angular momentum that impulses on the targets give to all nodes."""
-        light = self.inertia.light[:, None]
+        light, hung = self.inertia.light[:, None], self.inertia.hung[:, None]
         push, turn = torch.zeros_like(self.inertia.easy), torch.zeros_like(self.inertia.easy)
         push = push.index_add(0, self.target, impulse).index_add(0, self.source, -impulse)
         turn = turn.index_add(0, self.target, torch.linalg.cross(self.from_target, impulse))
         turn = turn.index_add(0, self.source, -torch.linalg.cross(self.from_source, impulse))
         # What stands still takes any.
-        return push * light, torch.where(light > 0, turn, 0.0)
+        return push * light, torch.where((light > 0) | hung, turn, 0.0)
 
     def answer(self, impulse: Float[Tensor, "C 3"]) -> Float[Tensor, "C 3"]:
         """What impulses at all points change of the relative velocity at each."""
@@ -90,18 +108,18 @@ class Arms:
         count = count.index_add(0, self.target, one).index_add(0, self.source, one)
         along = across = torch.zeros_like(one)
         for end, arm in ((self.target, self.from_target), (self.source, self.from_source)):
-            easy, light = self.inertia.easy[end], self.inertia.light[end]
+            inertia, axes = self.inertia.only(end), self.axes[end]
+            light, trace = inertia.light, inertia.easy.sum(dim=-1) + inertia.hinge.square().sum(dim=-1)
             lever = torch.linalg.cross(arm, self.normal)
-            normal = (lever * in_own_axes(self.axes[end], easy, lever)).sum(dim=-1)
+            normal = (lever * inertia.yields(axes, lever)).sum(dim=-1)
             # The trace of r x I^-1 x r less the part along the normal.
-            local = (self.axes[end] * arm[:, :, None]).sum(dim=1)
-            whole = (easy.sum(dim=-1, keepdim=True) * local.square() - easy * local.square()).sum(dim=-1)
+            whole = trace * arm.square().sum(dim=-1) - (arm * inertia.yields(axes, arm)).sum(dim=-1)
             along = along + count[end] * (light + normal)
             across = across + count[end] * (light + (whole - normal).clamp(min=0))
         return along.clamp(min=_TINY), across.clamp(min=_TINY)
 
     def _seen(self, velocity: Float[Tensor, "n 3"], turning: Float[Tensor, "n 3"]) -> Float[Tensor, "C 3"]:
-        spin = in_own_axes(self.axes, self.inertia.easy, turning)
+        spin = self.inertia.yields(self.axes, turning)
         there = velocity[self.target] + torch.linalg.cross(spin[self.target], self.from_target)
         return there - velocity[self.source] - torch.linalg.cross(spin[self.source], self.from_source)
 
@@ -109,9 +127,9 @@ class Arms:
 def arms_of(points: ContactPoints, touch: Touch, now: Moving, inertia: Inertia) -> Arms:
     """Arms of points where they are now."""
     source, target = points.source, points.target
-    middle, place = now.position, touch.place
+    held, place = now.held, touch.place
     axes = rotation_matrix(now.rotation)
-    return Arms(source, target, touch.normal, place - middle[source], place - middle[target], axes, inertia)
+    return Arms(source, target, touch.normal, place - held[source], place - held[target], axes, inertia)
 
 
 def least_speed(gap: Tensor, met: Tensor, free: Tensor, back: Tensor, part: Tensor) -> Float[Tensor, " C"]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.physics.contact_laws import rotation_matrix
@@ -25,6 +25,8 @@ from worldgen.types import Trajectory
 
 _REACH = 1.0
 """m/s: points that would touch within a part if they closed in so much faster may get an impulse."""
+_ON_AXIS = 1e-4
+"""Metres: a middle that is so near its axis says nothing of how fast the body turns."""
 _TINY = 1e-12
 
 
@@ -83,7 +85,7 @@ class RigidDynamics(Dynamics):
     def run(self, graph: Data) -> Course:
         """One step on, with what happened on the way."""
         inertia, points = inertia_of(graph), ContactPoints(graph)
-        now = start = Moving(graph.position, graph.rotation, graph.velocity, _turning(graph, inertia))
+        now = start = _moving(graph, inertia)
         part = (graph.dt / self.parts)[graph.batch][:, None]
         impulse, kicks = graph.position.new_zeros(len(points), 3), []
         for _ in range(self.parts):
@@ -120,9 +122,7 @@ class RigidDynamics(Dynamics):
             part: Seconds of a part, of each node.
             impulse: Those of the part before, from which the solver starts.
         """
-        moves = (graph.kind == 2)[:, None]
-        fallen = now.velocity + torch.where(moves, graph.gravity[graph.batch], 0.0) * part
-        fallen = replace(now, velocity=fallen)
+        fallen = pulled(graph, now, inertia, part)
         touch = points.at(now.position, now.rotation)
         arms = arms_of(points, touch, now, inertia)
         met = (arms.relative(now) * touch.normal).sum(dim=-1)
@@ -154,7 +154,7 @@ def step_of(graph: Data, end: Moving, inertia: Inertia) -> Step:
     spin = inertia.spin(end.rotation, end.turning)
     return Step(
         position=end.position,
-        velocity=end.velocity,
+        velocity=end.velocity + torch.linalg.cross(spin, end.position - end.held),
         log_variance=end.position.new_full((len(spin), 2), 2 * UNSURE),
         rotation=end.rotation,
         spin=torch.where((graph.kind == 2)[:, None], spin, graph.spin),
@@ -167,8 +167,21 @@ def inertia_of(graph: Data) -> Inertia:
     Raises:
         ValueError: A body without extent.
     """
-    mass, rounding, core = graph.x[:, 4].exp(), graph.x[:, 0], graph.x[:, 1:4]
-    moves = graph.kind == 2
+    mass, moves = graph.x[:, 4].exp(), graph.kind == 2
+    moments, hung = mass[:, None] * _moments(graph, moves), (graph.axis != 0).any(dim=-1)
+    easy = torch.where(moves[:, None], 1 / moments.clamp(min=_TINY), 0.0)
+    # About the pivot (Steiner): its own about the axis, and that of its mass at its distance from it.
+    own = in_own_axes(rotation_matrix(graph.rotation), moments, graph.axis)
+    distance = torch.linalg.cross(graph.axis, graph.position - graph.pivot).square().sum(dim=-1)
+    about = (own * graph.axis).sum(dim=-1) + mass * distance
+    hinge = graph.axis * about.clamp(min=_TINY).rsqrt()[:, None]
+    light = torch.where(moves & ~hung, 1 / mass, 0.0)
+    return Inertia(light, torch.where(hung[:, None], 0.0, easy), hinge)
+
+
+def _moments(graph: Data, moves: Bool[Tensor, " n"]) -> Float[Tensor, "n 3"]:
+    """Along a body's own axes, m^2: of 1 kg."""
+    rounding, core = graph.x[:, 0], graph.x[:, 1:4]
     half = core + rounding[:, None]
     if bool((half[moves] <= 0).any()):
         raise ValueError("Bodies that turn must have an extent; got one of 0 m. Give it half sizes.")
@@ -180,16 +193,32 @@ def inertia_of(graph: Data) -> Inertia:
     across = across + caps * (square * 2 / 5 + length.square() + length * rounding * 3 / 4)
     along = cylinder * square / 2 + caps * square * 2 / 5
     capsule = torch.stack([across, across, along], dim=-1)
-    moments = mass[:, None] * torch.where((core[:, 0] > 0)[:, None], box, capsule)
-    easy = torch.where(moves[:, None], 1 / moments.clamp(min=_TINY), 0.0)
-    return Inertia(torch.where(moves, 1 / mass, 0.0), easy)
+    return torch.where((core[:, 0] > 0)[:, None], box, capsule)
+
+
+def pulled(graph: Data, now: Moving, inertia: Inertia, part: Float[Tensor, "n 1"]) -> Moving:
+    """What gravity gives in a part: a velocity to what is free, a turn to what hangs."""
+    gravity, hung = graph.gravity[graph.batch], inertia.hung
+    free = ((graph.kind == 2) & ~hung)[:, None]
+    velocity = now.velocity + torch.where(free, gravity, 0.0) * part
+    if not bool(hung.any()):
+        return replace(now, velocity=velocity)
+    torque = graph.x[:, 4:5].exp() * torch.linalg.cross(now.position - now.held, gravity)
+    turning = now.turning + torch.where(hung[:, None], torque, 0.0) * part
+    return replace(now, velocity=velocity, turning=turning)
 
 
 def drift(now: Moving, inertia: Inertia, time: Float[Tensor, "n 1"]) -> Moving:
     """Free motion without gravity: straight on, and turning with the angular momentum kept."""
     early = turned_by(now.rotation, inertia.spin(now.rotation, now.turning) * time / 2)
     rotation = turned_by(now.rotation, inertia.spin(early, now.turning) * time)
-    return replace(now, position=now.position + now.velocity * time, rotation=rotation)
+    held = now.held + now.velocity * time
+    if not bool(inertia.hung.any()):
+        return replace(now, position=held, held=held, rotation=rotation)
+    rod = now.position - now.held  # 0 of what is free
+    local = (rotation_matrix(now.rotation) * rod[:, :, None]).sum(dim=1)
+    rod = (rotation_matrix(rotation) * local[:, None, :]).sum(dim=-1)
+    return replace(now, position=held + rod, held=held, rotation=rotation)
 
 
 def turned_by(rotation: Float[Tensor, "n 4"], angle: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
@@ -207,6 +236,15 @@ def turned_by(rotation: Float[Tensor, "n 4"], angle: Float[Tensor, "n 3"]) -> Fl
     return turned / turned.norm(dim=-1, keepdim=True)
 
 
-def _turning(graph: Data, inertia: Inertia) -> Float[Tensor, "n 3"]:
+def _moving(graph: Data, inertia: Inertia) -> Moving:
+    """Where what hangs is going is said by its velocity, and by its spin where its middle is on the axis."""
+    hung = inertia.hung[:, None]
     moments = torch.where(inertia.easy > 0, 1 / inertia.easy.clamp(min=_TINY), 0.0)
-    return in_own_axes(rotation_matrix(graph.rotation), moments, graph.spin)
+    turning = in_own_axes(rotation_matrix(graph.rotation), moments, graph.spin)
+    held, velocity = torch.where(hung, graph.pivot, graph.position), torch.where(hung, 0.0, graph.velocity)
+    swung = torch.linalg.cross(graph.axis, graph.position - graph.pivot)  # m/s of the middle at 1 rad/s
+    square = swung.square().sum(dim=-1, keepdim=True)
+    rate = (swung * graph.velocity).sum(dim=-1, keepdim=True) / square.clamp(min=_TINY)
+    rate = torch.where(square > _ON_AXIS**2, rate, (graph.axis * graph.spin).sum(dim=-1, keepdim=True))
+    swing = rate * graph.axis / inertia.hinge.square().sum(dim=-1, keepdim=True).clamp(min=_TINY)
+    return Moving(graph.position, graph.rotation, held, velocity, torch.where(hung, swing, turning))

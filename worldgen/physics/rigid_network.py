@@ -23,7 +23,7 @@ from worldgen.physics.contact_laws import rotation_matrix
 from worldgen.physics.dynamics import Learned, Round, perceptron, smooth
 from worldgen.physics.flight import Step
 from worldgen.physics.graph import Data
-from worldgen.physics.impulses import Arms, Moving, in_own_axes
+from worldgen.physics.impulses import Arms, Moving
 from worldgen.physics.rigid import Course, RigidDynamics, step_of, turned_by
 
 _EDGE = 0.01
@@ -135,7 +135,9 @@ class Strikes:
         pushed = torch.stack([kick.impulse for kick in kicks])
         near = torch.maximum(smooth((_EDGE - gap) / _EDGE), (pushed.detach() != 0).any(dim=-1).to(gap))
         blow = near * smooth((met.abs() - _CALM) / _QUICK)
-        largest = blow.new_zeros(edges).scatter_reduce(0, points.edge, blow.amax(dim=0), "amax")
+        hung = course.inertia.hung
+        free = ~(hung[points.source] | hung[points.target])  # what hangs stays as closed form has it
+        largest = blow.new_zeros(edges).scatter_reduce(0, points.edge, blow.amax(dim=0) * free, "amax")
         chosen = torch.nonzero(largest > 0)[:, 0]
         self.weight = largest[chosen]
         self.source, self.target = graph.edge_index[:, chosen]
@@ -183,8 +185,13 @@ class Strikes:
         velocity, turning = arms.given(push)
         now = replace(end, velocity=end.velocity + velocity, turning=end.turning + turning)
         moved, turned = arms.given(shift)
-        angle = in_own_axes(rotation_matrix(end.rotation), inertia.easy, turned)
-        now = replace(now, position=end.position + moved, rotation=turned_by(end.rotation, angle))
+        angle = inertia.spin(end.rotation, turned)
+        now = replace(
+            now,
+            position=end.position + moved,
+            held=end.held + moved,
+            rotation=turned_by(end.rotation, angle),
+        )
         return step_of(self.graph, self._evened(now, push, shift), inertia)
 
     def _evened(self, now: Moving, push: Float[Tensor, "P 3"], shift: Float[Tensor, "P 3"]) -> Moving:
@@ -221,10 +228,9 @@ class Strikes:
 
     def _ease(self, end: Int[Tensor, " P"], arm: Float[Tensor, "P 3"]) -> Float[Tensor, " P"]:
         """1/kg of one of the two at the end of its arm, along the normal."""
-        inertia, now = self.course.inertia, self.course.end
+        inertia, now = self.course.inertia.only(end), self.course.end
         lever = torch.linalg.cross(arm, self.normal)
-        turned = in_own_axes(rotation_matrix(now.rotation[end]), inertia.easy[end], lever)
-        return inertia.light[end] + (lever * turned).sum(dim=-1)
+        return inertia.light + (lever * inertia.spin(now.rotation[end], lever)).sum(dim=-1)
 
     def _see(self, columns: list[Tensor], material: Float[Tensor, "P 2"]) -> None:
         """What the network sees: of the nodes, and of each pair from both sides."""

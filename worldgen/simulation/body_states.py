@@ -1,23 +1,24 @@
-"""Scenes of balls, boxes and capsules that move freely, played and not filmed, and what they may touch."""
+"""Scenes of balls, boxes and capsules, free or on rods, played and not filmed, and what they may touch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldgen.simulation.ball_states import play_scene
-from worldgen.simulation.rollout import check_timing
+from worldgen.simulation.rollout import check_timing, rollout
 from worldgen.simulation.scenes.families import Scene, draw_scene
 from worldgen.simulation.scenes.staging import Stand
 from worldgen.types import Trajectory
 
 BODIES = (
-    "drop", "bounce", "collide", "projectile", "tumble", "slide", "roll", "topple", "dominoes",
+    "drop", "bounce", "collide", "projectile", "tumble", "slide", "roll", "topple", "dominoes", "pendulum",
+    "cradle",
 )  # fmt: skip
-"""Families whose things all move freely; those of the pendulum and the cradle hang on rods."""
+"""Families of rigid things that a graph of bodies knows; those of the last two hang on rods."""
 
 _SHAPES = ("ball", "box", "capsule")
 _ATTEMPTS = 200
@@ -47,6 +48,10 @@ class BodyStates:
     static_friction: Float[Tensor, "B K"]
     master: Bool[Tensor, "B K"]
     """True where the geom's own restitution and friction count, whatever touches it."""
+    pivot: Float[Tensor, "B N 3"]
+    """Where the rod that a body hangs on turns; 0 of what moves freely."""
+    axis: Float[Tensor, "B N 3"]
+    """About which it turns; 0 of what moves freely."""
     family: tuple[str, ...]
     split: str
     """That all of them are of; "" of none."""
@@ -75,8 +80,8 @@ def play_bodies(family: str, seed: int, split: str | None, frames: int = 16, fps
     """
     if family not in BODIES:
         raise ValueError(
-            f"Scenes of free, rigid bodies are {', '.join(BODIES)}; got {family!r}. What hangs on rods, "
-            "is soft or has joints is not among them."
+            f"Scenes of rigid bodies are {', '.join(BODIES)}; got {family!r}. What is soft or has joints "
+            "is not among them."
         )
     check_timing(frames, fps)
     scene = _draw(family, seed, split)
@@ -86,8 +91,9 @@ def play_bodies(family: str, seed: int, split: str | None, frames: int = 16, fps
     def one(values: object) -> Tensor:
         return torch.tensor([values], dtype=torch.float32)
 
+    hung = [thing.pivot is not None for thing in things]
     return BodyStates(
-        trajectory=play_scene(scene, frames, fps),
+        trajectory=_play_hung(scene, frames, fps) if any(hung) else play_scene(scene, frames, fps),
         gravity=one([0.0, 0.0, -setting.gravity]),
         rounding=one([0.0 if thing.shape == "box" else thing.radius for thing in things]),
         restitution=one([thing.restitution for thing in things]),
@@ -98,6 +104,8 @@ def play_bodies(family: str, seed: int, split: str | None, frames: int = 16, fps
         static_restitution=one([0.0] * (1 + len(solid))),
         static_friction=one([setting.floor_friction, *[0.0] * len(solid)]),
         master=torch.tensor([[setting.floor_priority > 1, *[False] * len(solid)]]),
+        pivot=one([thing.pivot or (0.0, 0.0, 0.0) for thing in things]),
+        axis=one([(0.0, float(hangs), 0.0) for hangs in hung]),
         family=(family,),
         split=split or "",
     )
@@ -133,11 +141,22 @@ def stack_bodies(scenes: list[BodyStates]) -> BodyStates:
             dt=torch.cat([scene.trajectory.dt for scene in scenes]),
         ),
         gravity=torch.cat([scene.gravity for scene in scenes]),
-        **{name: together(name) for name in ("rounding", "restitution", "friction")},
+        **{name: together(name) for name in ("rounding", "restitution", "friction", "pivot", "axis")},
         **{name: stands(name) for name in blank},
         family=tuple(name for scene in scenes for name in scene.family),
         split=scenes[0].split,
     )
+
+
+def _play_hung(scene: Scene, frames: int, fps: float) -> Trajectory:
+    """As of `play_scene`, of things on rods."""
+    states = rollout(scene, frames, fps).trajectory
+    numbers = {
+        field.name: getattr(states, field.name).float()
+        for field in fields(Trajectory)
+        if field.name not in ("present", "contacts", "metric", "joints")
+    }
+    return Trajectory(**numbers, present=states.present)
 
 
 def _widened(values: Tensor, most: int, axis: int) -> Tensor:

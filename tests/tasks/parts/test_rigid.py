@@ -18,12 +18,16 @@ def root_mean_square(error):
 
 
 @pytest.mark.parametrize(
-    ("family", "metres", "degrees"), [("slide", 5e-4, 0.2), ("roll", 5e-4, 0.5), ("dominoes", 1e-3, 0.5)]
-)
+    ("family", "metres", "degrees"),
+    [
+        ("slide", 5e-4, 0.2), ("roll", 5e-4, 0.5), ("dominoes", 1e-3, 0.5), ("pendulum", 5e-5, 0.1),
+        ("cradle", 5e-3, 0.5),
+    ],
+)  # fmt: skip
 def test_closed_form_is_where_the_simulator_is_and_flight_is_not(family, metres, degrees):
-    states = stack_bodies([play_bodies(family, seed, "id", frames=10) for seed in range(2)])
+    states = stack_bodies([play_bodies(family, seed, "id", frames=16) for seed in range(2)])
     place, angle = rigid_errors(RigidDynamics(), states)
-    assert place.shape[1] == angle.shape[1] == 8
+    assert place.shape[1] == angle.shape[1] == 14
     assert root_mean_square(place) < metres and root_mean_square(angle) < degrees
     for other in (ConstantVelocity(), Ballistic()):
         assert root_mean_square(rigid_errors(other, states)[0]) > 10 * metres
