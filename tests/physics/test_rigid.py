@@ -320,6 +320,22 @@ def test_gradients_reach_the_start_of_what_hangs_and_its_pivot():
     assert torch.autograd.gradcheck(end, inputs, eps=1e-7, atol=1e-4, rtol=1e-3)
 
 
+def test_what_flies_or_rests_is_sure_and_a_harder_blow_is_less_so():
+    exact = torch.zeros(1, 1, 2, 2).double()
+    claimed = {}
+    for speed in (0.0, 1.0, 4.0):
+        for height in (3.0, 0.2):
+            start = solids([BALL], [[0, 0, height]], [[0, 0, -speed]])
+            scenery = around([BALL], restitution=0.5)
+            claim = RigidDynamics().rollout_with_doubt(start, scenery, 2, exact)[1]
+            claimed[speed, height] = claim[0, :, 0]
+    for free in (claimed[0.0, 3.0], claimed[4.0, 3.0], claimed[0.0, 0.2]):
+        assert 0 < free[-1] < 4e-4 and torch.equal(free, claimed[0.0, 3.0])
+    mild, hard = claimed[1.0, 0.2], claimed[4.0, 0.2]
+    assert mild[0] == 0 and (mild[1:] > 4e-3).all()
+    torch.testing.assert_close(hard[1:], 4 * mild[1:], rtol=5e-3, atol=0)
+
+
 def test_what_cannot_be_moved_is_said():
     with pytest.raises(ValueError, match="parts and rounds must be at least 1; got 0 and 20"):
         RigidDynamics(parts=0)

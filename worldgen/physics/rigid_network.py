@@ -94,7 +94,7 @@ class GraphRigid(Learned):
     def corrected(self, blows: Strikes) -> Step:
         """The step, with what was learned of its blows."""
         if not len(blows.source):
-            return step_of(blows.graph, blows.course.end, blows.course.inertia)
+            return step_of(blows.graph, blows.course, blows.course.end)
         node, edge = self.of_node(blows.nodes), self.of_edge(blows.edges)
         ends = torch.stack([blows.edge_source, blows.edge_target])
         for one in self.rounds:
@@ -192,7 +192,7 @@ class Strikes:
             held=end.held + moved,
             rotation=turned_by(end.rotation, angle),
         )
-        return step_of(self.graph, self._evened(now, push, shift), inertia)
+        return step_of(self.graph, self.course, self._evened(now, push, shift))
 
     def _evened(self, now: Moving, push: Float[Tensor, "P 3"], shift: Float[Tensor, "P 3"]) -> Moving:
         """Without the angular momentum that two bodies made: taken across their line, and as spin.
