@@ -128,7 +128,7 @@ class BallForecast(Forecast):
 
         def told(reading: int) -> Tensor:
             foretold = [self._foretell(clip, known, frames, reading) for known in contexts]
-            return torch.stack([self._lay(*one) for one in foretold], dim=1)
+            return torch.stack([self.lay(*one) for one in foretold], dim=1)
 
         count = self.readings if readings is None else readings
         drawn = torch.stack([told(reading) for reading in range(count)], dim=1)
@@ -153,7 +153,8 @@ class BallForecast(Forecast):
     def bodies_of(self, told: Float[Tensor, "B T P"]) -> tuple[Trajectory, Scenery]:
         """What channels of `draw` tell of the balls, at no place in particular, and of what is around."""
         of_all = told[:, 0, :4]
-        of_body = told[:, 0, 4:].unflatten(-1, (self.objects, self.features))
+        of_body = told[:, 0, 4 : 4 + self.objects * self.features]
+        of_body = of_body.unflatten(-1, (self.objects, self.features))
         radius = (of_body[..., 2] * _SPAN[0]).clamp(min=1e-3)
         nowhere = radius.new_zeros(len(radius), 1, self.objects, 3)
         bodies = Trajectory(
@@ -224,9 +225,17 @@ class BallForecast(Forecast):
         )
         return whole, torch.cat([deviation[:, :-1], doubt], dim=1), materials, known
 
-    def _lay(
+    def lay(
         self, states: Trajectory, deviation: Float[Tensor, "B T N"], materials: Materials, told: int
     ) -> Float[Tensor, "B T P"]:
+        """The channels of one reading.
+
+        Args:
+            states: Known frames and roll-out.
+            deviation: Metres, of each place.
+            materials: Of the same clips.
+            told: From how many frames it is foretold; 0 of nothing.
+        """
         gravity, mass, restitution, dead, _ = materials
         frames, count = states.position.shape[1:3]
         present = states.present.to(mass.dtype)[..., None]

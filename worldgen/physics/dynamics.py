@@ -137,10 +137,7 @@ class GraphDynamics(Learned):
 
     def answered(self, graph: Data, seen: _Seen, edges: Float[Tensor, "E F"]) -> Step:
         """The step of a graph, whose edges look as they are given here."""
-        node, edge = self.of_node(seen.nodes), self.of_edge(edges)
-        weight = seen.weight[:, None]
-        for one in self.rounds:
-            node, edge = one(node, graph.edge_index, edge, weight)
+        node, edge = self._exchanged(graph, seen, edges)
         source, target = graph.edge_index
         answer = self.answer(torch.cat([edge, node[target], node[source]], dim=1))
         if self.antisymmetric:
@@ -149,6 +146,20 @@ class GraphDynamics(Learned):
             smooth = seen.static & (graph.edge_attr[:, 9] == 0)
             answer = answer * torch.where(smooth[:, None], answer.new_tensor(_NO_SIDEWAYS), 1.0)
         return seen.step(answer)
+
+    def embed(self, graph: Data) -> Float[Tensor, "n W"]:
+        """What it makes of each node and of what it may touch within the next step, before it answers."""
+        seen = _Seen(graph, self.dt)
+        return self._exchanged(graph, seen, seen.edges)[0]
+
+    def _exchanged(
+        self, graph: Data, seen: _Seen, edges: Float[Tensor, "E F"]
+    ) -> tuple[Float[Tensor, "n W"], Float[Tensor, "E W"]]:
+        node, edge = self.of_node(seen.nodes), self.of_edge(edges)
+        weight = seen.weight[:, None]
+        for one in self.rounds:
+            node, edge = one(node, graph.edge_index, edge, weight)
+        return node, edge
 
 
 class ShuffledDynamics(GraphDynamics):
