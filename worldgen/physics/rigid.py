@@ -93,7 +93,7 @@ class RigidDynamics(Dynamics):
 
     def forward(self, graph: Data) -> Step:
         course = self.run(graph)
-        return step_of(graph, course, course.end)
+        return step_of(graph, course.end, course.inertia, course.blows())
 
     def run(self, graph: Data) -> Course:
         """One step on, with what happened on the way."""
@@ -162,10 +162,9 @@ class RigidDynamics(Dynamics):
         return after, Kick(touch, arms, met, impulse.index_put((chosen,), solved))
 
 
-def step_of(graph: Data, course: Course, end: Moving) -> Step:
+def step_of(graph: Data, end: Moving, inertia: Inertia, blow: Float[Tensor, " n"]) -> Step:
     """What a graph is told of the states at a step's end; the harder a blow, the less sure they are."""
-    spin = course.inertia.spin(end.rotation, end.turning)
-    blow, dt = course.blows(), graph.dt[graph.batch]
+    spin, dt = inertia.spin(end.rotation, end.turning), graph.dt[graph.batch]
     place = _SURE[0] ** 2 + (_SPREAD[0] * blow * dt).square()
     speed = _SURE[1] ** 2 + (_SPREAD[1] * blow).square()
     return Step(

@@ -94,7 +94,7 @@ class GraphRigid(Learned):
     def corrected(self, blows: Strikes) -> Step:
         """The step, with what was learned of its blows."""
         if not len(blows.source):
-            return step_of(blows.graph, blows.course, blows.course.end)
+            return step_of(blows.graph, blows.end, blows.inertia, blows.hardest)
         node, edge = self.of_node(blows.nodes), self.of_edge(blows.edges)
         ends = torch.stack([blows.edge_source, blows.edge_target])
         for one in self.rounds:
@@ -113,7 +113,7 @@ def load_rigid(checkpoint: str | Path) -> GraphRigid:
         FileNotFoundError: The folder has none, or half of one.
         ValueError: The files are of something else.
     """
-    return load_part(checkpoint, "network of rigid bodies", "experiments/physics/rigid.py", _make).eval()
+    return load_part(checkpoint, "network of rigid bodies", "worldgen pretrain rigid", _make).eval()
 
 
 def _make(config: dict[str, Any]) -> GraphRigid:
@@ -127,8 +127,8 @@ class Strikes:
     """The P pairs that strike each other within a step, and how answers for them become a step."""
 
     def __init__(self, graph: Data, course: Course, dt: float) -> None:
-        self.graph, self.course, self.dt = graph, course, dt
-        points, kicks = course.points, course.kicks
+        self.graph, self.end, self.inertia, self.dt = graph, course.end, course.inertia, dt
+        points, kicks, self.hardest = course.points, course.kicks, course.blows()
         edges = graph.edge_index.shape[1]
         gap = torch.stack([kick.touch.gap for kick in kicks])  # (parts C)
         met = torch.stack([kick.met for kick in kicks])
@@ -177,7 +177,7 @@ class Strikes:
 
     def step(self, answer: Float[Tensor, "P 4"]) -> Step:
         """Closed form, and what contacts add to it."""
-        end, inertia, heavy = self.course.end, self.course.inertia, (self.weight * self.mass)[:, None]
+        end, inertia, heavy = self.end, self.inertia, (self.weight * self.mass)[:, None]
         tangent = self._across(self.after) * self.rough[:, None]
         push = heavy * (answer[:, :1] * self.normal + answer[:, 1:2] * tangent)
         shift = heavy * self.dt * (answer[:, 2:3] * self.normal + answer[:, 3:] * tangent)
@@ -192,7 +192,7 @@ class Strikes:
             held=end.held + moved,
             rotation=turned_by(end.rotation, angle),
         )
-        return step_of(self.graph, self.course, self._evened(now, push, shift))
+        return step_of(self.graph, self._evened(now, push, shift), inertia, self.hardest)
 
     def _evened(self, now: Moving, push: Float[Tensor, "P 3"], shift: Float[Tensor, "P 3"]) -> Moving:
         """Without the angular momentum that two bodies made: taken across their line, and as spin.
@@ -207,7 +207,7 @@ class Strikes:
         square = offset.square().sum(dim=-1, keepdim=True).clamp(min=_TINY)
         back = -torch.linalg.cross(gained, offset) / square
         along = (gained * offset).sum(dim=-1, keepdim=True) / square * offset
-        light = self.course.inertia.light[:, None]
+        light = self.inertia.light[:, None]
         velocity = torch.zeros_like(now.velocity).index_add(0, self.target, back)
         velocity = velocity.index_add(0, self.source, -back) * light
         turning = torch.zeros_like(now.turning).index_add(0, self.target, -along / 2)
@@ -217,7 +217,7 @@ class Strikes:
         )
 
     def _arms(self, now: Moving) -> Arms:
-        axes, inertia = rotation_matrix(now.rotation), self.course.inertia
+        axes, inertia = rotation_matrix(now.rotation), self.inertia
         return Arms(self.source, self.target, self.normal, self.from_source, self.from_target, axes, inertia)
 
     def _relative(self, now: Moving) -> Float[Tensor, "P 3"]:
@@ -228,13 +228,13 @@ class Strikes:
 
     def _ease(self, end: Int[Tensor, " P"], arm: Float[Tensor, "P 3"]) -> Float[Tensor, " P"]:
         """1/kg of one of the two at the end of its arm, along the normal."""
-        inertia, now = self.course.inertia.only(end), self.course.end
+        inertia, now = self.inertia.only(end), self.end
         lever = torch.linalg.cross(arm, self.normal)
         return inertia.light + (lever * inertia.spin(now.rotation[end], lever)).sum(dim=-1)
 
     def _see(self, columns: list[Tensor], material: Float[Tensor, "P 2"]) -> None:
         """What the network sees: of the nodes, and of each pair from both sides."""
-        graph, inertia = self.graph, self.course.inertia
+        graph, inertia = self.graph, self.inertia
         fall = graph.gravity[graph.batch[self.target]] * self.dt
         before, after = self.before, self.after
         columns = [
