@@ -25,6 +25,7 @@ from worldgen.tasks.parts.decoder import DecoderTask
 from worldgen.tasks.parts.dynamics import DynamicsTask
 from worldgen.tasks.parts.imagebind import ImageBindTask
 from worldgen.tasks.parts.readout import ReadoutTask
+from worldgen.tasks.parts.rigid import RigidTask
 from worldgen.tasks.parts.sound import SoundTask
 from worldgen.tasks.parts.super_resolution import SuperResolutionTask
 from worldgen.tasks.parts.t5 import T5Task
@@ -42,6 +43,7 @@ TASKS = {
     "dynamics": DynamicsTask,
     "imagebind": ImageBindTask,
     "readout": ReadoutTask,
+    "rigid": RigidTask,
     "sound": SoundTask,
     "super_resolution": SuperResolutionTask,
     "t5": T5Task,

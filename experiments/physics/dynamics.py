@@ -210,8 +210,10 @@ def main() -> None:
     measure("graph, untrained", "", GraphDynamics())
     measure("graph, untrained, 8 steps a frame", "", Finer(8))
     measure("rigid bodies, closed form", "", RigidDynamics())
-    for folder in sorted(given.rigid.glob("*")):
-        measure("rigid bodies, learned", folder.name.split("-")[0], load_rigid(folder))
+    for folder in sorted(given.rigid.glob("*"), key=lambda one: (one.name.split("-")[3:], one.name)):
+        seed, _, _, *arm = folder.name.split("-")
+        called = f"rigid bodies, learned, {' '.join(arm)}" if arm else "rigid bodies, learned"
+        measure(called, seed, load_rigid(folder))
     for name in given.arms:
         for seed in given.seeds:
             folder = given.networks / f"{name.replace(' ', '-')}-{seed}-{given.steps}"

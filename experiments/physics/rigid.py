@@ -2,14 +2,16 @@
 
 Writes rigid.csv.
 
-Run: OMP_NUM_THREADS=1 python experiments/physics/rigid.py [--count 24 --splits id ood:mass --seeds 0 1 2]
+Run: OMP_NUM_THREADS=1 python experiments/physics/rigid.py [--count 24 --splits id ood:mass --arms settled]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +24,8 @@ from worldgen.physics.rigid_network import GraphRigid, load_rigid
 from worldgen.simulation.body_states import BODIES, BodyStates, play_bodies, stack_bodies
 from worldgen.simulation.scenes.factors import APPLIES
 from worldgen.tasks.parts.dynamics import PIXELS
-from worldgen.tasks.parts.rigid import Lesson, RigidTask, Spinning, make_lessons, rigid_errors
+from worldgen.tasks.parts.lessons import LessonDataModule
+from worldgen.tasks.parts.rigid import DEEP, Lesson, RigidTask, Spinning, rigid_errors
 
 SPLITS = ("id", "ood:mass", "ood:speed", "ood:gravity", "ood:count", "ood:friction", "ood:restitution")
 NETWORKS: dict[str, Dynamics] = {
@@ -31,9 +34,28 @@ NETWORKS: dict[str, Dynamics] = {
     "closed form, 4 parts": RigidDynamics(parts=4),
     "closed form": RigidDynamics(),
 }
-LEARNED_FROM = {"drop": 10, "bounce": 10, "collide": 16, "topple": 6, "dominoes": 4}
-"""Families in which something strikes, and scenes of each in a group."""
 HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What blows are learned from."""
+
+    crowds: int
+    """Groups of crowds beside the other scenes."""
+    deep: float
+    """As of `settle`; infinite for frames as they are."""
+    place: float
+    speed: float
+
+
+ARMS = {
+    "alone": Arm(0, math.inf, 0.01, 0.25),
+    "crowds": Arm(16, math.inf, 0.01, 0.25),
+    "crowds by speed": Arm(16, math.inf, 0.004, 0.04),
+    "settled": Arm(16, DEEP, 0.004, 0.04),
+}
+"""The last one is what `worldgen pretrain rigid` trains."""
 
 
 def open_held_out(count: int, splits: list[str]) -> list[BodyStates]:
@@ -47,20 +69,7 @@ def open_held_out(count: int, splits: list[str]) -> list[BodyStates]:
     return held_out
 
 
-def open_lessons(groups: int) -> list[Lesson]:
-    """So many groups of scenes of the split train, each frame of a group by itself."""
-    network, lessons = GraphRigid(), []
-    for group in range(groups):
-        scenes = [
-            play_bodies(family, group * count + one, "train")
-            for family, count in LEARNED_FROM.items()
-            for one in range(count)
-        ]
-        lessons += make_lessons(network, stack_bodies(scenes))
-    return lessons
-
-
-def train(lessons: list[Lesson], seed: int, epochs: int) -> GraphRigid:
+def train(arm: Arm, lessons: list[Lesson], seed: int, epochs: int) -> GraphRigid:
     start = time.process_time()
     seed_everything(seed)
     network = GraphRigid()
@@ -73,7 +82,7 @@ def train(lessons: list[Lesson], seed: int, epochs: int) -> GraphRigid:
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         gradient_clip_val=1.0,
     )  # fmt: skip
-    trainer.fit(RigidTask(network), loader)
+    trainer.fit(RigidTask(network, place=arm.place, speed=arm.speed), loader)
     bodies = sum(len(lesson) for lesson in lessons)
     seconds = time.process_time() - start
     print(f"seed {seed}: {len(lessons)} lessons of {bodies} bodies, {seconds:.0f} CPU s", flush=True)
@@ -110,18 +119,24 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--groups", type=int, default=24)
+    parser.add_argument("--arms", nargs="*", default=["alone", "settled"], choices=list(ARMS))
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--networks", type=Path, default=Path("outputs/rigid-networks"))
     parser.add_argument("--out", type=Path, default=HERE / "rigid.csv")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    networks, lessons = dict(NETWORKS), []
-    for seed in given.seeds:
-        folder = given.networks / f"{seed}-{given.groups}-{given.epochs}"
-        if not folder.exists():
-            lessons = lessons or open_lessons(given.groups)
-            train(lessons, seed, given.epochs).save(folder)
-        networks[f"learned, seed {seed}"] = load_rigid(folder)
+    networks = dict(NETWORKS)
+    for name in given.arms:
+        arm, lessons = ARMS[name], []
+        for seed in given.seeds:
+            end = "" if name == "alone" else f"-{name.replace(' ', '-')}"
+            folder = given.networks / f"{seed}-{given.groups}-{given.epochs}{end}"
+            if not folder.exists():
+                lessons = lessons or LessonDataModule(given.groups, arm.crowds, arm.deep).open(GraphRigid())
+                print(f"{name}, ", end="", flush=True)
+                train(arm, lessons, seed, given.epochs).save(folder)
+            called = "learned" if name == "alone" else f"learned, {name}"
+            networks[f"{called}, seed {seed}"] = load_rigid(folder)
     rows = []
     for states in open_held_out(given.count, given.splits):
         for name, network in networks.items():

@@ -197,6 +197,13 @@ PARTS = {
         "Train a network of how balls move and strike.",
         "",
     ),
+    "rigid": _part(
+        "rigid",
+        "worldgen.tasks.parts.rigid.RigidTask",
+        "worldgen.tasks.parts.lessons.LessonDataModule",
+        "Train a network of what closed form lacks of blows.",
+        "",
+    ),
     "readout": _part(
         "readout",
         "worldgen.tasks.parts.readout.ReadoutTask",

@@ -34,6 +34,7 @@ TASKS = {
     "pretrain vjepa": "worldgen.tasks.parts.vjepa.VJEPATask",
     "pretrain imagebind": "worldgen.tasks.parts.imagebind.ImageBindTask",
     "pretrain dynamics": "worldgen.tasks.parts.dynamics.DynamicsTask",
+    "pretrain rigid": "worldgen.tasks.parts.rigid.RigidTask",
     "pretrain readout": "worldgen.tasks.parts.readout.ReadoutTask",
     "pretrain control": "worldgen.tasks.parts.control.ControlTask",
 }
