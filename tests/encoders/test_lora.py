@@ -59,6 +59,9 @@ def test_attention_in_one_piece_is_left_alone():
         ValueError, match="Lora.targets must name linear maps; 'attn' is attention in one piece."
     ):
         Lora(targets=("attn",), name="other").attach(network)
+    with pytest.raises(ValueError, match=r"attn\.out_proj is part of attention in one piece"):
+        Lora(targets=("out_proj", "fc1"), name="other").attach(network)
+    assert not any("other" in name for name, _ in network.named_parameters())
 
 
 def test_a_lora_with_other_depth_is_refused_whole(tmp_path):

@@ -249,6 +249,7 @@ def _inject(network: nn.Module, config: Any, name: str, trains: bool) -> None:
 
     if name in _configs_of(network):
         raise ValueError(f"An adapter's name must be new to its network; {name!r} is there. Choose another.")
+    _require_called(network, config)
     if hasattr(network, "adapters_config"):
         hub = rf".*\.({'|'.join(_HUB)})\..*"
         others = config.exclude_modules or []
@@ -267,6 +268,19 @@ def _inject(network: nn.Module, config: Any, name: str, trains: bool) -> None:
         ) from error
     for _, layer in _tuner_layers(network):
         layer.set_adapter([name], inference_mode=not trains)
+
+
+def _require_called(network: nn.Module, config: Any) -> None:
+    """Attention in one piece reads the weights of its maps and never calls them: it would not hear a LoRA."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    fused = tuple(f"{path}." for path in _fused_attention(network))
+    for path, _ in network.named_modules():
+        if path.startswith(fused) and check_target_module_exists(config, path):
+            raise ValueError(
+                f"Lora.targets must name maps that are called; {path} is part of attention in one piece, "
+                "which only reads its weights, so that a LoRA there changes nothing. Name the maps around it."
+            )
 
 
 def _load_lora(network: nn.Module, folder: Path, name: str, trains: bool) -> None:
