@@ -13,11 +13,13 @@ from diffusers import AutoencoderTiny
 from jsonargparse import ArgumentParser
 from safetensors.torch import save_file
 
+from worldgen.cli.train import TRAININGS
 from worldgen.data.datamodule import ClipDataModule
 from worldgen.diffusion.denoisers.registers import RegisterDiT
 from worldgen.encoders.adapterhub import Bottleneck
 from worldgen.encoders.t5 import T5
 from worldgen.simulation.clips import simulate_clip
+from worldgen.study.ablation.experiment import read_experiment
 from worldgen.tasks.generator import WorldGenerator
 from worldgen.tasks.parts.codec import CodecTask
 from worldgen.tasks.parts.control import ControlTask
@@ -183,7 +185,7 @@ def test_saved_adapters_act_together(how, saved_adapter, clip, tmp_path):
 
 def test_every_class_that_a_config_names_is_there():
     """In comments too: what they offer is one line away."""
-    for path in CONFIGS.rglob("*.yaml"):
+    for path in (*CONFIGS.rglob("*.yaml"), *(ROOT / "experiments").rglob("*.yaml")):
         for name in re.findall(r"worldgen(?:\.\w+)+", path.read_text()):
             room, _, part = name.rpartition(".")
             assert hasattr(import_module(room), part), f"{path.name} names {name}"
@@ -226,6 +228,19 @@ def test_every_data_config_parses(path):
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_yaml_opens_with_its_command_or_what_it_is(path):
     assert path.read_text().startswith("# ")
+
+
+STUDIES = [
+    path for path in sorted((ROOT / "experiments").rglob("*.yaml")) if "\narms:" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_opens_and_its_arms_are_what_fit_takes(path):
+    experiment = read_experiment(path)
+    assert len(experiment.arms) > 1
+    for arm in experiment.arms:
+        TRAININGS["fit"].check(experiment.layers(arm))
 
 
 def test_a_misspelled_key_is_refused():
