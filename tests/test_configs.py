@@ -230,9 +230,7 @@ def test_every_yaml_opens_with_its_command_or_what_it_is(path):
     assert path.read_text().startswith("# ")
 
 
-STUDIES = [
-    path for path in sorted((ROOT / "experiments").rglob("*.yaml")) if "\narms:" in path.read_text()
-]
+STUDIES = [path for path in sorted((ROOT / "experiments").rglob("*.yaml")) if "\narms:" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

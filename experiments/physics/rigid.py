@@ -1,6 +1,6 @@
 """Closed form of bodies of any rounded shape over roll-outs, beside flight, and what learning adds.
 
-Writes rigid.csv.
+Writes rigid.csv, and rigid_claims.csv: how often closed form is as near as it says.
 
 Run: OMP_NUM_THREADS=1 python experiments/physics/rigid.py [--count 24 --splits id ood:mass --arms settled]
 """
@@ -25,7 +25,7 @@ from worldgen.simulation.body_states import BODIES, BodyStates, play_bodies, sta
 from worldgen.simulation.scenes.factors import APPLIES
 from worldgen.tasks.parts.dynamics import PIXELS
 from worldgen.tasks.parts.lessons import LessonDataModule
-from worldgen.tasks.parts.rigid import DEEP, Lesson, RigidTask, Spinning, rigid_errors
+from worldgen.tasks.parts.rigid import DEEP, Lesson, RigidTask, Spinning, claim_ratios, rigid_errors
 
 SPLITS = ("id", "ood:mass", "ood:speed", "ood:gravity", "ood:count", "ood:friction", "ood:restitution")
 NETWORKS: dict[str, Dynamics] = {
@@ -106,6 +106,19 @@ def measure(name: str, network: Dynamics, states: BodyStates) -> dict[str, objec
     return {**row, "ms_a_scene": f"{seconds / len(states) * 1e3:.0f}"}
 
 
+def claims(name: str, network: Dynamics, states: BodyStates) -> dict[str, object]:
+    """A row of rigid_claims.csv; 68 and 95 % are honest."""
+    ratio = claim_ratios(network, states)
+    row: dict[str, object] = {
+        "network": name, "split": states.split, "family": states.family[0], "coordinates": len(ratio),
+    }  # fmt: skip
+    for deviations in (1, 2):
+        row[f"within_{deviations}"] = (
+            f"{float((ratio < deviations).float().mean()):.3f}" if len(ratio) else ""
+        )
+    return row
+
+
 def write(path: Path, rows: list[dict[str, object]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -137,12 +150,14 @@ def main() -> None:
                 train(arm, lessons, seed, given.epochs).save(folder)
             called = "learned" if name == "alone" else f"learned, {name}"
             networks[f"{called}, seed {seed}"] = load_rigid(folder)
-    rows = []
+    rows, claimed = [], []
     for states in open_held_out(given.count, given.splits):
         for name, network in networks.items():
             rows.append(measure(name, network, states))
             print(",".join(str(value) for value in rows[-1].values()), flush=True)
+        claimed.append(claims("closed form", networks["closed form"], states))
         write(given.out, rows)
+        write(given.out.with_name(f"{given.out.stem}_claims.csv"), claimed)
 
 
 if __name__ == "__main__":

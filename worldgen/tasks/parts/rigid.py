@@ -22,6 +22,8 @@ from worldgen.types import Trajectory
 
 DEEP = 5e-4
 """Metres of overlap from which on a ball is in the midst of a blow; at rest it sinks in by 3e-6."""
+_STRUCK = 2e-3
+"""Metres that nobody claims of what flew or lay all the while."""
 
 
 class Spinning(Dynamics):
@@ -57,6 +59,22 @@ def rigid_errors(
     angle = torch.rad2deg(2 * same.clamp(max=1).acos()).to(off)
     there = truth.present[:, START + 1 :]
     return torch.where(there, off, torch.nan), torch.where(there, angle, torch.nan)
+
+
+@torch.no_grad()
+def claim_ratios(dynamics: Dynamics, states: BodyStates) -> Float[Tensor, " k"]:
+    """How far struck bodies are off along x and z, over the standard deviation that is claimed of them.
+
+    Of the same roll-outs as `rigid_errors`, from a start that is exact; a body is struck once more than 2 mm
+    are claimed. Things move in the plane y = 0, so that nothing is said by y.
+    """
+    truth = states.trajectory
+    start, steps = frames_of(truth, START, START + 1), truth.position.shape[1] - START - 1
+    exact = truth.position.new_zeros(*truth.mass.shape, 2, 2)
+    rolled, claim = dynamics.rollout_with_doubt(start, scenery_of_bodies(states), steps, exact)
+    off = (rolled.position - truth.position[:, START:])[:, 1:, :, [0, 2]].abs()
+    struck = truth.present[:, START + 1 :] & (claim[:, 1:] > _STRUCK)
+    return (off / claim[:, 1:, :, None])[struck].flatten()
 
 
 class Lesson:
