@@ -6,11 +6,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from tests.runs.line import fit
+from tests.runs.line import Line, Points, fit
 from worldgen.runs.listing import list_runs
-from worldgen.runs.train import RunTrainer
+from worldgen.runs.train import RunTrainer, run_lightning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +44,19 @@ def test_it_ends_with_folder_numbers_and_what_to_do_next_and_advertises_nothing(
     said = caplog.text + "".join(str(one.message) for one in warned)
     assert "max_steps=4" in said, "what Lightning says is looked at"
     assert not any(word in said for word in ("litlogger", "litmodels", "FLOPs", "eval mode", "treespec"))
+
+
+def test_only_the_parser_of_its_own_words_is_built(tmp_path, monkeypatch):
+    built, build = [], LightningCLI._prepare_subcommand_parser
+
+    def counted(self, klass, subcommand, **given):
+        built.append(subcommand)
+        return build(self, klass, subcommand, **given)
+
+    monkeypatch.setattr(LightningCLI, "_prepare_subcommand_parser", counted)
+    base = Path(fit(tmp_path, steps=1).trainer.log_dir) / "config.yaml"
+    tested = run_lightning(Line, Points, ["validate", f"--config={base}"])
+    assert built == ["fit", "validate"] and "val/loss" in tested.trainer.callback_metrics
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

@@ -38,7 +38,6 @@ _NAMES = (
     ("name", "version", "name"),
 )
 """Keys of a logger for a run's name, its version, and the folder of both: MLflow's, W&B's, Lightning's."""
-SUBCOMMANDS = ("fit", "validate", "test")
 _KNOWN_WARNINGS = (
     r"LightningCLI's args parameter",  # the words are checked before they get here
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen parts are, on purpose
@@ -215,8 +214,12 @@ class _CLI(LightningCLI):
                 "enable_model_summary": False,
             },
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={**strict, **{name: strict for name in SUBCOMMANDS}},
+            parser_kwargs={**strict, self._words[0]: strict},
         )
+
+    def subcommands(self) -> dict[str, set[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The one that is asked for: Lightning builds a parser for each, and a third of a start goes there."""
+        return {self._words[0]: LightningCLI.subcommands()[self._words[0]]}
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "fit" and self.config.fit.get("ckpt_path") is None:
