@@ -1,9 +1,38 @@
 """Small random encoders, in the formats in which trained ones are kept."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing import forkserver
 
 import pytest
 import torch
+
+SERVED = (
+    "worldgen.cli.main",
+    "worldgen.evaluation.cases",
+    "worldgen.evaluation.foreign.videos",
+    "worldgen.runs.train",
+    "worldgen.study.ablation.work",
+    "worldgen.tasks.generator",
+)
+"""What processes import that tests start."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def served():
+    """The server that processes are forked off has imported what any of them needs, whoever starts it.
+
+    There is one for all tests of a process, and what it imports is settled by the first that asks: children
+    of all others would import the rest themselves, seconds each.
+    """
+    preload = forkserver.set_forkserver_preload
+
+    def preload_all(modules: Sequence[str]) -> None:
+        preload([*modules, *SERVED])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "set_forkserver_preload", preload_all)
+        yield
 
 
 @pytest.fixture(scope="session")
