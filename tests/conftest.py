@@ -1,5 +1,6 @@
 """Small random encoders, in the formats in which trained ones are kept."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing import forkserver
@@ -16,6 +17,11 @@ SERVED = (
     "worldgen.tasks.generator",
 )
 """What processes import that tests start."""
+
+
+def pytest_collection_finish():
+    """What was imported stays: a collection looks at what tests make, not at some million other objects."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

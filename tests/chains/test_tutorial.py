@@ -2,11 +2,14 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from worldgen.cli import main as cli
+from worldgen.evaluation import generator
+from worldgen.evaluation.generator import Extent
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLER = {
@@ -46,7 +49,10 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_every_command_of_the_tutorial_runs_after_the_ones_before_it(folder, capsys):
+def test_every_command_of_the_tutorial_runs_after_the_ones_before_it(folder, capsys, monkeypatch):
+    # The linear baseline is fitted on 1500 scenes otherwise: a minute of a core.
+    fewer = partial(generator.evaluate_folder, extent=Extent(regression_clips=60))
+    monkeypatch.setattr(generator, "evaluate_folder", fewer)
     page = (ROOT / "docs/tutorial.md").read_text()
     for said, small in SMALLER.items():
         assert said in page, f"the tutorial no longer says {said!r}"
