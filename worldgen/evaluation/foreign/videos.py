@@ -153,6 +153,7 @@ def evaluate_videos(
             captions,
         ),
         remedy=how.remedy,
+        pictured=len(pictured),
     )
     print_report(report)
     return write_report(out, report)
