@@ -29,6 +29,7 @@ def train(task, data, folder, steps):
     trainer = Trainer(
         max_steps=steps, default_root_dir=folder, accelerator="cpu", logger=True, enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0,
+        check_val_every_n_epoch=steps,  # a step is an epoch of so few clips
     )  # fmt: skip
     trainer.fit(task, data)
     return trainer
