@@ -34,6 +34,7 @@ def train(task, folder, out, steps):
     trainer = Trainer(
         max_steps=steps, default_root_dir=out, accelerator="cpu", logger=True, enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0,
+        check_val_every_n_epoch=max(steps // 4, 1),  # at the end: an epoch is four steps
     )  # fmt: skip
     trainer.fit(task, ClipDataModule(train=folder, val=folder, batch_size=8))
     return trainer
