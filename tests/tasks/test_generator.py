@@ -1,8 +1,5 @@
 import csv
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +11,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from tests.models import build
+from tests.runs import ranks
 from worldgen.cli.main import main
 from worldgen.data.batching import stack_clips
 from worldgen.data.shards.simulate import simulate_shards
@@ -117,39 +115,27 @@ def command(shards, out, *more):
             }
         )
     )
-    return [
-        sys.executable,
-        "-m",
-        "worldgen",
-        "fit",
-        "-c",
-        str(ROOT / "configs/base.yaml"),
-        "-c",
-        str(config),
-        *more,
-    ]
+    return ["fit", "-c", str(ROOT / "configs/base.yaml"), "-c", str(config), *more]
 
 
-def run(words):
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def run(words, folder):
+    codes, said = ranks.run(1, ranks.command, words, folder=folder)
+    assert codes == [0], said
 
 
 def test_a_killed_run_that_is_resumed_ends_with_the_same_bits(shards, tmp_path):
-    whole = run(command(shards, tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr
+    run(command(shards, tmp_path / "whole"), tmp_path)
     checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    process = subprocess.Popen(
-        command(shards, tmp_path / "killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    (process,) = ranks.start(1, ranks.command, command(shards, tmp_path / "killed"), folder=tmp_path)
     deadline = time.monotonic() + 200
-    while step_of(checkpoint) < 30 and process.poll() is None and time.monotonic() < deadline:
+    while step_of(checkpoint) < 30 and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert 30 <= step_of(checkpoint) < 60, "killed too late to show anything"
     assert not (tmp_path / "killed" / "model.safetensors").exists()
-    resumed = run(command(shards, tmp_path / "resumed", "--ckpt_path", str(checkpoint)))
-    assert resumed.returncode == 0, resumed.stderr
+    run(command(shards, tmp_path / "resumed", "--ckpt_path", str(checkpoint)), tmp_path)
     # All bits of weights and averages in full precision, and the loss of each step after the kill.
     names = ("whole", "resumed")
     expected, found = (
@@ -190,7 +176,7 @@ def losses(path):
 def test_bad_input_is_one_sentence_and_exit_code_2(shards, tmp_path, words, sentence, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as left:
-        main(command(shards, tmp_path, *words)[3:])
+        main(command(shards, tmp_path, *words))
     assert left.value.code == 2
     said = capsys.readouterr().err
     last = said.strip().splitlines()[-1]
