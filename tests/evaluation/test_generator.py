@@ -71,7 +71,7 @@ def test_no_more_clips_are_in_memory_than_are_at_work(model, monkeypatch):
     monkeypatch.setattr(generator, "_alone", lambda clip: replace(clip, frames=watched(clip.frames.clone())))
     monkeypatch.setattr(generator, "_continue", lambda *words: watched(generate(*words)))
     extent = Extent(pictured=2, replayed_truths=2, moved=0, second_takes=False, regression_clips=0)
-    verdict = evaluate_run(model, [Unread("drop", partial(read, seed)) for seed in range(12)], 2, 0, extent)
+    verdict = evaluate_run(model, [Unread("drop", partial(read, seed)) for seed in range(9)], 2, 0, extent)
     gc.collect()
     shown = [item for case in verdict.cases for item in case.exhibits if item.clip is not None]
     assert {item.report.clip for item in shown} == {"drop-0", "drop-1"}
