@@ -218,7 +218,7 @@ class _CLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The one that is asked for: Lightning builds a parser for each, and a third of a start goes there."""
+        """The one that is asked for: Lightning builds a parser for each, a third of a start."""
         return {self._words[0]: LightningCLI.subcommands()[self._words[0]]}
 
     def before_instantiate_classes(self) -> None:
