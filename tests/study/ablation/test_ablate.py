@@ -145,6 +145,20 @@ def test_an_edited_cell_is_left_out_until_it_is_renewed(copied, ran, capsys):
     assert ran == [3] and (out / "table.csv").read_bytes() == before
 
 
+def test_without_a_cell_of_the_base_arms_have_means_and_nothing_is_compared(copied, ran, capsys):
+    experiment, out = copied
+    for cell in (one for one in CELLS if "/base/" in f"/{one}/"):
+        report = out / cell / "report" / "report.json"
+        report.write_text(report.read_text().replace("px", "PX"))
+    go_on(experiment, out)
+    rows = {
+        line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()
+    }
+    assert ran == [] and rows["base"] == ["–"] * 4
+    other = rows[experiment.arms[1].name]
+    assert float(other[0]) > 0 and other[1:4] == ["–"] * 3
+
+
 def test_what_changed_since_is_said(copied, capsys):
     experiment, out = copied
     longer = replace(experiment, arms=experiment.arms[:1], budget=replace(experiment.budget, steps=7))

@@ -311,7 +311,8 @@ def _print_results(results: Results, page: Path) -> None:
         low_high = "–" if row.low is None or row.high is None else f"{row.low:+.3g} .. {row.high:+.3g}"
         p = "–" if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
         change = "–" if row.change is None else f"{row.change:+.3g}"
-        table.add_row(row.arm, f"{row.mean:.3g}", change, low_high, p, row.verdict)
+        mean = "–" if row.mean is None else f"{row.mean:.3g}"
+        table.add_row(row.arm, mean, change, low_high, p, row.verdict)
     console.print(table)
     console.print(f"Page: {page}")
 
