@@ -45,3 +45,4 @@ print(f"warnings {len(said)}; B of out_proj up to {size:.2f}; output differs fro
       f"{float((out.detach() - base).abs().max()):.3g}; gradient reaches {heard}")
 raise SystemExit(not (not said and size > 0.1 and torch.allclose(out, base, atol=1e-5) and heard == {"out_proj": False, "fc1": True}))
 PYTHON
+# Seen: warnings 0; B of out_proj up to 0.69; output differs from the base by 2.38e-07; gradient reaches {'out_proj': False, 'fc1': True}
