@@ -10,6 +10,8 @@ import torch
 
 SERVED = (
     "worldgen.cli.main",
+    "worldgen.data.importing.importing",
+    "worldgen.evaluation.benchmarks.physics_iq",
     "worldgen.evaluation.cases",
     "worldgen.evaluation.foreign.videos",
     "worldgen.runs.train",
