@@ -40,7 +40,8 @@ def generated(monkeypatch):
     run = evaluation.evaluate_run
 
     def quickly(model, held_out, context_frames, seed, extent, *rest):
-        return run(model, held_out, context_frames, seed, replace(extent, regression_clips=30, pictured=0), *rest)
+        extent = replace(extent, regression_clips=30, pictured=0)
+        return run(model, held_out, context_frames, seed, extent, *rest)
 
     monkeypatch.setattr(evaluation, "evaluate_run", quickly)
     return calls, stop_at
