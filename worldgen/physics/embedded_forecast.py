@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldgen.physics.ball_forecast import BallForecast, Materials
 from worldgen.physics.dynamics import GraphDynamics
+from worldgen.physics.flight import Dynamics
 from worldgen.physics.graph import floor_and_balls, graph_of
 from worldgen.types import Trajectory
 
@@ -37,7 +38,7 @@ class EmbeddedForecast(BallForecast):
     def __init__(
         self,
         materials: Callable,
-        dynamics: torch.nn.Module,
+        dynamics: Dynamics,
         reader: Callable | None = None,
         objects: int = 2,
         readings: int = 1,
