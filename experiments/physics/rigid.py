@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--groups", type=int, default=24)
-    parser.add_argument("--arms", nargs="*", default=["alone"], choices=list(ARMS))
+    parser.add_argument("--arms", nargs="*", default=["alone", "settled"], choices=list(ARMS))
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--networks", type=Path, default=Path("outputs/rigid-networks"))
     parser.add_argument("--out", type=Path, default=HERE / "rigid.csv")
