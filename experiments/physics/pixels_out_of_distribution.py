@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python experiments/physics/pixels_out_of_distribution.py outputs/studies/pixels
 
-Every finished cell of the arms below continues the first two frames of clips of data/physics/test_gravity and
+Every finished cell of the arms continues the first two frames of clips of data/physics/test_gravity and
 test_speed, with one noise for all. What it made is tracked; an object's distance from the truth is in pixels,
 over all frames after the known ones, and what is not found is as wrong as `worldgen evaluate run` says.
 """
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--data", type=Path, default=Path("data/physics"))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--out", type=Path, default=HERE / "pixels" / "out_of_distribution.csv")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,7 @@ def main() -> None:
     for split, folder in SPLITS.items():
         source = ShardedClips(options.data / folder)
         clip = stack_clips([source[index] for index in range(CLIPS)])
-        for arm in ARMS:
+        for arm in options.arms:
             runs = sorted((options.study / "cells" / arm).glob("seed-*"))
             finished = [run for run in runs if (run / "report" / "report.json").is_file()]
             errors = [of_cell(run, clip) for run in finished]

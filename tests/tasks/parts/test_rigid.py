@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from worldgen.physics.flight import Ballistic, ConstantVelocity
 from worldgen.physics.rigid import RigidDynamics
-from worldgen.physics.rigid_network import GraphRigid
+from worldgen.physics.rigid_network import GraphRigid, load_rigid
 from worldgen.simulation.body_states import play_bodies, stack_bodies
 from worldgen.tasks.parts.rigid import (
     RigidTask,
@@ -38,6 +39,16 @@ def test_closed_form_is_where_the_simulator_is_and_flight_is_not(family, metres,
     assert root_mean_square(place) < metres and root_mean_square(angle) < degrees
     for other in (ConstantVelocity(), Ballistic()):
         assert root_mean_square(rigid_errors(other, states)[0]) > 10 * metres
+
+
+def test_the_shipped_network_is_nearer_than_closed_form_where_balls_strike():
+    shipped = load_rigid(Path(__file__).resolve().parents[3] / "assets/nano/rigid")
+    for family, share in (("drop", 0.5), ("bounce", 0.6), ("collide", 0.6)):
+        states = stack_bodies([play_bodies(family, 600 + seed, "id") for seed in range(6)])
+        learned, closed = (
+            root_mean_square(rigid_errors(one, states)[0]) for one in (shipped, RigidDynamics())
+        )
+        assert learned < share * closed, family
 
 
 def test_what_closed_form_claims_of_struck_bodies_is_honest():
