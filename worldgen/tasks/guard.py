@@ -73,7 +73,7 @@ class StepGuard(Callback):
             kept = "They are kept nowhere: this run has no folder"
             if trainer.logger is not None and trainer.log_dir is not None:
                 path = Path(trainer.log_dir) / "checkpoints" / LAST_SOUND
-                trainer.save_checkpoint(path)
+                trainer.save_checkpoint(path, weights_only=False)
                 kept = f"They are in {path}"
             raise ValueError(
                 f"Training must have a sound step in {self.patience}; at step {trainer.global_step} the last "

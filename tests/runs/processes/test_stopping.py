@@ -40,7 +40,7 @@ def test_gathered_gradients_are_not_lost_by_a_stop(tmp_path):
 
 
 @pytest.mark.parametrize("save", [True, False])
-def test_the_first_checkpoint_comes_early(tmp_path, save):
+def test_the_first_checkpoint_comes_early_and_in_silence(tmp_path, save, caplog):
     with pytest.raises(SystemExit):
         fit(tmp_path, f"--model.sent_at={FIRST_STEPS + 5}", "--model.number=15", steps=100, save=save)
     (last,) = tmp_path.rglob("last.ckpt")
@@ -49,3 +49,4 @@ def test_the_first_checkpoint_comes_early(tmp_path, save):
     early = Path(cli.trainer.log_dir) / "checkpoints" / "last.ckpt"
     assert step_of(early) == FIRST_STEPS + 1 if save else FIRST_STEPS
     assert not list(tmp_path.rglob("last-v1.ckpt"))
+    assert "max_steps" in caplog.text and "weights_only" not in caplog.text

@@ -131,5 +131,5 @@ def _save_last(trainer: Trainer, again: bool) -> Path | None:
     if again or not trainer.strategy.broadcast(path.exists()):
         for writer in writers[:1]:
             writer.last_model_path = str(path)  # it goes on writing this file, and no other beside it
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
     return path

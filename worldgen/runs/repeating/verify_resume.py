@@ -72,12 +72,12 @@ class WatchSteps(Callback):
                 file.write(line + "\n")
         if self._half and trainer.global_step >= self._half and not self._saved:
             self._saved = True
-            trainer.save_checkpoint(self._folder / _HALF)
+            trainer.save_checkpoint(self._folder / _HALF, weights_only=False)
         if self._kill and trainer.global_step >= self._kill and trainer.is_global_zero:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.save_checkpoint(self._folder / _END)
+        trainer.save_checkpoint(self._folder / _END, weights_only=False)
 
 
 def verify_resume(
