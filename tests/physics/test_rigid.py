@@ -351,3 +351,13 @@ def test_what_cannot_be_moved_is_said():
     )  # fmt: skip
     with pytest.raises(ValueError, match="RigidDynamics moves free bodies; got a figure with joints"):
         RigidDynamics().rollout(replace(states, joints=joints), scenery, 1)
+
+
+@pytest.mark.parametrize(("gap", "shares"), [(0.0, [-1 / 3, 2 / 3, 2 / 3]), (0.008, [0.0, 0.0, 1.0])])
+def test_a_row_of_balls_hands_a_blow_on_one_after_another_only_where_there_are_gaps(gap, shares):
+    row = [[index * (0.4 + gap), 0, 1.0] for index in range(3)]
+    states = solids([BALL] * 3, row, [[2.0, 0, 0], [0.0] * 3, [0.0] * 3], mass=[1.0] * 3)
+    after = rolled(states, around([BALL] * 3, 0.0, restitution=1.0), 2)
+    torch.testing.assert_close(
+        after.velocity[0, -1, :, 0] / 2, torch.tensor(shares).double(), atol=1e-4, rtol=0
+    )
