@@ -50,7 +50,6 @@ class EmbeddedForecast(BallForecast):
                 f"{type(dynamics).__name__}. Take BallForecast."
             )
         super().__init__(materials, dynamics, reader, objects, readings, noise)
-        self.network = dynamics
         self.channels += objects * dynamics.width
 
     def lay(
@@ -58,13 +57,15 @@ class EmbeddedForecast(BallForecast):
     ) -> Float[Tensor, "B T P"]:
         plain = super().lay(states, deviation, materials, told)
         batch, frames, count = states.position.shape[:3]
-        embedded = plain.new_zeros(batch, frames, self.objects, self.network.width)
+        network = self.dynamics
+        assert isinstance(network, GraphDynamics)
+        embedded = plain.new_zeros(batch, frames, self.objects, network.width)
         gravity, _, restitution, dead, _ = materials
         scenery = floor_and_balls(states, gravity, restitution, dead)
         for frame in range(told - 1, frames) if told else ():
             graph = graph_of(states, scenery, frame)
             bodies = graph.kind == 2
-            node = torch.nn.functional.layer_norm(self.network.embed(graph)[bodies], (self.network.width,))
+            node = torch.nn.functional.layer_norm(network.embed(graph)[bodies], (network.width,))
             clip, place = graph.row[bodies] // count, graph.row[bodies] % count
             embedded[clip, frame, place] = node.to(embedded.dtype)
         return torch.cat([plain, embedded.flatten(2)], dim=-1)
